@@ -1,0 +1,47 @@
+#ifndef COMMON_LOG_H
+#define COMMON_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * One event is one line on stderr.
+ *
+ *     log_info("batch_sent", LOG_INT("rows", n), LOG_STR("job", id));
+ *
+ * An event has a fixed name and named values; it is not a sentence. Names of
+ * events and values are part of the interface: dashboards depend on them.
+ * There is no way to log a row or a secret: neither has a LOG_ macro.
+ * Lines of different threads never mix: each is one write().
+ */
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+enum log_format { LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
+
+struct log_field {
+    const char *name; /* NULL ends the list */
+    const char *str;  /* NULL: the value is num */
+    int64_t num;
+};
+
+#define LOG_STR(name_, value) ((struct log_field){ .name = (name_), .str = (value) })
+#define LOG_INT(name_, value) ((struct log_field){ .name = (name_), .num = (int64_t)(value) })
+#define LOG_ERROR_OF(err) LOG_STR("error", (err)->text)
+
+#define log_debug(...) log_at(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...) log_at(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_warn(...) log_at(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
+
+#define log_at(level, ...) log_at_(level, __VA_ARGS__, { 0 })
+#define log_at_(level, event, ...) \
+    log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ })
+
+/* Before the first thread starts. Until then: info, JSON. */
+void log_init(enum log_level level, enum log_format format);
+
+bool log_level_parse(const char *text, enum log_level *out);
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields);
+
+#endif

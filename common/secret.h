@@ -1,0 +1,40 @@
+#ifndef COMMON_SECRET_H
+#define COMMON_SECRET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+
+/*
+ * A secret: bytes that must not outlive their use.
+ *
+ * They lie in guarded, locked memory (libsodium), are wiped when released, and
+ * are never part of an error's text. bytes is always NUL-terminated beyond
+ * len, so that a key can be handed to a library as a string.
+ */
+struct secret {
+    char *bytes; /* NULL: empty */
+    size_t len;
+};
+
+#define SECRET_INIT ((struct secret){ .bytes = NULL })
+
+/* Before the first use of any secret_ function; false if the system has no randomness. */
+bool secret_library_init(struct error *err) MUST_USE;
+
+/* An empty secret with room for len bytes, for the caller to fill. */
+bool secret_allocate(struct secret *secret, size_t len, struct error *err) MUST_USE;
+
+/*
+ * The whole file ("-": standard input), without white space at its end.
+ * Refuses an empty file and one of more than max bytes.
+ */
+bool secret_read_file(struct secret *secret, const char *path, size_t max, struct error *err)
+    MUST_USE;
+
+/* Accepts an empty secret; wipes. */
+void secret_release(struct secret *secret);
+
+#endif
