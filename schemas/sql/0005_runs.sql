@@ -1,0 +1,199 @@
+-- Taking and ending a run. Each is one round trip, so that no lock is held
+-- while the server waits for a worker.
+
+-- Ends a run whose row the caller has locked.
+create function klaviyo.close_run(p_run_id bigint, p_state text, p_reason text, p_detail text)
+returns void language plpgsql as $$
+declare
+    v_export_id bigint;
+begin
+    update klaviyo.run
+    set epoch = epoch + 1, reason = p_reason, detail = p_detail, finished_at = clock_timestamp(),
+        lease_until = null, waiting_until = null,
+        state = case when p_state = 'succeeded' and rejected_rows > 0
+                     then 'succeeded_with_rejections' else p_state end
+    where run_id = p_run_id
+    returning export_id into v_export_id;
+
+    delete from klaviyo.batch where run_id = p_run_id and state = 'complete';
+    update klaviyo.batch set body = null, profile_ids = null
+    where run_id = p_run_id and body is not null;
+    -- An unfinished batch stays as long as a ledger row names it.
+    delete from klaviyo.batch b
+    where b.export_id = v_export_id and b.run_id <> p_run_id
+      and not exists (select from klaviyo.ledger l
+                      where l.export_id = v_export_id and l.batch_id = b.batch_id);
+    perform klaviyo.settle_requests(p_run_id);
+end
+$$;
+
+-- What stands against running an export now; null: nothing.
+create function klaviyo.obstacle(p_export_id bigint, out state text, out reason text,
+                                 out detail text)
+language plpgsql as $$
+declare
+    v klaviyo.export;
+    c klaviyo.connection;
+begin
+    select * into v from klaviyo.export where export_id = p_export_id for key share;
+    if not found then
+        state := 'cancelled'; reason := 'export_removed'; detail := 'the export was removed';
+    elsif v.paused then
+        state := 'cancelled'; reason := 'export_paused';
+        detail := 'the export is paused: after export resume the next refresh runs it';
+    else
+        select * into c from klaviyo.connection where connection_id = v.connection_id;
+        if c.attention_reason is not null then
+            state := 'failed'; reason := 'connection_needs_attention';
+            detail := format('connection %s needs attention (%s): run connection verify or rotate-key',
+                             c.name, c.attention_reason);
+        end if;
+    end if;
+end
+$$;
+
+-- The run that a free slot should take next: one that its worker has left
+-- first, then the oldest queued one whose export is not running. Only runs
+-- whose key the caller can open.
+create function klaviyo.next_run(p_key_pair integer, p_recover boolean) returns bigint
+language plpgsql as $$
+declare
+    v_run_id bigint;
+begin
+    if p_recover then
+        select r.run_id into v_run_id
+        from klaviyo.run r
+        where r.state = 'running' and r.lease_until < clock_timestamp()
+          and not exists (select from klaviyo.export x join klaviyo.connection_key k using (connection_id)
+                          where x.export_id = r.export_id and k.key_pair_id <> p_key_pair)
+        order by r.lease_until
+        limit 1 for update of r skip locked;
+    end if;
+    if v_run_id is null then
+        select r.run_id into v_run_id
+        from klaviyo.run r
+        where r.state = 'queued'
+          and not exists (select from klaviyo.run s
+                          where s.export_id = r.export_id and s.state = 'running')
+          and not exists (select from klaviyo.export x join klaviyo.connection_key k using (connection_id)
+                          where x.export_id = r.export_id and k.key_pair_id <> p_key_pair)
+        order by r.queued_at
+        limit 1 for update of r skip locked;
+    end if;
+    return v_run_id;
+end
+$$;
+
+-- Takes the next run: a new epoch, a new lease; server processes that still
+-- work under the old epoch are ended. No row: nothing to take. A row with
+-- closed = true: the run was ended instead; ask again.
+create function klaviyo.take_run(p_worker text, p_lease_ms bigint, p_key_pair integer,
+                                 p_recover boolean)
+returns table (run_id bigint, epoch integer, export_id bigint, taken_over boolean, closed boolean)
+language plpgsql as $$
+declare
+    v_run_id bigint := klaviyo.next_run(p_key_pair, p_recover);
+    v klaviyo.run;
+    o record;
+begin
+    if v_run_id is null then
+        return;
+    end if;
+    select * into v from klaviyo.run r where r.run_id = v_run_id;
+    perform pg_terminate_backend(a.pid) from pg_stat_activity a
+    where a.pid = any (v.backends) and a.pid <> pg_backend_pid() and a.datname = current_database();
+
+    select * into o from klaviyo.obstacle(v.export_id);
+    if o.state is null and v.takes_without_progress >= 5 then
+        o.state := 'failed'; o.reason := 'taken_over_too_often';
+        o.detail := 'five takes in a row brought no progress: look at the workers'' logs';
+    end if;
+    if o.state is not null then
+        perform klaviyo.close_run(v_run_id, o.state, o.reason, o.detail);
+        return query select v_run_id, v.epoch, v.export_id, false, true;
+        return;
+    end if;
+
+    return query
+    update klaviyo.run r
+    set state = 'running', epoch = r.epoch + 1, worker = p_worker,
+        started_at = coalesce(r.started_at, clock_timestamp()),
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 ms', waiting_until = null,
+        first_batch = coalesce(r.first_batch, nextval('klaviyo.batch_id')), planned = false,
+        backends = array[pg_backend_pid()],
+        takes_without_progress = r.takes_without_progress + (v.state = 'running')::integer
+    where r.run_id = v_run_id
+    returning r.run_id, r.epoch, r.export_id, v.state = 'running', false;
+exception when unique_violation then
+    return; -- the export is running: the index refuses a second one
+end
+$$;
+
+-- Ends the run of the owner with this epoch. lost: it is somebody else's by
+-- now; unfinished: there are batches to be sent; otherwise the state it ended in.
+create function klaviyo.end_run(p_run_id bigint, p_epoch integer, p_state text, p_reason text,
+                                p_detail text)
+returns text language plpgsql as $$
+begin
+    perform from klaviyo.run r
+    where r.run_id = p_run_id and r.epoch = p_epoch and r.state = 'running'
+    for update;
+    if not found then
+        return 'lost';
+    end if;
+    -- A statement of its own: it sees what committed while the lock was waited for.
+    if p_state = 'succeeded' and exists (select from klaviyo.batch b where b.run_id = p_run_id
+                                         and b.state in ('planned', 'sent')) then
+        return 'unfinished';
+    end if;
+    perform klaviyo.close_run(p_run_id, p_state, p_reason, p_detail);
+    return (select r.state from klaviyo.run r where r.run_id = p_run_id);
+end
+$$;
+
+-- Turns a batch into others: part[i] says in which new batch row i goes on,
+-- 0 that it was refused. Its ledger rows are pointed at the new batches. One
+-- function for stripping refused rows, for halving, for taking out one row.
+create function klaviyo.split_batch(p_run_id bigint, p_epoch integer, p_batch_id bigint,
+                                    p_addresses text[], p_parts integer[], p_bodies bytea[],
+                                    p_codes text[], p_details text[])
+returns boolean language plpgsql as $$
+declare
+    v_old klaviyo.batch;
+    v_ids bigint[] := '{}';
+    v_refused integer;
+begin
+    perform from klaviyo.run r where r.run_id = p_run_id and r.epoch = p_epoch for key share;
+    if not found then
+        return false;
+    end if;
+    select * into strict v_old from klaviyo.batch where batch_id = p_batch_id for update;
+
+    for i in 1 .. coalesce(cardinality(p_bodies), 0) loop
+        insert into klaviyo.batch (export_id, run_id, row_count, profile_ids, body)
+        select v_old.export_id, p_run_id, count(*), array_agg(v_old.profile_ids[n] order by n),
+               p_bodies[i]
+        from unnest(p_parts) with ordinality as p(part, n) where part = i
+        returning v_ids || batch_id into v_ids;
+    end loop;
+
+    update klaviyo.ledger l
+    set batch_id = case when u.part = 0 then l.batch_id else v_ids[u.part] end,
+        rejected_run = case when u.part = 0 then p_run_id else l.rejected_run end
+    from unnest(p_addresses, p_parts) as u(address, part)
+    where l.export_id = v_old.export_id and l.address = u.address collate "C";
+
+    insert into klaviyo.rejection (run_id, epoch, stage, email, profile_id, code, detail)
+    select p_run_id, p_epoch, 'request', u.address, v_old.profile_ids[n], u.code, u.detail
+    from unnest(p_addresses, p_parts, p_codes, p_details)
+         with ordinality as u(address, part, code, detail, n)
+    where u.part = 0;
+    get diagnostics v_refused = row_count;
+
+    update klaviyo.run r set rejected_rows = rejected_rows + v_refused,
+           takes_without_progress = case when v_refused > 0 then 0 else r.takes_without_progress end
+    where r.run_id = p_run_id;
+    delete from klaviyo.batch where batch_id = p_batch_id;
+    return true;
+end
+$$;
