@@ -1,0 +1,50 @@
+#ifndef WORKER_KLAVIYO_ENDPOINT_H
+#define WORKER_KLAVIYO_ENDPOINT_H
+
+#include <stdbool.h>
+
+/*
+ * The endpoints of Klaviyo's API that this program knows.
+ *
+ * Every path that is ever asked for comes from this list. It holds nothing that
+ * subscribes, unsubscribes, suppresses or deletes a profile: consent is not ours
+ * to change, and there is no other way to name a path.
+ */
+enum endpoint {
+    ENDPOINT_IMPORT,        /* POST /api/profile-bulk-import-jobs */
+    ENDPOINT_JOB,           /* GET  /api/profile-bulk-import-jobs/{id} */
+    ENDPOINT_JOBS,          /* GET  /api/profile-bulk-import-jobs */
+    ENDPOINT_IMPORT_ERRORS, /* GET  /api/profile-bulk-import-jobs/{id}/import-errors */
+    ENDPOINT_LIST,          /* GET  /api/lists/{id} */
+    ENDPOINT_ACCOUNTS,      /* GET  /api/accounts */
+    ENDPOINT_USAGE,         /* GET  /api/billing-usage */
+    ENDPOINT_COUNT
+};
+
+/*
+ * What Klaviyo admits for one account and endpoint, all callers together: the
+ * figures of the OpenAPI description, revision 2026-07-15. Both are fixed
+ * windows.
+ */
+struct endpoint_limit {
+    int per_second;
+    int per_minute;
+};
+
+/* "import", "job", …: the key of a rate limit and the label of a metric; stable. */
+const char *endpoint_name(enum endpoint endpoint);
+
+struct endpoint_limit endpoint_limit(enum endpoint endpoint);
+
+/* The path is before + id + after; an endpoint without an id has no after (NULL). */
+struct endpoint_path {
+    const char *before;
+    const char *after;
+};
+
+struct endpoint_path endpoint_path(enum endpoint endpoint);
+
+/* True: POST with a body. False: GET without one. */
+bool endpoint_has_body(enum endpoint endpoint);
+
+#endif

@@ -1,0 +1,39 @@
+#ifndef WORKER_KLAVIYO_USAGE_H
+#define WORKER_KLAVIYO_USAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/klaviyo/answer.h"
+#include "worker/klaviyo/request.h"
+
+/*
+ * What the account's plan allows and how much of it is used: the rows of
+ * GET /api/billing-usage that count profiles. A key without the scope usage:read
+ * gets the verdict SCOPE_MISSING, which is no error.
+ */
+enum {
+    USAGE_MAX_ROWS = 8, /* more are left out */
+    USAGE_NAME_BYTES = 64,
+};
+
+struct usage_row {
+    char name[USAGE_NAME_BYTES]; /* the kind of usage, Klaviyo's id */
+    int64_t used;                /* profiles */
+    int64_t maximum;             /* profiles; -1: no limit named */
+};
+
+struct usage {
+    struct usage_row rows[USAGE_MAX_ROWS];
+    size_t n;
+};
+
+struct request usage_request(void);
+
+/* ERROR_RETRY: malformed. No row that counts profiles: n is 0. */
+bool usage_parse(const struct answer *answer, struct usage *out, struct error *err) MUST_USE;
+
+#endif
