@@ -1,0 +1,57 @@
+#ifndef WORKER_KAFKA_PRODUCER_H
+#define WORKER_KAFKA_PRODUCER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/settings.h"
+#include "worker/kafka/record.h"
+
+/*
+ * Writes records, idempotently: a retry inside librdkafka never doubles one.
+ * Keys go to the partitions where Java's clients put them.
+ *
+ * Two ways: producer_produce() and, later, one report with its tag; or
+ * producer_send(), which waits. It belongs to one thread.
+ */
+struct producer;
+
+enum producer_outcome {
+    PRODUCER_DELIVERED, /* acknowledged by all in-sync replicas */
+    PRODUCER_TOO_LARGE, /* the broker does not take a record of this size */
+    PRODUCER_FAILED,    /* not written, or not known to be: the same may succeed later */
+};
+
+struct producer_report {
+    void *tag;
+    enum producer_outcome outcome;
+    char text[256]; /* of FAILED: why, and what to do */
+};
+
+/* An unreachable broker is no error here. */
+struct producer *producer_new(const struct settings *settings, struct error *err) MUST_USE;
+void producer_free(struct producer *producer); /* what is not delivered yet is dropped */
+
+/* Readable once reports are there. Read producer_next() until false before waiting again. */
+int producer_fd(const struct producer *producer);
+
+/*
+ * Hands over a copy of the record; its topic, partition, offset are not looked
+ * at: it goes to topic, where its key sends it. True: exactly one report will come.
+ */
+bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
+                      void *tag, struct error *err) MUST_USE;
+
+/* Never waits. False: no report now. */
+bool producer_next(struct producer *producer, struct producer_report *report) MUST_USE;
+
+/* Returns when the record is acknowledged, or with the reason why not after timeout_ms. */
+bool producer_send(struct producer *producer, const char *topic, const struct record *record,
+                   int64_t timeout_ms, struct error *err) MUST_USE;
+
+DEFINE_OWNER(producer)
+
+#endif

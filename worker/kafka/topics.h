@@ -1,0 +1,42 @@
+#ifndef WORKER_KAFKA_TOPICS_H
+#define WORKER_KAFKA_TOPICS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/settings.h"
+
+/*
+ * What `check` wants to know of the cluster. Reads only; never makes a topic.
+ */
+enum topic_state {
+    TOPIC_PRESENT,
+    TOPIC_MISSING,
+    TOPIC_REFUSED, /* it may be there, but this user may not see it */
+};
+
+struct topic_status {
+    const char *name; /* in */
+    enum topic_state state;
+    int partitions;
+};
+
+/* Fills topics[0..n). ERROR_RETRY: no broker answered within timeout_ms. */
+bool topics_look(const struct settings *settings, struct topic_status *topics, size_t n,
+                 int timeout_ms, struct error *err) MUST_USE;
+
+/*
+ * What the group has committed for a partition of KAFKA_TOPIC, and the
+ * partition's first and next offset: for `check` and for lag without a worker.
+ */
+struct topic_progress {
+    int64_t committed; /* -1: nothing yet */
+    int64_t begin, end;
+};
+bool topics_progress(const struct settings *settings, int32_t partition,
+                     struct topic_progress *progress, int timeout_ms, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,57 @@
+#ifndef WORKER_SERVICE_SERVICE_H
+#define WORKER_SERVICE_SERVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/settings.h"
+#include "worker/service/intake.h"
+#include "worker/service/metrics.h"
+
+/*
+ * The service: one loop on the control thread that owns the consumer, the
+ * offset tracker, the dead letters, the signals and the clock tick. It never
+ * waits for more than 100 ms, and never talks to PostgreSQL or Klaviyo.
+ *
+ *     RUNNING --SIGTERM--> DRAINING --all let go, or time is up--> CLOSING --> over
+ *                             |                                      ^
+ *                             +--second SIGTERM: runs are cut off ---+
+ *
+ * RUNNING   events in, ends out, offsets stored.
+ * DRAINING  no event is taken; runs let requests in the air be answered; what
+ *           ends is stored.
+ * CLOSING   stored offsets are committed, the group is left.
+ * A deadline over all of it says what is still there and ends the process.
+ */
+
+/* The run slots, as the loop sees them; worker/service/ports.c has the real ones. */
+struct slots_ports {
+    void *world;
+    void (*wake)(void *world);                       /* there may be a new run */
+    void (*drain)(void *world, int64_t deadline_ms); /* of clock_ms() */
+    void (*cancel)(void *world);
+    int (*busy)(void *world); /* slots with a run */
+};
+
+struct service_ports {
+    struct intake_ports intake;
+    struct slots_ports slots;
+};
+
+/*
+ * Blocks SIGTERM and SIGINT, which the service reads by itself, and ignores
+ * SIGPIPE. Before the first thread starts, so that every thread inherits it.
+ */
+void service_block_signals(void);
+
+/* The loop. True: told to stop, and stopped cleanly. */
+bool service_loop(const struct settings *settings, const struct service_ports *ports,
+                  struct service_metrics *metrics, struct error *err) MUST_USE;
+
+/* What `run` calls: the loop with the real database and the real run slots. */
+bool service_run(const struct settings *settings, struct service_metrics *metrics,
+                 struct error *err) MUST_USE;
+
+#endif
