@@ -1,0 +1,350 @@
+#include "worker/store/db.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/parse.h"
+#include "worker/store/statement.h"
+
+struct db {
+    PGconn *conn;
+    bool listening;
+};
+
+/* The first line of libpq's words; values of rows never stand in it. */
+static void add_reason(struct strbuf *text, const char *message)
+{
+    strbuf_add(text, message, strcspn(message, "\n"));
+}
+
+static bool is_transient(const char *sqlstate)
+{
+    static const char *const classes[] = { "08", "40", "53", "57", "58" };
+    static const char *const states[] = { "25006", "25P03", "55P03" };
+
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
+        if (strncmp(sqlstate, classes[i], 2) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        if (strcmp(sqlstate, states[i]) == 0)
+            return true;
+    return false;
+}
+
+bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(1024);
+    const char *sqlstate = rows ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
+    const char *primary = rows ? PQresultErrorField(rows, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+
+    /* The primary message only: details quote values of rows. */
+    add_reason(&text, primary ? primary : PQerrorMessage(db->conn));
+    const char *why = text.data ? text.data : "no reason given";
+    if (!sqlstate)
+        return error_set(err, ERROR_RETRY, "%s: PostgreSQL is not reachable: %s", what, why);
+    return error_set(err, is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT,
+                     "%s: %s (SQLSTATE %s)", what, why, sqlstate);
+}
+
+/* What the site says in its connection string wins over these: it comes later. */
+static PGconn *connect_to(const char *url, const char *name)
+{
+    const char *keywords[16] = { "application_name", "client_encoding",     "connect_timeout",
+                                 "keepalives_idle",  "keepalives_interval", "keepalives_count",
+                                 "tcp_user_timeout" };
+    const char *values[16] = { name, "UTF8", "5", "3", "1", "3", "5000" };
+
+    if (*url) {
+        keywords[7] = "dbname";
+        values[7] = url;
+    }
+    return PQconnectdbParams(keywords, values, 1);
+}
+
+static void ignore_notice(void *unused, const PGresult *result)
+{
+    (void)unused;
+    (void)result;
+}
+
+static bool connection_failure(PGconn *conn, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(1024);
+
+    add_reason(&text, PQerrorMessage(conn));
+    return error_set(err, ERROR_RETRY,
+                     "cannot connect to PostgreSQL: %s: check DATABASE_URL and the server",
+                     text.data ? text.data : "no reason given");
+}
+
+bool db_open(struct db **out, const char *url, const char *name, struct error *err)
+{
+    CLEANUP(db_freep) struct db *db = calloc(1, sizeof *db);
+    if (!db)
+        return error_no_memory(err);
+
+    db->conn = connect_to(url, name);
+    if (!db->conn)
+        return error_no_memory(err);
+    if (PQstatus(db->conn) != CONNECTION_OK)
+        return connection_failure(db->conn, err);
+    (void)PQsetNoticeReceiver(db->conn, ignore_notice, NULL);
+
+    *out = db_take(&db);
+    return true;
+}
+
+void db_free(struct db *db)
+{
+    if (!db)
+        return;
+    PQfinish(db->conn);
+    free(db);
+}
+
+bool db_ready(struct db *db, struct error *err)
+{
+    if (PQstatus(db->conn) == CONNECTION_OK) {
+        if (PQtransactionStatus(db->conn) == PQTRANS_IDLE)
+            return true;
+        db_rollback(db);
+        if (PQtransactionStatus(db->conn) == PQTRANS_IDLE)
+            return true;
+    }
+    PQreset(db->conn);
+    if (PQstatus(db->conn) != CONNECTION_OK)
+        return connection_failure(db->conn, err);
+    return !db->listening || db_listen(db, err);
+}
+
+bool db_is_up(const struct db *db)
+{
+    return PQstatus(db->conn) == CONNECTION_OK;
+}
+
+bool db_listen(struct db *db, struct error *err)
+{
+    db->listening = true;
+    return db_query(db, "listen klaviyo_worker", NULL, NULL, err);
+}
+
+int db_socket(const struct db *db)
+{
+    return db_is_up(db) ? PQsocket(db->conn) : -1;
+}
+
+bool db_notified(struct db *db)
+{
+    bool any = false;
+
+    (void)PQconsumeInput(db->conn); /* a broken connection shows at the next statement */
+    for (PGnotify *note = PQnotifies(db->conn); note; note = PQnotifies(db->conn)) {
+        any = true;
+        PQfreemem(note);
+    }
+    return any;
+}
+
+int32_t db_backend(const struct db *db)
+{
+    return PQbackendPID(db->conn);
+}
+
+/* libpq's cancel object is made by the owner and fired by another thread. */
+struct db_canceller *db_canceller_new(const struct db *db)
+{
+    return (struct db_canceller *)PQgetCancel(db->conn);
+}
+
+void db_canceller_fire(const struct db_canceller *canceller)
+{
+    char why[256];
+
+    /* Best effort: a statement that goes on is fenced. */
+    (void)PQcancel((PGcancel *)(uintptr_t)canceller, why, sizeof why);
+}
+
+void db_canceller_free(struct db_canceller *canceller)
+{
+    PQfreeCancel((PGcancel *)canceller); /* accepts NULL */
+}
+
+bool db_begin(struct db *db, struct error *err)
+{
+    return db_query(db, "begin", NULL, NULL, err);
+}
+
+bool db_commit(struct db *db, struct error *err)
+{
+    return db_query(db, "commit", NULL, NULL, err);
+}
+
+void db_rollback(struct db *db)
+{
+    struct error ignored = ERROR_INIT;
+
+    (void)!db_query(db, "rollback", NULL, NULL, &ignored);
+}
+
+void args_text(struct args *args, const char *text)
+{
+    assert(args->n < ARGS_MAX);
+    args->values[args->n++] = text;
+}
+
+void args_int64(struct args *args, int64_t number)
+{
+    assert(args->n < ARGS_MAX);
+    char *text = args->numbers[args->n];
+    (void)snprintf(text, sizeof args->numbers[0], "%" PRId64, number);
+    args->values[args->n++] = text;
+}
+
+void args_bool(struct args *args, bool value)
+{
+    args_text(args, value ? "t" : "f");
+}
+
+void args_bytes(struct args *args, const void *bytes, size_t len)
+{
+    assert(args->n < ARGS_MAX && len <= INT32_MAX);
+    args->lengths[args->n] = (int)len;
+    args->formats[args->n] = 1;
+    args->values[args->n++] = bytes;
+}
+
+void array_open(struct strbuf *array)
+{
+    strbuf_add(array, "{", 1);
+}
+
+static void add_separator(struct strbuf *array)
+{
+    if (array->len > 0 && array->data[array->len - 1] != '{')
+        strbuf_add(array, ",", 1);
+}
+
+void array_text(struct strbuf *array, const char *text, size_t len)
+{
+    /* A quoted element may end with a brace: only the first one follows the opening. */
+    if (array->len > 1)
+        strbuf_add(array, ",", 1);
+    if (!text) {
+        strbuf_add_str(array, "NULL");
+        return;
+    }
+    strbuf_add(array, "\"", 1);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"' || text[i] == '\\')
+            strbuf_add(array, "\\", 1);
+        strbuf_add(array, text + i, 1);
+    }
+    strbuf_add(array, "\"", 1);
+}
+
+void array_int64(struct strbuf *array, int64_t number)
+{
+    add_separator(array);
+    strbuf_addf(array, "%" PRId64, number);
+}
+
+void array_bytes(struct strbuf *array, const void *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *from = bytes;
+
+    if (array->len > 1)
+        strbuf_add(array, ",", 1);
+    strbuf_add_str(array, "\"\\\\x");
+    for (size_t i = 0; i < len; i++) {
+        const char pair[2] = { digits[from[i] >> 4], digits[from[i] & 15] };
+        strbuf_add(array, pair, 2);
+    }
+    strbuf_add(array, "\"", 1);
+}
+
+void array_close(struct strbuf *array)
+{
+    strbuf_add(array, "}", 1);
+}
+
+bool args_array(struct args *args, const struct strbuf *array, struct error *err)
+{
+    if (!strbuf_ok(array))
+        return error_no_memory(err);
+    args_text(args, array->data);
+    return true;
+}
+
+static bool run_statement(struct db *db, const char *sql, const struct args *args, int binary,
+                          PGresult **out, struct error *err)
+{
+    static const struct args none = { .n = 0 };
+    const struct args *a = args ? args : &none;
+
+    CLEANUP(rows_freep)
+    PGresult *rows =
+        PQexecParams(db->conn, sql, a->n, NULL, a->values, a->lengths, a->formats, binary);
+    ExecStatusType status = PQresultStatus(rows);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT)
+        return db_failure(db, rows, "a statement failed", err);
+    if (out) {
+        *out = rows;
+        rows = NULL;
+    }
+    return true;
+}
+
+bool db_query(struct db *db, const char *sql, const struct args *args, PGresult **out,
+              struct error *err)
+{
+    return run_statement(db, sql, args, 0, out, err);
+}
+
+bool db_query_binary(struct db *db, const char *sql, const struct args *args, PGresult **out,
+                     struct error *err)
+{
+    return run_statement(db, sql, args, 1, out, err);
+}
+
+int64_t rows_affected(const PGresult *rows)
+{
+    int64_t n = 0;
+
+    (void)!parse_int64(PQcmdTuples((PGresult *)(uintptr_t)rows), 0, INT64_MAX, &n);
+    return n;
+}
+
+int rows_count(const PGresult *rows)
+{
+    return PQntuples(rows);
+}
+
+bool row_is_null(const PGresult *rows, int row, int column)
+{
+    return PQgetisnull(rows, row, column);
+}
+
+const char *row_text(const PGresult *rows, int row, int column)
+{
+    return row_is_null(rows, row, column) ? NULL : PQgetvalue(rows, row, column);
+}
+
+int64_t row_int64(const PGresult *rows, int row, int column)
+{
+    int64_t number = 0;
+
+    (void)!parse_int64(PQgetvalue(rows, row, column), INT64_MIN, INT64_MAX, &number);
+    return number;
+}
+
+bool row_bool(const PGresult *rows, int row, int column)
+{
+    return PQgetvalue(rows, row, column)[0] == 't';
+}
+
+PGconn *db_handle(struct db *db)
+{
+    return db->conn;
+}

@@ -1,0 +1,81 @@
+#ifndef WORKER_STORE_STATEMENT_H
+#define WORKER_STORE_STATEMENT_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/strbuf.h"
+#include "worker/store/db.h"
+
+/*
+ * A statement: its parameters going out and its rows coming back. Only the
+ * modules of store/ include this.
+ *
+ *     struct args args = ARGS_INIT;
+ *     args_int64(&args, run_id);
+ *     args_text(&args, name);
+ *     CLEANUP(rows_freep) PGresult *rows = NULL;
+ *     if (!db_query(db, sql_run_show, &args, &rows, err)) ...
+ */
+enum { ARGS_MAX = 32 };
+
+struct args {
+    int n;
+    const char *values[ARGS_MAX]; /* borrowed until the query returned */
+    int lengths[ARGS_MAX];
+    int formats[ARGS_MAX];
+    char numbers[ARGS_MAX][24];
+};
+
+#define ARGS_INIT ((struct args){ .n = 0 })
+
+void args_text(struct args *args, const char *text); /* NULL: null */
+void args_int64(struct args *args, int64_t number);
+void args_bool(struct args *args, bool value);
+void args_bytes(struct args *args, const void *bytes, size_t len); /* bytea */
+
+/*
+ * An array literal ("{...}") built in a strbuf: array_open, any number of
+ * elements of one kind, array_close, then args_array().
+ */
+void array_open(struct strbuf *array);
+void array_text(struct strbuf *array, const char *text, size_t len); /* NULL: null */
+void array_int64(struct strbuf *array, int64_t number);
+void array_bytes(struct strbuf *array, const void *bytes, size_t len);
+void array_close(struct strbuf *array);
+bool args_array(struct args *args, const struct strbuf *array, struct error *err) MUST_USE;
+
+/* Rows of an answer: PostgreSQL's own result, in text form unless said otherwise. */
+static inline void rows_freep(PGresult **slot)
+{
+    PQclear(*slot); /* accepts NULL */
+}
+
+/* Runs one statement. *out may be NULL where nothing is wanted back. */
+bool db_query(struct db *db, const char *sql, const struct args *args, PGresult **out,
+              struct error *err) MUST_USE;
+
+/* The same; the answer comes in binary form (for bytea). */
+bool db_query_binary(struct db *db, const char *sql, const struct args *args, PGresult **out,
+                     struct error *err) MUST_USE;
+
+/* How many rows the statement changed or returned. */
+int64_t rows_affected(const PGresult *rows);
+
+int rows_count(const PGresult *rows);
+bool row_is_null(const PGresult *rows, int row, int column);
+const char *row_text(const PGresult *rows, int row, int column); /* NULL for null */
+int64_t row_int64(const PGresult *rows, int row, int column);    /* 0 for null */
+bool row_bool(const PGresult *rows, int row, int column);        /* false for null */
+
+/* The error of a failed result, in the terms of db.h; what: what was being done. */
+bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err);
+
+/* libpq's handle, for COPY. */
+PGconn *db_handle(struct db *db);
+
+#endif
