@@ -1,0 +1,65 @@
+# Installing Debian packages, for tests/run and deploy/demo. Sourced, not run.
+#
+#   need_packages NAME...   installs those that are missing; with nothing
+#                           missing it calls no package manager at all
+
+# What it takes to compile everything, tests included.
+# shellcheck disable=SC2034 # used by those who source this
+BUILD_PACKAGES=(
+  build-essential cmake ninja-build pkg-config git ca-certificates
+  librdkafka-dev libcurl4-openssl-dev libjansson-dev libpq-dev libsodium-dev
+  libmicrohttpd-dev libsmartcols-dev libcmocka-dev
+)
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null 2>&1; then
+    sudo -- "$@"
+  else
+    printf 'This needs root or sudo: %s\n' "$*" >&2
+    return 1
+  fi
+}
+
+# Prints the names that are not installed.
+missing_packages() {
+  local name
+  for name in "$@"; do
+    case $(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) in
+      installed*) ;;
+      *) printf '%s\n' "$name" ;;
+    esac
+  done
+}
+
+apt_get() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+    -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
+}
+
+# Debian's postgresql package makes and starts a cluster when it is first
+# installed. We only want its programs, so it is told not to, for this once.
+install_without_cluster() {
+  local folder=/etc/postgresql-common/createcluster.d status=0
+  local note=$folder/no-cluster-for-klaviyo-worker.conf
+
+  as_root mkdir -p "$folder"
+  printf 'create_main_cluster = false\n' | as_root tee "$note" >/dev/null
+  apt_get install --no-install-recommends "$@" || status=$?
+  as_root rm -f "$note"
+  return "$status"
+}
+
+need_packages() {
+  local missing
+  command -v dpkg-query >/dev/null 2>&1 || {
+    printf 'Not a Debian system; these must be installed already: %s\n' "$*" >&2
+    return 0
+  }
+  mapfile -t missing < <(missing_packages "$@")
+  [ "${#missing[@]}" -eq 0 ] && return 0
+
+  printf 'installing %d packages: %s\n' "${#missing[@]}" "${missing[*]}"
+  { apt_get update && install_without_cluster "${missing[@]}"; } >"${PACKAGES_LOG:-/dev/stderr}" 2>&1
+}

@@ -1,0 +1,174 @@
+"""Services of a test session, and a world for each test.
+
+One Kafka broker and one PostgreSQL serve all processes of the session: the
+process that runs pytest starts them and tells the others where they are. Tests
+that restart a server ask for `own_kafka` or `own_postgres`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kafka_broker import KafkaBroker
+from support.paths import BUILD
+from support.postgres import Postgres
+from support.world import Services, World
+
+LOGS = BUILD / "test-logs"
+MakeWorld = Callable[..., World]
+
+
+class SharedServers:
+    """Lives in the process that was started, not in the workers of xdist."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="klaviyo-worker-tests."))
+        self.folder.chmod(0o711)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self.kafka = KafkaBroker(self.folder / "kafka", LOGS / "kafka.log")
+        self.kafka.start()
+        self.postgres = Postgres(self.folder / "postgres", LOGS / "postgres.log")
+        self.postgres.start()
+        self.kafka.wait_ready()
+        self.postgres.wait_ready()
+
+    def stop(self) -> None:
+        self.kafka.stop()
+        self.postgres.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_xdist_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if is_xdist_worker(config) or config.option.collectonly:
+        return
+    shutil.rmtree(LOGS, ignore_errors=True)
+    config.shared_servers = SharedServers()  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    servers = getattr(config, "shared_servers", None)
+    if servers:
+        servers.stop()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    servers = node.config.shared_servers
+    node.workerinput["services"] = pickle.dumps(without_processes(servers))
+
+
+def without_processes(servers: SharedServers) -> Services:
+    """The same servers as seen from a process that did not start them."""
+    return Services(servers.kafka.as_guest(), servers.postgres.as_guest())
+
+
+@pytest.fixture(scope="session")
+def shared_services(request: pytest.FixtureRequest) -> Services:
+    config = request.config
+    if is_xdist_worker(config):
+        services = pickle.loads(config.workerinput["services"])  # type: ignore[attr-defined]
+        assert isinstance(services, Services)
+        return services
+    return without_processes(config.shared_servers)  # type: ignore[attr-defined]
+
+
+HAS_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.failed:
+        item.stash[HAS_FAILED] = True
+        report.sections.append(("logs", f"kept in {log_folder(item)}"))
+    return report
+
+
+def short_name(item: pytest.Item) -> str:
+    """Of letters, digits and dashes; short enough for the name of a database."""
+    words = re.sub(r"[^a-z0-9]+", "-", item.name.lower().removeprefix("test_")).strip("-")
+    return f"{words[:36].strip('-')}-{zlib.crc32(item.nodeid.encode()) % 100_000:05d}"
+
+
+def log_folder(item: pytest.Item) -> Path:
+    return LOGS / re.sub(r"[^A-Za-z0-9_.-]+", "-", item.name)
+
+
+@pytest.fixture
+def logs(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Where the test's processes write; kept when the test fails."""
+    folder = log_folder(request.node)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    if not request.node.stash.get(HAS_FAILED, False):
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """For the data of a server of the test's own."""
+    folder = Path(tempfile.mkdtemp(prefix="klaviyo-worker-test."))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def own_kafka(own_folder: Path, logs: Path) -> Iterator[KafkaBroker]:
+    broker = KafkaBroker(own_folder / "kafka", logs / "kafka.log")
+    broker.start()
+    broker.wait_ready()
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def own_postgres(own_folder: Path, logs: Path) -> Iterator[Postgres]:
+    server = Postgres(own_folder / "postgres", logs / "postgres.log")
+    server.start()
+    server.wait_ready()
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def make_world(
+    request: pytest.FixtureRequest, logs: Path, shared_services: Services
+) -> Iterator[MakeWorld]:
+    """Makes a prepared world; servers that are not given are the session's."""
+    made: list[World] = []
+
+    def make(
+        kafka: KafkaBroker | None = None, postgres: Postgres | None = None, partitions: int = 1
+    ) -> World:
+        services = Services(kafka or shared_services.kafka, postgres or shared_services.postgres)
+        world = World(short_name(request.node), services, logs, partitions)
+        made.append(world)
+        return world.prepare()
+
+    yield make
+    for world in made:
+        world.close()
+        if world.postgres is shared_services.postgres:
+            world.postgres.drop_database(world.db.name)
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world()

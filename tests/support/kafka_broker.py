@@ -1,0 +1,219 @@
+"""A real Kafka broker of one node (KRaft), from the jars in build/kafka."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from copy import copy
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+from support.paths import BUILD
+from support.process import Process, free_port, wait_until
+
+READY_SECONDS = 60
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+log.cleaner.dedupe.buffer.size=2097152
+message.max.bytes=4194304
+num.network.threads=1
+num.io.threads=2
+group.coordinator.threads=1
+"""
+
+
+def jars() -> Path:
+    return BUILD / "kafka" / "jars"
+
+
+def class_path() -> str:
+    """Every jar, in one order: the class-data archive belongs to this very string."""
+    found = sorted(jars().glob("*.jar"))
+    assert found, f"no jars in {jars()}: tests/run brings them"
+    return ":".join(map(str, found))
+
+
+def archive() -> Path:
+    return BUILD / "kafka" / "kafka.jsa"
+
+
+def java(main_class: str, *options: str) -> list[str]:
+    return [
+        "java",
+        "-Xmx256m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        *options,
+        "-cp",
+        class_path(),
+        main_class,
+    ]
+
+
+def new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+
+
+class KafkaBroker:
+    """Made and formatted by the constructor; start() it, then wait_ready()."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.log = log
+        self.cluster_id = new_cluster_id()
+        self.port = free_port()
+        self._properties = folder / "server.properties"
+        self._process: Process | None = None
+        self._write_properties()
+        self._format()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def _write_properties(self) -> None:
+        values = {"port": self.port, "controller": free_port(), "data": self.folder / "data"}
+        self._properties.write_text(PROPERTIES.format(**values))
+
+    def _format(self) -> None:
+        command = java("kafka.tools.StorageTool", *self._shared_classes())
+        command += ["format", "--standalone", f"--cluster-id={self.cluster_id}"]
+        command += ["-c", str(self._properties)]
+        with self.log.open("ab") as output:
+            subprocess.run(command, stdout=output, stderr=output, check=True)
+
+    @staticmethod
+    def _shared_classes() -> list[str]:
+        return [f"-XX:SharedArchiveFile={archive()}"] if archive().exists() else []
+
+    def start(self, *options: str) -> None:
+        command = java("kafka.Kafka", *(options or self._shared_classes()))
+        self._process = Process([*command, self._properties], self.log)
+
+    def wait_ready(self) -> None:
+        assert self._process
+        self._process.wait_ready(self._answers, READY_SECONDS)
+
+    def _answers(self) -> bool:
+        """True once our broker answers; another one on the same port has another id."""
+        try:
+            return self.admin().list_topics(timeout=2).cluster_id == self.cluster_id
+        except KafkaException:
+            return False
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.stop(30)
+            self._process = None
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    def freeze(self, frozen: bool) -> None:
+        assert self._process
+        self._process.send(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def as_guest(self) -> KafkaBroker:
+        """The same broker for a process that did not start it."""
+        guest = copy(self)
+        guest._process = None
+        return guest
+
+    def admin(self) -> AdminClient:
+        return AdminClient(
+            {"bootstrap.servers": self.address, "log_level": 2, "socket.timeout.ms": 5000}
+        )
+
+    def create_topic(self, name: str, partitions: int, **settings: str) -> None:
+        topic = NewTopic(name, partitions, 1, config=dict(settings))
+        admin = self.admin()  # outcomes need it alive
+        for outcome in admin.create_topics([topic]).values():
+            outcome.result(20)
+        # Created is not yet known everywhere; a producer would get an error.
+        wait_until(
+            lambda: len(self._partitions(name)) == partitions, 10, f"topic {name} to be known"
+        )
+
+    def delete_topic(self, name: str) -> None:
+        admin = self.admin()  # outcomes need it alive
+        for outcome in admin.delete_topics([name]).values():
+            outcome.result(20)
+
+    def add_partitions(self, name: str, total: int) -> None:
+        admin = self.admin()  # outcomes need it alive
+        for outcome in admin.create_partitions([NewPartitions(name, total)]).values():
+            outcome.result(20)
+
+    def _partitions(self, topic: str) -> list[int]:
+        metadata = self.admin().list_topics(topic, timeout=5).topics[topic]
+        return [] if metadata.error else sorted(metadata.partitions)
+
+    def _consumer(self, group: str) -> Consumer:
+        return Consumer(
+            {"bootstrap.servers": self.address, "group.id": group, "log_level": 2}
+        )
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        consumer = self._consumer("reader-of-ends")
+        try:
+            partitions = [TopicPartition(topic, n) for n in self._partitions(topic)]
+            return {p.partition: consumer.get_watermark_offsets(p, 5)[1] for p in partitions}
+        finally:
+            consumer.close()
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """What the group has committed, 0 where it has not."""
+        consumer = self._consumer(group)
+        try:
+            partitions = [TopicPartition(topic, n) for n in self._partitions(topic)]
+            found = consumer.committed(partitions, timeout=10)
+            return {p.partition: max(p.offset, 0) for p in found}
+        finally:
+            consumer.close()
+
+
+def make_archive() -> None:
+    """One start and stop that leaves a class-data archive: later starts take half the time."""
+    draft = archive().with_suffix(f".{os.getpid()}")
+    with tempfile.TemporaryDirectory(prefix="klaviyo-worker-kafka.") as folder:
+        broker = KafkaBroker(Path(folder), Path(folder) / "kafka.log")
+        broker.start(f"-XX:ArchiveClassesAtExit={draft}")
+        broker.wait_ready()
+        broker.create_topic("warm-up", 1)
+        broker.stop()
+    draft.rename(archive())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--archive"]:
+        make_archive()

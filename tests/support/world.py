@@ -1,0 +1,244 @@
+"""One test's world: its database, topics, Klaviyo account and workers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support import events
+from support.kafka_broker import KafkaBroker
+from support.people import Population
+from support.postgres import Database, Postgres
+from support.process import wait_until
+from support.simulator import Simulator
+from support.worker import Result, Worker, run_command
+
+ACCOUNT = "AcctA1"
+KEY = "pk_planted0secret0key0of0account0A1"
+LIST = "ListA1"
+CONNECTION = "main"
+EXPORT = "newsletter"
+SEGMENT = "big-spenders"
+GROUP = "workers"
+TERMINAL = {"succeeded", "succeeded_with_rejections", "failed", "cancelled"}
+# Fields that people.attributes_of() makes.
+MAPPING = [
+    "--attribute", "first_name=first_name",
+    "--property", "points=points",
+    "--property", "score=score",
+    "--property", "vip=vip",
+    "--property", "tags=tags",
+    "--property", "address=address",
+    "--property", "nothing=nothing",
+    "--property", "biography=biography",
+]  # fmt: skip
+# Quick answers, so that a test waits for work and not for a clock.
+QUICK = {"POLL_INTERVAL_MIN_MS": "100", "POLL_INTERVAL_MAX_MS": "500"}
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+@dataclass(frozen=True)
+class Services:
+    """The servers that a world uses; those of the session, or a test's own."""
+
+    kafka: KafkaBroker
+    postgres: Postgres
+
+
+class World:
+    """Empty but for the schema, a key pair and a Klaviyo account with one list."""
+
+    def __init__(self, name: str, services: Services, folder: Path, partitions: int = 1) -> None:
+        self.name = name
+        self.folder = folder
+        self.kafka = services.kafka
+        self.postgres = services.postgres
+        self.topic = f"{name}.segment-refresh"
+        self.dead_letter_topic = f"{name}.segment-refresh.dead-letter"
+        self.workers: list[Worker] = []
+        self._log_numbers = itertools.count(1)
+        self.simulator = Simulator(folder, self.base_env())
+        self.db: Database = services.postgres.create_database(name.replace("-", "_"))
+        self.kafka.create_topic(self.topic, partitions)
+        self.kafka.create_topic(self.dead_letter_topic, 1)
+
+    # -- settings and commands ------------------------------------------------
+
+    @staticmethod
+    def base_env() -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return {**kept, **SANITIZERS}
+
+    def env(self, **settings: str) -> dict[str, str]:
+        return {
+            **self.base_env(),
+            **QUICK,
+            "DATABASE_URL": self.db.url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
+            "KAFKA_TOPIC": self.topic,
+            "KAFKA_DEAD_LETTER_TOPIC": self.dead_letter_topic,
+            "KAFKA_GROUP_ID": GROUP,
+            "KLAVIYO_BASE_URL": self.simulator.url,
+            "SECRET_KEY_FILE": str(self.secret_key_file),
+            "LOG_LEVEL": "debug",
+            "LOG_FORMAT": "json",
+            **settings,
+        }
+
+    @property
+    def secret_key_file(self) -> Path:
+        return self.folder / "secret.key"
+
+    def command(self, *arguments: str, stdin: str = "", **settings: str) -> Result:
+        """Runs a command, whatever its end."""
+        return run_command(list(arguments), self.env(**settings), stdin)
+
+    def admin(self, *arguments: str, stdin: str = "") -> Result:
+        """Runs a command that must succeed."""
+        result = self.command(*arguments, stdin=stdin)
+        assert result.rc == 0, f"`{result.command}` gave {result.rc}: {result.stderr}"
+        return result
+
+    def start_worker(self, **settings: str) -> Worker:
+        worker = Worker(self.folder / f"worker-{next(self._log_numbers)}.log", self.env(**settings))
+        self.workers.append(worker)
+        return worker
+
+    # -- setting up -----------------------------------------------------------
+
+    def prepare(self) -> World:
+        """Schema, key pair, an account with a key and a list."""
+        self.admin("migrate")
+        self.admin("keygen", "--out", str(self.secret_key_file))
+        self.simulator.add_account(ACCOUNT)
+        self.simulator.add_key(KEY, ACCOUNT)
+        self.simulator.add_list(LIST, ACCOUNT, "Newsletter")
+        self.simulator.settings(queued_ms=50, processing_ms=100)
+        return self
+
+    def add_connection(self, name: str = CONNECTION, key: str = KEY, *options: str) -> Result:
+        words = ["connection", "add", name, "--api-key-file", "-", "--agree-to-data-transfer"]
+        return self.admin(*words, *options, stdin=key + "\n")
+
+    def add_export(
+        self,
+        name: str = EXPORT,
+        *options: str,
+        segments: tuple[str, ...] = (SEGMENT,),
+        list_id: str = LIST,
+        connection: str = CONNECTION,
+        mapping: list[str] | None = None,
+    ) -> Result:
+        words = ["export", "add", name, "--connection", connection, "--list", list_id]
+        for segment in segments:
+            words += ["--segment", segment]
+        words += ["--email-field", "email", *(MAPPING if mapping is None else mapping)]
+        return self.admin(*words, *options)
+
+    def add_segment(self, segment: str, people: Population) -> None:
+        """The segment and its members, as upstream writes them."""
+        self.db.execute(
+            "insert into insights.segment (segment_id, name) values (%s, %s)", segment, segment
+        )
+        self.db.copy("insights.customer_profile (profile_id, attributes)", people.members)
+        rows = ((segment, profile) for profile, _ in people.members)
+        self.db.copy("insights.segment_member (segment_id, profile_id)", rows)
+        self.db.execute("analyze insights.customer_profile, insights.segment_member")
+
+    def set_up_export(self, people: Population) -> None:
+        """The usual case: one segment, one connection, one export."""
+        self.add_segment(SEGMENT, people)
+        self.add_connection()
+        self.add_export()
+
+    # -- Kafka ----------------------------------------------------------------
+
+    def publish(self, *messages: events.Message, partition: int | None = None) -> None:
+        events.publish(self.kafka.address, self.topic, list(messages), partition)
+
+    def refresh(self, segment: str = SEGMENT, **more: Any) -> None:
+        self.publish(events.binary(segment, **more))
+
+    def committed(self) -> int:
+        """The group's committed offsets, summed over partitions."""
+        return sum(self.kafka.committed(GROUP, self.topic).values())
+
+    def end(self) -> int:
+        return sum(self.kafka.end_offsets(self.topic).values())
+
+    def wait_all_committed(self, seconds: float = 30) -> None:
+        ends = self.kafka.end_offsets(self.topic)
+        wait_until(
+            lambda: self.kafka.committed(GROUP, self.topic) == ends,
+            seconds,
+            f"committed offsets to reach the ends {ends}",
+        )
+
+    def dead_letters(self) -> list[events.Record]:
+        return events.read_all(self.kafka.address, self.dead_letter_topic)
+
+    # -- what happened --------------------------------------------------------
+
+    def runs(self, *options: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        found = self.admin("runs", "list", "--json", *options).json
+        assert isinstance(found, list)
+        return found
+
+    def run(self, run_id: int) -> dict[str, Any]:
+        found = self.admin("runs", "show", str(run_id), "--json").json
+        assert isinstance(found, dict)
+        return found
+
+    def rejections(self, run_id: int) -> list[dict[str, Any]]:
+        found = self.admin("runs", "rejections", str(run_id), "--json").json
+        assert isinstance(found, list)
+        return found
+
+    def wait_runs_ended(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
+        """Waits until `count` runs have ended and none is open; newest first."""
+
+        def ended() -> list[dict[str, Any]]:
+            found = self.runs()
+            is_open = any(run["state"] not in TERMINAL for run in found)
+            return [] if is_open or len(found) < count else found
+
+        return wait_until(ended, seconds, f"{count} runs to end")
+
+    def wait_requests(self, endpoint: str, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+        def enough() -> list[dict[str, Any]]:
+            found = self.simulator.diary(endpoint)
+            return found if len(found) >= count else []
+
+        return wait_until(enough, seconds, f"{count} requests to {endpoint}")
+
+    # -- the end --------------------------------------------------------------
+
+    def close(self) -> None:
+        """Ends everything; complains of what a sanitizer found."""
+        for worker in self.workers:
+            worker.kill()
+        self._keep_diary()
+        self.simulator.stop()
+        reports = [report for worker in self.workers if (report := worker.sanitizer_report())]
+        assert not reports, "\n".join(reports)
+
+    def _keep_diary(self) -> None:
+        text = "\n".join(json.dumps(entry) for entry in self.simulator.diary())
+        (self.folder / "simulator-diary.jsonl").write_text(text)
+
+
+def check_sums(run: dict[str, Any]) -> None:
+    """The sums that must add up in a run that has succeeded."""
+    counts = run["counts"]
+    parts = ("invalid", "duplicate", "unchanged", "selected")
+    assert counts["read"] == sum(counts[part] for part in parts), counts
+    assert counts["selected"] == counts["accepted"] + counts["rejected"], counts
