@@ -1,0 +1,175 @@
+#include "worker/kafka/properties.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_MAX_BYTES = 65536 };
+
+/*
+ * What the worker's promises rest on, and what has a setting of its own. A line
+ * that sets one of these is refused, so that nobody believes it counts.
+ */
+static const struct {
+    const char *name;
+    const char *instead;
+} fixed[] = {
+    { "bootstrap.servers", "set KAFKA_BOOTSTRAP_SERVERS" },
+    { "metadata.broker.list", "set KAFKA_BOOTSTRAP_SERVERS" },
+    { "group.id", "set KAFKA_GROUP_ID" },
+    { "client.id", "the worker gives each process its own" },
+    { "group.instance.id", "the worker is no static member" },
+    { "partition.assignment.strategy", "the worker needs cooperative-sticky" },
+    { "enable.auto.commit", "the worker commits what has ended" },
+    { "auto.commit.enable", "the worker commits what has ended" },
+    { "enable.auto.offset.store", "the worker commits what has ended" },
+    { "enable.partition.eof", "the worker needs to hear of a partition's end" },
+    { "auto.offset.reset", "the worker begins at the earliest event, so that none is lost" },
+    { "enable.idempotence", "the worker writes idempotently" },
+    { "acks", "the worker waits for all replicas" },
+    { "request.required.acks", "the worker waits for all replicas" },
+    { "batch.num.messages", "the worker sends letter by letter" },
+    { "transactional.id", "the worker uses no transactions" },
+    { "queued.min.messages", "the worker bounds what it holds" },
+    { "queued.max.messages.kbytes", "the worker bounds what it holds" },
+    { "allow.auto.create.topics", "the worker makes no topics" },
+    { "plugin.library.paths", "the worker loads no plugins" },
+};
+
+static const char *instead_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
+        if (strcmp(name, fixed[i].name) == 0)
+            return fixed[i].instead;
+    return NULL;
+}
+
+static char *read_text(const char *path, struct error *err)
+{
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        error_errno(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: reading %s", path);
+        return NULL;
+    }
+
+    char *text = calloc(1, FILE_MAX_BYTES + 1);
+    size_t n = text ? fread(text, 1, FILE_MAX_BYTES + 1, file) : 0;
+    bool failed = ferror(file) != 0;
+    (void)fclose(file);
+
+    if (!text)
+        error_no_memory(err);
+    else if (failed)
+        error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s cannot be read", path);
+    else if (n > FILE_MAX_BYTES)
+        error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s is longer than 65536 bytes", path);
+    else if (memchr(text, '\0', n))
+        error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s holds a NUL byte", path);
+    else
+        return text;
+    if (text)
+        explicit_bzero(text, FILE_MAX_BYTES + 1);
+    free(text);
+    return NULL;
+}
+
+static char *trim(char *text)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    for (size_t n = strlen(text); n > 0 && isspace((unsigned char)text[n - 1]); n--)
+        text[n - 1] = '\0';
+    return text;
+}
+
+static bool is_name(const char *text)
+{
+    return *text && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._") == strlen(text);
+}
+
+/* Cuts the line in place. A name that is no property's is not shown: it may be part of a secret. */
+static bool add_line(struct properties *properties, char *line, unsigned number, const char *path,
+                     struct error *err)
+{
+    char *equals = strchr(line, '=');
+
+    if (!equals)
+        return error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s line %u is not property=value",
+                         path, number);
+    *equals = '\0';
+    const char *name = trim(line);
+    if (!is_name(name))
+        return error_set(err, ERROR_FATAL,
+                         "KAFKA_CONFIG_FILE: %s line %u does not begin with a property's name",
+                         path, number);
+    const char *instead = instead_of(name);
+    if (instead)
+        return error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s line %u: %s cannot be set here: %s",
+                         path, number, name, instead);
+    properties->items[properties->n++] =
+        (struct property){ .name = name, .value = trim(equals + 1), .line = number };
+    return true;
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t n = 1;
+
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+static bool add_lines(struct properties *properties, const char *path, struct error *err)
+{
+    char *rest = properties->text;
+    unsigned number = 0;
+
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        number++;
+        line = trim(line);
+        if (*line && *line != '#' && !add_line(properties, line, number, path, err))
+            return false;
+    }
+    return true;
+}
+
+bool properties_load(struct properties *properties, const char *path, struct error *err)
+{
+    struct properties loaded = PROPERTIES_INIT;
+
+    if (*path) {
+        loaded.text = read_text(path, err);
+        if (!loaded.text)
+            return false;
+        loaded.items = calloc(count_lines(loaded.text), sizeof *loaded.items);
+        if (!loaded.items) {
+            properties_release(&loaded);
+            return error_no_memory(err);
+        }
+        if (!add_lines(&loaded, path, err)) {
+            properties_release(&loaded);
+            return false;
+        }
+    }
+    *properties = loaded;
+    return true;
+}
+
+const char *properties_find(const struct properties *properties, const char *name)
+{
+    for (size_t i = properties->n; i > 0; i--)
+        if (strcmp(properties->items[i - 1].name, name) == 0)
+            return properties->items[i - 1].value;
+    return NULL;
+}
+
+void properties_release(struct properties *properties)
+{
+    if (properties->text)
+        explicit_bzero(properties->text, FILE_MAX_BYTES + 1);
+    free(properties->text);
+    free(properties->items);
+    *properties = PROPERTIES_INIT;
+}

@@ -1,0 +1,41 @@
+#include "worker/klaviyo/document.h"
+
+#include <string.h>
+
+bool document_refuse(const struct answer *answer, const char *what, struct error *err)
+{
+    return error_set(err, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
+                     endpoint_name(answer->endpoint), what);
+}
+
+bool document_parse(const struct answer *answer, json_t **out, struct error *err)
+{
+    json_error_t why;
+    CLEANUP(json_freep)
+    json_t *root = json_loadb(answer->body ? answer->body : "", answer->body_bytes, 0, &why);
+
+    if (!root)
+        return document_refuse(answer, "it is not JSON", err);
+    if (!json_is_object(root))
+        return document_refuse(answer, "it is not an object", err);
+    *out = json_take(&root);
+    return true;
+}
+
+int64_t document_count(const json_t *value)
+{
+    return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value) : -1;
+}
+
+void document_copy(char *out, size_t size, const char *text)
+{
+    size_t n = text ? strnlen(text, size - 1) : 0;
+
+    /* Cut inside a character? Then back to its first byte. */
+    if (n > 0 && text[n])
+        while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
+            n--;
+    if (n > 0)
+        memcpy(out, text, n);
+    out[n] = '\0';
+}

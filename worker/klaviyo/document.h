@@ -1,0 +1,30 @@
+#ifndef WORKER_KLAVIYO_DOCUMENT_H
+#define WORKER_KLAVIYO_DOCUMENT_H
+
+#include <jansson.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/klaviyo/answer.h"
+
+/*
+ * Reading JSON answers; for the parsers of this folder.
+ *
+ * json_object_get() and json_string_value() take NULL and the wrong type and
+ * return NULL, so a way down a document is written without a check at each step.
+ */
+DEFINE_HANDLE(json, json_t, json_decref)
+
+/* The body, which must be one JSON object. The caller owns *out. */
+bool document_parse(const struct answer *answer, json_t **out, struct error *err) MUST_USE;
+
+/* "the answer to NAME is malformed: what"; ERROR_RETRY. False, always. */
+bool document_refuse(const struct answer *answer, const char *what, struct error *err);
+
+/* A whole number that is not negative; -1 for null, absent and everything else. */
+int64_t document_count(const json_t *value);
+
+/* Copies as much as fits and ends at a whole UTF-8 character; NULL counts as empty. */
+void document_copy(char *out, size_t size, const char *text);
+
+#endif
