@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ import pytest
 from support.kafka_broker import KafkaBroker
 from support.paths import BUILD
 from support.postgres import Postgres
-from support.world import Services, World
+from support.world import MakeWorld, Services, World
 
 LOGS = BUILD / "test-logs"
-MakeWorld = Callable[..., World]
 
 
 class SharedServers:

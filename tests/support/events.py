@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -44,7 +44,7 @@ class Record:
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def data(segment: str, **more: Any) -> dict[str, Any]:
@@ -85,22 +85,29 @@ def plain(segment: str, **more: Any) -> Message:
     return Message(json.dumps(data(segment, **more)).encode(), {}, segment.encode())
 
 
-def publish(address: str, topic: str, messages: list[Message], partition: int | None = None) -> None:
+def publish(
+    address: str, topic: str, messages: list[Message], partition: int | None = None
+) -> None:
     """Writes them in order and waits until the broker has them all."""
     failures: list[str] = []
     producer = Producer(
-        {"bootstrap.servers": address, "enable.idempotence": True, "log_level": 2,
-         "message.max.bytes": 4_000_000, "linger.ms": 0}
+        {
+            "bootstrap.servers": address,
+            "log_level": 2,
+            "linger.ms": 0,
+            "message.max.bytes": 4_000_000,
+            # In order; an idempotent producer would be, too, but starts a second later.
+            "max.in.flight.requests.per.connection": 1,
+        }
     )
-    where: dict[str, int] = {} if partition is None else {"partition": partition}
     for message in messages:
         producer.produce(
             topic,
             message.value,
             message.key,
+            -1 if partition is None else partition,
             headers=dict(message.headers),
             on_delivery=lambda error, _: failures.append(str(error)) if error else None,
-            **where,
         )
         producer.poll(0)
     left = producer.flush(30)
@@ -110,8 +117,13 @@ def publish(address: str, topic: str, messages: list[Message], partition: int | 
 def read_all(address: str, topic: str) -> list[Record]:
     """Every record of the topic up to its present end."""
     consumer = Consumer(
-        {"bootstrap.servers": address, "group.id": "reader", "enable.auto.commit": False,
-         "log_level": 2, "fetch.message.max.bytes": 4_000_000}
+        {
+            "bootstrap.servers": address,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "log_level": 2,
+            "fetch.message.max.bytes": 4_000_000,
+        }
     )
     try:
         found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -130,8 +142,17 @@ def _read(consumer: Consumer, topic: str, partition: int) -> list[Record]:
         message = consumer.poll(10)
         assert message is not None, f"{topic} [{partition}] stops before its end {end}"
         assert message.error() is None, message.error()
-        records.append(
-            Record(topic, partition, message.offset(), message.timestamp()[1], message.key(),
-                   message.value(), message.headers() or [])
-        )
+        records.append(_record(message))
     return records
+
+
+def _record(message: Any) -> Record:
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        message.headers() or [],
+    )

@@ -12,7 +12,11 @@ from copy import copy
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    NewPartitions,
+    NewTopic,
+)
 
 from support.paths import BUILD
 from support.process import Process, free_port, wait_until
@@ -179,9 +183,7 @@ class KafkaBroker:
         return [] if metadata.error else sorted(metadata.partitions)
 
     def _consumer(self, group: str) -> Consumer:
-        return Consumer(
-            {"bootstrap.servers": self.address, "group.id": group, "log_level": 2}
-        )
+        return Consumer({"bootstrap.servers": self.address, "group.id": group, "log_level": 2})
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         consumer = self._consumer("reader-of-ends")

@@ -42,9 +42,9 @@ def server_user() -> str | None:
     return "postgres" if os.geteuid() == 0 else None
 
 
-def as_server_user(command: Sequence[str | Path]) -> list[str]:
+def as_server_user(command: Sequence[object]) -> list[str]:
     user = server_user()
-    words = list(map(str, command))
+    words = [str(word) for word in command]
     if user is None:
         return words
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *words]
@@ -104,9 +104,22 @@ class Postgres:
         """fast: ends all connections; immediate: as after a crash."""
         if self._process is None:
             return
-        command = [postgres_program("pg_ctl"), "stop", "-D", self.data, "-m", mode, "-w", "-t", "30"]
+        command = [
+            postgres_program("pg_ctl"),
+            "stop",
+            "-D",
+            self.data,
+            "-m",
+            mode,
+            "-w",
+            "-t",
+            "30",
+        ]
         subprocess.run(
-            as_server_user(command), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=True,
+            as_server_user(command),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            check=True,
             cwd="/",
         )
         self._process.wait(10)
@@ -161,7 +174,7 @@ class Database:
 
     def copy(self, target: str, rows: Iterable[Sequence[Any]]) -> None:
         """Bulk insert; target is "table (column, …)"."""
-        with self.connect() as connection, connection.cursor() as cursor:
-            with cursor.copy(f"copy {target} from stdin".encode()) as stream:
-                for row in rows:
-                    stream.write_row(row)
+        statement = f"copy {target} from stdin".encode()
+        with self.connect() as connection, connection.cursor().copy(statement) as stream:
+            for row in rows:
+                stream.write_row(row)

@@ -102,7 +102,9 @@ class Process:
         try:
             return self._child.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise NotYet(f"{self.name} did not end within {seconds:g} s\n{tail(self.log)}") from None
+            raise NotYet(
+                f"{self.name} did not end within {seconds:g} s\n{tail(self.log)}"
+            ) from None
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)

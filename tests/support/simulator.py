@@ -19,9 +19,11 @@ class Simulator:
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         port_file = folder / "simulator.port"
         self.log = folder / "simulator.log"
-        self._command = [program("klaviyo-simulator"), "--port-file", port_file]
-        self._process = Process(self._command, self.log, env=env)
-        self.url = f"http://127.0.0.1:{self._process.wait_ready(_port_in(port_file), READY_SECONDS)}"
+        command = [str(program("klaviyo-simulator")), "--port-file", str(port_file)]
+        self._process = Process(command, self.log, env=env)
+        self.url = (
+            f"http://127.0.0.1:{self._process.wait_ready(_port_in(port_file), READY_SECONDS)}"
+        )
 
     def stop(self) -> int:
         return self._process.stop(10)
@@ -73,13 +75,13 @@ class Simulator:
         return self.control("GET", f"diary/bodies/{seq}")
 
     def members(self, list_id: str) -> list[dict[str, Any]]:
-        return self.control("GET", f"lists/{list_id}/members")["members"]
+        return list(self.control("GET", f"lists/{list_id}/members")["members"])
 
     def emails(self, list_id: str) -> set[str]:
         return {member["email"] for member in self.members(list_id)}
 
     def count(self, list_id: str) -> int:
-        return self.control("GET", f"lists/{list_id}/count")["count"]
+        return int(self.control("GET", f"lists/{list_id}/count")["count"])
 
 
 def _port_in(path: Path) -> Any:

@@ -73,7 +73,7 @@ class Worker:
 
     def page(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            return answer.read().decode()
+            return str(answer.read(), "utf-8")
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """Its log so far; lines that are no JSON (a sanitizer's) are left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,9 @@ class World:
     def _keep_diary(self) -> None:
         text = "\n".join(json.dumps(entry) for entry in self.simulator.diary())
         (self.folder / "simulator-diary.jsonl").write_text(text)
+
+
+MakeWorld = Callable[..., World]
 
 
 def check_sums(run: dict[str, Any]) -> None:

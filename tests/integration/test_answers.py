@@ -1,0 +1,355 @@
+"""What each answer of Klaviyo means for a run, its rows and its connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support import people
+from support.process import wait_until
+from support.world import ACCOUNT, CONNECTION, KEY, LIST, World, check_sums
+
+BATCH = 10_000
+
+
+def run_once(world: World, seconds: float = 60, **settings: str) -> dict[str, Any]:
+    """One worker, one event, one run that ends."""
+    if not world.workers:
+        world.start_worker(**settings).wait_ready()
+    before = len(world.runs())
+    world.refresh()
+    run = world.wait_runs_ended(before + 1, seconds)[0]
+    world.wait_all_committed()
+    return run
+
+
+def rows_sent(world: World) -> int:
+    return sum(entry["profiles"] for entry in world.simulator.diary("import"))
+
+
+def addresses(population: people.Population, count: int) -> list[str]:
+    """Some of the addresses, spread over the whole segment."""
+    every = sorted(population.wanted)
+    return every[:: max(1, len(every) // count)][:count]
+
+
+def reject(world: World, emails: list[str], **how: Any) -> None:
+    world.simulator.control("POST", "rejects", {"emails": emails, **how})
+
+
+# -- limits and outages ------------------------------------------------------------
+
+
+def test_retry_after_is_obeyed_to_the_second(world: World) -> None:
+    population = people.simple(6 * BATCH)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"throttle": 7}, skip=2, times=1)
+
+    run = run_once(world)
+
+    refused = [e for e in world.simulator.diary("import") if e["status"] == 429]
+    assert len(refused) == 1
+    promised = refused[0]["done_at"] + 7
+    # Those in the air when the refusal came could not know.
+    early = [
+        e for e in world.simulator.diary("import") if refused[0]["done_at"] < e["at"] < promised
+    ]
+    assert [e for e in early if e["at"] > refused[0]["done_at"] + 0.2] == []
+    assert run["state"] == "succeeded"
+    assert run["counts"]["throttled"] == 1
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_waiting_run_says_until_when(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    world.simulator.fault("import", {"throttle": 5}, times=1)
+    world.start_worker().wait_ready()
+    world.refresh()
+
+    def waiting() -> Any:
+        found = world.runs()
+        return found and found[0]["state"] == "waiting" and found[0]["waiting_until"]
+
+    wait_until(waiting, 10, "the run to wait")
+    assert world.wait_runs_ended()[0]["state"] == "succeeded"
+
+
+TRANSIENT: dict[str, dict[str, Any]] = {
+    "500": {"status": 500},
+    "503": {"status": 503},
+    "524": {"status": 524},
+    "408": {"status": 408},
+    "425": {"status": 425},
+    "html-403": {"html403": True},
+    "reset-before": {"reset": "before"},
+    "reset-after": {"reset": "after"},
+    "truncated": {"truncate": 40},
+    "malformed": {"malformed": True},
+}
+
+
+@pytest.mark.parametrize("endpoint", ["import", "job"])
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_a_passing_trouble_is_tried_again(world: World, name: str, endpoint: str) -> None:
+    population = people.simple(100)
+    world.set_up_export(population)
+    world.simulator.fault(endpoint, TRANSIENT[name], times=2)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded", run
+    assert run["counts"]["retries"] >= 1 or endpoint == "job"
+    check_sums(run)
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(world: World) -> None:
+    population = people.simple(100)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"delay_ms": 6000}, times=1)
+
+    run = run_once(world, REQUEST_TIMEOUT_SECONDS="2")
+
+    assert run["state"] == "succeeded", run
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_trouble_that_does_not_pass_uses_up_the_budget(world: World) -> None:
+    world.set_up_export(people.simple(100))
+    world.simulator.fault("import", {"status": 500}, times=-1)
+
+    run = run_once(world, RETRY_BUDGET_SECONDS="10")
+
+    assert (run["state"], run["reason"]) == ("failed", "retry_budget_used_up")
+    assert "500" in run["detail"]
+    assert len(world.dead_letters()) == 1
+
+
+# -- keys and lists ------------------------------------------------------------
+
+
+def test_a_revoked_key_fails_the_run_and_marks_the_connection(world: World) -> None:
+    population = people.simple(100)
+    world.set_up_export(population)
+    world.simulator.remove_key(KEY)
+
+    run = run_once(world)
+
+    assert (run["state"], run["reason"]) == ("failed", "key_refused")
+    assert run["counts"]["rejected"] == 0
+    assert len(world.simulator.diary("import")) == 2, "tried once more, and no more"
+    assert run_once(world)["reason"] == "connection_needs_attention"
+    assert len(world.simulator.diary("import")) == 2
+
+    new_key = "pk_another0key0of0the0same0account"
+    world.simulator.add_key(new_key, ACCOUNT)
+    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=new_key)
+    assert run_once(world)["state"] == "succeeded"
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_deleted_list_fails_the_run_and_rejects_nobody(world: World) -> None:
+    world.set_up_export(people.simple(25_000))
+    world.simulator.remove_list(LIST)
+
+    run = run_once(world)
+
+    assert (run["state"], run["reason"]) == ("failed", "list_gone")
+    assert LIST in run["detail"]
+    assert run["counts"]["rejected"] == 0
+    assert world.rejections(run["id"]) == []
+
+
+# -- rows that Klaviyo refuses ---------------------------------------------------
+
+
+def test_500_bad_rows_of_three_kinds_cost_at_most_12_requests(world: World) -> None:
+    population = people.simple(BATCH)
+    bad = addresses(population, 500)
+    for kind in range(3):
+        reject(world, bad[kind::3], stage="sync", code=f"kind_{kind}", detail=f"bad kind {kind}")
+    world.simulator.settings(sync_errors_max=100)
+    world.set_up_export(population)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded_with_rejections", run
+    assert run["counts"]["rejected"] == 500
+    check_sums(run)
+    assert world.simulator.emails(LIST) == population.wanted.keys() - set(bad)
+    found = world.rejections(run["id"])
+    assert {entry["email"] for entry in found} == set(bad)
+    assert {entry["code"] for entry in found} == {"kind_0", "kind_1", "kind_2"}
+    assert {entry["stage"] for entry in found} == {"request"}
+    assert {entry["detail"] for entry in found} == {f"bad kind {kind}" for kind in range(3)}
+    assert len(world.simulator.diary("import")) <= 12
+
+
+def test_one_culprit_among_10_000_that_nobody_names_is_found(world: World) -> None:
+    population = people.simple(BATCH)
+    culprit = addresses(population, 3)[1]
+    reject(world, [culprit], stage="sync", pointer="none")
+    world.set_up_export(population)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded_with_rejections", run
+    assert run["counts"]["accepted"] == BATCH - 1
+    assert [entry["email"] for entry in world.rejections(run["id"])] == [culprit]
+    assert world.simulator.emails(LIST) == population.wanted.keys() - {culprit}
+    assert len(world.simulator.diary("import")) <= 36
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_request_found_too_large_is_halved(world: World, status: int) -> None:
+    population = people.simple(1000)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"status": status}, times=1)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded", run
+    sizes = [entry["profiles"] for entry in world.simulator.diary("import")]
+    assert sizes == [1000, 500, 500]
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+@pytest.mark.parametrize("payload", ["flat", "wrapped"])
+@pytest.mark.parametrize("index", [True, False], ids=["with-index", "without-index"])
+def test_250_import_errors_are_250_rejections_and_go_again(
+    world: World, payload: str, index: bool
+) -> None:
+    population = people.simple(2000)
+    bad = addresses(population, 250)
+    world.simulator.settings(payload=payload, pointer_index=index)
+    reject(world, bad, stage="import-error", code="invalid", detail="not today")
+    world.set_up_export(population)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded_with_rejections", run
+    check_sums(run)
+    found = world.rejections(run["id"])
+    assert {entry["email"] for entry in found} == set(bad)
+    assert len(found) == 250
+    assert {(e["stage"], e["code"], e["detail"]) for e in found} == {
+        ("import", "invalid", "not today")
+    }
+
+    world.simulator.control("DELETE", "rejects")
+    sent = rows_sent(world)
+    again = run_once(world)
+    assert again["state"] == "succeeded"
+    assert again["counts"]["selected"] == 250
+    assert rows_sent(world) - sent == 250
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_import_errors_without_address_are_matched_by_index(world: World) -> None:
+    population = people.simple(500)
+    bad = addresses(population, 7)
+    world.simulator.settings(payload="null", pointer_index=True)
+    reject(world, bad, stage="import-error")
+    world.set_up_export(population)
+
+    run = run_once(world)
+
+    assert {entry["email"] for entry in world.rejections(run["id"])} == set(bad)
+
+
+@pytest.mark.parametrize("included", [True, False], ids=["included", "not-included"])
+def test_completed_count_may_hold_failures_or_not(world: World, included: bool) -> None:
+    population = people.simple(500)
+    bad = addresses(population, 5)
+    world.simulator.settings(completed_includes_failed=included)
+    reject(world, bad, stage="import-error")
+    world.set_up_export(population)
+
+    run = run_once(world)
+
+    assert (run["counts"]["accepted"], run["counts"]["rejected"]) == (495, 5)
+
+
+@pytest.mark.parametrize("fate", ["fail_without_errors", "errors_nameless"])
+def test_failures_that_name_nobody_are_counted_and_their_batch_goes_again(
+    world: World, fate: str
+) -> None:
+    population = people.simple(200)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"job": fate, "n": 3}, times=1)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded_with_rejections", run
+    assert run["counts"]["rejected"] == 3
+    check_sums(run)
+    assert [entry["email"] for entry in world.rejections(run["id"])] == [None] * 3
+    again = run_once(world)
+    assert again["state"] == "succeeded"
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+# -- jobs ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fate", ["cancelled", "vanish"])
+def test_a_job_that_comes_to_nothing_is_sent_again(world: World, fate: str) -> None:
+    population = people.simple(200)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"job": fate}, times=1)
+
+    run = run_once(world)
+
+    assert run["state"] == "succeeded", run
+    assert len(world.simulator.diary("import")) == 2
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_job_that_is_cancelled_every_time_ends_bounded(world: World) -> None:
+    world.set_up_export(people.simple(50))
+    world.simulator.fault("import", {"job": "cancelled"}, times=-1)
+
+    run = run_once(world, 90, RETRY_BUDGET_SECONDS="10")
+
+    assert (run["state"], run["reason"]) == ("failed", "retry_budget_used_up")
+
+
+def test_a_job_that_never_ends_is_given_up_and_sent_again(world: World) -> None:
+    population = people.simple(50)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"job": "stuck"}, times=1)
+
+    run = run_once(world, 90, RETRY_BUDGET_SECONDS="10")
+
+    assert run["state"] == "succeeded", run
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+# -- the source ------------------------------------------------------------
+
+BROKEN_VIEWS = {
+    "42703": "create view insights.segment_profile as select segment_id, profile_id"
+    " from insights.segment_member",
+    "22012": "create view insights.segment_profile as select segment_id, profile_id,"
+    " attributes || jsonb_build_object('x', 1 / (length(profile_id) - length(profile_id)))"
+    " as attributes from insights.segment_member join insights.customer_profile using (profile_id)",
+}
+
+
+@pytest.mark.parametrize("sqlstate", BROKEN_VIEWS)
+def test_an_error_in_the_view_fails_the_run_and_the_partition_goes_on(
+    world: World, sqlstate: str
+) -> None:
+    world.set_up_export(people.simple(50))
+    definition = world.db.value("select pg_get_viewdef('insights.segment_profile'::regclass)")
+    world.db.execute("drop view insights.segment_profile")
+    world.db.execute(BROKEN_VIEWS[sqlstate])
+
+    run = run_once(world)
+
+    assert (run["state"], run["reason"]) == ("failed", "source_unreadable")
+    assert sqlstate in run["detail"]
+    world.db.execute("drop view insights.segment_profile")
+    world.db.execute(f"create view insights.segment_profile as {definition}")
+    assert run_once(world)["state"] == "succeeded"

@@ -1,0 +1,192 @@
+"""Workers die, freeze and are stopped; servers go away and come back. Nothing is lost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from support import events, people
+from support.kafka_broker import KafkaBroker
+from support.postgres import Postgres
+from support.process import wait_until
+from support.relay import Relay
+from support.world import LIST, SEGMENT, MakeWorld, World, check_sums
+
+ROWS = 60_000  # six batches
+BATCHES_IN_FLIGHT = 5
+TAKEOVER_SECONDS = 20
+
+
+def slow_imports(world: World, delay_ms: int = 400, skip: int = 1) -> None:
+    """Makes the middle of a run last long enough to be met there."""
+    world.simulator.fault("import", {"delay_ms": delay_ms}, skip=skip, times=1000)
+
+
+def begin_run(world: World, population: people.Population, **settings: str) -> Any:
+    """A worker in the middle of a run: something was sent, something is left."""
+    slow_imports(world)
+    world.set_up_export(population)
+    worker = world.start_worker(**settings).wait_ready()
+    world.refresh()
+    world.wait_requests("import", 2)
+    assert world.runs()[0]["state"] in ("running", "waiting")
+    return worker
+
+
+def check_complete(world: World, population: people.Population) -> dict[str, Any]:
+    """The run has succeeded, the list is right, the event is committed."""
+    run = world.wait_runs_ended(1, 100)[0]
+    assert run["state"] == "succeeded", run
+    check_sums(run)
+    assert run["counts"]["read"] == len(population.members)
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+    world.wait_all_committed()
+    return run
+
+
+def rows_sent(world: World) -> int:
+    return sum(entry["profiles"] for entry in world.simulator.diary("import"))
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["started-again", "another-beside-it"])
+def test_a_run_goes_on_within_20_s_of_a_sigkill(world: World, beside: bool) -> None:
+    population = people.simple(ROWS)
+    worker = begin_run(world, population)
+    if beside:
+        world.start_worker().wait_ready()
+    before = world.runs()[0]
+
+    worker.kill()
+    killed_at = time.monotonic()
+    seen = len(world.simulator.diary())
+    assert world.committed() == 0
+    if not beside:
+        world.start_worker()
+    wait_until(lambda: len(world.simulator.diary()) > seen, TAKEOVER_SECONDS, "the run to go on")
+    assert time.monotonic() - killed_at <= TAKEOVER_SECONDS
+
+    run = check_complete(world, population)
+    assert run["id"] == before["id"] and run["started_at"] == before["started_at"]
+    assert rows_sent(world) <= ROWS + BATCHES_IN_FLIGHT * 10_000
+
+
+def test_the_offset_is_not_committed_before_the_run_has_ended(world: World) -> None:
+    population = people.simple(ROWS)
+    worker = begin_run(world, population, LEASE_SECONDS="2")
+    worker.kill()
+    world.start_worker(LEASE_SECONDS="2")
+
+    while True:
+        committed = world.committed()
+        if world.runs()[0]["finished_at"]:
+            break
+        assert committed == 0
+
+    check_complete(world, population)
+
+
+def test_a_frozen_worker_loses_its_run_and_changes_nothing_when_it_wakes(world: World) -> None:
+    population = people.simple(ROWS)
+    frozen = begin_run(world, population)
+    other = world.start_worker().wait_ready()
+    seen = len(world.simulator.diary())
+
+    frozen.freeze()
+    wait_until(lambda: len(world.simulator.diary()) > seen, TAKEOVER_SECONDS, "the run to go on")
+    run = check_complete(world, population)
+    sent = rows_sent(world)
+    frozen.thaw()
+    frozen.wait_ready()
+
+    assert world.runs() == [run]
+    assert rows_sent(world) <= sent + BATCHES_IN_FLIGHT * 10_000
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+    frozen.stop()
+    other.stop()
+
+
+def test_a_stopped_worker_leaves_its_run_to_the_next_one_at_once(world: World) -> None:
+    population = people.simple(ROWS)
+    worker = begin_run(world, population)
+
+    worker.stop(50)
+    assert world.committed() == 0
+    world.start_worker().wait_ready()
+
+    check_complete(world, population)
+    assert rows_sent(world) == ROWS, "a drained worker sends nothing twice"
+
+
+def test_a_worker_waits_for_klaviyo_to_come_back(world: World) -> None:
+    relay = Relay(int(world.simulator.url.rsplit(":", 1)[1]))
+    population = people.simple(ROWS)
+    world.set_up_export(population)
+    slow_imports(world)
+    worker = world.start_worker(KLAVIYO_BASE_URL=f"http://127.0.0.1:{relay.port}").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 2)
+
+    relay.cut()
+    # Not a pause to be safe: this is how long it is away.
+    time.sleep(20)
+    assert world.committed() == 0
+    assert worker.status("/livez") == 200
+    relay.mend()
+
+    check_complete(world, population)
+    assert worker.process.running
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_worker_survives_a_restart_of_postgresql(
+    make_world: MakeWorld, own_postgres: Postgres, mode: str
+) -> None:
+    world = make_world(postgres=own_postgres)
+    population = people.simple(ROWS)
+    worker = begin_run(world, population)
+
+    own_postgres.restart(mode)
+
+    check_complete(world, population)
+    world.refresh()
+    world.wait_runs_ended(2)
+    world.wait_all_committed()
+    assert worker.process.running
+
+
+def test_a_worker_waits_for_a_database_that_is_away(
+    make_world: MakeWorld, own_postgres: Postgres
+) -> None:
+    world = make_world(postgres=own_postgres)
+    population = people.simple(ROWS)
+    worker = begin_run(world, population)
+
+    own_postgres.stop("immediate")
+    wait_until(lambda: worker.status("/readyz") != 200, 30, "/readyz to notice")
+    assert worker.status("/livez") == 200
+    own_postgres.start()
+    own_postgres.wait_ready()
+
+    check_complete(world, population)
+    wait_until(lambda: worker.status("/readyz") == 200, 30, "/readyz to recover")
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_worker_survives_a_restart_of_kafka(
+    make_world: MakeWorld, own_kafka: KafkaBroker, how: str
+) -> None:
+    world = make_world(kafka=own_kafka)
+    population = people.simple(ROWS)
+    worker = begin_run(world, population)
+
+    own_kafka.stop() if how == "stop" else own_kafka.kill()
+    own_kafka.start()
+    own_kafka.wait_ready()
+
+    check_complete(world, population)
+    world.publish(events.binary(SEGMENT), events.binary("nobody-uses-it"))
+    world.wait_runs_ended(2)
+    world.wait_all_committed()
+    assert worker.process.running

@@ -1,0 +1,145 @@
+"""Wrong settings and missing parts: one clear message each, and the right exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.worker import Result, run_command
+from support.world import KEY, World
+
+FAILED, USAGE, TRY_LATER = 1, 2, 75
+
+
+def messages(result: Result) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.strip()]
+
+
+def test_run_without_settings_says_what_is_missing(tmp_path: Path) -> None:
+    result = run_command(["run"], World.base_env())
+
+    assert result.rc == USAGE, result
+    assert len(messages(result)) == 1, result.stderr
+    assert "SECRET_KEY_FILE" in result.stderr
+
+
+def test_all_wrong_settings_are_reported_at_once(world: World) -> None:
+    wrong = {
+        "KLAVIYO_BASE_URL": "not a url",
+        "MAX_RUNS": "many",
+        "LEASE_SECONDS": "1",
+        "LOG_LEVEL": "loud",
+        "KLAVIYO_REVISION": "yesterday",
+    }
+    result = world.command("run", **wrong)
+
+    assert result.rc == USAGE, result
+    assert len(messages(result)) == len(wrong), result.stderr
+    for name in wrong:
+        assert sum(name in line for line in messages(result)) == 1, name
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a.klaviyo.com", "http://example.test", "https://", "localhost:80"]
+)
+def test_a_wrong_klaviyo_url_is_refused(world: World, url: str) -> None:
+    result = world.command("run", KLAVIYO_BASE_URL=url)
+
+    assert result.rc == USAGE, result
+    assert len(messages(result)) == 1 and "KLAVIYO_BASE_URL" in result.stderr
+
+
+def test_a_secret_in_a_wrong_setting_is_not_printed(world: World) -> None:
+    secret = "hunter2-is-the-password"
+    result = world.command("run", DATABASE_URL=f"postgresql://u:{secret}@127.0.0.1:bad/x")
+
+    assert result.rc != 0
+    assert secret not in result.stderr + result.stdout
+
+
+def test_an_unreadable_key_file_is_said(world: World) -> None:
+    result = world.command("run", SECRET_KEY_FILE=str(world.folder / "nothing-here"))
+
+    assert result.rc in (FAILED, USAGE), result
+    assert len(messages(result)) == 1, result.stderr
+    assert "SECRET_KEY_FILE" in result.stderr and "nothing-here" in result.stderr
+
+
+def test_a_key_file_that_is_no_key_is_said(world: World) -> None:
+    wrong = world.folder / "wrong.key"
+    wrong.write_text("this is no key\n")
+    wrong.chmod(0o600)
+    result = world.command("run", SECRET_KEY_FILE=str(wrong))
+
+    assert result.rc in (FAILED, USAGE), result
+    assert "no key" not in result.stderr
+    assert "SECRET_KEY_FILE" in result.stderr or "wrong.key" in result.stderr
+
+
+def test_a_missing_table_is_said_and_what_to_do(world: World) -> None:
+    world.db.execute("drop schema klaviyo cascade")
+    result = world.command("run")
+
+    assert result.rc == FAILED, result
+    assert len(messages(result)) == 1, result.stderr
+    assert "klaviyo-worker migrate" in result.stderr
+
+
+def test_an_unreachable_database_means_try_again_later(world: World) -> None:
+    result = world.command("connection", "list", DATABASE_URL="postgresql://u@127.0.0.1:9/x")
+
+    assert result.rc == TRY_LATER, result
+    assert len(messages(result)) == 1, result.stderr
+
+
+def test_settings_can_come_from_files(world: World) -> None:
+    file = world.folder / "database-url"
+    file.write_text(world.db.url + "\n")
+    env = world.env(DATABASE_URL_FILE=str(file))
+    del env["DATABASE_URL"]
+
+    result = run_command(["connection", "list", "--json"], env)
+
+    assert result.rc == 0 and result.json == []
+
+
+def test_check_passes_on_a_complete_installation(world: World) -> None:
+    world.add_connection()
+
+    world.admin("check")
+
+    assert world.simulator.diary("import") == []
+
+
+def test_check_names_a_missing_topic(world: World) -> None:
+    result = world.command("check", KAFKA_TOPIC="there-is-no-such-topic")
+
+    assert result.rc == FAILED, result
+    assert "there-is-no-such-topic" in result.stdout + result.stderr
+
+
+def test_a_connection_is_not_made_without_consent(world: World) -> None:
+    result = world.command("connection", "add", "x", "--api-key-file", "-", stdin=KEY)
+
+    assert result.rc == USAGE, result
+    assert "--agree-to-data-transfer" in result.stderr
+    assert world.admin("connection", "list", "--json").json == []
+
+
+def test_on_leave_remove_is_refused_for_now(world: World) -> None:
+    world.add_connection()
+    result = world.command(
+        "export", "add", "x", "--connection", "main", "--list", "L", "--segment", "s",
+        "--email-field", "email", "--on-leave", "remove",
+    )  # fmt: skip
+
+    assert result.rc == USAGE, result
+
+
+def test_migrate_can_be_run_by_many_at_once_and_again(world: World) -> None:
+    before = world.db.rows("select * from pg_tables where schemaname in ('klaviyo', 'insights')")
+    world.admin("migrate")
+    assert before == world.db.rows(
+        "select * from pg_tables where schemaname in ('klaviyo', 'insights')"
+    )
