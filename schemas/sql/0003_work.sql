@@ -109,6 +109,14 @@ create table klaviyo.batch (
     body        bytea   -- null once confirmed
 );
 create index on klaviyo.batch (run_id, batch_id);
+-- The default compression would take longer than the whole planning.
+do $$
+begin
+    alter table klaviyo.batch alter column body set compression lz4;
+exception when feature_not_supported then
+    alter table klaviyo.batch alter column body set storage external;
+end
+$$;
 create index on klaviyo.batch (export_id) where state <> 'complete';
 
 -- The memory: what this export sent for each address. A row is confirmed when

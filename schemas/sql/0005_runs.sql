@@ -197,3 +197,25 @@ begin
     return true;
 end
 $$;
+
+-- The key of a connection was refused: its queued runs end now, later events
+-- at once, until verify or rotate-key succeeds.
+create function klaviyo.mark_attention(p_connection_id bigint, p_reason text) returns void
+language plpgsql as $$
+declare
+    v_run_id bigint;
+begin
+    update klaviyo.connection
+    set attention_reason = p_reason, attention_at = clock_timestamp()
+    where connection_id = p_connection_id;
+    for v_run_id in
+        select r.run_id from klaviyo.run r
+        join klaviyo.export x using (export_id)
+        where x.connection_id = p_connection_id and r.state = 'queued'
+        order by r.run_id for update of r
+    loop
+        perform klaviyo.close_run(v_run_id, 'failed', 'connection_needs_attention',
+                                  'the connection''s key was refused: run connection verify or rotate-key');
+    end loop;
+end
+$$;

@@ -219,17 +219,16 @@ void array_open(struct strbuf *array)
     strbuf_add(array, "{", 1);
 }
 
+/* An element may end with a brace itself: only the first one follows the opening. */
 static void add_separator(struct strbuf *array)
 {
-    if (array->len > 0 && array->data[array->len - 1] != '{')
+    if (array->len > 1)
         strbuf_add(array, ",", 1);
 }
 
 void array_text(struct strbuf *array, const char *text, size_t len)
 {
-    /* A quoted element may end with a brace: only the first one follows the opening. */
-    if (array->len > 1)
-        strbuf_add(array, ",", 1);
+    add_separator(array);
     if (!text) {
         strbuf_add_str(array, "NULL");
         return;
@@ -254,8 +253,7 @@ void array_bytes(struct strbuf *array, const void *bytes, size_t len)
     static const char digits[] = "0123456789abcdef";
     const unsigned char *from = bytes;
 
-    if (array->len > 1)
-        strbuf_add(array, ",", 1);
+    add_separator(array);
     strbuf_add_str(array, "\"\\\\x");
     for (size_t i = 0; i < len; i++) {
         const char pair[2] = { digits[from[i] >> 4], digits[from[i] & 15] };

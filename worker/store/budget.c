@@ -1,0 +1,48 @@
+#include "worker/store/budget.h"
+
+#include "worker/store/statement.h"
+
+static const char take_sql[] = "select place_id, wait_ms from"
+                               " klaviyo.take_place($1, $2, $3::integer, $4::integer, $5::bigint)";
+
+static const char return_sql[] = "select klaviyo.return_place($1)";
+
+static const char block_sql[] = "select klaviyo.block_account($1, $2, $3::bigint)";
+
+bool budget_take(struct db *db, const char *account, const char *endpoint,
+                 const struct budget_limit *limit, int64_t timeout_ms, struct budget_place *place,
+                 struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, account);
+    args_text(&args, endpoint);
+    args_int64(&args, limit->burst);
+    args_int64(&args, limit->steady);
+    args_int64(&args, timeout_ms);
+    if (!db_query(db, take_sql, &args, &rows, err))
+        return false;
+    place->place_id = row_int64(rows, 0, 0);
+    place->wait_ms = row_int64(rows, 0, 1);
+    return true;
+}
+
+bool budget_return(struct db *db, int64_t place_id, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, place_id);
+    return db_query(db, return_sql, &args, NULL, err);
+}
+
+bool budget_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
+                  struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, account);
+    args_text(&args, endpoint);
+    args_int64(&args, wait_ms);
+    return db_query(db, block_sql, &args, NULL, err);
+}

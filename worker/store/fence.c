@@ -1,0 +1,28 @@
+#include "worker/store/fence.h"
+
+bool error_lost(struct error *err)
+{
+    return error_set(err, ERROR_LOST, "the run is no longer this worker's");
+}
+
+void args_fence(struct args *args, const struct run_task *task)
+{
+    args_int64(args, task->run_id);
+    args_int64(args, task->epoch);
+}
+
+bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult **out,
+               struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, sql, args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return error_lost(err);
+    if (out) {
+        *out = rows;
+        rows = NULL;
+    }
+    return true;
+}

@@ -1,0 +1,28 @@
+#ifndef WORKER_STORE_FENCE_H
+#define WORKER_STORE_FENCE_H
+
+#include "worker/store/runs.h"
+#include "worker/store/statement.h"
+
+/*
+ * The fence: a write of a run happens only while the run is still owned under
+ * the epoch that the writer took it with.
+ *
+ * Parameters 1 and 2 of every fenced statement are the run and the epoch
+ * (args_fence first). FOR KEY SHARE conflicts with a change of epoch and with
+ * nothing else, so that beats and counts go on beside it. A fenced statement
+ * returns a row where the fence held; no row is ERROR_LOST.
+ */
+#define FENCE                                                          \
+    "fence as materialized (select run_id, export_id from klaviyo.run" \
+    " where run_id = $1 and epoch = $2 and state = 'running' for key share)"
+
+void args_fence(struct args *args, const struct run_task *task);
+
+/* rows may be NULL. */
+bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult **out,
+               struct error *err) MUST_USE;
+
+bool error_lost(struct error *err);
+
+#endif

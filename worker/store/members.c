@@ -1,0 +1,199 @@
+#include "worker/store/members.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "worker/store/statement.h"
+
+/*
+ * COPY takes no parameters, so the statement is put together; only numbers of
+ * our own go into it (an export's id, a run's, a position): names, paths and
+ * segments are looked up by the statement itself.
+ */
+enum { SQL_MAX_BYTES = 65536, FIXED_FIELDS = 6 };
+
+struct members {
+    struct db *db;
+    struct copy_reader reader;
+    char *message; /* libpq's, of the row that is lent */
+    struct copy_field *fields;
+    size_t n_fields;
+};
+
+enum flag { FLAG_CONFIRMED = 1, FLAG_LISTED = 2, FLAG_REJECTED = 4, FLAG_SETTLED = 8 };
+
+/* Long reads are ours to bound, not the site's; the sort gets some room. */
+static const char settings_sql[] =
+    "select set_config('statement_timeout', '0', true), set_config('work_mem', '64MB', true),"
+    " set_config('idle_in_transaction_session_timeout', '0', true)";
+
+#define SEGMENTS                                                                     \
+    "insights.segment_profile where segment_id = any (array(select segment_id from " \
+    "klaviyo.export_segment where export_id = %" PRId64 "))"
+
+static void add_member_side(struct strbuf *sql, const struct run_task *task)
+{
+    strbuf_add_str(sql,
+                   "select case when jsonb_typeof(e) = 'string' then"
+                   " nullif(lower(btrim(e #>> '{}', E' \\t\\n\\x0b\\f\\r') collate \"C\"), '') end"
+                   " collate \"C\" as address,"
+                   " jsonb_typeof(e) not in ('string', 'null') as not_a_string, p.*");
+    strbuf_addf(sql,
+                " from (select profile_id, attributes #> (select email_path from klaviyo.export"
+                " where export_id = %" PRId64 ") as e",
+                task->export_id);
+    for (size_t i = 0; i < task->n_fields; i++)
+        strbuf_addf(sql,
+                    ", (attributes #> (select path from klaviyo.export_field where export_id ="
+                    " %" PRId64 " order by position offset %zu limit 1))::text as f%zu",
+                    task->export_id, i, i);
+    strbuf_addf(sql, " from " SEGMENTS ") p", task->export_id);
+}
+
+static void add_ledger_side(struct strbuf *sql, const struct run_task *task)
+{
+    strbuf_addf(sql,
+                "select l.address, l.fingerprint, (b.batch_id is null)::integer * %d"
+                " + l.listed::integer * %d + (l.rejected_run is not null)::integer * %d"
+                " + (l.batch_id >= %" PRId64 " or l.rejected_run is not distinct from %" PRId64
+                ")::integer * %d as flags",
+                FLAG_CONFIRMED, FLAG_LISTED, FLAG_REJECTED, task->first_batch, task->run_id,
+                FLAG_SETTLED);
+    strbuf_addf(sql,
+                " from klaviyo.ledger l left join klaviyo.batch b on b.batch_id = l.batch_id"
+                " and b.state <> 'complete' and b.export_id = %" PRId64
+                " where l.export_id = %" PRId64,
+                task->export_id, task->export_id);
+}
+
+static void add_statement(struct strbuf *sql, const struct run_task *task)
+{
+    strbuf_add_str(sql, "copy (select m.profile_id, coalesce(m.address, l.address),"
+                        " m.not_a_string::integer, l.address is not null, l.flags, l.fingerprint");
+    for (size_t i = 0; i < task->n_fields; i++)
+        strbuf_addf(sql, ", m.f%zu", i);
+    strbuf_add_str(sql, " from (");
+    add_member_side(sql, task);
+    strbuf_add_str(sql, ") m full join (");
+    add_ledger_side(sql, task);
+    strbuf_add_str(sql, ") l on l.address = m.address"
+                        " order by coalesce(m.address, l.address) collate \"C\" nulls first,"
+                        " m.profile_id collate \"C\") to stdout (format binary)");
+}
+
+/* Only this statement reads what is not ours: its errors are the site's. */
+static bool start_copy(struct db *db, const struct run_task *task, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    add_statement(&sql, task);
+    if (!strbuf_ok(&sql))
+        return error_no_memory(err);
+    rows = PQexec(db_handle(db), sql.data);
+    if (PQresultStatus(rows) != PGRES_COPY_OUT)
+        return db_failure(db, rows, "the members cannot be read", err);
+    return true;
+}
+
+bool members_open(struct members **out, struct db *db, const struct run_task *task,
+                  struct error *err)
+{
+    CLEANUP(members_freep) struct members *members = calloc(1, sizeof *members);
+
+    if (!members)
+        return error_no_memory(err);
+    members->db = db;
+    members->n_fields = FIXED_FIELDS + task->n_fields;
+    members->fields = calloc(members->n_fields, sizeof *members->fields);
+    if (!members->fields)
+        return error_no_memory(err);
+    if (!db_begin(db, err) || !db_query(db, settings_sql, NULL, NULL, err) ||
+        !start_copy(db, task, err))
+        return false;
+    *out = members_take(&members);
+    return true;
+}
+
+/* Ends the transaction; a stream that was not read to its end costs the connection. */
+void members_free(struct members *members)
+{
+    if (!members)
+        return;
+    PQfreemem(members->message);
+    free(members->fields);
+    if (PQtransactionStatus(db_handle(members->db)) != PQTRANS_ACTIVE)
+        db_rollback(members->db);
+    else
+        PQreset(db_handle(members->db));
+    free(members);
+}
+
+static void read_member(const struct members *members, struct member *member)
+{
+    const struct copy_field *f = members->fields;
+    int64_t flags = copy_int(&f[4]);
+
+    *member = (struct member){
+        .profile_id = f[0],
+        .address = f[1],
+        .not_a_string = copy_int(&f[2]) == 1,
+        .known = f[3].bytes && f[3].len == 1 && f[3].bytes[0],
+        .confirmed = flags & FLAG_CONFIRMED,
+        .listed = flags & FLAG_LISTED,
+        .rejected = flags & FLAG_REJECTED,
+        .settled = flags & FLAG_SETTLED,
+        .fingerprint = copy_int(&f[5]),
+        .fields = f + FIXED_FIELDS,
+    };
+}
+
+/* After the last row: did the statement end well? */
+static enum members_next end_of_stream(struct members *members, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = PQgetResult(db_handle(members->db));
+
+    if (PQresultStatus(rows) != PGRES_COMMAND_OK) {
+        db_failure(members->db, rows, "the members cannot be read", err);
+        return MEMBERS_ERROR;
+    }
+    PQclear(PQgetResult(db_handle(members->db))); /* NULL: the connection is free again */
+    return MEMBERS_END;
+}
+
+enum members_next members_next(struct members *members, struct member *member, struct error *err)
+{
+    for (;;) {
+        PQfreemem(members->message);
+        members->message = NULL;
+        int len = PQgetCopyData(db_handle(members->db), &members->message, 0);
+        if (len < 0)
+            return end_of_stream(members, err);
+
+        switch (copy_read(&members->reader, members->message, (size_t)len, members->fields,
+                          members->n_fields)) {
+        case COPY_ROW:
+            read_member(members, member);
+            return MEMBERS_ROW;
+        case COPY_NO_ROW:
+            break;
+        case COPY_BROKEN:
+            error_set(err, ERROR_RETRY, "the members cannot be read: the stream is damaged");
+            return MEMBERS_ERROR;
+        }
+    }
+}
+
+bool members_count(struct db *db, const struct run_task *task, int64_t *count, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(1024);
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    strbuf_addf(&sql, "select count(*) from " SEGMENTS, task->export_id);
+    if (!strbuf_ok(&sql))
+        return error_no_memory(err);
+    if (!db_query(db, sql.data, NULL, &rows, err))
+        return error_wrap(err, "the members cannot be read");
+    *count = row_int64(rows, 0, 0);
+    return true;
+}

@@ -1,0 +1,407 @@
+#include "worker/store/outbox.h"
+
+#include <stdlib.h>
+
+#include "worker/store/fence.h"
+#include "worker/store/statement.h"
+
+/* 10,000 rows of 254-byte addresses, or long profile ids, as array literals. */
+enum { ARRAY_MAX_BYTES = 32 * 1024 * 1024 };
+
+static const char plan_sql[] =
+    "with " FENCE ", batch as ("
+    " insert into klaviyo.batch (export_id, run_id, row_count, profile_ids, body)"
+    " select export_id, run_id, $3, $4::text[], $5::bytea from fence"
+    " returning batch_id, export_id),"
+    " ledger as ("
+    " insert into klaviyo.ledger (export_id, address, fingerprint, batch_id, listed)"
+    " select b.export_id, u.address, u.fingerprint, b.batch_id, u.listed"
+    " from batch b, unnest($6::text[], $7::bigint[], $8::boolean[])"
+    " as u(address, fingerprint, listed)"
+    " on conflict (export_id, address) do update"
+    " set fingerprint = excluded.fingerprint, batch_id = excluded.batch_id, rejected_run = null,"
+    " listed = ledger.listed or excluded.listed)"
+    " select batch_id from batch";
+
+static const char reject_local_sql[] =
+    "with " FENCE ", rejected as ("
+    " insert into klaviyo.rejection (run_id, epoch, stage, email, profile_id, code)"
+    " select f.run_id, $2::integer, 'local', u.email, u.profile_id, u.code"
+    " from fence f, unnest($3::text[], $4::text[], $5::text[]) as u(email, profile_id, code))"
+    " select run_id from fence";
+
+static const char planned_sql[] =
+    "select batch_id, row_count, octet_length(body), job_id from klaviyo.batch"
+    " where run_id = $1 and state = 'planned' and batch_id <> all ($2::bigint[])"
+    " order by batch_id limit $3";
+
+static const char sent_sql[] =
+    "select batch_id, row_count, octet_length(body), job_id from klaviyo.batch"
+    " where run_id = $1 and state = 'sent' order by batch_id";
+
+static const char body_sql[] = "select body from klaviyo.batch where batch_id = $1"
+                               " and body is not null";
+
+static const char mark_sent_sql[] =
+    "with " FENCE " update klaviyo.batch b set state = 'sent', job_id = $4, sent_at = now()"
+    " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'planned'"
+    " returning b.batch_id";
+
+static const char send_again_sql[] =
+    "with " FENCE " update klaviyo.batch b set state = 'planned', job_id = null, sent_at = null"
+    " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'sent'"
+    " returning b.batch_id";
+
+static const char confirm_sql[] =
+    "with " FENCE ", batch as ("
+    " update klaviyo.batch b set state = case when $7::bigint > 0 then 'unresolved'"
+    " else 'complete' end, body = null, profile_ids = null"
+    " from fence f, klaviyo.batch old"
+    " where b.batch_id = $3 and old.batch_id = b.batch_id and b.run_id = f.run_id"
+    " and b.state = 'sent' returning b.batch_id, b.export_id, b.run_id, b.row_count,"
+    " old.profile_ids),"
+    " refused as ("
+    " update klaviyo.ledger l set rejected_run = b.run_id"
+    " from batch b, unnest($4::text[]) as u(address)"
+    " where l.export_id = b.export_id and l.address = u.address collate \"C\"),"
+    " named as ("
+    " insert into klaviyo.rejection (run_id, epoch, stage, email, profile_id, code, detail)"
+    " select b.run_id, $2::integer, 'import', u.address, b.profile_ids[u.position], u.code,"
+    " u.detail from batch b, unnest($4::text[], $5::text[], $6::text[], $10::integer[])"
+    " as u(address, code, detail, position)),"
+    " nameless as ("
+    " insert into klaviyo.rejection (run_id, epoch, stage, code, detail)"
+    " select b.run_id, $2::integer, 'import', u.code, u.detail"
+    " from batch b, unnest($8::text[], $9::text[]) as u(code, detail)),"
+    " counted as ("
+    " update klaviyo.run r set takes_without_progress = 0,"
+    " accepted_rows = accepted_rows + b.row_count - cardinality($4::text[]) - $7::bigint,"
+    " rejected_rows = rejected_rows + cardinality($4::text[]) + $7::bigint"
+    " from batch b where r.run_id = b.run_id)"
+    " select batch_id from batch";
+
+static const char split_sql[] =
+    "select klaviyo.split_batch($1, $2::integer, $3, $4::text[], $5::integer[], $6::bytea[],"
+    " $7::text[], $8::text[])";
+
+static void open_array(struct strbuf *array)
+{
+    *array = STRBUF_INIT(ARRAY_MAX_BYTES);
+    array_open(array);
+}
+
+static void reopen_array(struct strbuf *array)
+{
+    strbuf_rewind(array, 0);
+    array_open(array);
+}
+
+static bool close_array(struct args *args, struct strbuf *array, struct error *err)
+{
+    array_close(array);
+    return args_array(args, array, err);
+}
+
+static void add_string(struct strbuf *array, const char *text)
+{
+    array_text(array, text, text ? strlen(text) : 0);
+}
+
+void outbox_rows_init(struct outbox_rows *rows)
+{
+    open_array(&rows->addresses);
+    open_array(&rows->fingerprints);
+    open_array(&rows->profile_ids);
+    open_array(&rows->listed);
+    rows->n = 0;
+}
+
+void outbox_rows_release(struct outbox_rows *rows)
+{
+    strbuf_release(&rows->addresses);
+    strbuf_release(&rows->fingerprints);
+    strbuf_release(&rows->profile_ids);
+    strbuf_release(&rows->listed);
+}
+
+void outbox_rows_clear(struct outbox_rows *rows)
+{
+    reopen_array(&rows->addresses);
+    reopen_array(&rows->fingerprints);
+    reopen_array(&rows->profile_ids);
+    reopen_array(&rows->listed);
+    rows->n = 0;
+}
+
+void outbox_rows_add(struct outbox_rows *rows, const char *address, size_t address_len,
+                     const char *profile_id, size_t profile_id_len, int64_t fingerprint,
+                     bool listed)
+{
+    array_text(&rows->addresses, address, address_len);
+    array_int64(&rows->fingerprints, fingerprint);
+    array_text(&rows->profile_ids, profile_id, profile_id_len);
+    array_text(&rows->listed, listed ? "t" : "f", 1);
+    rows->n++;
+}
+
+bool outbox_plan(struct db *db, const struct run_task *task, struct outbox_rows *rows,
+                 const struct strbuf *body, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, (int64_t)rows->n);
+    if (!close_array(&args, &rows->profile_ids, err))
+        return false;
+    args_bytes(&args, body->data, body->len);
+    return close_array(&args, &rows->addresses, err) &&
+           close_array(&args, &rows->fingerprints, err) && close_array(&args, &rows->listed, err) &&
+           db_fenced(db, plan_sql, &args, NULL, err);
+}
+
+void outbox_invalid_init(struct outbox_invalid *invalid)
+{
+    open_array(&invalid->emails);
+    open_array(&invalid->profile_ids);
+    open_array(&invalid->codes);
+    invalid->n = 0;
+}
+
+void outbox_invalid_release(struct outbox_invalid *invalid)
+{
+    strbuf_release(&invalid->emails);
+    strbuf_release(&invalid->profile_ids);
+    strbuf_release(&invalid->codes);
+}
+
+void outbox_invalid_add(struct outbox_invalid *invalid, const char *email, size_t email_len,
+                        const char *profile_id, size_t profile_id_len, const char *code)
+{
+    array_text(&invalid->emails, email, email_len);
+    array_text(&invalid->profile_ids, profile_id, profile_id_len);
+    add_string(&invalid->codes, code);
+    invalid->n++;
+}
+
+bool outbox_reject_local(struct db *db, const struct run_task *task, struct outbox_invalid *invalid,
+                         struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    if (invalid->n == 0)
+        return true;
+    args_fence(&args, task);
+    if (!close_array(&args, &invalid->emails, err) ||
+        !close_array(&args, &invalid->profile_ids, err) ||
+        !close_array(&args, &invalid->codes, err) ||
+        !db_fenced(db, reject_local_sql, &args, NULL, err))
+        return false;
+    reopen_array(&invalid->emails);
+    reopen_array(&invalid->profile_ids);
+    reopen_array(&invalid->codes);
+    invalid->n = 0;
+    return true;
+}
+
+void outbox_batches_free(struct outbox_batch *batches, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(batches[i].job_id);
+    free(batches);
+}
+
+static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch)
+{
+    const char *job_id = row_text(rows, row, 3);
+
+    *batch = (struct outbox_batch){ .batch_id = row_int64(rows, row, 0),
+                                    .rows = (int32_t)row_int64(rows, row, 1),
+                                    .bytes = row_int64(rows, row, 2),
+                                    .job_id = job_id ? strdup(job_id) : NULL };
+    return batch->job_id || !job_id;
+}
+
+static bool read_batches(const PGresult *rows, struct outbox_batch **batches, size_t *n,
+                         struct error *err)
+{
+    size_t count = (size_t)rows_count(rows);
+    struct outbox_batch *found = calloc(count + 1, sizeof *found);
+
+    if (!found)
+        return error_no_memory(err);
+    for (size_t i = 0; i < count; i++)
+        if (!read_batch(rows, (int)i, &found[i])) {
+            outbox_batches_free(found, count);
+            return error_no_memory(err);
+        }
+    *batches = found;
+    *n = count;
+    return true;
+}
+
+bool outbox_planned(struct db *db, const struct run_task *task, const int64_t *held, size_t n_held,
+                    int64_t max, struct outbox_batch **batches, size_t *n, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(strbuf_release) struct strbuf ids = { 0 };
+    struct args args = ARGS_INIT;
+
+    open_array(&ids);
+    for (size_t i = 0; i < n_held; i++)
+        array_int64(&ids, held[i]);
+    args_int64(&args, task->run_id);
+    if (!close_array(&args, &ids, err))
+        return false;
+    args_int64(&args, max);
+    return db_query(db, planned_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
+}
+
+bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
+                 size_t *n, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, task->run_id);
+    return db_query(db, sent_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
+}
+
+bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, batch_id);
+    if (!db_query_binary(db, body_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return error_lost(err);
+    strbuf_add(body, PQgetvalue(rows, 0, 0), (size_t)PQgetlength(rows, 0, 0));
+    return strbuf_ok(body) || error_no_memory(err);
+}
+
+bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,
+                      const char *job_id, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, batch_id);
+    args_text(&args, job_id);
+    return db_fenced(db, mark_sent_sql, &args, NULL, err);
+}
+
+bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
+                       struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, batch_id);
+    return db_fenced(db, send_again_sql, &args, NULL, err);
+}
+
+void outbox_refused_init(struct outbox_refused *refused)
+{
+    open_array(&refused->addresses);
+    open_array(&refused->codes);
+    open_array(&refused->details);
+    open_array(&refused->positions);
+    open_array(&refused->nameless_codes);
+    open_array(&refused->nameless_details);
+    refused->n = 0;
+    refused->nameless = 0;
+}
+
+void outbox_refused_release(struct outbox_refused *refused)
+{
+    strbuf_release(&refused->addresses);
+    strbuf_release(&refused->codes);
+    strbuf_release(&refused->details);
+    strbuf_release(&refused->positions);
+    strbuf_release(&refused->nameless_codes);
+    strbuf_release(&refused->nameless_details);
+}
+
+void outbox_refused_add(struct outbox_refused *refused, size_t position, const char *address,
+                        size_t address_len, const char *code, const char *detail)
+{
+    array_int64(&refused->positions, (int64_t)position + 1); /* PostgreSQL counts from 1 */
+    array_text(&refused->addresses, address, address_len);
+    add_string(&refused->codes, code);
+    add_string(&refused->details, detail);
+    refused->n++;
+}
+
+void outbox_refused_add_nameless(struct outbox_refused *refused, const char *code,
+                                 const char *detail)
+{
+    add_string(&refused->nameless_codes, code);
+    add_string(&refused->nameless_details, detail);
+    refused->nameless++;
+}
+
+bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id,
+                    struct outbox_refused *refused, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, batch_id);
+    if (!close_array(&args, &refused->addresses, err) ||
+        !close_array(&args, &refused->codes, err) || !close_array(&args, &refused->details, err))
+        return false;
+    args_int64(&args, refused->nameless);
+    return close_array(&args, &refused->nameless_codes, err) &&
+           close_array(&args, &refused->nameless_details, err) &&
+           close_array(&args, &refused->positions, err) &&
+           db_fenced(db, confirm_sql, &args, NULL, err);
+}
+
+void outbox_split_init(struct outbox_split *split, int64_t batch_id)
+{
+    split->batch_id = batch_id;
+    open_array(&split->addresses);
+    open_array(&split->parts);
+    open_array(&split->codes);
+    open_array(&split->details);
+    open_array(&split->bodies);
+}
+
+void outbox_split_release(struct outbox_split *split)
+{
+    strbuf_release(&split->addresses);
+    strbuf_release(&split->parts);
+    strbuf_release(&split->codes);
+    strbuf_release(&split->details);
+    strbuf_release(&split->bodies);
+}
+
+void outbox_split_add_row(struct outbox_split *split, const char *address, size_t address_len,
+                          int64_t part, const char *code, const char *detail)
+{
+    array_text(&split->addresses, address, address_len);
+    array_int64(&split->parts, part);
+    add_string(&split->codes, code);
+    add_string(&split->details, detail);
+}
+
+void outbox_split_add_body(struct outbox_split *split, const char *body, size_t len)
+{
+    array_bytes(&split->bodies, body, len);
+}
+
+bool outbox_split(struct db *db, const struct run_task *task, struct outbox_split *split,
+                  struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, split->batch_id);
+    if (!close_array(&args, &split->addresses, err) || !close_array(&args, &split->parts, err) ||
+        !close_array(&args, &split->bodies, err) || !close_array(&args, &split->codes, err) ||
+        !close_array(&args, &split->details, err) || !db_query(db, split_sql, &args, &rows, err))
+        return false;
+    return row_bool(rows, 0, 0) || error_lost(err);
+}

@@ -1,0 +1,144 @@
+#ifndef WORKER_STORE_OUTBOX_H
+#define WORKER_STORE_OUTBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/strbuf.h"
+#include "worker/store/db.h"
+#include "worker/store/runs.h"
+
+/*
+ * The outbox: the batches of a run, and with them the ledger, which says for
+ * each address what was sent last and in which batch.
+ *
+ *     planned ---> sent (job) ---> complete | unresolved
+ *        ^           |
+ *        +-----------+   the job came to nothing: its rows are sent again
+ *
+ * Each write is one statement and one commit, fenced by the run's epoch
+ * (ERROR_LOST where it is no longer ours).
+ */
+
+/* Rows of one batch to be, as PostgreSQL arrays; row i of each is one profile. */
+struct outbox_rows {
+    struct strbuf addresses;
+    struct strbuf fingerprints;
+    struct strbuf profile_ids;
+    struct strbuf listed; /* it was on the list before */
+    size_t n;
+};
+
+void outbox_rows_init(struct outbox_rows *rows);
+void outbox_rows_release(struct outbox_rows *rows);
+void outbox_rows_clear(struct outbox_rows *rows); /* keeps the memory */
+void outbox_rows_add(struct outbox_rows *rows, const char *address, size_t address_len,
+                     const char *profile_id, size_t profile_id_len, int64_t fingerprint,
+                     bool listed);
+
+/* A batch, its ledger rows and its body. Closes the arrays of rows. */
+bool outbox_plan(struct db *db, const struct run_task *task, struct outbox_rows *rows,
+                 const struct strbuf *body, struct error *err) MUST_USE;
+
+/* Rows that fail before they are sent. */
+struct outbox_invalid {
+    struct strbuf emails;
+    struct strbuf profile_ids;
+    struct strbuf codes;
+    size_t n;
+};
+
+void outbox_invalid_init(struct outbox_invalid *invalid);
+void outbox_invalid_release(struct outbox_invalid *invalid);
+void outbox_invalid_add(struct outbox_invalid *invalid, const char *email, size_t email_len,
+                        const char *profile_id, size_t profile_id_len, const char *code);
+
+/* Writes them as local rejections and empties the collection. */
+bool outbox_reject_local(struct db *db, const struct run_task *task, struct outbox_invalid *invalid,
+                         struct error *err) MUST_USE;
+
+struct outbox_batch {
+    int64_t batch_id;
+    int32_t rows;
+    int64_t bytes; /* of the body */
+    char *job_id;  /* NULL while planned */
+};
+
+void outbox_batches_free(struct outbox_batch *batches, size_t n);
+
+/*
+ * Planned batches that the caller does not hold already, oldest first, at most
+ * max of them. The array is the caller's.
+ */
+bool outbox_planned(struct db *db, const struct run_task *task, const int64_t *held, size_t n_held,
+                    int64_t max, struct outbox_batch **batches, size_t *n, struct error *err)
+    MUST_USE;
+
+/* Every batch that an earlier owner of the run had sent. */
+bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
+                 size_t *n, struct error *err) MUST_USE;
+
+/* Appends the body to `body`; ERROR_LOST where the batch is gone. */
+bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err) MUST_USE;
+
+/* Klaviyo made a job of it. */
+bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,
+                      const char *job_id, struct error *err) MUST_USE;
+
+/* The job came to nothing: planned again, the same bytes. */
+bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
+                       struct error *err) MUST_USE;
+
+/* Rows of a batch that Klaviyo refused: arrays in the same order. */
+struct outbox_refused {
+    struct strbuf positions;
+    struct strbuf addresses;
+    struct strbuf codes;
+    struct strbuf details;
+    int64_t n;
+    int64_t nameless; /* refused, and nobody knows which: counted only */
+    struct strbuf nameless_codes;
+    struct strbuf nameless_details;
+};
+
+void outbox_refused_init(struct outbox_refused *refused);
+void outbox_refused_release(struct outbox_refused *refused);
+/* position: of the row in the body, from 0. */
+void outbox_refused_add(struct outbox_refused *refused, size_t position, const char *address,
+                        size_t address_len, const char *code, const char *detail);
+void outbox_refused_add_nameless(struct outbox_refused *refused, const char *code,
+                                 const char *detail);
+
+/*
+ * The job has ended: refused rows are rejected, the rest is confirmed, the body
+ * goes. With nameless ones nobody is confirmed (unresolved): all rows but the
+ * named ones go again in the next run.
+ */
+bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id,
+                    struct outbox_refused *refused, struct error *err) MUST_USE;
+
+/*
+ * Turns a batch into others. Row i, in the order of the body, goes on in part
+ * parts[i] (1 to n_bodies), or is refused (0) with code and detail.
+ */
+struct outbox_split {
+    int64_t batch_id;
+    struct strbuf addresses;
+    struct strbuf parts;
+    struct strbuf codes;
+    struct strbuf details;
+    struct strbuf bodies;
+};
+
+void outbox_split_init(struct outbox_split *split, int64_t batch_id);
+void outbox_split_release(struct outbox_split *split);
+void outbox_split_add_row(struct outbox_split *split, const char *address, size_t address_len,
+                          int64_t part, const char *code, const char *detail);
+void outbox_split_add_body(struct outbox_split *split, const char *body, size_t len);
+bool outbox_split(struct db *db, const struct run_task *task, struct outbox_split *split,
+                  struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,122 @@
+#ifndef WORKER_STORE_RUNS_H
+#define WORKER_STORE_RUNS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * Runs, as the worker that owns one sees them.
+ *
+ * A run is taken (a new epoch, a new lease), beaten, and ended. Every write
+ * names the run and the epoch; where the run is no longer ours under that
+ * epoch nothing is written and the error is of kind ERROR_LOST: let go.
+ */
+enum { FINGERPRINT_KEY_BYTES = 16 }; /* crypto_shorthash_KEYBYTES */
+
+struct export_field {
+    bool is_property; /* else a standard attribute, "location.city" for a nested one */
+    char *name;
+};
+
+/* A run that was taken, with everything its export and connection say. */
+struct run_task {
+    int64_t run_id;
+    int32_t epoch;
+    int64_t export_id;
+    bool taken_over; /* from a worker that did not renew its lease */
+    bool full;
+    int64_t first_batch;
+    int64_t max_profiles;
+    int64_t idle_ms; /* of the retry budget, used by earlier owners */
+    int64_t connection_id;
+    bool list_known; /* its name is stored */
+    char *export_name;
+    char *connection_name;
+    char *list_id;
+    char *account;     /* whose rate limits count */
+    char *traceparent; /* of its newest event; NULL: none */
+    unsigned char fingerprint_key[FINGERPRINT_KEY_BYTES];
+    unsigned char *sealed_key;
+    size_t sealed_key_len;
+    struct export_field *fields;
+    size_t n_fields;
+};
+
+void run_task_free(struct run_task *task);
+DEFINE_OWNER(run_task)
+
+enum run_take {
+    RUN_TAKE_NONE,   /* nothing to do now */
+    RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …): ask again */
+    RUN_TAKE_TASK,   /* *task is the caller's */
+};
+
+struct run_taker {
+    const char *worker; /* shown in listings */
+    int64_t lease_ms;
+    int64_t key_pair_id; /* whose keys it can open */
+    bool recover;        /* take what other workers left, too */
+};
+
+bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
+               struct run_task **task, struct error *err) MUST_USE;
+
+/* Counts of a planning pass, as they stand. */
+struct run_counts {
+    int64_t read;
+    int64_t invalid;
+    int64_t duplicate;
+    int64_t unchanged;
+    int64_t selected;
+    int64_t left;
+};
+
+struct run_beat {
+    int64_t lease_ms;
+    int64_t waiting_ms; /* 0: not waiting */
+    int64_t idle_ms;
+    bool progress; /* since the last beat */
+    struct run_counts counts;
+    /* What came to these since the last beat. */
+    int64_t requests;
+    int64_t throttled;
+    int64_t retries;
+};
+
+/* Renews the lease. *cancelled_by: NULL, or who asked for the end (caller frees). */
+bool runs_beat(struct db *db, const struct run_task *task, const struct run_beat *beat,
+               char **cancelled_by, struct error *err) MUST_USE;
+
+/* Notes one more server process that works for the run. */
+bool runs_note_backend(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+
+/* Planning starts: forgets the local rejections of earlier passes. */
+bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+
+/* Planning is over: the counts are final, no batch is added any more. */
+bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_counts *counts,
+                   struct error *err) MUST_USE;
+
+enum run_end { RUN_END_DONE, RUN_END_UNFINISHED /* there are batches to be sent */ };
+
+/* state: succeeded, failed or cancelled; reason and detail may be NULL. */
+bool runs_end(struct db *db, const struct run_task *task, const char *state, const char *reason,
+              const char *detail, enum run_end *how, struct error *err) MUST_USE;
+
+/* Gives the lease back, so that any worker may go on at once. */
+bool runs_give_back(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+
+/* The key was refused: the connection needs attention, its queued runs end. */
+bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
+                         struct error *err) MUST_USE;
+
+/* What Klaviyo calls the export's list. */
+bool runs_store_list_name(struct db *db, const struct run_task *task, const char *name,
+                          struct error *err) MUST_USE;
+
+#endif
