@@ -105,8 +105,9 @@ static bool add_line(struct properties *properties, char *line, unsigned number,
                          path, number);
     const char *instead = instead_of(name);
     if (instead)
-        return error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s line %u: %s cannot be set here: %s",
-                         path, number, name, instead);
+        return error_set(err, ERROR_FATAL,
+                         "KAFKA_CONFIG_FILE: %s line %u: %s cannot be set here: %s", path, number,
+                         name, instead);
     properties->items[properties->n++] =
         (struct property){ .name = name, .value = trim(equals + 1), .line = number };
     return true;

@@ -173,8 +173,9 @@ struct record *dead_letter_revive(const struct record *letter, struct error *err
 
     dead_letter_read(letter, &view);
     if (view.value_missing || !letter->value) {
-        error_set(err, ERROR_INPUT,
-                  "the letter was too large for the broker and has no value: publish its event anew");
+        error_set(
+            err, ERROR_INPUT,
+            "the letter was too large for the broker and has no value: publish its event anew");
         return NULL;
     }
     if (view.exports.n > 0 && !memchr(view.exports.bytes, ',', view.exports.n)) {

@@ -10,6 +10,10 @@
 
 enum { ATTEMPTS_MAX = 1000000 };
 
+/* What PostgreSQL and RFC 3339 can both write, in UTC. */
+#define YEAR_1_US (-62135596800000000)
+#define YEAR_10000_US 253402300800000000
+
 static const char event_type[] = "segment.refreshed.v1";
 
 /* What the parsing of one event carries along. Each step answers VALID or why not. */
@@ -99,8 +103,12 @@ static enum event_verdict take_time(struct parse *p, const char *member, int64_t
         return invalid(p, member, "is missing");
     if (!json_is_string(value))
         return invalid(p, member, "is not a string");
-    if (!parse_rfc3339(json_string_value(value), json_string_length(value), out_us))
+    int64_t us;
+    if (!parse_rfc3339(json_string_value(value), json_string_length(value), &us))
         return invalid(p, member, "is not an RFC 3339 date-time");
+    if (us < YEAR_1_US || us >= YEAR_10000_US)
+        return invalid(p, member, "is not in the years 1 to 9999");
+    *out_us = us;
     return EVENT_VALID;
 }
 
@@ -337,8 +345,7 @@ static enum event_verdict parse_value(struct parse *p)
     return verdict == EVENT_VALID ? take_traceparent(p, structured) : verdict;
 }
 
-enum event_verdict event_parse(const struct record *record, struct event *event,
-                               struct error *err)
+enum event_verdict event_parse(const struct record *record, struct event *event, struct error *err)
 {
     struct parse p = { .record = record, .err = err };
 

@@ -1,0 +1,210 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/strbuf.h"
+#include "worker/service/dead_letter.h"
+
+#define HEADER(name_, text)                                               \
+    {                                                                     \
+        .name = (name_), .value = (text), .value_bytes = sizeof(text) - 1 \
+    }
+#define EVENT "{\"segment_id\":\"s\"}"
+
+static const struct record_header headers[] = {
+    HEADER("ce_id", "e-1"),
+    HEADER("traceparent", "00-x"),
+    { .name = "null" },
+};
+
+static const struct record event = {
+    .topic = "segment-refresh",
+    .partition = 3,
+    .offset = 41,
+    .timestamp_ms = 1764000000000,
+    .key = "s",
+    .key_bytes = 1,
+    .value = EVENT,
+    .value_bytes = sizeof EVENT - 1,
+    .headers = headers,
+    .headers_n = 3,
+};
+
+/* All headers in order: "name=text; name=text; ". */
+static void headers_are(const struct record *record, const char *expected)
+{
+    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(8192);
+
+    for (size_t i = 0; i < record->headers_n; i++) {
+        const struct record_header *header = &record->headers[i];
+        strbuf_addf(&text, "%s=%.*s; ", header->name, (int)header->value_bytes,
+                    header->value ? (const char *)header->value : "");
+    }
+    assert_string_equal(text.data, expected);
+}
+
+static void value_is(const struct record *record, const char *expected)
+{
+    assert_int_equal(record->value_bytes, strlen(expected));
+    assert_memory_equal(record->value, expected, strlen(expected));
+}
+
+#define KEPT "ce_id=e-1; traceparent=00-x; null=; "
+#define FROM                                                                 \
+    "__connect.errors.topic=segment-refresh; __connect.errors.partition=3; " \
+    "__connect.errors.offset=41; "
+
+static const struct dead_letter failed = { .record = &event,
+                                           .reason = "list_gone",
+                                           .message = "list L is gone",
+                                           .exports = "a",
+                                           .run_id = 17 };
+
+static void a_letter_keeps_the_record_and_says_why(void **state)
+{
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, false);
+
+    (void)state;
+    assert_non_null(letter);
+    assert_int_equal(letter->timestamp_ms, event.timestamp_ms);
+    assert_memory_equal(letter->key, "s", 1);
+    value_is(letter, EVENT);
+    headers_are(letter, KEPT FROM "__connect.errors.exception.class.name=list_gone; "
+                                  "__connect.errors.exception.message=list L is gone; "
+                                  "x-klaviyo-worker-reason=list_gone; "
+                                  "x-klaviyo-worker-exports=a; x-klaviyo-worker-run-id=17; "
+                                  "x-klaviyo-worker-attempts=1; ");
+}
+
+static void an_invalid_event_names_no_run_and_no_export(void **state)
+{
+    const struct dead_letter invalid = { .record = &event,
+                                         .reason = "event_invalid",
+                                         .message = "full is neither true nor false" };
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&invalid, false);
+
+    (void)state;
+    headers_are(letter,
+                KEPT FROM "__connect.errors.exception.class.name=event_invalid; "
+                          "__connect.errors.exception.message=full is neither true nor false; "
+                          "x-klaviyo-worker-reason=event_invalid; x-klaviyo-worker-attempts=1; ");
+}
+
+static void a_second_death_replaces_the_first(void **state)
+{
+    CLEANUP(record_freep) struct record *first = dead_letter_build(&failed, false);
+    const struct dead_letter again = { .record = first,
+                                       .reason = "event_invalid",
+                                       .message = "broken" };
+    first->topic = "segment-refresh";
+    first->offset = 99;
+    CLEANUP(record_freep) struct record *second = dead_letter_build(&again, false);
+
+    (void)state;
+    headers_are(second, KEPT "__connect.errors.topic=segment-refresh; "
+                             "__connect.errors.partition=3; __connect.errors.offset=99; "
+                             "__connect.errors.exception.class.name=event_invalid; "
+                             "__connect.errors.exception.message=broken; "
+                             "x-klaviyo-worker-reason=event_invalid; "
+                             "x-klaviyo-worker-attempts=2; ");
+}
+
+static void a_letter_too_large_says_how_long_its_value_was(void **state)
+{
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, true);
+    struct dead_letter_view view;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_null(letter->value);
+    const struct record_header *bytes = record_header_find(letter, "x-klaviyo-worker-value-bytes");
+    assert_non_null(bytes);
+    assert_memory_equal(bytes->value, "18", 2);
+    dead_letter_read(letter, &view);
+    assert_true(view.value_missing);
+    assert_null(dead_letter_revive(letter, &err));
+    assert_int_equal(err.kind, ERROR_INPUT);
+}
+
+static void a_letter_can_be_read_back(void **state)
+{
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, false);
+    struct dead_letter_view view;
+
+    (void)state;
+    dead_letter_read(letter, &view);
+    assert_int_equal(view.topic.n, strlen("segment-refresh"));
+    assert_memory_equal(view.reason.bytes, "list_gone", view.reason.n);
+    assert_int_equal(view.partition, 3);
+    assert_int_equal(view.offset, 41);
+    assert_int_equal(view.run_id, 17);
+    assert_int_equal(view.attempts, 1);
+    assert_false(view.value_missing);
+}
+
+static void what_is_no_letter_reads_as_nothing(void **state)
+{
+    struct dead_letter_view view;
+
+    (void)state;
+    dead_letter_read(&event, &view);
+    assert_null(view.reason.bytes);
+    assert_int_equal(view.partition, -1);
+    assert_int_equal(view.offset, -1);
+    assert_int_equal(view.run_id, 0);
+    assert_int_equal(view.attempts, 0);
+}
+
+static void replay_restricts_the_event_where_one_export_failed(void **state)
+{
+    static const struct record_header structured[] = {
+        HEADER("content-type", "application/cloudevents+json; charset=utf-8"),
+    };
+    static const char envelope[] = "{\"id\":\"1\",\"data\":" EVENT "}";
+    struct record whole = event;
+    struct dead_letter letter = failed;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    CLEANUP(record_freep) struct record *plain_letter = dead_letter_build(&letter, false);
+    CLEANUP(record_freep) struct record *plain = dead_letter_revive(plain_letter, &err);
+    value_is(plain, "{\"segment_id\":\"s\",\"export_id\":\"a\"}");
+    assert_int_equal(plain->headers_n, plain_letter->headers_n);
+
+    letter.exports = "a,b";
+    CLEANUP(record_freep) struct record *two_letter = dead_letter_build(&letter, false);
+    CLEANUP(record_freep) struct record *two = dead_letter_revive(two_letter, &err);
+    value_is(two, EVENT);
+
+    whole.headers = structured;
+    whole.headers_n = 1;
+    whole.value = envelope;
+    whole.value_bytes = sizeof envelope - 1;
+    letter = (struct dead_letter){
+        .record = &whole, .reason = "r", .message = "m", .exports = "a", .run_id = 1
+    };
+    CLEANUP(record_freep) struct record *inner_letter = dead_letter_build(&letter, false);
+    CLEANUP(record_freep) struct record *inner = dead_letter_revive(inner_letter, &err);
+    value_is(inner, "{\"id\":\"1\",\"data\":{\"segment_id\":\"s\",\"export_id\":\"a\"}}");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_letter_keeps_the_record_and_says_why),
+        cmocka_unit_test(an_invalid_event_names_no_run_and_no_export),
+        cmocka_unit_test(a_second_death_replaces_the_first),
+        cmocka_unit_test(a_letter_too_large_says_how_long_its_value_was),
+        cmocka_unit_test(a_letter_can_be_read_back),
+        cmocka_unit_test(what_is_no_letter_reads_as_nothing),
+        cmocka_unit_test(replay_restricts_the_event_where_one_export_failed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
