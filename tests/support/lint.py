@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -92,6 +93,11 @@ def included(build: Path) -> dict[str, list[Path]]:
     return found
 
 
+def object_of(entry: dict[str, str]) -> str:
+    words = shlex.split(entry["command"])
+    return words[words.index("-o") + 1]
+
+
 def tidy_key(entry: dict[str, str], parts: list[Path]) -> str:
     texts = (path.read_bytes() for path in sorted(set(parts)) if path.exists())
     return "tidy-" + digest([settings(".clang-tidy"), entry["command"].encode(), *texts])
@@ -106,8 +112,7 @@ def stale_sources(build: Path, stamps: Stamps) -> dict[Path, str]:
         source = Path(entry["file"]).resolve()
         if source.is_relative_to(build) or not source.is_relative_to(TREE):
             continue
-        known = parts.get(entry["output"], [])
-        key = tidy_key(entry, [source, *known])
+        key = tidy_key(entry, [source, *parts.get(object_of(entry), [])])
         if not stamps.has(key):
             stale[source] = key
     return stale
