@@ -6,7 +6,7 @@
 const char *transport_name(enum transport transport)
 {
     static const char *const names[] = {
-        [TRANSPORT_ANSWERED] = "answered", [TRANSPORT_UNREACHABLE] = "unreachable",
+        [TRANSPORT_ANSWERED] = "answered",   [TRANSPORT_UNREACHABLE] = "unreachable",
         [TRANSPORT_TIMED_OUT] = "timed_out", [TRANSPORT_BROKEN] = "broken",
         [TRANSPORT_OVERSIZE] = "oversize",
     };

@@ -24,7 +24,7 @@
  * verified (TLS 1.2 or newer); redirects are not followed; proxies are taken
  * from the environment as curl does.
  *
- * Only client.c knows curl.
+ * Only client.c, transfer.c and url.c know curl.
  */
 struct client;
 

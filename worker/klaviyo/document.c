@@ -24,7 +24,8 @@ bool document_parse(const struct answer *answer, json_t **out, struct error *err
 
 int64_t document_count(const json_t *value)
 {
-    return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value) : -1;
+    return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value)
+                                                                    : -1;
 }
 
 void document_copy(char *out, size_t size, const char *text)

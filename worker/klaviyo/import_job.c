@@ -24,9 +24,9 @@ enum { ESCAPED_MAX = sizeof "\\u0000" };
 /* One byte of a JSON string as it must be written; returns how many bytes that takes. */
 static size_t escape(char c, char out[ESCAPED_MAX])
 {
-    const char *form = (unsigned char)c < 0x20 ? "\\u%04x" : c == '"' || c == '\\' ? "\\%c" : "%c";
-
-    return (size_t)snprintf(out, ESCAPED_MAX, form, c);
+    if ((unsigned char)c < 0x20)
+        return (size_t)snprintf(out, ESCAPED_MAX, "\\u%04x", (unsigned)c);
+    return (size_t)snprintf(out, ESCAPED_MAX, "%s%c", c == '"' || c == '\\' ? "\\" : "", c);
 }
 
 void import_job_add_tail(struct strbuf *out, const char *list_id)

@@ -94,8 +94,8 @@ static bool scan_members(struct scan *s)
     return skip(s, '}');
 }
 
-bool problem_each(const struct answer *answer, bool (*note)(void *to, const struct problem *problem),
-                  void *to)
+bool problem_each(const struct answer *answer,
+                  bool (*note)(void *to, const struct problem *problem), void *to)
 {
     if (!answer->body)
         return false;

@@ -22,7 +22,7 @@ struct problem {
  * Calls note for each member of `errors`. False: the body is not one whole JSON
  * object (what has been noted is void), or note said false.
  */
-bool problem_each(const struct answer *answer, bool (*note)(void *to, const struct problem *problem),
-                  void *to) MUST_USE;
+bool problem_each(const struct answer *answer,
+                  bool (*note)(void *to, const struct problem *problem), void *to) MUST_USE;
 
 #endif

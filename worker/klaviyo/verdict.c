@@ -1,175 +1,20 @@
 #include "worker/klaviyo/verdict.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 #include "common/parse.h"
 #include "worker/klaviyo/document.h"
-#include "worker/klaviyo/problem.h"
+#include "worker/klaviyo/redact.h"
+#include "worker/klaviyo/refusal.h"
 
-/* ---- reading the errors of an answer ---- */
+/* ---- what an answer means ---- */
 
-/*
- * What is noted down from the errors of one answer. text takes the words of all
- * rows: a JSON string is never longer decoded than in the document, quotes
- * included, so a buffer of the body's size cannot overflow.
- */
-struct reading {
-    struct verdict *verdict;
-    size_t request_rows;
-    size_t capacity;  /* of verdict->rows */
-    size_t text_used; /* of verdict->text */
-    size_t n_unnamed; /* errors that point at no row */
-    bool no_memory;
-};
-
-/* A code is one word. Whatever is not may hold anything, and this copy is for logs. */
-static void copy_code(char *out, const char *code)
-{
-    document_copy(out, VERDICT_CODE_BYTES, code);
-    for (char *at = out; *at; at++)
-        if (!isalnum((unsigned char)*at) && !strchr("_-.", *at))
-            *at = '?';
-}
-
-static void note_first(struct verdict *verdict, const struct problem *problem)
-{
-    copy_code(verdict->code, problem->code);
-    document_copy(verdict->detail, sizeof verdict->detail, problem->detail);
-}
-
-static bool grow_rows(struct reading *reading)
-{
-    struct verdict *verdict = reading->verdict;
-
-    if (verdict->n_rows < reading->capacity)
-        return true;
-
-    size_t capacity = reading->capacity ? reading->capacity * 2 : 16;
-    struct verdict_row *rows = reallocarray(verdict->rows, capacity, sizeof *rows);
-    if (!rows) {
-        reading->no_memory = true;
-        return false;
-    }
-    verdict->rows = rows;
-    reading->capacity = capacity;
-    return true;
-}
-
-static const char *keep_text(struct reading *reading, const char *text)
-{
-    char *kept = reading->verdict->text + reading->text_used;
-
-    document_copy(kept, VERDICT_DETAIL_BYTES, text);
-    reading->text_used += strlen(kept) + 1;
-    return kept;
-}
-
-static bool note_row(struct reading *reading, size_t row, const struct problem *problem)
-{
-    struct verdict *verdict = reading->verdict;
-
-    if (!grow_rows(reading))
-        return false;
-    verdict->rows[verdict->n_rows++] = (struct verdict_row){
-        .row = row,
-        .code = keep_text(reading, problem->code),
-        .detail = keep_text(reading, problem->detail),
-    };
-    return true;
-}
-
-static bool note_problem(void *to, const struct problem *problem)
-{
-    struct reading *reading = to;
-    int64_t row = problem->pointer ? import_error_row(problem->pointer) : -1;
-    bool names_row = row >= 0 && (uint64_t)row < reading->request_rows;
-    bool is_first = reading->verdict->n_rows + reading->n_unnamed == 0;
-
-    /* An error that names no row explains more than one that does. */
-    if (is_first || (!names_row && reading->n_unnamed == 0))
-        note_first(reading->verdict, problem);
-    if (names_row)
-        return note_row(reading, (size_t)row, problem);
-    reading->n_unnamed++;
-    return true;
-}
-
-/* Errors of one row stay in the order in which they came: later text lies further up. */
-static int compare_rows(const void *a, const void *b)
-{
-    const struct verdict_row *x = a, *y = b;
-
-    if (x->row != y->row)
-        return x->row > y->row ? 1 : -1;
-    return (x->detail > y->detail) - (x->detail < y->detail);
-}
-
-static void sort_rows(struct verdict *verdict)
-{
-    size_t n = 0;
-
-    if (verdict->n_rows == 0)
-        return;
-    qsort(verdict->rows, verdict->n_rows, sizeof *verdict->rows, compare_rows);
-    for (size_t i = 0; i < verdict->n_rows; i++)
-        if (i == 0 || verdict->rows[i].row != verdict->rows[n - 1].row)
-            verdict->rows[n++] = verdict->rows[i];
-    verdict->n_rows = n;
-}
-
-static bool is_html(const struct answer *answer)
-{
-    return answer->content_type && strcasestr(answer->content_type, "html");
-}
-
-/* What was noted of an answer that turns out not to be whole is void. */
-static void forget(struct reading *reading)
-{
-    struct verdict *verdict = reading->verdict;
-
-    verdict->n_rows = 0;
-    verdict->code[0] = '\0';
-    verdict->detail[0] = '\0';
-    document_copy(verdict->why, sizeof verdict->why, "its body is not the JSON of Klaviyo's API");
-}
-
-/* *is_json: Klaviyo itself spoke, not a gateway in front of it. */
-static bool read_errors(const struct answer *answer, struct reading *reading, bool *is_json,
-                        struct error *err)
-{
-    struct verdict *verdict = reading->verdict;
-
-    verdict->text = malloc(answer->body_bytes + 1);
-    if (!verdict->text)
-        return error_no_memory(err);
-
-    *is_json = !is_html(answer) && problem_each(answer, note_problem, reading);
-    if (reading->no_memory)
-        return error_no_memory(err);
-    if (*is_json)
-        sort_rows(verdict);
-    else
-        forget(reading);
-    return true;
-}
-
-/* ---- what they mean ---- */
-
-static bool is_success(int status)
-{
-    return status >= 200 && status <= 299;
-}
-
-static enum verdict_action action_of_400(const struct reading *reading, enum endpoint endpoint)
+static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only_rows)
 {
     if (endpoint != ENDPOINT_IMPORT)
         return VERDICT_UNEXPECTED;
-    return reading->n_unnamed == 0 && reading->verdict->n_rows > 0 ? VERDICT_ROWS_REFUSED
-                                                                   : VERDICT_BATCH_REFUSED;
+    return names_only_rows ? VERDICT_ROWS_REFUSED : VERDICT_BATCH_REFUSED;
 }
 
 static enum verdict_action action_of_403(enum endpoint endpoint)
@@ -184,37 +29,36 @@ static enum verdict_action action_of_404(enum endpoint endpoint)
 }
 
 /* Answers that only Klaviyo can give: the same status from a gateway means nothing. */
-static enum verdict_action action_of_refusal(const struct reading *reading, bool is_json)
+static enum verdict_action action_of_refusal(const struct answer *answer,
+                                             const struct refusal *refusal)
 {
-    enum endpoint endpoint = reading->verdict->endpoint;
-
-    if (!is_json)
+    if (!refusal->is_json)
         return VERDICT_AGAIN;
-    switch (reading->verdict->status) {
+    switch (answer->status) {
     case 400:
-        return action_of_400(reading, endpoint);
+        return action_of_400(answer->endpoint, refusal->names_only_rows);
     case 401:
         return VERDICT_KEY_REFUSED;
     case 403:
-        return action_of_403(endpoint);
+        return action_of_403(answer->endpoint);
     case 404:
-        return action_of_404(endpoint);
+        return action_of_404(answer->endpoint);
     }
     return VERDICT_UNEXPECTED;
 }
 
-static enum verdict_action action_of(const struct reading *reading, bool is_json)
+static enum verdict_action action_of(const struct answer *answer, const struct refusal *refusal)
 {
-    int status = reading->verdict->status;
+    int status = answer->status;
 
     if (status == 429)
         return VERDICT_THROTTLED;
     if (status == 408 || status == 425 || (status >= 500 && status <= 599))
         return VERDICT_AGAIN;
-    if (status == 413 && reading->verdict->endpoint == ENDPOINT_IMPORT)
+    if (status == 413 && answer->endpoint == ENDPOINT_IMPORT)
         return VERDICT_TOO_LARGE;
     if (status == 400 || status == 401 || status == 403 || status == 404)
-        return action_of_refusal(reading, is_json);
+        return action_of_refusal(answer, refusal);
     return VERDICT_UNEXPECTED;
 }
 
@@ -245,22 +89,20 @@ static enum verdict_action judge_success(const struct answer *answer, struct ver
 static bool judge(const struct answer *answer, size_t request_rows, struct verdict *verdict,
                   struct error *err)
 {
-    /* Only a refused request has rows to be told apart. */
-    struct reading reading = { .verdict = verdict,
-                               .request_rows = answer->status == 400 ? request_rows : 0 };
-    bool is_json;
+    struct refusal refusal;
 
     if (answer->transport != TRANSPORT_ANSWERED) {
         verdict->action = action_without_body(answer);
         return true;
     }
-    if (is_success(answer->status)) {
+    if (answer->status >= 200 && answer->status <= 299) {
         verdict->action = judge_success(answer, verdict);
         return true;
     }
-    if (!read_errors(answer, &reading, &is_json, err))
+    /* Only a 400 has rows to be told apart. */
+    if (!refusal_read(answer, answer->status == 400 ? request_rows : 0, verdict, &refusal, err))
         return false;
-    verdict->action = action_of(&reading, is_json);
+    verdict->action = action_of(answer, &refusal);
     return true;
 }
 
@@ -339,6 +181,14 @@ void verdict_text(const struct verdict *verdict, char *text)
     else
         (void)snprintf(text, VERDICT_TEXT_BYTES, "Klaviyo answered %d%s%s to %s", verdict->status,
                        verdict->code[0] ? " " : "", verdict->code, asked);
+}
+
+void verdict_redacted_detail(const struct verdict *verdict, char *text)
+{
+    char redacted[REDACT_GROWTH * VERDICT_DETAIL_BYTES];
+
+    redact(verdict->detail, redacted);
+    document_copy(text, VERDICT_DETAIL_BYTES, redacted);
 }
 
 bool verdict_error(const struct verdict *verdict, struct error *err)

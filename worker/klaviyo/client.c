@@ -1,0 +1,357 @@
+#include "worker/klaviyo/client.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "worker/klaviyo/account.h"
+#include "worker/klaviyo/transfer.h"
+#include "worker/klaviyo/url.h"
+
+enum {
+    SOCKETS_MAX = 64, /* at once; two per request in flight at most (one for each address family) */
+    HEADER_BYTES = API_KEY_MAX + 128,
+};
+
+struct client {
+    CURLM *multi;   /* NULL: could not be made anew after an abort */
+    CURL *template; /* what all requests have in common */
+    char *base_url;
+    struct curl_slist *headers;      /* of every request; one of them is the key */
+    struct curl_slist *body_headers; /* of those with a body: two more, then `headers` */
+    struct transfer *running;
+    struct transfer *ended; /* oldest first */
+    size_t n_in_flight;
+    int sockets[SOCKETS_MAX]; /* that are open */
+    size_t n_sockets;
+};
+
+/* ---- the library ---- */
+
+bool client_library_init(struct error *err)
+{
+    CURLcode failed = curl_global_init(CURL_GLOBAL_DEFAULT);
+
+    if (failed)
+        return error_set(err, ERROR_FATAL, "libcurl cannot start: %s", curl_easy_strerror(failed));
+    return true;
+}
+
+void client_library_release(void)
+{
+    curl_global_cleanup();
+}
+
+const char *client_library_version(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version;
+}
+
+/* ---- sockets ---- */
+
+/* They are noted so that an abort can throw away what the kernel has not sent. */
+static curl_socket_t open_socket(void *to, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct client *client = to;
+
+    (void)purpose;
+    if (client->n_sockets == SOCKETS_MAX)
+        return CURL_SOCKET_BAD;
+
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd >= 0)
+        client->sockets[client->n_sockets++] = fd;
+    return fd;
+}
+
+static int close_socket(void *to, curl_socket_t fd)
+{
+    struct client *client = to;
+
+    for (size_t i = 0; i < client->n_sockets; i++)
+        if (client->sockets[i] == fd) {
+            client->sockets[i] = client->sockets[--client->n_sockets];
+            break;
+        }
+    return close(fd);
+}
+
+/* From now on close() sends a reset instead of what is still in the send buffer. */
+static void let_close_discard(const struct client *client)
+{
+    static const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+
+    for (size_t i = 0; i < client->n_sockets; i++)
+        (void)setsockopt(client->sockets[i], SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
+/* ---- making a client ---- */
+
+static bool make_template(struct client *client, const struct client_options *options,
+                          struct error *err)
+{
+    CURL *easy = transfer_template(options->user_agent, options->timeout_ms);
+
+    client->template = easy;
+    if (!easy || !SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) ||
+        !SET(easy, CURLOPT_OPENSOCKETDATA, client) ||
+        !SET(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) ||
+        !SET(easy, CURLOPT_CLOSESOCKETDATA, client))
+        return error_no_memory(err);
+    return true;
+}
+
+static bool append(struct curl_slist **list, const char *header)
+{
+    struct curl_slist *longer = curl_slist_append(*list, header);
+
+    if (longer)
+        *list = longer;
+    return longer != NULL;
+}
+
+static bool append_key(struct curl_slist **list, const char *api_key)
+{
+    char header[HEADER_BYTES];
+
+    (void)snprintf(header, sizeof header, "Authorization: Klaviyo-API-Key %s", api_key);
+    bool done = append(list, header);
+    explicit_bzero(header, sizeof header);
+    return done;
+}
+
+static bool make_headers(struct client *client, const struct client_options *options,
+                         struct error *err)
+{
+    char revision[HEADER_BYTES];
+
+    (void)snprintf(revision, sizeof revision, "revision: %s", options->revision);
+    if (!append_key(&client->headers, options->api_key) || !append(&client->headers, revision) ||
+        !append(&client->headers, "Accept: application/vnd.api+json") ||
+        !append(&client->body_headers, "Content-Type: application/vnd.api+json") ||
+        !append(&client->body_headers, "Expect:")) /* no round trip before a large body */
+        return error_no_memory(err);
+    client->body_headers->next->next = client->headers;
+    return true;
+}
+
+static bool make_multi(struct client *client, struct error *err)
+{
+    if (!client->multi)
+        client->multi = curl_multi_init();
+    if (!client->multi)
+        return error_no_memory(err);
+    return true;
+}
+
+static bool make_client(struct client *client, const struct client_options *options,
+                        struct error *err)
+{
+    client->base_url = strdup(options->base_url);
+    if (!client->base_url)
+        return error_no_memory(err);
+    return make_headers(client, options, err) && make_template(client, options, err) &&
+           make_multi(client, err);
+}
+
+struct client *client_new(const struct client_options *options, struct error *err)
+{
+    assert(options->timeout_ms > 0 && options->timeout_ms <= INT_MAX);
+
+    if (!url_check_base(options->base_url, options->allow_http, err) ||
+        !api_key_check(options->api_key, strlen(options->api_key), err))
+        return NULL;
+
+    CLEANUP(client_freep) struct client *client = calloc(1, sizeof *client);
+    if (!client) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    return make_client(client, options, err) ? client_take(&client) : NULL;
+}
+
+/* ---- ending ---- */
+
+static void drop_transfers(struct client *client)
+{
+    while (client->running) {
+        struct transfer *transfer = client->running;
+
+        client->running = transfer->next;
+        (void)curl_multi_remove_handle(client->multi, transfer->easy);
+        transfer_free(transfer);
+    }
+    while (client->ended) {
+        struct transfer *transfer = client->ended;
+
+        client->ended = transfer->next;
+        transfer_free(transfer);
+    }
+    client->n_in_flight = 0;
+}
+
+static void close_connections(struct client *client)
+{
+    if (client->running)
+        let_close_discard(client);
+    drop_transfers(client);
+    (void)curl_multi_cleanup(client->multi); /* takes NULL */
+    client->multi = NULL;
+}
+
+void client_abort_all(struct client *client)
+{
+    struct error ignored = ERROR_INIT;
+
+    let_close_discard(client);
+    close_connections(client);
+    (void)make_multi(client, &ignored); /* client_start() tries again */
+}
+
+static void wipe_headers(struct client *client)
+{
+    if (client->body_headers && client->body_headers->next)
+        client->body_headers->next->next = NULL;
+    for (struct curl_slist *at = client->headers; at; at = at->next)
+        explicit_bzero(at->data, strlen(at->data));
+    curl_slist_free_all(client->body_headers);
+    curl_slist_free_all(client->headers);
+}
+
+void client_free(struct client *client)
+{
+    if (!client)
+        return;
+
+    close_connections(client);
+    curl_easy_cleanup(client->template);
+    free(client->base_url);
+    wipe_headers(client);
+    free(client);
+}
+
+/* ---- a request ---- */
+
+bool client_start(struct client *client, const struct request *request, void *tag,
+                  struct error *err)
+{
+    bool has_body = endpoint_has_body(request->endpoint);
+    struct curl_slist *headers = has_body ? client->body_headers : client->headers;
+    char *url;
+
+    assert(has_body == (transfer_body_bytes(request) > 0));
+    if (!make_multi(client, err) || !url_make(client->base_url, request, &url, err))
+        return false;
+
+    CLEANUP(transfer_freep)
+    struct transfer *transfer = transfer_new(client->template, headers, url, request);
+    free(url);
+    if (!transfer || curl_multi_add_handle(client->multi, transfer->easy))
+        return error_no_memory(err);
+
+    transfer->answer.tag = tag;
+    transfer->next = client->running;
+    client->running = transfer_take(&transfer);
+    client->n_in_flight++;
+    return true;
+}
+
+static void finish(struct client *client, struct transfer *transfer, CURLcode code)
+{
+    struct transfer **slot = &client->running;
+
+    while (*slot != transfer)
+        slot = &(*slot)->next;
+    *slot = transfer->next;
+    transfer->next = NULL;
+
+    (void)curl_multi_remove_handle(client->multi, transfer->easy);
+    transfer_end(transfer, code);
+
+    for (slot = &client->ended; *slot;)
+        slot = &(*slot)->next;
+    *slot = transfer;
+}
+
+/* ---- moving bytes ---- */
+
+static bool multi_ok(CURLMcode code, struct error *err)
+{
+    return code == CURLM_OK ||
+           error_set(err, ERROR_RETRY, "HTTP client: %s", curl_multi_strerror(code));
+}
+
+static bool move_bytes(struct client *client, struct error *err)
+{
+    int n;
+    const CURLMsg *message;
+
+    if (!multi_ok(curl_multi_perform(client->multi, &n), err))
+        return false;
+    while ((message = curl_multi_info_read(client->multi, &n))) {
+        struct transfer *transfer = NULL;
+        CURLcode code = message->data.result; /* message dies with the handle */
+
+        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+        finish(client, transfer, code);
+    }
+    return true;
+}
+
+bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct error *err)
+{
+    int64_t until = clock_ms() + timeout_ms;
+    struct curl_waitfd wake = { .fd = wake_fd, .events = CURL_WAIT_POLLIN };
+
+    if (!make_multi(client, err))
+        return false;
+    for (;;) {
+        if (!move_bytes(client, err))
+            return false;
+
+        int64_t left = until - clock_ms();
+        if (client->ended || wake.revents || left <= 0)
+            return true;
+        if (!multi_ok(curl_multi_poll(client->multi, &wake, wake_fd >= 0,
+                                      left < INT_MAX ? (int)left : INT_MAX, NULL),
+                      err))
+            return false;
+    }
+}
+
+bool client_next(struct client *client, struct answer *answer)
+{
+    CLEANUP(transfer_freep) struct transfer *transfer = client->ended;
+
+    if (!transfer)
+        return false;
+    client->ended = transfer->next;
+    client->n_in_flight--;
+    *answer = transfer->answer;
+    transfer->answer = ANSWER_INIT;
+    return true;
+}
+
+size_t client_in_flight(const struct client *client)
+{
+    return client->n_in_flight;
+}
+
+bool client_call(struct client *client, const struct request *request, struct answer *answer,
+                 struct error *err)
+{
+    assert(client->n_in_flight == 0);
+
+    if (!client_start(client, request, NULL, err))
+        return false;
+    while (!client_next(client, answer))
+        if (!client_wait(client, INT_MAX, -1, err)) {
+            client_abort_all(client);
+            return false;
+        }
+    return true;
+}

@@ -1,0 +1,243 @@
+#include "worker/klaviyo/transfer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CONNECT_TIMEOUT_MS = 10000,
+    UPLOAD_BUFFER_BYTES = 256 * 1024, /* curl's own 64 KiB make 80 turns of a 5 MB body */
+};
+
+/* ---- bytes ---- */
+
+static size_t send_bytes(char *to, size_t size, size_t n, void *from)
+{
+    struct transfer *transfer = from;
+    size_t room = size * n, sent = 0;
+
+    while (room > 0 && transfer->piece < REQUEST_PIECES_MAX) {
+        const struct request_piece *piece = &transfer->body[transfer->piece];
+        size_t left = piece->n - transfer->offset;
+        size_t now = left < room ? left : room;
+
+        if (now > 0)
+            memcpy(to + sent, piece->bytes + transfer->offset, now);
+        sent += now;
+        room -= now;
+        transfer->offset += now;
+        if (now == left) {
+            transfer->piece++;
+            transfer->offset = 0;
+        }
+    }
+    return sent;
+}
+
+/*
+ * curl asks for this to send a body a second time of its own accord, after a
+ * connection it had kept turned out to be closed. Each request takes a place in
+ * a rate limit, so sending again is left to the one who counts them.
+ */
+static int refuse_to_rewind(void *from, curl_off_t offset, int origin)
+{
+    (void)from;
+    (void)offset;
+    (void)origin;
+    return CURL_SEEKFUNC_FAIL;
+}
+
+static size_t receive_bytes(char *bytes, size_t size, size_t n, void *to)
+{
+    struct transfer *transfer = to;
+
+    transfer->is_oversize = size * n > transfer->received.max - transfer->received.len;
+    strbuf_add(&transfer->received, bytes, size * n);
+    return strbuf_ok(&transfer->received) ? size * n : 0; /* less than all: curl gives up */
+}
+
+size_t transfer_body_bytes(const struct request *request)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < REQUEST_PIECES_MAX; i++)
+        n += request->body[i].n;
+    return n;
+}
+
+/* ---- a request ---- */
+
+static bool set_transport(CURL *easy, int64_t request_timeout_ms)
+{
+    long timeout_ms = (long)request_timeout_ms;
+    long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
+
+    return SET(easy, CURLOPT_NOSIGNAL, 1L) && SET(easy, CURLOPT_PROTOCOLS_STR, "http,https") &&
+           SET(easy, CURLOPT_FOLLOWLOCATION, 0L) && SET(easy, CURLOPT_PATH_AS_IS, 1L) &&
+           SET(easy, CURLOPT_SSL_VERIFYPEER, 1L) && SET(easy, CURLOPT_SSL_VERIFYHOST, 2L) &&
+           SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+           SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) &&
+           SET(easy, CURLOPT_TIMEOUT_MS, timeout_ms) &&
+           SET(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) &&
+           SET(easy, CURLOPT_TCP_KEEPALIVE, 1L) &&
+           /* An abort must not wait for a name that is being resolved. */
+           SET(easy, CURLOPT_QUICK_EXIT, 1L);
+}
+
+static bool set_content(CURL *easy, const char *user_agent)
+{
+    return SET(easy, CURLOPT_USERAGENT, user_agent) &&
+           SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES) &&
+           SET(easy, CURLOPT_READFUNCTION, send_bytes) &&
+           SET(easy, CURLOPT_SEEKFUNCTION, refuse_to_rewind) &&
+           SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
+}
+
+CURL *transfer_template(const char *user_agent, int64_t timeout_ms)
+{
+    CURL *easy = curl_easy_init();
+
+    if (easy && set_transport(easy, timeout_ms) && set_content(easy, user_agent))
+        return easy;
+    curl_easy_cleanup(easy);
+    return NULL;
+}
+
+static bool set_body(struct transfer *transfer, const struct request *request)
+{
+    if (!endpoint_has_body(request->endpoint))
+        return SET(transfer->easy, CURLOPT_HTTPGET, 1L);
+
+    memcpy(transfer->body, request->body, sizeof transfer->body);
+    return SET(transfer->easy, CURLOPT_POST, 1L) &&
+           SET(transfer->easy, CURLOPT_READDATA, transfer) &&
+           SET(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+               (curl_off_t)transfer_body_bytes(request));
+}
+
+static bool set_headers(struct transfer *transfer, struct curl_slist *headers,
+                        const char *traceparent)
+{
+    if (traceparent) {
+        (void)snprintf(transfer->traceparent, sizeof transfer->traceparent, "traceparent: %s",
+                       traceparent);
+        transfer->trace = (struct curl_slist){ transfer->traceparent, headers };
+        headers = &transfer->trace;
+    }
+    return SET(transfer->easy, CURLOPT_HTTPHEADER, headers);
+}
+
+static bool set_receiver(struct transfer *transfer, const char *url)
+{
+    return SET(transfer->easy, CURLOPT_URL, url) &&
+           SET(transfer->easy, CURLOPT_WRITEDATA, transfer) &&
+           SET(transfer->easy, CURLOPT_PRIVATE, transfer) &&
+           SET(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
+}
+
+struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const char *url,
+                              const struct request *request)
+{
+    CLEANUP(transfer_freep) struct transfer *transfer = calloc(1, sizeof *transfer);
+
+    if (!transfer)
+        return NULL;
+    transfer->answer.endpoint = request->endpoint;
+    transfer->received = STRBUF_INIT(ANSWER_BODY_MAX_BYTES);
+    transfer->easy = curl_easy_duphandle(template);
+    if (!transfer->easy || !set_receiver(transfer, url) || !set_body(transfer, request) ||
+        !set_headers(transfer, headers, request->traceparent))
+        return NULL;
+    return transfer_take(&transfer);
+}
+
+void transfer_free(struct transfer *transfer)
+{
+    if (!transfer)
+        return;
+
+    curl_easy_cleanup(transfer->easy);
+    strbuf_release(&transfer->received);
+    answer_release(&transfer->answer);
+    free(transfer);
+}
+
+/* ---- an answer ---- */
+
+/* curl's reasons for never having had a connection to send on. */
+static bool is_unreachable(CURLcode code)
+{
+    static const CURLcode codes[] = { CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST,
+                                      CURLE_COULDNT_CONNECT,       CURLE_PROXY,
+                                      CURLE_SSL_CONNECT_ERROR,     CURLE_PEER_FAILED_VERIFICATION,
+                                      CURLE_SSL_CACERT_BADFILE };
+
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (code == codes[i])
+            return true;
+    return false;
+}
+
+static enum transport transport_of(const struct transfer *transfer, CURLcode code)
+{
+    curl_off_t ready_us = 0; /* when the request could be sent; 0: never */
+
+    if (code == CURLE_OK)
+        return TRANSPORT_ANSWERED;
+    if (transfer->is_oversize)
+        return TRANSPORT_OVERSIZE;
+    if (is_unreachable(code))
+        return TRANSPORT_UNREACHABLE;
+    if (code != CURLE_OPERATION_TIMEDOUT)
+        return TRANSPORT_BROKEN;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
+    return ready_us > 0 ? TRANSPORT_TIMED_OUT : TRANSPORT_UNREACHABLE;
+}
+
+static bool copy_text(char **out, const char *text)
+{
+    *out = text ? strdup(text) : NULL;
+    return *out || !text;
+}
+
+static bool copy_headers(struct transfer *transfer)
+{
+    struct curl_header *retry_after = NULL;
+    const char *content_type = NULL;
+
+    (void)curl_easy_header(transfer->easy, "Retry-After", 0, CURLH_HEADER, -1, &retry_after);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    return copy_text(&transfer->answer.content_type, content_type) &&
+           copy_text(&transfer->answer.retry_after, retry_after ? retry_after->value : NULL);
+}
+
+static void copy_numbers(struct transfer *transfer)
+{
+    long status = 0;
+    curl_off_t duration_us = 0;
+
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &duration_us);
+    transfer->answer.status = (int)status;
+    transfer->answer.duration_ms = duration_us / 1000;
+}
+
+void transfer_end(struct transfer *transfer, CURLcode code)
+{
+    struct answer *answer = &transfer->answer;
+    const char *why = transfer->why[0] ? transfer->why : curl_easy_strerror(code);
+
+    copy_numbers(transfer);
+    answer->transport = transport_of(transfer, code);
+    if (!copy_headers(transfer)) {
+        answer->transport = TRANSPORT_BROKEN;
+        why = "out of memory";
+    }
+    if (answer->transport == TRANSPORT_ANSWERED) {
+        answer->body_bytes = transfer->received.len;
+        answer->body = strbuf_take(&transfer->received);
+    } else {
+        (void)snprintf(answer->why, sizeof answer->why, "%.*s", ANSWER_WHY_BYTES - 1, why);
+    }
+    curl_easy_cleanup(transfer->easy);
+    transfer->easy = NULL;
+}

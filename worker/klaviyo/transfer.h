@@ -1,0 +1,59 @@
+#ifndef WORKER_KLAVIYO_TRANSFER_H
+#define WORKER_KLAVIYO_TRANSFER_H
+
+#define CURL_DISABLE_TYPECHECK /* its macros unfold to hundreds of branches a call */
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/strbuf.h"
+#include "worker/klaviyo/answer.h"
+#include "worker/klaviyo/request.h"
+
+/*
+ * One request on its way, and then its answer until that is handed over. For the
+ * client alone, which moves it.
+ */
+enum { TRACEPARENT_BYTES = 96 }; /* "traceparent: " and 55 characters */
+
+struct transfer {
+    struct transfer *next; /* the client's */
+    CURL *easy;            /* NULL once it has ended */
+    struct answer answer;
+
+    struct strbuf received;
+    bool is_oversize;
+
+    struct request_piece body[REQUEST_PIECES_MAX];
+    size_t piece;  /* that is being sent */
+    size_t offset; /* in it */
+
+    char traceparent[TRACEPARENT_BYTES];
+    struct curl_slist trace; /* the one header of its own, in front of the client's */
+    char why[CURL_ERROR_SIZE];
+};
+
+#define SET(easy, option, value) (curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
+
+/* What all requests have in common; NULL when out of memory. */
+CURL *transfer_template(const char *user_agent, int64_t timeout_ms);
+
+/*
+ * headers are lent until transfer_free(), the request as request.h says. NULL
+ * when out of memory.
+ */
+struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const char *url,
+                              const struct request *request) MUST_USE;
+
+/* Makes the answer. The handle is in no multi any more. */
+void transfer_end(struct transfer *transfer, CURLcode code);
+
+void transfer_free(struct transfer *transfer);
+
+DEFINE_OWNER(transfer)
+
+size_t transfer_body_bytes(const struct request *request);
+
+#endif

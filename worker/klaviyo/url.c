@@ -1,0 +1,170 @@
+#include "worker/klaviyo/url.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/strbuf.h"
+
+enum { PATH_MAX_BYTES = 2048 }; /* also of a parameter */
+
+DEFINE_HANDLE(url, CURLU, curl_url_cleanup)
+DEFINE_HANDLE(curl_text, char, curl_free)
+
+/* To be freed by curl_free(); NULL: there is no such part. */
+static char *url_part(CURLU *url, CURLUPart part, unsigned flags)
+{
+    char *text = NULL;
+
+    return curl_url_get(url, part, &text, flags) == CURLUE_OK ? text : NULL;
+}
+
+static bool is_loopback(const char *host)
+{
+    bool is_ipv4 = strspn(host, "0123456789.") == strlen(host);
+
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+           (is_ipv4 && strncmp(host, "127.", 4) == 0);
+}
+
+static bool check_base(CURLU *base, bool allow_http, struct error *err)
+{
+    CLEANUP(curl_text_freep) char *scheme = url_part(base, CURLUPART_SCHEME, 0);
+    CLEANUP(curl_text_freep) char *host = url_part(base, CURLUPART_HOST, 0);
+    CLEANUP(curl_text_freep) char *user = url_part(base, CURLUPART_USER, 0);
+    CLEANUP(curl_text_freep) char *query = url_part(base, CURLUPART_QUERY, 0);
+
+    if (!scheme || !host)
+        return error_no_memory(err);
+    if (user || query)
+        return error_set(err, ERROR_INPUT,
+                         "the base URL holds a user name or a query: give scheme, host and port");
+    if (strcmp(scheme, "https") == 0)
+        return true;
+    if (strcmp(scheme, "http") != 0)
+        return error_set(err, ERROR_INPUT, "the base URL must begin with https://");
+    if (!allow_http && !is_loopback(host))
+        return error_set(err, ERROR_INPUT,
+                         "http:// would send the API key to %s in the clear: use https://", host);
+    return true;
+}
+
+/* *out: to be cleaned up by the caller. */
+static bool parse_base(const char *base_url, CURLU **out, struct error *err)
+{
+    CLEANUP(url_freep) CURLU *base = curl_url();
+
+    if (!base)
+        return error_no_memory(err);
+    if (curl_url_set(base, CURLUPART_URL, base_url, 0))
+        return error_set(err, ERROR_INPUT, "the base URL is not a URL");
+    *out = url_take(&base);
+    return true;
+}
+
+bool url_check_base(const char *base_url, bool allow_http, struct error *err)
+{
+    CLEANUP(url_freep) CURLU *base = NULL;
+
+    return parse_base(base_url, &base, err) && check_base(base, allow_http, err);
+}
+
+static bool set_path(CURLU *url, const struct request *request)
+{
+    struct endpoint_path path = endpoint_path(request->endpoint);
+    assert(!path.after || (request->id && *request->id)); /* nothing would ask for the listing */
+
+    CLEANUP(curl_text_freep) char *base = url_part(url, CURLUPART_PATH, 0);
+    CLEANUP(curl_text_freep)
+    char *id = path.after ? curl_easy_escape(NULL, request->id, 0) : NULL;
+    CLEANUP(strbuf_release) struct strbuf whole = STRBUF_INIT(PATH_MAX_BYTES);
+
+    if (!base || (path.after && !id))
+        return false;
+    if (strcmp(base, "/") != 0)
+        strbuf_add_str(&whole, base);
+    strbuf_add_str(&whole, path.before);
+    if (path.after) {
+        strbuf_add_str(&whole, id);
+        strbuf_add_str(&whole, path.after);
+    }
+    return strbuf_ok(&whole) && curl_url_set(url, CURLUPART_PATH, whole.data, 0) == CURLUE_OK;
+}
+
+static bool add_query(CURLU *url, const struct request *request)
+{
+    for (size_t i = 0; i < REQUEST_PARAMETERS_MAX && request->query[i].name; i++) {
+        CLEANUP(strbuf_release) struct strbuf pair = STRBUF_INIT(PATH_MAX_BYTES);
+
+        strbuf_addf(&pair, "%s=%s", request->query[i].name, request->query[i].value);
+        if (!strbuf_ok(&pair) ||
+            curl_url_set(url, CURLUPART_QUERY, pair.data, CURLU_APPENDQUERY | CURLU_URLENCODE))
+            return false;
+    }
+    return true;
+}
+
+static bool is_same_part(CURLU *a, CURLU *b, CURLUPart part)
+{
+    CLEANUP(curl_text_freep) char *x = url_part(a, part, CURLU_DEFAULT_PORT);
+    CLEANUP(curl_text_freep) char *y = url_part(b, part, CURLU_DEFAULT_PORT);
+
+    return x && y && strcasecmp(x, y) == 0;
+}
+
+/* Klaviyo ends paths in links with a slash, also where ours has none. */
+static bool is_same_path(CURLU *a, CURLU *b)
+{
+    CLEANUP(curl_text_freep) char *x = url_part(a, CURLUPART_PATH, CURLU_URLDECODE);
+    CLEANUP(curl_text_freep) char *y = url_part(b, CURLUPART_PATH, CURLU_URLDECODE);
+
+    if (!x || !y)
+        return false;
+    size_t n = strlen(x);
+    return strncmp(x, y, n) == 0 && (!y[n] || strcmp(y + n, "/") == 0);
+}
+
+/* Takes over nothing but the query, and that only from a link to where we are going anyway. */
+static bool follow_link(CURLU *url, const char *link, struct error *err)
+{
+    CLEANUP(url_freep) CURLU *there = curl_url_dup(url);
+
+    if (!there)
+        return error_no_memory(err);
+    if (curl_url_set(there, CURLUPART_URL, link, 0))
+        return error_set(err, ERROR_RETRY, "the link to the next page is not a URL");
+    if (!is_same_part(url, there, CURLUPART_SCHEME) || !is_same_part(url, there, CURLUPART_HOST) ||
+        !is_same_part(url, there, CURLUPART_PORT) || !is_same_path(url, there))
+        return error_set(err, ERROR_RETRY,
+                         "the link to the next page leads elsewhere: not followed");
+
+    CLEANUP(curl_text_freep) char *query = url_part(there, CURLUPART_QUERY, 0);
+    if (!query || !*query)
+        return error_set(err, ERROR_RETRY, "the link to the next page names no page");
+    if (curl_url_set(url, CURLUPART_QUERY, query, 0))
+        return error_no_memory(err);
+    return true;
+}
+
+bool url_make(const char *base_url, const struct request *request, char **out, struct error *err)
+{
+    CLEANUP(url_freep) CURLU *url = NULL;
+
+    if (!parse_base(base_url, &url, err))
+        return false;
+    if (!set_path(url, request))
+        return error_no_memory(err);
+    if (request->link && !follow_link(url, request->link, err))
+        return false;
+    if (!request->link && !add_query(url, request))
+        return error_no_memory(err);
+
+    CLEANUP(curl_text_freep) char *text = url_part(url, CURLUPART_URL, 0);
+    char *copy = text ? strdup(text) : NULL;
+    if (!copy)
+        return error_no_memory(err);
+    *out = copy;
+    return true;
+}
