@@ -21,7 +21,7 @@ void job_fail_silently(struct job *job, uint32_t row)
     job->failed++;
 }
 
-static void fail_row(struct job *job, const struct problem *problem, bool nameless)
+static void fail_row(struct job *job, const struct problem *problem)
 {
     uint32_t row = (uint32_t)problem->row;
     struct span attributes = job->import.rows[row].attributes;
@@ -32,7 +32,6 @@ static void fail_row(struct job *job, const struct problem *problem, bool namele
 
     struct job_error *error = &job->errors[job->n_errors++];
     error->row = row;
-    error->nameless = nameless;
     error->problem = *problem;
     error->payload = memory_text(job->import.body + attributes.at, attributes.n);
     identity_uuid(error->uuid);
@@ -40,14 +39,16 @@ static void fail_row(struct job *job, const struct problem *problem, bool namele
 
 static void fail_by_fate(struct job *job)
 {
-    struct problem problem = { .code = "invalid", .detail = "The profile could not be imported." };
+    struct problem problem = { .nameless = true,
+                               .code = "invalid",
+                               .detail = "The profile could not be imported." };
 
     for (uint32_t row = 0; row < job->fate_rows && row < job->total; row++) {
         problem.row = row;
         if (job->fate == FATE_FAIL_WITHOUT_ERRORS)
             job_fail_silently(job, row);
         else if (job->fate == FATE_ERRORS_NAMELESS && !job->row_failed[row])
-            fail_row(job, &problem, true);
+            fail_row(job, &problem);
     }
 }
 
@@ -90,7 +91,7 @@ struct job *jobs_add(struct jobs *jobs, const struct job_plan *plan, struct impo
     for (size_t i = 0; i < job->total; i++)
         job->row_profiles[i] = PROFILE_NONE;
     for (size_t i = 0; i < job->import.failures.n; i++)
-        fail_row(job, &job->import.failures.list[i], false);
+        fail_row(job, &job->import.failures.list[i]);
     fail_by_fate(job);
     enlist(jobs, job);
     return job;

@@ -37,7 +37,6 @@ enum job_fate {
 
 struct job_error {
     uint32_t row;
-    bool nameless; /* neither index nor payload */
     char uuid[40];
     struct problem problem;
     char *payload; /* the row's attributes, an object */

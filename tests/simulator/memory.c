@@ -19,6 +19,15 @@ void *memory_new(size_t n)
     return block;
 }
 
+void *memory_raw(size_t n)
+{
+    void *block = malloc(n ? n : 1);
+
+    if (!block)
+        give_up();
+    return block;
+}
+
 void *memory_grow(void *old, size_t *cap, size_t need, size_t size)
 {
     if (need <= *cap)
@@ -38,10 +47,8 @@ void *memory_grow(void *old, size_t *cap, size_t need, size_t size)
 
 char *memory_text(const char *text, size_t n)
 {
-    char *copy = malloc(n + 1);
+    char *copy = memory_raw(n + 1);
 
-    if (!copy)
-        give_up();
     if (n > 0)
         memcpy(copy, text, n);
     copy[n] = '\0';

@@ -16,6 +16,9 @@
 /* n zeroed bytes. */
 void *memory_new(size_t n) MUST_USE;
 
+/* n bytes of anything. */
+void *memory_raw(size_t n) MUST_USE;
+
 /*
  * Room for at least need elements of size bytes in the array old (NULL at
  * first) that has room for *cap. New elements are zeroed.

@@ -148,10 +148,8 @@ static void adopt_all(struct profiles *profiles, uint32_t number, const struct i
 
 static struct profile_layer *layer_new(const char *text, size_t n, uint64_t shape)
 {
-    struct profile_layer *layer = malloc(sizeof *layer + n);
+    struct profile_layer *layer = memory_raw(sizeof *layer + n);
 
-    if (!layer)
-        abort();
     *layer = (struct profile_layer){ .shape = shape, .n = (uint32_t)n, .depth = 1 };
     memcpy(layer->text, text, n);
     return layer;

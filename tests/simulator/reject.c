@@ -20,16 +20,20 @@ static char *normal_form(const char *text)
     return memory_text(out.data ? out.data : "", out.len);
 }
 
-static bool read_emails(struct reject *reject, const json_t *emails, struct error *err)
+/* "email": one, or "emails": several. */
+static bool read_emails(struct reject *reject, const json_t *rule, struct error *err)
 {
-    size_t cap = 0;
+    const json_t *emails = json_object_get(rule, "emails");
+    const char *one = json_string_value(json_object_get(rule, "email"));
 
+    reject->emails = memory_new((json_array_size(emails) + 1) * sizeof(char *));
+    if (one)
+        reject->emails[reject->n_emails++] = normal_form(one);
     for (size_t i = 0; i < json_array_size(emails); i++) {
         const char *text = json_string_value(json_array_get(emails, i));
 
         if (!text)
             return error_set(err, ERROR_INPUT, "emails must be strings");
-        reject->emails = memory_grow(reject->emails, &cap, i + 1, sizeof(char *));
         reject->emails[reject->n_emails++] = normal_form(text);
     }
     if (reject->n_emails)
@@ -73,11 +77,11 @@ bool rejects_add(struct rejects *rejects, const json_t *rule, struct error *err)
 
     if (!json_is_object(rule))
         return error_set(err, ERROR_INPUT, "a rule must be an object");
-    if (!read_emails(&reject, json_object_get(rule, "emails"), err))
+    if (!read_emails(&reject, rule, err))
         return false;
     read_words(&reject, rule);
     if (!reject.n_emails && !reject.prefix && !reject.suffix)
-        return error_set(err, ERROR_INPUT, "a rule needs emails, prefix or suffix");
+        return error_set(err, ERROR_INPUT, "a rule needs email, emails, prefix or suffix");
 
     rejects->list = memory_grow(rejects->list, &rejects->cap, rejects->n + 1, sizeof reject);
     rejects->list[rejects->n++] = reject;
@@ -102,7 +106,8 @@ static void refuse(const struct reject *reject, struct import *import, size_t ro
 {
     bool sync = reject->stage == PLACE_SYNC;
     bool names_row = reject->names_row || !sync;
-    struct problem problem = { .row = names_row ? (int64_t)row : PROBLEM_NO_ROW };
+    struct problem problem = { .row = names_row ? (int64_t)row : PROBLEM_NO_ROW,
+                               .nameless = !reject->names_row };
 
     (void)snprintf(problem.code, sizeof problem.code, "%s", reject->code);
     (void)snprintf(problem.detail, sizeof problem.detail, "%s", reject->detail);

@@ -21,7 +21,7 @@ struct reject {
     size_t n_emails;
     char *prefix, *suffix; /* NULL: none */
     enum place stage;
-    bool names_row; /* pointer: row; else the error is about the request */
+    bool names_row; /* pointer: row; else the error names nobody */
     bool unnamed;   /* the row counts as failed, and no error says so */
     char code[32];
     char detail[160];

@@ -89,9 +89,7 @@ static void make_room(struct exchange *exchange, struct MHD_Connection *connecti
     if (text)
         (void)!parse_int64(text, 0, IMPORT_BYTES_MAX, &n);
     exchange->cap = (size_t)n + 2;
-    exchange->body = malloc(exchange->cap);
-    if (!exchange->body)
-        abort();
+    exchange->body = memory_raw(exchange->cap);
     exchange->body[0] = '\0';
 }
 
