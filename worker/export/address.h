@@ -1,0 +1,30 @@
+#ifndef WORKER_EXPORT_ADDRESS_H
+#define WORKER_EXPORT_ADDRESS_H
+
+#include <stddef.h>
+
+/*
+ * E-mail addresses: which ones are sent (pure).
+ *
+ * Well formed is: ASCII, exactly one "@", a local part of 1 to 64 characters of
+ * dot-atom text (RFC 5322, 3.2.3; no quoted local parts), a domain of two or
+ * more labels (RFC 1035, 2.3.1) whose last has two or more letters or starts
+ * with "xn--"; 254 characters at most in all (RFC 5321, 4.5.3.1 with its path
+ * brackets taken off). Klaviyo's own grammar is not published; it refuses a
+ * last label of one letter.
+ *
+ * The address comes trimmed and in lower case.
+ */
+enum { ADDRESS_MAX = 254, ADDRESS_LOCAL_MAX = 64 };
+
+enum address_fault {
+    ADDRESS_FINE,
+    ADDRESS_MISSING,
+    ADDRESS_NOT_ASCII,
+    ADDRESS_TOO_LONG,
+    ADDRESS_MALFORMED,
+};
+
+enum address_fault address_check(const char *address, size_t len);
+
+#endif

@@ -1,0 +1,60 @@
+#ifndef WORKER_EXPORT_DELIVER_H
+#define WORKER_EXPORT_DELIVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/settings.h"
+#include "worker/export/control.h"
+#include "worker/export/plan.h"
+#include "worker/klaviyo/client.h"
+#include "worker/store/db.h"
+#include "worker/store/runs.h"
+
+/*
+ * Delivery: takes the batches of a run from the outbox to Klaviyo.
+ *
+ * Each batch on its way is a parcel:
+ *
+ *              refused rows out, halves: new batches in the outbox
+ *                   ^
+ *     outbox --> POST --202--> LOOK --ended--> ERRORS --last page--> confirmed
+ *                   ^            |   (none failed: straight to confirmed) ^
+ *                   +--cancelled-+----------------------------------------+
+ *
+ * The deliverer owns the run: it renews the lease, gives the run's requests
+ * their places in the account's budget, and decides what becomes of the run.
+ * All of it happens on the caller's thread, with one database connection and
+ * one client.
+ */
+struct deliver_options {
+    const struct settings *settings;
+    const struct run_task *task;
+    struct run_control *control;
+    struct db *db;
+    struct client *client;
+    struct plan *plan;
+    int bell_fd;      /* rung by the plan and by the control */
+    int64_t taken_ms; /* clock_ms() before the run was taken */
+};
+
+enum deliver_outcome {
+    DELIVER_DONE,      /* every batch is confirmed or its rows are rejected */
+    DELIVER_FAILED,    /* reason and detail say why */
+    DELIVER_CANCELLED, /* somebody asked for it; detail says who and what had been sent */
+    DELIVER_DRAINED,   /* the process ends: the run is to be given back */
+    DELIVER_LET_GO,    /* no longer ours, or the database is away: detail says why */
+};
+
+struct deliver_result {
+    enum deliver_outcome outcome;
+    const char *reason; /* a code of the run; NULL unless FAILED or CANCELLED */
+    char detail[1536];
+    bool key_refused; /* the connection is to be marked */
+};
+
+void deliver(const struct deliver_options *options, struct deliver_result *result);
+
+#endif

@@ -1,0 +1,40 @@
+#ifndef WORKER_EXPORT_MAPPING_H
+#define WORKER_EXPORT_MAPPING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/strbuf.h"
+#include "worker/store/copy.h"
+#include "worker/store/runs.h"
+
+/*
+ * The mapping: how a member becomes the profile object that is sent.
+ *
+ *     {"type":"profile","attributes":{"email":"…","first_name":…,
+ *      "location":{"city":…},"properties":{"tier":…}}}
+ *
+ * Values arrive as JSON texts and are joined, not parsed, so their types
+ * survive. Absent and null values are left out: Klaviyo ignores a null. The
+ * order of members is fixed, so that the same values give the same bytes.
+ */
+struct mapping;
+
+/* fields are lent for this call. NULL when out of memory. */
+struct mapping *mapping_new(const struct export_field *fields, size_t n_fields) MUST_USE;
+void mapping_free(struct mapping *mapping);
+DEFINE_OWNER(mapping)
+
+/*
+ * Appends the object. values: one JSON text a field, in the order of fields.
+ * address: as address_check() found it fine, so nothing in it needs escaping.
+ */
+void mapping_add(const struct mapping *mapping, struct strbuf *out, const char *address,
+                 size_t address_len, const struct copy_field *values);
+
+/* The address in an object that mapping_add() made; into the object. */
+const char *mapping_address(const char *object, size_t len, size_t *address_len);
+
+#endif

@@ -1,0 +1,72 @@
+#ifndef WORKER_EXPORT_PLAN_H
+#define WORKER_EXPORT_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/runs.h"
+
+/*
+ * The plan of a run: reads the members, decides which are sent, and puts them
+ * into the outbox as batches. It runs on a thread of its own, with a reading
+ * and a writing connection that are open only while it plans; it never waits
+ * for Klaviyo, so the snapshot it reads under lasts seconds.
+ *
+ *     open ──► count ──► read and batch ──► last batches ──► counts final
+ *
+ * Whoever delivers learns of batches from the database alone; the plan only
+ * rings the bell (bell_fd, an eventfd) when there may be new ones or it ended.
+ */
+struct plan;
+
+struct plan_options {
+    const char *database_url;
+    const struct run_task *task; /* outlives the plan */
+    int bell_fd;
+};
+
+enum plan_outcome {
+    PLAN_DONE,
+    PLAN_OVER_LIMIT,        /* more profiles than the export may send; detail has both numbers */
+    PLAN_SOURCE_UNREADABLE, /* the site's view has an error; detail has the SQLSTATE */
+    PLAN_INTERRUPTED, /* the database was away, the run lost or the plan stopped: take again */
+};
+
+/* NULL when out of memory or threads. */
+struct plan *plan_start(const struct plan_options *options, struct error *err) MUST_USE;
+
+/* Asks it to end; cancels the statements it waits for. Any thread. */
+void plan_stop(struct plan *plan);
+
+/* Delivery may start: no more than the export's limit of members can come. */
+bool plan_may_deliver(const struct plan *plan);
+
+bool plan_has_ended(const struct plan *plan);
+
+/* Once it has ended; detail is lent until plan_free(). */
+enum plan_outcome plan_result(const struct plan *plan, const char **detail);
+
+/* The counts as they stand; batches: how many were planned. */
+struct run_counts plan_counts(const struct plan *plan);
+int64_t plan_batches(const struct plan *plan);
+
+/* Stops it and waits for its thread. */
+void plan_free(struct plan *plan);
+DEFINE_OWNER(plan)
+
+/*
+ * The same reading without a write or a thread: what a run would do now. For
+ * the preview of an export.
+ */
+struct plan_preview {
+    struct run_counts counts;
+    int64_t batches;
+    int64_t body_bytes; /* of all requests, without their frames */
+};
+
+bool plan_preview(const char *database_url, const struct run_task *task,
+                  struct plan_preview *preview, struct error *err) MUST_USE;
+
+#endif

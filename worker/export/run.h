@@ -1,0 +1,33 @@
+#ifndef WORKER_EXPORT_RUN_H
+#define WORKER_EXPORT_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/seal.h"
+#include "common/settings.h"
+#include "worker/export/control.h"
+#include "worker/store/db.h"
+#include "worker/store/runs.h"
+
+/*
+ * A run, from its take to its end: opens the key, starts the plan, delivers,
+ * and writes what became of it.
+ */
+struct run_options {
+    const struct settings *settings;
+    const struct seal_pair *pair;
+    const char *user_agent;
+    struct run_control *control;
+    int bell_fd; /* an eventfd of the slot: rung by the plan and by who drains */
+};
+
+/*
+ * Returns when the run has ended or is no longer this worker's; it is in the
+ * database then. False: it could not be written, the run is to be given back
+ * (runs_give_back) as soon as the database is reachable.
+ */
+bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
+                 int64_t taken_ms, struct error *err);
+
+#endif

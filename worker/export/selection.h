@@ -1,0 +1,64 @@
+#ifndef WORKER_EXPORT_SELECTION_H
+#define WORKER_EXPORT_SELECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/strbuf.h"
+#include "worker/export/address.h"
+#include "worker/store/members.h"
+#include "worker/store/runs.h"
+
+/*
+ * The selection: which members are sent (pure, over the sorted stream).
+ *
+ *     member ──► same profile as before? ──► address fine? ──► address as before?
+ *         ──► settled by this run? ──► candidate ──► as sent last? ──► selected
+ *
+ * Duplicates are neighbours, so that what it remembers is one address and one
+ * profile id. It keeps the run's counts; read = invalid + duplicate +
+ * unchanged + selected after every member.
+ */
+enum selection_step {
+    SELECTION_NOTHING,   /* counted, or not even that: go on with the next */
+    SELECTION_INVALID,   /* counted; code says why, for the rejections */
+    SELECTION_CANDIDATE, /* build its object, then ask selection_compare() */
+};
+
+enum selection_choice {
+    SELECTION_UNCHANGED,
+    SELECTION_SEND,
+    SELECTION_SEND_APART, /* Klaviyo refused it last time: in batches of their own */
+};
+
+struct selection {
+    bool full; /* send also what is unchanged */
+    struct run_counts counts;
+    bool any;
+    bool fine; /* the last member's address was */
+    struct strbuf address;
+    struct strbuf profile_id;
+};
+
+void selection_init(struct selection *selection, bool full);
+void selection_release(struct selection *selection);
+
+/* code is written for SELECTION_INVALID only. */
+enum selection_step selection_offer(struct selection *selection, const struct member *member,
+                                    const char **code);
+
+/* A candidate's object is larger than Klaviyo takes: invalid after all. */
+const char *selection_too_large(struct selection *selection);
+
+enum selection_choice selection_compare(struct selection *selection, const struct member *member,
+                                        int64_t fingerprint);
+
+/* The candidate's address was on the list before this run. */
+bool selection_was_listed(const struct member *member);
+
+/* Distinct addresses that are fine and not too large, of the members so far. */
+int64_t selection_distinct(const struct selection *selection);
+
+#endif
