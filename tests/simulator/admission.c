@@ -187,7 +187,10 @@ static void answer_status(struct answer *answer, const struct fault_action *acti
     if (action->body) {
         strbuf_add_str(answer_document(answer, action->status), action->body);
     } else {
-        answer_error(answer, action->status, "error", "A server error occurred.", "/data/",
+        bool server = action->status >= 500;
+
+        answer_error(answer, action->status, server ? "error" : "invalid",
+                     server ? "A server error occurred." : "Invalid input.", "/data",
                      "A fault was asked for.");
     }
     if (action->content_type)

@@ -88,22 +88,12 @@ static void answer_job(struct call *call, const struct job *job, int status)
     strbuf_add_str(out, "}");
 }
 
-static void answer_oversize(struct call *call)
-{
-    answer_error(call->answer, call->behaviour.oversize_status, "invalid", "Invalid input.",
-                 "/data", "Payload exceeds %d bytes.", IMPORT_BYTES_MAX);
-}
-
 void call_import(struct call *call)
 {
     struct job_plan plan = { .account = call->account,
                              .fate = call->fate,
                              .fate_rows = call->fate_rows };
 
-    if (!call->parsed) {
-        answer_oversize(call);
-        return;
-    }
     call->account->profiles_received += call->import.n;
     find_lists(call, &plan);
     check_ids(call);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include <microhttpd.h>
 
@@ -34,6 +33,7 @@ struct exchange {
 
 /* What of an answer is still to be sent. */
 struct delivery {
+    struct world *world;
     char *body;
     size_t n;
     size_t end; /* breaks off here if less than n */
@@ -136,13 +136,12 @@ static void fill_request(struct request *request, struct exchange *exchange, con
 
 static void pause_at_half(struct delivery *delivery, uint64_t at)
 {
-    struct timespec pause = { .tv_sec = delivery->pause_ms / 1000,
-                              .tv_nsec = delivery->pause_ms % 1000 * 1000000L };
+    int pause_ms = delivery->pause_ms;
 
-    if (delivery->pause_ms == 0 || at < delivery->n / 2)
+    if (pause_ms == 0 || at < delivery->n / 2)
         return;
     delivery->pause_ms = 0;
-    (void)nanosleep(&pause, NULL);
+    world_sleep_ms(delivery->world, pause_ms);
 }
 
 static ssize_t deliver(void *context, uint64_t at, char *out, size_t room)
@@ -170,11 +169,12 @@ static void delivery_free(void *context)
 }
 
 /* The body in pieces: with a pause in it, or broken off. */
-static struct MHD_Response *piecemeal(struct answer *answer)
+static struct MHD_Response *piecemeal(struct world *world, struct answer *answer)
 {
     struct delivery *delivery = memory_new(sizeof *delivery);
     bool cut = answer->truncate >= 0 && (size_t)answer->truncate < answer->body.len;
 
+    delivery->world = world;
     delivery->n = answer->body.len;
     delivery->end = cut ? (size_t)answer->truncate : delivery->n;
     delivery->pause_ms = answer->pause_ms;
@@ -183,7 +183,7 @@ static struct MHD_Response *piecemeal(struct answer *answer)
                                              delivery_free);
 }
 
-static struct MHD_Response *make_response(struct answer *answer)
+static struct MHD_Response *make_response(struct world *world, struct answer *answer)
 {
     static char nothing[1];
     size_t n = answer->body.len;
@@ -191,13 +191,14 @@ static struct MHD_Response *make_response(struct answer *answer)
     if (n == 0)
         return MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
     if (answer->truncate >= 0 || answer->pause_ms > 0)
-        return piecemeal(answer);
+        return piecemeal(world, answer);
     return MHD_create_response_from_buffer(n, strbuf_take(&answer->body), MHD_RESPMEM_MUST_FREE);
 }
 
-static enum MHD_Result send_answer(struct MHD_Connection *connection, struct answer *answer)
+static enum MHD_Result send_answer(struct world *world, struct MHD_Connection *connection,
+                                   struct answer *answer)
 {
-    struct MHD_Response *response = make_response(answer);
+    struct MHD_Response *response = make_response(world, answer);
 
     if (!response)
         return MHD_NO;
@@ -234,7 +235,7 @@ static enum MHD_Result serve(struct server *server, struct exchange *exchange, c
     exchange->body = request.body;
     if (answer.reset)
         return break_off(connection);
-    return send_answer(connection, &answer);
+    return send_answer(server->world, connection, &answer);
 }
 
 /* Called once with the headers, once for each piece of the body, and once at its end. */
@@ -311,6 +312,7 @@ void server_free(struct server *server)
 {
     if (!server)
         return;
+    atomic_store(&server->world->ending, true);
     MHD_stop_daemon(server->daemon);
     free(server);
 }

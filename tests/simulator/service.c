@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/sha.h>
 
@@ -12,14 +11,6 @@
 #include "tests/simulator/call.h"
 #include "tests/simulator/control.h"
 #include "tests/simulator/memory.h"
-
-static void sleep_ms(int ms)
-{
-    struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
-
-    while (ms > 0 && nanosleep(&pause, &pause) != 0)
-        ;
-}
 
 static void hash_body(struct call *call)
 {
@@ -42,7 +33,7 @@ static void prepare(struct call *call)
         return;
     if (call->operation == OP_IMPORT)
         hash_body(call);
-    sleep_ms(call->delay_ms);
+    world_sleep_ms(call->world, call->delay_ms);
     if (request->total_n > IMPORT_BYTES_MAX)
         return;
     /* An import is read even if it is refused: the diary says how many rows came. */
@@ -81,6 +72,11 @@ static void perform(struct call *call)
         [OP_USAGE] = call_usage,
     };
 
+    if (call->request->total_n > IMPORT_BYTES_MAX) {
+        answer_error(call->answer, call->behaviour.oversize_status, "invalid", "Invalid input.",
+                     "/data", "Payload exceeds %d bytes.", IMPORT_BYTES_MAX);
+        return;
+    }
     jobs_advance(&call->world->jobs, call->now_us);
     work[call->operation](call);
 }

@@ -1,8 +1,12 @@
 #include "tests/simulator/world.h"
 
+#include <string.h>
+#include <time.h>
+
 void world_init(struct world *world, size_t max_diary)
 {
-    *world = (struct world){ .diary.max = max_diary };
+    memset(world, 0, sizeof *world);
+    world->diary.max = max_diary;
     pthread_mutex_init(&world->lock, NULL);
     behaviour_init(&world->behaviour);
 }
@@ -25,6 +29,15 @@ void world_reset(struct world *world)
     forget_all(world);
     behaviour_init(&world->behaviour);
     world->epoch++;
+}
+
+void world_sleep_ms(struct world *world, int ms)
+{
+    enum { SLICE_MS = 10 };
+    struct timespec slice = { .tv_nsec = SLICE_MS * 1000000L };
+
+    for (int slept = 0; slept < ms && !atomic_load(&world->ending); slept += SLICE_MS)
+        (void)nanosleep(&slice, NULL);
 }
 
 void world_release(struct world *world)

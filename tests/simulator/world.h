@@ -2,6 +2,7 @@
 #define SIMULATOR_WORLD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "tests/simulator/account.h"
@@ -29,6 +30,7 @@ struct world {
     struct received received;
     struct traffic strangers; /* requests without a known key or path */
     uint64_t epoch;           /* counts resets: what was looked up before is gone */
+    atomic_bool ending;       /* nobody is to sleep any longer */
 };
 
 /* max_diary: how many diary entries are kept. Without the lock. */
@@ -36,6 +38,9 @@ void world_init(struct world *world, size_t max_diary);
 
 /* As it was in the beginning, but for the numbers of the diary. */
 void world_reset(struct world *world);
+
+/* Without the lock; shorter if the world is ending. */
+void world_sleep_ms(struct world *world, int ms);
 
 /* Without the lock; no other thread may be left. */
 void world_release(struct world *world);
