@@ -1,16 +1,19 @@
 #include "worker/klaviyo/usage.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "worker/klaviyo/document.h"
 
-/* Use is a number, perhaps with a fraction; more than 2^53 profiles is no answer. */
+/* Use is a number, perhaps with a fraction, which counts as a whole profile; 2^53 is no answer. */
 static int64_t read_used(const json_t *value)
 {
     double used = json_number_value(value);
 
-    return used >= 0 && used < 9007199254740992.0 ? (int64_t)ceil(used) : 0;
+    if (!(used >= 0 && used < 9007199254740992.0))
+        return 0;
+
+    int64_t whole = (int64_t)used;
+    return (double)whole < used ? whole + 1 : whole;
 }
 
 static bool counts_profiles(const json_t *attributes)
