@@ -1,0 +1,324 @@
+#include "worker/service/slots.h"
+
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/retry.h"
+#include "worker/export/run.h"
+#include "worker/store/db.h"
+#include "worker/store/runs.h"
+
+enum { TICK_MS = 200 /* the longest time a queued run waits for an idle slot */ };
+
+struct slot {
+    struct slots *slots;
+    pthread_t thread;
+    int bell_fd;
+    struct db *db;
+    unsigned attempts;       /* to reach the database, in a row */
+    int64_t recover_from_ms; /* before that it takes nobody else's runs */
+};
+
+struct slots {
+    struct slots_options options;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool looking; /* one of the idle slots looks for runs */
+    bool woken;
+    bool draining;
+    bool stopping;
+    int busy;
+    int n;
+    struct slot slot[];
+};
+
+static void ring(const struct slot *slot)
+{
+    uint64_t one = 1;
+
+    if (write(slot->bell_fd, &one, sizeof one) < 0)
+        return; /* full: it has been rung */
+}
+
+static void ring_all(struct slots *slots)
+{
+    for (int i = 0; i < slots->n; i++)
+        ring(&slots->slot[i]);
+}
+
+/* ---- idle ---- */
+
+/* Waits under the lock for a change, ms at most. */
+static void wait_for_change(struct slots *slots, int64_t ms)
+{
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_cond_timedwait(&slots->changed, &slots->lock, &until);
+}
+
+static bool may_look(const struct slots *slots)
+{
+    return !slots->draining && !slots->stopping;
+}
+
+/* Waits until nobody else looks. False: there is nothing more to look for. */
+static bool begin_to_look(struct slots *slots)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    while (!slots->stopping && (slots->looking || slots->draining))
+        (void)pthread_cond_wait(&slots->changed, &slots->lock);
+    bool go_on = !slots->stopping;
+    slots->looking = slots->looking || go_on;
+    (void)pthread_mutex_unlock(&slots->lock);
+    return go_on;
+}
+
+/* The looking one rests: until woken, ms at most. False: it is to stop. */
+static bool rest(struct slots *slots, int64_t ms)
+{
+    int64_t until = clock_ms() + ms;
+
+    (void)pthread_mutex_lock(&slots->lock);
+    for (int64_t left = ms; left > 0 && may_look(slots) && !slots->woken; left = until - clock_ms())
+        wait_for_change(slots, left);
+    slots->woken = false;
+    bool go_on = may_look(slots);
+    (void)pthread_mutex_unlock(&slots->lock);
+    return go_on;
+}
+
+static void end_looking(struct slots *slots, bool busy)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    slots->looking = false;
+    slots->busy += busy;
+    (void)pthread_cond_broadcast(&slots->changed);
+    (void)pthread_mutex_unlock(&slots->lock);
+}
+
+static void run_is_over(struct slots *slots)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    slots->busy--;
+    slots->woken = true; /* its export may have a queued run */
+    (void)pthread_cond_broadcast(&slots->changed);
+    (void)pthread_mutex_unlock(&slots->lock);
+}
+
+/* ---- the database ---- */
+
+static bool connect_slot(struct slot *slot, struct error *err)
+{
+    if (slot->db)
+        return db_ready(slot->db, err);
+    return db_open(&slot->db, slot->slots->options.settings->database_url, "klaviyo-worker run",
+                   err);
+}
+
+/*
+ * False: not reachable, *pause_ms is how long to leave it alone. After an
+ * outage the others get one renewal's time before their runs are taken.
+ */
+static bool reach_database(struct slot *slot, int64_t *pause_ms)
+{
+    const struct settings *settings = slot->slots->options.settings;
+    struct error err = ERROR_INIT;
+
+    if (connect_slot(slot, &err)) {
+        if (slot->attempts > 0)
+            slot->recover_from_ms = clock_ms() + settings->lease_seconds * 1000 / 5;
+        slot->attempts = 0;
+        return true;
+    }
+    slot->attempts++;
+    *pause_ms =
+        retry_wait_ms((struct retry_policy){ 200, 2000 }, slot->attempts, randombytes_random(), 0);
+    log_warn("database_away", LOG_STR("who", "slot"), LOG_ERROR_OF(&err));
+    return false;
+}
+
+/* ---- one run ---- */
+
+/* What could not be written is given back, so that nobody waits for the lease to end. */
+static void give_back(struct slot *slot, const struct run_task *task)
+{
+    struct error err = ERROR_INIT;
+
+    if (connect_slot(slot, &err))
+        (void)!runs_give_back(slot->db, task, &err);
+}
+
+static void execute(struct slot *slot, const struct run_task *task, int64_t taken_ms)
+{
+    const struct slots_options *o = &slot->slots->options;
+    struct run_options options = { o->settings, o->pair, o->user_agent, o->control, slot->bell_fd };
+    struct error err = ERROR_INIT;
+
+    if (run_execute(&options, slot->db, task, taken_ms, &err))
+        return;
+    slot->recover_from_ms = 0;
+    give_back(slot, task);
+}
+
+/* One look. *pause_ms: how long to rest before the next one. */
+static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
+{
+    const struct slots_options *o = &slot->slots->options;
+    struct run_taker taker = { o->worker, o->settings->lease_seconds * 1000, o->key_pair_id,
+                               clock_ms() >= slot->recover_from_ms };
+    enum run_take what = RUN_TAKE_CLOSED;
+    struct error err = ERROR_INIT;
+
+    *pause_ms = TICK_MS;
+    if (!reach_database(slot, pause_ms))
+        return false;
+    while (what == RUN_TAKE_CLOSED)
+        if (!runs_take(slot->db, &taker, &what, task, &err)) {
+            log_warn("take_failed", LOG_ERROR_OF(&err));
+            return false;
+        }
+    return what == RUN_TAKE_TASK;
+}
+
+static bool look_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms)
+{
+    int64_t pause_ms = 0;
+
+    while (rest(slot->slots, pause_ms)) {
+        *taken_ms = clock_ms();
+        if (look(slot, task, &pause_ms))
+            return true;
+    }
+    return false;
+}
+
+static void *slot_main(void *argument)
+{
+    struct slot *slot = argument;
+
+    while (begin_to_look(slot->slots)) {
+        CLEANUP(run_task_freep) struct run_task *task = NULL;
+        int64_t taken_ms;
+        bool found = look_until_found(slot, &task, &taken_ms);
+
+        end_looking(slot->slots, found);
+        if (found) {
+            execute(slot, task, taken_ms);
+            run_is_over(slot->slots);
+        }
+    }
+    db_free(slot->db);
+    slot->db = NULL;
+    return NULL;
+}
+
+/* ---- all of them ---- */
+
+static bool slot_start(struct slots *slots, struct slot *slot, struct error *err)
+{
+    slot->slots = slots;
+    slot->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (slot->bell_fd < 0)
+        return error_errno(err, ERROR_FATAL, "no event descriptor for a run slot");
+    int failed = pthread_create(&slot->thread, NULL, slot_main, slot);
+    if (failed) {
+        (void)close(slot->bell_fd);
+        return error_set(err, ERROR_FATAL, "no thread for a run slot (error %d)", failed);
+    }
+    return true;
+}
+
+static struct slots *slots_new(const struct slots_options *options)
+{
+    size_t n = (size_t)options->settings->max_runs;
+    struct slots *slots = calloc(1, sizeof *slots + n * sizeof slots->slot[0]);
+    pthread_condattr_t monotonic;
+
+    if (!slots)
+        return NULL;
+    slots->options = *options;
+    (void)pthread_mutex_init(&slots->lock, NULL);
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&slots->changed, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    return slots;
+}
+
+struct slots *slots_start(const struct slots_options *options, struct error *err)
+{
+    CLEANUP(slots_freep) struct slots *slots = slots_new(options);
+
+    if (!slots) {
+        error_no_memory(err);
+        return NULL;
+    }
+    for (int64_t i = 0; i < options->settings->max_runs; i++) {
+        if (!slot_start(slots, &slots->slot[i], err))
+            return NULL;
+        slots->n++;
+    }
+    return slots_take(&slots);
+}
+
+void slots_wake(struct slots *slots)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    slots->woken = true;
+    (void)pthread_cond_broadcast(&slots->changed);
+    (void)pthread_mutex_unlock(&slots->lock);
+}
+
+void slots_drain(struct slots *slots, int64_t deadline_ms)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    slots->draining = true;
+    (void)pthread_cond_broadcast(&slots->changed);
+    (void)pthread_mutex_unlock(&slots->lock);
+    atomic_store(&slots->options.control->drain_ms, deadline_ms);
+    ring_all(slots);
+}
+
+void slots_cancel(struct slots *slots)
+{
+    atomic_store(&slots->options.control->cut_off, true);
+    ring_all(slots);
+}
+
+int slots_busy(struct slots *slots)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    int busy = slots->busy;
+    (void)pthread_mutex_unlock(&slots->lock);
+    return busy;
+}
+
+void slots_free(struct slots *slots)
+{
+    if (!slots)
+        return;
+    (void)pthread_mutex_lock(&slots->lock);
+    slots->stopping = true;
+    (void)pthread_cond_broadcast(&slots->changed);
+    (void)pthread_mutex_unlock(&slots->lock);
+    slots_cancel(slots);
+    for (int i = 0; i < slots->n; i++) {
+        (void)pthread_join(slots->slot[i].thread, NULL);
+        (void)close(slots->slot[i].bell_fd);
+    }
+    (void)pthread_cond_destroy(&slots->changed);
+    (void)pthread_mutex_destroy(&slots->lock);
+    free(slots);
+}
