@@ -53,11 +53,12 @@ struct consumer_event {
     struct record record;
     int32_t partition;
     int64_t offset;
-    const struct consumer_partition *partitions;
-    size_t partitions_n;
+    size_t partitions_n; /* read them with consumer_event_partition() */
     struct consumer_error error;
     void *handle;
 };
+
+struct consumer_partition consumer_event_partition(const struct consumer_event *event, size_t i);
 
 /* Joins the group. An unreachable broker is no error here: it is waited for. */
 struct consumer *consumer_new(const struct settings *settings, struct error *err) MUST_USE;
@@ -71,7 +72,7 @@ void consumer_free(struct consumer *consumer);
 /* Readable once events are there. Read consumer_next() until NONE before waiting for it again. */
 int consumer_fd(const struct consumer *consumer);
 
-/* Never waits. Every event but NONE is given back with consumer_done(). */
+/* Never waits. Every event but NONE is given back with consumer_done() before the next. */
 void consumer_next(struct consumer *consumer, struct consumer_event *event);
 void consumer_done(struct consumer *consumer, struct consumer_event *event);
 

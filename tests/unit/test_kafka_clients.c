@@ -1,0 +1,458 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "tests/unit/mock_cluster.h"
+#include "worker/kafka/consumer.h"
+#include "worker/kafka/producer.h"
+#include "worker/kafka/reader.h"
+#include "worker/kafka/topics.h"
+
+enum { DEADLINE_MS = 20000, SEND_MS = 10000 };
+
+static const struct record_header headers[] = {
+    { "ce_id", "e-1", 3 },
+    { "empty", "", 0 },
+    { "null", NULL, 0 },
+};
+
+static struct record a_record(const char *key, const char *value)
+{
+    return (struct record){ .timestamp_ms = 1764000000000,
+                            .key = key,
+                            .key_bytes = strlen(key),
+                            .value = value,
+                            .value_bytes = value ? strlen(value) : 0,
+                            .headers = headers,
+                            .headers_n = 3 };
+}
+
+static void send_text(struct producer *producer, const char *topic, const char *value)
+{
+    struct error err = ERROR_INIT;
+    struct record record = a_record("key", value);
+
+    if (!producer_send(producer, topic, &record, SEND_MS, &err))
+        fail_msg("%s", err.text);
+}
+
+static struct producer *new_producer(const struct mock_cluster *mock)
+{
+    struct error err = ERROR_INIT;
+    struct producer *producer = producer_new(&mock->settings, &err);
+
+    if (!producer)
+        fail_msg("%s", err.text);
+    return producer;
+}
+
+static struct consumer *new_consumer(const struct mock_cluster *mock)
+{
+    struct error err = ERROR_INIT;
+    struct consumer *consumer = consumer_new(&mock->settings, &err);
+
+    if (!consumer)
+        fail_msg("%s", err.text);
+    return consumer;
+}
+
+static void answer(struct consumer *consumer, struct consumer_event *event)
+{
+    struct error err = ERROR_INIT;
+    bool ok = true;
+
+    if (event->kind == CONSUMER_ASSIGNED)
+        ok = consumer_accept(consumer, event, &err);
+    if (event->kind == CONSUMER_REVOKED || event->kind == CONSUMER_LOST)
+        ok = consumer_let_go(consumer, event, &err);
+    if (!ok)
+        fail_msg("%s", err.text);
+}
+
+/* The next event of that kind; those before it are answered. Wakes by the descriptor alone. */
+static void await(struct consumer *consumer, enum consumer_event_kind kind,
+                  struct consumer_event *event)
+{
+    int64_t until_ms = clock_ms() + DEADLINE_MS;
+
+    while (clock_ms() < until_ms) {
+        consumer_next(consumer, event);
+        if (event->kind == kind)
+            return;
+        if (event->kind == CONSUMER_NONE) {
+            struct pollfd readable = { .fd = consumer_fd(consumer), .events = POLLIN };
+            (void)poll(&readable, 1, 1000);
+            continue;
+        }
+        answer(consumer, event);
+        consumer_done(consumer, event);
+    }
+    fail_msg("no event of kind %d came", (int)kind);
+}
+
+static void close_cleanly(struct consumer *consumer)
+{
+    struct error err = ERROR_INIT;
+    struct consumer_event event;
+    int64_t until_ms = clock_ms() + DEADLINE_MS;
+
+    assert_true(consumer_close(consumer, &err));
+    while (!consumer_closed(consumer)) {
+        assert_true(clock_ms() < until_ms);
+        consumer_next(consumer, &event);
+        if (event.kind == CONSUMER_NONE) {
+            (void)poll(NULL, 0, 5);
+            continue;
+        }
+        answer(consumer, &event);
+        consumer_done(consumer, &event);
+    }
+}
+
+static void a_record_arrives_as_it_was_sent(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event;
+
+    (void)state;
+    send_text(producer, "events", "hello");
+    await(consumer, CONSUMER_MESSAGE, &event);
+    assert_string_equal(event.record.topic, "events");
+    assert_int_equal(event.record.offset, 0);
+    assert_int_equal(event.record.timestamp_ms, 1764000000000);
+    assert_memory_equal(event.record.key, "key", 3);
+    assert_int_equal(event.record.value_bytes, 5);
+    assert_memory_equal(event.record.value, "hello", 5);
+    assert_int_equal(event.record.headers_n, 3);
+    assert_string_equal(event.record.headers[0].name, "ce_id");
+    assert_memory_equal(event.record.headers[0].value, "e-1", 3);
+    assert_non_null(event.record.headers[1].value);
+    assert_null(event.record.headers[2].value);
+    consumer_done(consumer, &event);
+
+    send_text(producer, "events", NULL);
+    await(consumer, CONSUMER_MESSAGE, &event);
+    assert_null(event.record.value);
+    consumer_done(consumer, &event);
+
+    send_text(producer, "events", "");
+    await(consumer, CONSUMER_MESSAGE, &event);
+    assert_non_null(event.record.value);
+    assert_int_equal(event.record.value_bytes, 0);
+    consumer_done(consumer, &event);
+
+    consumer_free(consumer);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void the_end_of_a_partition_is_told_with_its_offset(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event;
+
+    (void)state;
+    await(consumer, CONSUMER_END, &event);
+    assert_int_equal(event.offset, 0);
+    consumer_done(consumer, &event);
+    send_text(producer, "events", "one");
+    await(consumer, CONSUMER_END, &event);
+    assert_int_equal(event.offset, 1);
+    consumer_done(consumer, &event);
+    assert_int_equal(consumer_end_offset(consumer, 0), 1);
+    assert_int_equal(consumer_end_offset(consumer, 7), -1);
+
+    consumer_free(consumer);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void what_was_stored_is_committed_in_the_background_and_at_the_close(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *first = new_consumer(&mock);
+    struct consumer_event event;
+    struct topic_progress progress;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        send_text(producer, "events", "x");
+    await(first, CONSUMER_END, &event);
+    consumer_done(first, &event);
+    assert_true(consumer_store(first, 0, 3));
+    await(first, CONSUMER_COMMITTED, &event);
+    assert_int_equal(event.partitions_n, 1);
+    assert_int_equal(consumer_event_partition(&event, 0).partition, 0);
+    assert_int_equal(consumer_event_partition(&event, 0).offset, 3);
+    consumer_done(first, &event);
+    assert_true(consumer_store(first, 0, 4)); /* committed by the close */
+    close_cleanly(first);
+    consumer_free(first);
+
+    assert_true(topics_progress(&mock.settings, 0, &progress, 5000, &err));
+    assert_int_equal(progress.committed, 4);
+    assert_int_equal(progress.begin, 0);
+    assert_int_equal(progress.end, 5);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void a_partition_not_ours_stores_nothing(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct consumer *consumer = new_consumer(&mock);
+
+    (void)state;
+    assert_false(consumer_store(consumer, 0, 3));
+    consumer_free(consumer);
+    mock_cluster_stop(&mock);
+}
+
+/* Every offset once and in order, with pauses in between that come at any message. */
+static void a_pause_neither_skips_nor_repeats(void **state)
+{
+    enum { RECORDS = 120 };
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    for (int i = 0; i < RECORDS; i++)
+        send_text(producer, "events", "x");
+    for (int i = 0; i < RECORDS; i++) {
+        await(consumer, CONSUMER_MESSAGE, &event);
+        assert_int_equal(event.record.offset, i);
+        consumer_done(consumer, &event);
+        if (i % 37 != 0)
+            continue;
+        assert_true(consumer_pause(consumer, 0, &err));
+        (void)poll(NULL, 0, 20);
+        consumer_next(consumer, &event);
+        assert_int_equal(event.kind, CONSUMER_NONE);
+        assert_true(consumer_resume(consumer, 0, &err));
+    }
+    consumer_free(consumer);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void closing_is_quick_at_any_moment(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 3);
+
+    (void)state;
+    for (int wait_ms = 0; wait_ms < 400; wait_ms += 80) {
+        struct consumer *consumer = new_consumer(&mock);
+        struct consumer_event event;
+        int64_t until_ms = clock_ms() + wait_ms;
+
+        while (clock_ms() < until_ms) {
+            consumer_next(consumer, &event);
+            if (event.kind == CONSUMER_NONE)
+                continue;
+            answer(consumer, &event);
+            consumer_done(consumer, &event);
+        }
+        int64_t began_ms = clock_ms();
+        close_cleanly(consumer);
+        assert_true(clock_ms() - began_ms < 2000);
+        consumer_free(consumer);
+    }
+    mock_cluster_stop(&mock);
+}
+
+static struct producer_report report_of(struct producer *producer)
+{
+    struct producer_report report;
+    int64_t until_ms = clock_ms() + DEADLINE_MS;
+
+    while (!producer_next(producer, &report)) {
+        struct pollfd readable = { .fd = producer_fd(producer), .events = POLLIN };
+        (void)poll(&readable, 1, 1000);
+        assert_true(clock_ms() < until_ms);
+    }
+    return report;
+}
+
+static void a_record_too_large_for_the_broker_is_told_apart(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct record record = a_record("key", "large");
+    struct error err = ERROR_INIT;
+    int tag;
+
+    (void)state;
+    send_text(producer, "dead", "warm up");
+    rd_kafka_mock_push_request_errors(mock.cluster, 0 /* Produce */, 1,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    assert_true(producer_produce(producer, "dead", &record, &tag, &err));
+    struct producer_report report = report_of(producer);
+    assert_int_equal(report.outcome, PRODUCER_TOO_LARGE);
+    assert_ptr_equal(report.tag, &tag);
+
+    record.value = NULL;
+    record.value_bytes = 0;
+    assert_true(producer_produce(producer, "dead", &record, &tag, &err));
+    assert_int_equal(report_of(producer).outcome, PRODUCER_DELIVERED);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void a_broker_out_of_reach_is_a_reason_to_try_again(void **state)
+{
+    const struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
+                                       .kafka_config_file = "",
+                                       .kafka_topic = "events",
+                                       .kafka_dead_letter_topic = "dead",
+                                       .kafka_group_id = "workers" };
+    struct topic_status topic = { .name = "events" };
+    struct error err = ERROR_INIT;
+    struct record record = a_record("key", "x");
+
+    (void)state;
+    assert_false(topics_look(&settings, &topic, 1, 500, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    assert_non_null(strstr(err.text, "check KAFKA_BOOTSTRAP_SERVERS"));
+
+    struct producer *producer = producer_new(&settings, &err);
+    assert_non_null(producer);
+    err = ERROR_INIT;
+    assert_false(producer_send(producer, "events", &record, 500, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    assert_non_null(strstr(err.text, "check KAFKA_BOOTSTRAP_SERVERS"));
+    producer_free(producer);
+}
+
+static void topics_are_looked_at(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 3);
+    struct topic_status topics[] = { { .name = "events" }, { .name = "dead" } };
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_true(topics_look(&mock.settings, topics, 2, 5000, &err));
+    assert_int_equal(topics[0].state, TOPIC_PRESENT);
+    assert_int_equal(topics[0].partitions, 3);
+    assert_int_equal(topics[1].state, TOPIC_PRESENT);
+    assert_int_equal(topics[1].partitions, 1);
+    mock_cluster_stop(&mock);
+}
+
+static void a_reader_reads_all_there_was_and_ends(void **state)
+{
+    enum { RECORDS = 50 };
+    struct mock_cluster mock = mock_cluster_start("events", 3);
+    struct producer *producer = new_producer(&mock);
+    const struct record *record = NULL;
+    struct error err = ERROR_INIT;
+    char key[16];
+    int n = 0;
+
+    (void)state;
+    for (int i = 0; i < RECORDS; i++) {
+        (void)snprintf(key, sizeof key, "key-%d", i);
+        struct record sent = a_record(key, "x");
+        assert_true(producer_send(producer, "events", &sent, SEND_MS, &err));
+    }
+    struct reader *reader = reader_new(&mock.settings, "events", 5000, &err);
+    assert_non_null(reader);
+    send_text(producer, "events", "after the reader began");
+    while (reader_next(reader, &record, &err) == READER_RECORD) {
+        assert_int_equal(record->value_bytes, 1);
+        n++;
+    }
+    assert_int_equal(err.kind, ERROR_NONE);
+    assert_int_equal(n, RECORDS);
+    reader_free(reader);
+
+    reader = reader_new(&mock.settings, "dead", 5000, &err);
+    assert_int_equal(reader_next(reader, &record, &err), READER_END);
+    reader_free(reader);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void the_file_of_properties_is_checked_without_showing_values(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        { "sasl.passwort=hunter2\n", "line 1: librdkafka" },
+        { "\nsecurity.protocol=hunter2\n", "line 2: librdkafka" },
+        { "auto.offset.reset=latest\n", "line 1: auto.offset.reset cannot be set here" },
+    };
+    char path[] = "/tmp/klaviyo-worker-kafka.XXXXXX";
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
+                                     .kafka_config_file = path,
+                                     .kafka_topic = "events",
+                                     .kafka_group_id = "workers" };
+        struct error err = ERROR_INIT;
+        ssize_t n = (ssize_t)strlen(cases[i].text);
+
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, cases[i].text, (size_t)n, 0), n);
+        assert_null(consumer_new(&settings, &err));
+        assert_int_equal(err.kind, ERROR_FATAL);
+        assert_non_null(strstr(err.text, cases[i].says));
+        assert_null(strstr(err.text, "hunter2"));
+    }
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void a_topic_that_is_a_pattern_is_refused(void **state)
+{
+    const struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
+                                       .kafka_config_file = "",
+                                       .kafka_topic = "^events",
+                                       .kafka_group_id = "workers" };
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_null(consumer_new(&settings, &err));
+    assert_int_equal(err.kind, ERROR_FATAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_record_arrives_as_it_was_sent),
+        cmocka_unit_test(the_end_of_a_partition_is_told_with_its_offset),
+        cmocka_unit_test(what_was_stored_is_committed_in_the_background_and_at_the_close),
+        cmocka_unit_test(a_partition_not_ours_stores_nothing),
+        cmocka_unit_test(a_pause_neither_skips_nor_repeats),
+        cmocka_unit_test(closing_is_quick_at_any_moment),
+        cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
+        cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
+        cmocka_unit_test(topics_are_looked_at),
+        cmocka_unit_test(a_reader_reads_all_there_was_and_ends),
+        cmocka_unit_test(the_file_of_properties_is_checked_without_showing_values),
+        cmocka_unit_test(a_topic_that_is_a_pattern_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,415 @@
+#include "worker/kafka/client.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "worker/kafka/properties.h"
+
+enum { DESTROY_SECONDS = 2 };
+
+/* The first release that speaks SCRAM with Kafka 4 (upstream's release notes). */
+enum { SCRAM_FIXED_VERSION = 0x020601ff };
+
+struct pair {
+    const char *name, *value;
+};
+
+/* Defaults of ours; the file may choose otherwise. */
+static const struct pair defaults[] = {
+    /* A restarted broker is back within a second; librdkafka's own 10 s cost a rebalance. */
+    { "reconnect.backoff.max.ms", "1000" },
+    /* Our own error events say it once; librdkafka says it each second. */
+    { "log.connection.close", "false" },
+    { "topic.metadata.refresh.interval.ms", "30000" },
+};
+
+static const struct pair member_defaults[] = {
+    /* Long enough for a broker's restart, so that it costs no rebalance. */
+    { "session.timeout.ms", "30000" },
+    { "auto.commit.interval.ms", "1000" },
+    { "max.partition.fetch.bytes", "1048576" },
+    { "fetch.max.bytes", "8388608" },
+};
+
+static const struct pair writer_defaults[] = {
+    /* The broker decides what is too large, not we. */
+    { "message.max.bytes", "104857600" },
+    { "linger.ms", "0" },
+    /* Where Java's clients put a key. */
+    { "partitioner", "murmur2_random" },
+};
+
+/* What the promises rest on: properties.c refuses a file that sets one of these. */
+static const struct pair member_fixed[] = {
+    { "partition.assignment.strategy", "cooperative-sticky" },
+    { "enable.auto.commit", "true" },
+    { "enable.auto.offset.store", "false" },
+    { "enable.partition.eof", "true" },
+    { "auto.offset.reset", "earliest" },
+    { "allow.auto.create.topics", "false" },
+    { "queued.min.messages", "100" },
+    { "queued.max.messages.kbytes", "4096" },
+};
+
+static const struct pair reader_fixed[] = {
+    { "enable.auto.commit", "false" },       { "enable.auto.offset.store", "false" },
+    { "enable.partition.eof", "true" },      { "auto.offset.reset", "error" },
+    { "allow.auto.create.topics", "false" }, { "queued.max.messages.kbytes", "16384" },
+};
+
+static const struct pair writer_fixed[] = {
+    { "enable.idempotence", "true" },
+    /* A broker refuses a whole batch for one record that is too large. */
+    { "batch.num.messages", "1" },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, struct error *err)
+{
+    char why[256];
+
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
+        return true;
+    return error_set(err, ERROR_FATAL, "librdkafka %s does not take %s: %s", rd_kafka_version_str(),
+                     name, why);
+}
+
+static bool set_all(rd_kafka_conf_t *conf, const struct pair *pairs, size_t n, struct error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!set(conf, pairs[i].name, pairs[i].value, err))
+            return false;
+    return true;
+}
+
+/* librdkafka's own words quote the value, so they are not used. */
+static bool set_property(rd_kafka_conf_t *conf, const struct property *property, const char *path,
+                         struct error *err)
+{
+    switch (rd_kafka_conf_set(conf, property->name, property->value, NULL, 0)) {
+    case RD_KAFKA_CONF_OK:
+        return true;
+    case RD_KAFKA_CONF_UNKNOWN:
+        return error_set(err, ERROR_FATAL,
+                         "KAFKA_CONFIG_FILE: %s line %u: librdkafka %s knows no property %s", path,
+                         property->line, rd_kafka_version_str(), property->name);
+    case RD_KAFKA_CONF_INVALID:
+        break;
+    }
+    return error_set(err, ERROR_FATAL,
+                     "KAFKA_CONFIG_FILE: %s line %u: librdkafka %s does not take this value for %s",
+                     path, property->line, rd_kafka_version_str(), property->name);
+}
+
+static bool set_file(rd_kafka_conf_t *conf, const char *path, struct error *err)
+{
+    CLEANUP(properties_release) struct properties properties = PROPERTIES_INIT;
+
+    if (!properties_load(&properties, path, err))
+        return false;
+    for (size_t i = 0; i < properties.n; i++)
+        if (!set_property(conf, &properties.items[i], path, err))
+            return false;
+    return true;
+}
+
+/* Another one for each handle of each process, so that brokers' logs tell them apart. */
+static bool set_client_id(rd_kafka_conf_t *conf, struct error *err)
+{
+    char host[64] = "";
+    char id[160];
+    uint32_t salt = 0;
+
+    (void)gethostname(host, sizeof host - 1);
+    if (getrandom(&salt, sizeof salt, 0) != sizeof salt)
+        return error_errno(err, ERROR_FATAL, "asking the system for randomness");
+    (void)snprintf(id, sizeof id, "klaviyo-worker-%s-%ld-%08" PRIx32, host, (long)getpid(), salt);
+    return set(conf, "client.id", id, err);
+}
+
+static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings, enum client_role role,
+                     struct error *err)
+{
+    switch (role) {
+    case CLIENT_MEMBER:
+        return set_all(conf, member_defaults, COUNT(member_defaults), err) &&
+               set_file(conf, settings->kafka_config_file, err) &&
+               set_all(conf, member_fixed, COUNT(member_fixed), err) &&
+               set(conf, "group.id", settings->kafka_group_id, err);
+    case CLIENT_READER: /* the group's name is for authorisation: it never joins */
+        return set_file(conf, settings->kafka_config_file, err) &&
+               set_all(conf, reader_fixed, COUNT(reader_fixed), err) &&
+               set(conf, "group.id", settings->kafka_group_id, err);
+    case CLIENT_WRITER:
+        break;
+    }
+    return set_all(conf, writer_defaults, COUNT(writer_defaults), err) &&
+           set_file(conf, settings->kafka_config_file, err) &&
+           set_all(conf, writer_fixed, COUNT(writer_fixed), err);
+}
+
+static enum log_level level_of(int syslog_level, const char *facility)
+{
+    /* Said once, and better, by our own error events. */
+    if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0 ||
+        strcmp(facility, "AUTOCREATE") == 0)
+        return LOG_LEVEL_DEBUG;
+    if (syslog_level <= 3)
+        return LOG_LEVEL_ERROR;
+    if (syslog_level == 4)
+        return LOG_LEVEL_WARN;
+    return syslog_level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+}
+
+static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text)
+{
+    (void)handle;
+    log_at(level_of(level, facility), "kafka_client", LOG_STR("facility", facility),
+           LOG_STR("text", text));
+}
+
+static void set_callbacks(rd_kafka_conf_t *conf, const struct client_callbacks *callbacks)
+{
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    if (!callbacks)
+        return;
+    rd_kafka_conf_set_opaque(conf, callbacks->opaque);
+    if (callbacks->rebalance)
+        rd_kafka_conf_set_rebalance_cb(conf, callbacks->rebalance);
+    if (callbacks->committed)
+        rd_kafka_conf_set_offset_commit_cb(conf, callbacks->committed);
+    if (callbacks->error)
+        rd_kafka_conf_set_error_cb(conf, callbacks->error);
+    if (callbacks->delivered)
+        rd_kafka_conf_set_dr_msg_cb(conf, callbacks->delivered);
+}
+
+DEFINE_HANDLE(conf, rd_kafka_conf_t, rd_kafka_conf_destroy)
+
+rd_kafka_t *client_new(const struct settings *settings, enum client_role role,
+                       const struct client_callbacks *callbacks, struct error *err)
+{
+    CLEANUP(conf_freep) rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char why[512];
+
+    set_callbacks(conf, callbacks);
+    if (!set_all(conf, defaults, COUNT(defaults), err) || !set_client_id(conf, err) ||
+        !set_role(conf, settings, role, err) ||
+        !set(conf, "bootstrap.servers", settings->kafka_bootstrap_servers, err))
+        return NULL;
+
+    rd_kafka_type_t type = role == CLIENT_WRITER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER;
+    rd_kafka_t *handle = rd_kafka_new(type, conf, why, sizeof why);
+    if (!handle) {
+        error_set(err, ERROR_FATAL,
+                  "librdkafka %s refuses its configuration: %s: check KAFKA_BOOTSTRAP_SERVERS "
+                  "and KAFKA_CONFIG_FILE",
+                  rd_kafka_version_str(), why);
+        return NULL;
+    }
+    (void)conf_take(&conf); /* the handle's now */
+    return handle;
+}
+
+static void *destroy(void *handle)
+{
+    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return NULL;
+}
+
+/* librdkafka 2.0.2 can hang here for ever after a deleted topic: so beside us, and not for long. */
+bool client_free(rd_kafka_t *handle)
+{
+    struct timespec until;
+    pthread_t thread;
+
+    if (!handle)
+        return true;
+    if (pthread_create(&thread, NULL, destroy, handle) != 0)
+        return false;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += DESTROY_SECONDS;
+    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+        return true;
+    (void)pthread_detach(thread);
+    return false;
+}
+
+static bool speaks_scram(const rd_kafka_t *handle)
+{
+    char mechanism[32] = "";
+    size_t n = sizeof mechanism;
+
+    /* conf_get() takes no const handle's configuration, and gives none. */
+    const rd_kafka_conf_t *conf = rd_kafka_conf((rd_kafka_t *)(uintptr_t)handle);
+    if (rd_kafka_conf_get(conf, "sasl.mechanisms", mechanism, &n) != RD_KAFKA_CONF_OK)
+        return false;
+    return strncmp(mechanism, "SCRAM-", 6) == 0;
+}
+
+static const char *authentication_hint(const rd_kafka_t *handle)
+{
+    if (speaks_scram(handle) && rd_kafka_version() < SCRAM_FIXED_VERSION)
+        return "this librdkafka cannot log in with SCRAM to Kafka 4, whatever the password: use "
+               "librdkafka 2.8 or newer (Debian 13, our container image), or SASL PLAIN over TLS";
+    return "check user, password and mechanism in KAFKA_CONFIG_FILE";
+}
+
+/* NOLINTNEXTLINE(readability-function-size): one line a code */
+const char *client_hint(const rd_kafka_t *handle, rd_kafka_resp_err_t code)
+{
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+        code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED)
+        return authentication_hint(handle);
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        return "grant this user Describe and Read on KAFKA_TOPIC, and Describe and Write on "
+               "KAFKA_DEAD_LETTER_TOPIC";
+    if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+        return "grant this user Read on the group KAFKA_GROUP_ID";
+    if (code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        return "grant this user IdempotentWrite on the cluster";
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+        code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+        return "make the topic, or correct KAFKA_TOPIC or KAFKA_DEAD_LETTER_TOPIC";
+    if (code == RD_KAFKA_RESP_ERR__SSL)
+        return "check security.protocol and the certificates in KAFKA_CONFIG_FILE";
+    if (code == RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT)
+        return "the broker bounds session.timeout.ms: set it in KAFKA_CONFIG_FILE";
+    if (code == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL)
+        return "other members of this group assign partitions another way: use a KAFKA_GROUP_ID "
+               "of its own";
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__TRANSPORT ||
+        code == RD_KAFKA_RESP_ERR__RESOLVE || code == RD_KAFKA_RESP_ERR__TIMED_OUT)
+        return "check KAFKA_BOOTSTRAP_SERVERS and the brokers";
+    return NULL;
+}
+
+bool client_passing(rd_kafka_resp_err_t code)
+{
+    static const rd_kafka_resp_err_t passing[] = {
+        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+        RD_KAFKA_RESP_ERR__TRANSPORT,
+        RD_KAFKA_RESP_ERR__RESOLVE,
+        RD_KAFKA_RESP_ERR__TIMED_OUT,
+        RD_KAFKA_RESP_ERR__MSG_TIMED_OUT,
+        RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE,
+        RD_KAFKA_RESP_ERR__WAIT_COORD,
+        RD_KAFKA_RESP_ERR__WAIT_CACHE,
+        RD_KAFKA_RESP_ERR__QUEUE_FULL,
+        RD_KAFKA_RESP_ERR__RETRY,
+        RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+        RD_KAFKA_RESP_ERR__PURGE_INFLIGHT,
+        RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
+        RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+    };
+
+    for (size_t i = 0; i < COUNT(passing); i++)
+        if (code == passing[i])
+            return true;
+    return false;
+}
+
+bool client_error(struct error *err, const rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                  const char *what)
+{
+    const char *hint = client_hint(handle, code);
+
+    return error_set(err, client_passing(code) ? ERROR_RETRY : ERROR_INPUT, "%s: %s (%s)%s%s", what,
+                     rd_kafka_err2str(code), rd_kafka_err2name(code), hint ? ": " : "",
+                     hint ? hint : "");
+}
+
+static bool make_room(struct client_headers *headers, size_t n)
+{
+    if (n <= headers->cap)
+        return true;
+    struct record_header *larger = reallocarray(headers->items, n, sizeof *larger);
+    if (!larger)
+        return false;
+    headers->items = larger;
+    headers->cap = n;
+    return true;
+}
+
+static bool read_headers(const rd_kafka_message_t *message, struct client_headers *headers,
+                         struct record *record)
+{
+    rd_kafka_headers_t *from;
+
+    if (rd_kafka_message_headers(message, &from) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return true; /* it has none */
+    size_t n = rd_kafka_header_cnt(from);
+    if (!make_room(headers, n))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        struct record_header *to = &headers->items[i];
+        if (rd_kafka_header_get_all(from, i, &to->name, &to->value, &to->value_bytes))
+            break;
+        record->headers_n = i + 1;
+    }
+    record->headers = headers->items;
+    return true;
+}
+
+bool client_read_message(const rd_kafka_message_t *message, struct client_headers *headers,
+                         struct record *record)
+{
+    rd_kafka_timestamp_type_t type;
+    struct record read = {
+        .topic = rd_kafka_topic_name(message->rkt),
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .key = message->key,
+        .key_bytes = message->key_len,
+        .value = message->payload,
+        .value_bytes = message->len,
+    };
+
+    if (!read_headers(message, headers, &read))
+        return false;
+    *record = read;
+    return true;
+}
+
+int client_eventfd(struct error *err)
+{
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+    if (fd < 0)
+        error_errno(err, ERROR_FATAL, "making an event descriptor");
+    return fd;
+}
+
+int client_watch(rd_kafka_queue_t *queue, int fd)
+{
+    static const uint64_t one = 1;
+
+    rd_kafka_queue_io_event_enable(queue, fd, &one, sizeof one);
+    return fd;
+}
+
+void client_drain_eventfd(int fd)
+{
+    uint64_t count;
+
+    (void)!read(fd, &count, sizeof count); /* nothing to read is fine */
+}

@@ -1,0 +1,414 @@
+#include "worker/kafka/consumer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "worker/kafka/client.h"
+
+/*
+ * librdkafka's event queue would tell of a partition's end without its offset,
+ * so messages are polled, and callbacks note what else there is. They run
+ * inside the poll, on our thread, and note only: order is kept, since a poll
+ * serves callbacks before the message that it returns.
+ */
+struct note {
+    struct note *next;
+    enum consumer_event_kind kind;
+    rd_kafka_topic_partition_list_t *partitions; /* NULL where there are none */
+    rd_kafka_resp_err_t code;
+    char text[512];
+};
+
+struct consumer {
+    rd_kafka_t *handle;
+    rd_kafka_queue_t *queue;   /* the consumer's own */
+    rd_kafka_queue_t *closing; /* what is left to say once close has begun; NULL before */
+    int fd;
+    char *topic;
+    struct note *first, *last;
+    rd_kafka_message_t *held; /* came with notes that go before it */
+    struct client_headers headers;
+    bool lent;
+};
+
+/* librdkafka itself ends the process when it finds no memory; here it would be for a few bytes. */
+static struct note *add_note(struct consumer *consumer, enum consumer_event_kind kind)
+{
+    struct note *note = calloc(1, sizeof *note);
+
+    assert(note);
+    note->kind = kind;
+    if (consumer->last)
+        consumer->last->next = note;
+    else
+        consumer->first = note;
+    consumer->last = note;
+    return note;
+}
+
+static void free_note(struct note *note)
+{
+    if (note->partitions)
+        rd_kafka_topic_partition_list_destroy(note->partitions);
+    free(note);
+}
+
+static void note_error(struct consumer *consumer, rd_kafka_resp_err_t code, const char *text)
+{
+    struct note *note = add_note(consumer, CONSUMER_ERROR);
+
+    note->code = code;
+    (void)snprintf(note->text, sizeof note->text, "%s", text);
+}
+
+static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    struct consumer *consumer = opaque;
+
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        add_note(consumer, CONSUMER_ASSIGNED)->partitions =
+            rd_kafka_topic_partition_list_copy(partitions);
+    else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+        add_note(consumer, rd_kafka_assignment_lost(handle) ? CONSUMER_LOST : CONSUMER_REVOKED)
+            ->partitions = rd_kafka_topic_partition_list_copy(partitions);
+    else {
+        note_error(consumer, code, rd_kafka_err2str(code));
+        (void)rd_kafka_assign(handle, NULL); /* as librdkafka asks, to start anew */
+    }
+}
+
+static void on_committed(rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    (void)handle;
+    if (code == RD_KAFKA_RESP_ERR__NO_OFFSET)
+        return; /* there was nothing to commit */
+    if (code)
+        note_error(opaque, code, "offsets were not committed");
+    if (partitions)
+        add_note(opaque, CONSUMER_COMMITTED)->partitions =
+            rd_kafka_topic_partition_list_copy(partitions);
+}
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    char fatal[512];
+
+    if (code != RD_KAFKA_RESP_ERR__FATAL) {
+        note_error(opaque, code, reason);
+        return;
+    }
+    (void)rd_kafka_fatal_error(handle, fatal, sizeof fatal);
+    note_error(opaque, RD_KAFKA_RESP_ERR__FATAL, fatal);
+}
+
+static bool subscribe(struct consumer *consumer, struct error *err)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+
+    (void)rd_kafka_topic_partition_list_add(topics, consumer->topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
+    return code ? client_error(err, consumer->handle, code, "subscribing to KAFKA_TOPIC") : true;
+}
+
+static bool open_handle(struct consumer *consumer, const struct settings *settings,
+                        struct error *err)
+{
+    const struct client_callbacks callbacks = {
+        .opaque = consumer,
+        .rebalance = on_rebalance,
+        .committed = on_committed,
+        .error = on_error,
+    };
+
+    consumer->handle = client_new(settings, CLIENT_MEMBER, &callbacks, err);
+    if (!consumer->handle)
+        return false;
+    (void)rd_kafka_poll_set_consumer(consumer->handle); /* errors come by the same queue */
+    consumer->queue = rd_kafka_queue_get_consumer(consumer->handle);
+    consumer->fd = client_eventfd(err);
+    if (consumer->fd < 0)
+        return false;
+    (void)client_watch(consumer->queue, consumer->fd);
+    return subscribe(consumer, err);
+}
+
+struct consumer *consumer_new(const struct settings *settings, struct error *err)
+{
+    /* librdkafka would take it for a pattern. */
+    if (settings->kafka_topic[0] == '^') {
+        error_set(err, ERROR_FATAL, "KAFKA_TOPIC begins with ^: it must be the name of one topic");
+        return NULL;
+    }
+
+    CLEANUP(consumer_freep) struct consumer *consumer = calloc(1, sizeof *consumer);
+    if (!consumer || !(consumer->topic = strdup(settings->kafka_topic))) {
+        error_no_memory(err);
+        return NULL;
+    }
+    consumer->fd = -1;
+    if (!open_handle(consumer, settings, err))
+        return NULL;
+    return consumer_take(&consumer);
+}
+
+void consumer_free(struct consumer *consumer)
+{
+    if (!consumer)
+        return;
+    if (consumer->held)
+        rd_kafka_message_destroy(consumer->held);
+    if (consumer->queue)
+        rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
+    if (consumer->closing)
+        rd_kafka_queue_destroy(consumer->closing);
+    if (consumer->queue)
+        rd_kafka_queue_destroy(consumer->queue);
+    if (!client_free(consumer->handle)) {
+        log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
+        return; /* with what its threads may still use */
+    }
+    while (consumer->first) {
+        struct note *note = consumer->first;
+        consumer->first = note->next;
+        free_note(note);
+    }
+    if (consumer->fd >= 0)
+        (void)close(consumer->fd);
+    free(consumer->headers.items);
+    free(consumer->topic);
+    free(consumer);
+}
+
+int consumer_fd(const struct consumer *consumer)
+{
+    return consumer->fd;
+}
+
+struct consumer_partition consumer_event_partition(const struct consumer_event *event, size_t i)
+{
+    const struct note *note = event->handle;
+    const rd_kafka_topic_partition_t *partition = &note->partitions->elems[i];
+
+    assert(i < event->partitions_n);
+    return (struct consumer_partition){
+        .partition = partition->partition,
+        .offset = partition->err || partition->offset < 0 ? -1 : partition->offset,
+    };
+}
+
+static void describe_error(struct consumer *consumer, const struct note *note,
+                           struct consumer_event *event)
+{
+    event->error = (struct consumer_error){
+        .code = rd_kafka_err2name(note->code),
+        .text = note->text,
+        .hint = client_hint(consumer->handle, note->code),
+        .passing = client_passing(note->code),
+        .fatal = note->code == RD_KAFKA_RESP_ERR__FATAL,
+    };
+}
+
+static void take_note(struct consumer *consumer, struct consumer_event *event)
+{
+    struct note *note = consumer->first;
+
+    consumer->first = note->next;
+    if (!consumer->first)
+        consumer->last = NULL;
+    event->kind = note->kind;
+    event->handle = note;
+    event->partitions_n = note->partitions ? (size_t)note->partitions->cnt : 0;
+    if (note->kind == CONSUMER_ERROR)
+        describe_error(consumer, note, event);
+}
+
+/* A message, or what librdkafka puts in the place of one: an end or an error. */
+static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
+                         struct consumer_event *event)
+{
+    if (message->err && message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        note_error(consumer, message->err, rd_kafka_message_errstr(message));
+        rd_kafka_message_destroy(message);
+        take_note(consumer, event);
+        return;
+    }
+    event->kind = message->err ? CONSUMER_END : CONSUMER_MESSAGE;
+    event->handle = message;
+    event->partition = message->partition;
+    event->offset = message->offset;
+    if (!message->err) {
+        bool read = client_read_message(message, &consumer->headers, &event->record);
+        assert(read); /* out of memory for a few headers */
+    }
+}
+
+static rd_kafka_message_t *poll_once(struct consumer *consumer)
+{
+    if (!consumer->closing)
+        return rd_kafka_consumer_poll(consumer->handle, 0);
+    (void)rd_kafka_queue_poll_callback(consumer->closing, 0);
+    return NULL;
+}
+
+void consumer_next(struct consumer *consumer, struct consumer_event *event)
+{
+    assert(!consumer->lent);
+    *event = (struct consumer_event){ .kind = CONSUMER_NONE };
+
+    if (!consumer->first && !consumer->held) {
+        client_drain_eventfd(consumer->fd);
+        consumer->held = poll_once(consumer);
+    }
+    if (consumer->first)
+        take_note(consumer, event);
+    else if (consumer->held) {
+        rd_kafka_message_t *message = consumer->held;
+        consumer->held = NULL;
+        take_message(consumer, message, event);
+    }
+    consumer->lent = event->kind != CONSUMER_NONE;
+}
+
+void consumer_done(struct consumer *consumer, struct consumer_event *event)
+{
+    assert(consumer->lent);
+    if (event->kind == CONSUMER_MESSAGE || event->kind == CONSUMER_END)
+        rd_kafka_message_destroy(event->handle);
+    else
+        free_note(event->handle);
+    consumer->lent = false;
+    *event = (struct consumer_event){ .kind = CONSUMER_NONE };
+}
+
+static bool is_cooperative(const struct consumer *consumer)
+{
+    const char *protocol = rd_kafka_rebalance_protocol(consumer->handle);
+
+    return protocol && strcmp(protocol, "COOPERATIVE") == 0;
+}
+
+static bool answered(const struct consumer *consumer, rd_kafka_error_t *refusal, const char *what,
+                     struct error *err)
+{
+    if (!refusal)
+        return true;
+    rd_kafka_resp_err_t code = rd_kafka_error_code(refusal);
+    rd_kafka_error_destroy(refusal);
+    return client_error(err, consumer->handle, code, what);
+}
+
+/* The whole assignment, for a group that does not hand over one partition at a time. */
+static bool assign_all(const struct consumer *consumer,
+                       const rd_kafka_topic_partition_list_t *partitions, const char *what,
+                       struct error *err)
+{
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, partitions);
+
+    return code ? client_error(err, consumer->handle, code, what) : true;
+}
+
+bool consumer_accept(struct consumer *consumer, const struct consumer_event *event,
+                     struct error *err)
+{
+    static const char what[] = "taking partitions";
+    const struct note *note = event->handle;
+
+    assert(event->kind == CONSUMER_ASSIGNED);
+    if (!is_cooperative(consumer))
+        return assign_all(consumer, note->partitions, what, err);
+    return answered(consumer, rd_kafka_incremental_assign(consumer->handle, note->partitions), what,
+                    err);
+}
+
+bool consumer_let_go(struct consumer *consumer, const struct consumer_event *event,
+                     struct error *err)
+{
+    static const char what[] = "giving partitions back";
+    const struct note *note = event->handle;
+
+    assert(event->kind == CONSUMER_REVOKED || event->kind == CONSUMER_LOST);
+    if (!is_cooperative(consumer))
+        return assign_all(consumer, NULL, what, err);
+    return answered(consumer, rd_kafka_incremental_unassign(consumer->handle, note->partitions),
+                    what, err);
+}
+
+static rd_kafka_topic_partition_list_t *list_of_one(const struct consumer *consumer,
+                                                    int32_t partition, int64_t offset)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(list, consumer->topic, partition)->offset = offset;
+    return list;
+}
+
+bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);
+
+    return !rd_kafka_offsets_store(consumer->handle, list) && !list->elems[0].err;
+}
+
+void consumer_rewind(struct consumer *consumer, int32_t partition, int64_t offset)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);
+
+    (void)rd_kafka_commit(consumer->handle, list, 1); /* what becomes of it comes as an event */
+}
+
+static bool pause_or_resume(struct consumer *consumer, int32_t partition, bool pause,
+                            struct error *err)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, 0);
+    rd_kafka_resp_err_t code = pause ? rd_kafka_pause_partitions(consumer->handle, list)
+                                     : rd_kafka_resume_partitions(consumer->handle, list);
+
+    if (!code)
+        code = list->elems[0].err;
+    return code ? client_error(err, consumer->handle, code, pause ? "pausing" : "resuming") : true;
+}
+
+bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err)
+{
+    return pause_or_resume(consumer, partition, true, err);
+}
+
+bool consumer_resume(struct consumer *consumer, int32_t partition, struct error *err)
+{
+    return pause_or_resume(consumer, partition, false, err);
+}
+
+int64_t consumer_end_offset(struct consumer *consumer, int32_t partition)
+{
+    int64_t low = -1;
+    int64_t high = -1;
+
+    /* From memory; asks nobody. */
+    if (rd_kafka_get_watermark_offsets(consumer->handle, consumer->topic, partition, &low, &high))
+        return -1;
+    return high < 0 ? -1 : high;
+}
+
+bool consumer_close(struct consumer *consumer, struct error *err)
+{
+    assert(!consumer->closing);
+    consumer->closing = rd_kafka_queue_new(consumer->handle);
+    (void)client_watch(consumer->closing, consumer->fd);
+    return answered(consumer, rd_kafka_consumer_close_queue(consumer->handle, consumer->closing),
+                    "leaving the group", err);
+}
+
+bool consumer_closed(struct consumer *consumer)
+{
+    return consumer->closing && !consumer->first && rd_kafka_consumer_closed(consumer->handle);
+}

@@ -1,0 +1,247 @@
+#include "worker/kafka/producer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/kafka/client.h"
+
+struct noted_report {
+    struct noted_report *next;
+    struct producer_report report;
+};
+
+struct producer {
+    const struct settings *settings;
+    rd_kafka_t *handle;
+    rd_kafka_queue_t *queue;
+    int fd;
+    struct noted_report *first, *last;
+    rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for who waits */
+    bool broken;                    /* an idempotent producer in doubt of its order ends itself */
+};
+
+static enum producer_outcome outcome_of(rd_kafka_resp_err_t code)
+{
+    if (!code)
+        return PRODUCER_DELIVERED;
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+        code == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE)
+        return PRODUCER_TOO_LARGE;
+    return PRODUCER_FAILED;
+}
+
+static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+{
+    struct producer *producer = opaque;
+    struct noted_report *note = calloc(1, sizeof *note);
+    struct error why = ERROR_INIT;
+
+    assert(note);
+    note->report.tag = message->_private;
+    note->report.outcome = outcome_of(message->err);
+    if (message->err) {
+        (void)client_error(&why, handle, message->err, "Kafka did not take the record");
+        (void)snprintf(note->report.text, sizeof note->report.text, "%.255s", why.text);
+    }
+    if (producer->last)
+        producer->last->next = note;
+    else
+        producer->first = note;
+    producer->last = note;
+}
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    struct producer *producer = opaque;
+    const char *hint = client_hint(handle, code);
+
+    producer->last_error = code;
+    producer->broken = producer->broken || code == RD_KAFKA_RESP_ERR__FATAL;
+    log_at(client_passing(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "kafka_producer_error",
+           LOG_STR("code", rd_kafka_err2name(code)), LOG_STR("reason", reason),
+           LOG_STR("hint", hint ? hint : ""));
+}
+
+static bool open_handle(struct producer *producer, struct error *err)
+{
+    const struct client_callbacks callbacks = {
+        .opaque = producer,
+        .error = on_error,
+        .delivered = on_delivered,
+    };
+
+    producer->handle = client_new(producer->settings, CLIENT_WRITER, &callbacks, err);
+    if (!producer->handle)
+        return false;
+    producer->queue = rd_kafka_queue_get_main(producer->handle);
+    (void)client_watch(producer->queue, producer->fd);
+    producer->broken = false;
+    return true;
+}
+
+/* Reports of what it still held are noted on the way. */
+static void close_handle(struct producer *producer)
+{
+    if (!producer->handle)
+        return;
+    (void)rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    (void)rd_kafka_flush(producer->handle, 500);
+    rd_kafka_queue_io_event_enable(producer->queue, -1, NULL, 0);
+    rd_kafka_queue_destroy(producer->queue);
+    if (!client_free(producer->handle))
+        log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
+    producer->handle = NULL;
+}
+
+struct producer *producer_new(const struct settings *settings, struct error *err)
+{
+    CLEANUP(producer_freep) struct producer *producer = calloc(1, sizeof *producer);
+    if (!producer) {
+        error_no_memory(err);
+        return NULL;
+    }
+    producer->settings = settings;
+    producer->fd = client_eventfd(err);
+    if (producer->fd < 0 || !open_handle(producer, err))
+        return NULL;
+    return producer_take(&producer);
+}
+
+void producer_free(struct producer *producer)
+{
+    if (!producer)
+        return;
+    close_handle(producer);
+    while (producer->first) {
+        struct noted_report *note = producer->first;
+        producer->first = note->next;
+        free(note);
+    }
+    if (producer->fd >= 0)
+        (void)close(producer->fd);
+    free(producer);
+}
+
+int producer_fd(const struct producer *producer)
+{
+    return producer->fd;
+}
+
+static rd_kafka_headers_t *headers_of(const struct record *record)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(record->headers_n);
+
+    for (size_t i = 0; i < record->headers_n; i++) {
+        const struct record_header *header = &record->headers[i];
+        (void)rd_kafka_header_add(headers, header->name, -1, header->value,
+                                  (ssize_t)header->value_bytes);
+    }
+    return headers;
+}
+
+/* librdkafka wants pointers to what it copies without being const. */
+static void *unconst(const void *bytes)
+{
+    return (void *)(uintptr_t)bytes;
+}
+
+static rd_kafka_resp_err_t hand_over(struct producer *producer, const char *topic,
+                                     const struct record *record, void *tag)
+{
+    rd_kafka_headers_t *headers = headers_of(record);
+    int64_t timestamp_ms = record->timestamp_ms > 0 ? record->timestamp_ms : 0; /* 0: now */
+    rd_kafka_resp_err_t code = rd_kafka_producev(
+        producer->handle, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY(record->key, record->key_bytes),
+        RD_KAFKA_V_VALUE(unconst(record->value), record->value_bytes),
+        RD_KAFKA_V_TIMESTAMP(timestamp_ms), RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_END);
+
+    if (code)
+        rd_kafka_headers_destroy(headers); /* else the message's */
+    return code;
+}
+
+bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
+                      void *tag, struct error *err)
+{
+    if (producer->broken) {
+        close_handle(producer);
+        log_info("kafka_producer_renewed");
+    }
+    if (!producer->handle && !open_handle(producer, err))
+        return false;
+
+    rd_kafka_resp_err_t code = hand_over(producer, topic, record, tag);
+    if (code && outcome_of(code) != PRODUCER_TOO_LARGE)
+        return client_error(err, producer->handle, code, "handing a record to librdkafka");
+    if (code) { /* its own limit; a report says so as the broker's would */
+        rd_kafka_message_t refused = { .err = code, ._private = tag };
+        on_delivered(producer->handle, &refused, producer);
+    }
+    return true;
+}
+
+bool producer_next(struct producer *producer, struct producer_report *report)
+{
+    if (!producer->first) {
+        client_drain_eventfd(producer->fd);
+        if (producer->handle)
+            (void)rd_kafka_poll(producer->handle, 0);
+    }
+    struct noted_report *note = producer->first;
+    if (!note)
+        return false;
+    producer->first = note->next;
+    if (!producer->first)
+        producer->last = NULL;
+    *report = note->report;
+    free(note);
+    return true;
+}
+
+static bool judge(const struct producer_report *report, struct error *err)
+{
+    switch (report->outcome) {
+    case PRODUCER_DELIVERED:
+        return true;
+    case PRODUCER_TOO_LARGE:
+        return error_set(err, ERROR_INPUT, "%s", report->text);
+    case PRODUCER_FAILED:
+        break;
+    }
+    return error_set(err, ERROR_RETRY, "%s", report->text);
+}
+
+bool producer_send(struct producer *producer, const char *topic, const struct record *record,
+                   int64_t timeout_ms, struct error *err)
+{
+    int64_t until_ms = clock_ms() + timeout_ms;
+    struct producer_report report;
+
+    if (!producer_produce(producer, topic, record, NULL, err))
+        return false;
+    for (;;) {
+        if (producer_next(producer, &report))
+            return judge(&report, err);
+        int64_t left_ms = until_ms - clock_ms();
+        if (left_ms <= 0)
+            break;
+        (void)rd_kafka_poll(producer->handle, left_ms < 100 ? (int)left_ms : 100);
+    }
+    (void)rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    (void)rd_kafka_flush(producer->handle, 500);
+    while (producer_next(producer, &report))
+        if (report.outcome == PRODUCER_DELIVERED)
+            return true;
+    rd_kafka_resp_err_t why =
+        producer->last_error ? producer->last_error : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    (void)client_error(err, producer->handle, why, "no broker acknowledged the record in time");
+    err->kind = ERROR_RETRY;
+    return false;
+}
