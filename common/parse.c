@@ -144,18 +144,26 @@ static bool parse_http_date(const char *text, time_t *out)
     return false;
 }
 
+/* Seconds; more of them than fit into a number are simply many. */
+static bool parse_seconds(const char *text, int64_t *out)
+{
+    if (!*text || text[strspn(text, "0123456789")])
+        return false;
+    if (!parse_int64(text, 0, INT64_MAX, out))
+        *out = INT64_MAX;
+    return true;
+}
+
 bool parse_retry_after(const char *text, int64_t now_us, int64_t *out_ms)
 {
     int64_t seconds;
     time_t date;
 
-    if (parse_int64(text, 0, INT64_MAX, &seconds))
-        ;
-    else if (parse_http_date(text, &date))
+    if (!parse_seconds(text, &seconds)) {
+        if (!parse_http_date(text, &date))
+            return false;
         seconds = (int64_t)date - now_us / 1000000 + 1; /* + 1: the date's own second is whole */
-    else
-        return false;
-
+    }
     if (seconds < 0)
         seconds = 0;
     *out_ms = seconds > RETRY_AFTER_MAX_MS / 1000 ? RETRY_AFTER_MAX_MS : seconds * 1000;

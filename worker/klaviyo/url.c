@@ -36,14 +36,12 @@ static bool check_base(CURLU *base, bool allow_http, struct error *err)
     CLEANUP(curl_text_freep) char *user = url_part(base, CURLUPART_USER, 0);
     CLEANUP(curl_text_freep) char *query = url_part(base, CURLUPART_QUERY, 0);
 
-    if (!scheme || !host)
-        return error_no_memory(err);
     if (user || query)
         return error_set(err, ERROR_INPUT,
                          "the base URL holds a user name or a query: give scheme, host and port");
-    if (strcmp(scheme, "https") == 0)
+    if (host && scheme && strcmp(scheme, "https") == 0)
         return true;
-    if (strcmp(scheme, "http") != 0)
+    if (!host || !scheme || strcmp(scheme, "http") != 0)
         return error_set(err, ERROR_INPUT, "the base URL must begin with https://");
     if (!allow_http && !is_loopback(host))
         return error_set(err, ERROR_INPUT,

@@ -1,0 +1,238 @@
+#include "test_klaviyo_support.h"
+
+#include "common/strbuf.h"
+#include "worker/klaviyo/account.h"
+#include "worker/klaviyo/list.h"
+#include "worker/klaviyo/usage.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static void a_list_has_an_id_and_a_name(void **state)
+{
+    CLEANUP(answer_release)
+    struct answer answer = answer_from(ENDPOINT_LIST, 200, "answers/list.json");
+    struct error err = ERROR_INIT;
+    struct list list;
+
+    (void)state;
+    assert_true(list_parse(&answer, &list, &err));
+    assert_string_equal(list.id, "YafG4m");
+    assert_string_equal(list.name, "Autumn \xe2\x80\x93 best customers");
+}
+
+static void a_list_without_an_id_is_malformed(void **state)
+{
+    static const char *const bodies[] = { "{}",
+                                          "{\"data\":[]}",
+                                          "{\"data\":{\"id\":\"\"}}",
+                                          "[]",
+                                          "{\"data\":{\"id\":\"../accounts\"}}",
+                                          NULL };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_LIST, 200, bodies[i]);
+        struct error err = ERROR_INIT;
+        struct list list;
+
+        assert_false(list_parse(&answer, &list, &err));
+        assert_int_equal(err.kind, ERROR_RETRY);
+    }
+}
+
+static void a_list_id_is_letters_digits_underscores_and_hyphens(void **state)
+{
+    static const struct {
+        const char *id;
+        bool good;
+    } cases[] = {
+        { "YafG4m", true },    { "a_b-C9", true },
+        { "", false },         { "a b", false },
+        { "a/b", false },      { "https://www.klaviyo.com/lists/YafG4m", false },
+        { "\xc3\xa9", false }, { "a\n", false },
+    };
+    char longest[LIST_ID_MAX + 2];
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        assert_int_equal(list_id_check(cases[i].id, &err), cases[i].good);
+    assert_int_equal(err.kind, ERROR_INPUT);
+
+    memset(longest, 'a', sizeof longest);
+    longest[LIST_ID_MAX + 1] = '\0';
+    assert_false(list_id_check(longest, &err));
+    longest[LIST_ID_MAX] = '\0';
+    assert_true(list_id_check(longest, &err));
+}
+
+static void an_account_has_an_id_and_perhaps_a_name(void **state)
+{
+    static const struct {
+        const char *body; /* NULL: the example */
+        const char *id;   /* NULL: malformed */
+        const char *name;
+    } cases[] = {
+        { NULL, "AbC123", "Shop Ltd" },
+        { "{\"data\":{\"id\":\"x\"}}", "x", "" },
+        { "{\"data\":[{\"id\":\"x\",\"attributes\":{\"contact_information\":null}}]}", "x", "" },
+        { "{\"data\":[]}", NULL, NULL },
+        { "{\"data\":[{\"id\":\"\"}]}", NULL, NULL },
+        { "{}", NULL, NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(answer_release)
+        struct answer answer = cases[i].body
+                                   ? answer_of(ENDPOINT_ACCOUNTS, 200, cases[i].body)
+                                   : answer_from(ENDPOINT_ACCOUNTS, 200, "answers/accounts.json");
+        struct error err = ERROR_INIT;
+        struct account account;
+
+        assert_int_equal(account_parse(&answer, &account, &err), cases[i].id != NULL);
+        if (!cases[i].id)
+            continue;
+        assert_string_equal(account.id, cases[i].id);
+        assert_string_equal(account.name, cases[i].name);
+    }
+}
+
+static void a_key_is_private_and_stays_out_of_the_text(void **state)
+{
+    static const struct {
+        const char *key;
+        const char *hint; /* NULL: good */
+    } cases[] = {
+        { "pk_0123456789abcdef0123456789abcdef01", NULL },
+        { "pk_live-KEY_1", NULL },
+        { "AbC123", "public key" },
+        { "abcdefg", "begin with pk_" },
+        { "", "begin with pk_" },
+        { "pk_", "begin with pk_" },
+        { "PK_sesame", "begin with pk_" },
+        { "pk_sesame\n", "blanks" },
+        { "pk_ses ame", "blanks" },
+        { "pk_sesame\r\nx-sesame: 1", "blanks" },
+        { "pk_s\xc3\xa9same", "blanks" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct error err = ERROR_INIT;
+
+        print_message("%s\n", cases[i].key);
+        assert_int_equal(api_key_check(cases[i].key, strlen(cases[i].key), &err), !cases[i].hint);
+        if (!cases[i].hint)
+            continue;
+        assert_int_equal(err.kind, ERROR_INPUT);
+        assert_non_null(strstr(err.text, cases[i].hint));
+        assert_null(strstr(err.text, "sesame"));
+        assert_null(strstr(err.text, "AbC123"));
+    }
+}
+
+static void only_usage_of_profiles_is_read(void **state)
+{
+    CLEANUP(answer_release)
+    struct answer answer = answer_from(ENDPOINT_USAGE, 200, "answers/billing-usage.json");
+    struct error err = ERROR_INIT;
+    struct usage usage;
+
+    (void)state;
+    assert_true(usage_parse(&answer, &usage, &err));
+    assert_int_equal(usage.n, 2);
+    assert_string_equal(usage.rows[0].name, "active-profiles");
+    assert_int_equal(usage.rows[0].used, 4821);
+    assert_int_equal(usage.rows[0].maximum, 5000);
+    assert_int_equal(usage.rows[1].maximum, -1);
+}
+
+static void no_usage_of_profiles_is_no_error(void **state)
+{
+    static const char *const bodies[] = { "{\"data\":[]}",
+                                          "{\"data\":[null,{},{\"attributes\":[]}]}" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_USAGE, 200, bodies[i]);
+        struct error err = ERROR_INIT;
+        struct usage usage;
+
+        assert_true(usage_parse(&answer, &usage, &err));
+        assert_int_equal(usage.n, 0);
+    }
+}
+
+static void usage_has_room_for_so_many_rows(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(10000);
+    struct error err = ERROR_INIT;
+    struct usage usage;
+
+    (void)state;
+    strbuf_add_str(&body, "{\"data\":[null");
+    for (int i = 0; i < USAGE_MAX_ROWS + 3; i++)
+        strbuf_add_str(&body, ",{\"attributes\":{\"unit\":\"profiles\",\"usage_used\":1e300}}");
+    strbuf_add_str(&body, "]}");
+
+    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_USAGE, 200, body.data);
+    assert_true(usage_parse(&answer, &usage, &err));
+    assert_int_equal(usage.n, USAGE_MAX_ROWS);
+    assert_int_equal(usage.rows[0].used, 0);
+}
+
+/* The names are keys of rate limits in the database: changing one forgets what was counted. */
+static void endpoints_keep_names_and_limits(void **state)
+{
+    static const struct {
+        const char *name;
+        int per_second, per_minute;
+    } want[ENDPOINT_COUNT] = {
+        [ENDPOINT_IMPORT] = { "import", 10, 150 },
+        [ENDPOINT_JOB] = { "job", 10, 150 },
+        [ENDPOINT_JOBS] = { "jobs", 10, 150 },
+        [ENDPOINT_IMPORT_ERRORS] = { "import_errors", 10, 150 },
+        [ENDPOINT_LIST] = { "list", 75, 750 },
+        [ENDPOINT_ACCOUNTS] = { "accounts", 1, 15 },
+        [ENDPOINT_USAGE] = { "usage", 10, 150 },
+    };
+
+    (void)state;
+    for (enum endpoint i = 0; i < ENDPOINT_COUNT; i++) {
+        assert_string_equal(endpoint_name(i), want[i].name);
+        assert_int_equal(endpoint_limit(i).per_second, want[i].per_second);
+        assert_int_equal(endpoint_limit(i).per_minute, want[i].per_minute);
+    }
+}
+
+/* Consent is not ours to change. */
+static void no_path_touches_consent(void **state)
+{
+    static const char *const forbidden[] = { "subscri", "suppress", "privacy", "merge" };
+
+    (void)state;
+    for (enum endpoint i = 0; i < ENDPOINT_COUNT; i++)
+        for (size_t j = 0; j < COUNT(forbidden); j++) {
+            assert_null(strstr(endpoint_path(i).before, forbidden[j]));
+            assert_int_equal(strncmp(endpoint_path(i).before, "/api/", 5), 0);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_list_has_an_id_and_a_name),
+        cmocka_unit_test(a_list_without_an_id_is_malformed),
+        cmocka_unit_test(a_list_id_is_letters_digits_underscores_and_hyphens),
+        cmocka_unit_test(an_account_has_an_id_and_perhaps_a_name),
+        cmocka_unit_test(a_key_is_private_and_stays_out_of_the_text),
+        cmocka_unit_test(only_usage_of_profiles_is_read),
+        cmocka_unit_test(no_usage_of_profiles_is_no_error),
+        cmocka_unit_test(usage_has_room_for_so_many_rows),
+        cmocka_unit_test(endpoints_keep_names_and_limits),
+        cmocka_unit_test(no_path_touches_consent),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+#include "test_klaviyo_support.h"
+
+#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/list.h"
+#include "worker/klaviyo/url.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define BASE "https://a.klaviyo.com"
+#define JOBS BASE "/api/profile-bulk-import-jobs"
+
+static void expect_url(const char *base, const struct request *request, const char *want)
+{
+    struct error err = ERROR_INIT;
+    char *got;
+
+    assert_true(url_make(base, request, &got, &err));
+    assert_string_equal(got, want);
+    free(got);
+}
+
+static void the_endpoint_makes_the_path(void **state)
+{
+    (void)state;
+    expect_url(BASE, &(struct request){ .endpoint = ENDPOINT_IMPORT }, JOBS);
+    expect_url(BASE, &(struct request){ .endpoint = ENDPOINT_ACCOUNTS }, BASE "/api/accounts");
+    struct request look = import_job_look_request("am9iLTE");
+    expect_url(BASE, &look, JOBS "/am9iLTE");
+    struct request list = list_request("YafG4m");
+    expect_url("http://127.0.0.1:8081", &list, "http://127.0.0.1:8081/api/lists/YafG4m");
+    expect_url("https://gateway.example/klaviyo", &list,
+               "https://gateway.example/klaviyo/api/lists/YafG4m");
+}
+
+static void listings_ask_for_large_pages(void **state)
+{
+    struct request listing = import_job_listing_request();
+    struct request errors = import_error_request("am9iLTE", NULL);
+
+    (void)state;
+    expect_url(BASE, &listing, JOBS "?page%5bsize%5d=100&sort=-created_at");
+    expect_url(BASE, &errors, JOBS "/am9iLTE/import-errors?page%5bsize%5d=100");
+}
+
+static void ids_and_parameters_are_escaped(void **state)
+{
+    struct request look = import_job_look_request("a+b?c=d&e%f#g");
+    struct request filter = { .endpoint = ENDPOINT_JOBS,
+                              .query = {
+                                  { "filter", "equals(email,\"ada+x@shop.example\")&a=b" } } };
+
+    (void)state;
+    expect_url(BASE, &look, JOBS "/a%2bb%3fc%3dd%26e%25f%23g");
+    expect_url(BASE, &filter,
+               JOBS "?filter=equals%28email%2c%22ada%2bx%40shop.example%22%29%26a%3db");
+}
+
+static void a_link_to_the_next_page_is_followed(void **state)
+{
+    static const char *const links[][2] = {
+        { JOBS "/am9iLTE/import-errors/?page%5Bcursor%5D=bmV4dA",
+          JOBS "/am9iLTE/import-errors?page%5bcursor%5d=bmV4dA" },
+        { JOBS "/am9iLTE/import-errors?page[cursor]=a%2Bb&page[size]=100",
+          JOBS "/am9iLTE/import-errors?page[cursor]=a%2bb&page[size]=100" },
+        { "HTTPS://A.Klaviyo.com:443/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+          JOBS "/am9iLTE/import-errors?c=1" },
+        { "/api/profile-bulk-import-jobs/am9iLTE/import-errors/?c=1",
+          JOBS "/am9iLTE/import-errors?c=1" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(links); i++) {
+        struct request errors = import_error_request("am9iLTE", links[i][0]);
+
+        print_message("%s\n", links[i][0]);
+        expect_url(BASE, &errors, links[i][1]);
+    }
+}
+
+static void a_link_that_leads_elsewhere_is_not_followed(void **state)
+{
+    static const char *const links[] = {
+        "https://evil.example/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+        "http://a.klaviyo.com/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+        "https://a.klaviyo.com:8443/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+        "https://a.klaviyo.com@evil.example/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+        JOBS "/other/import-errors?c=1",
+        JOBS "?c=1",
+        JOBS "/am9iLTE/import-errors/../../../lists/x?c=1",
+        BASE "/api/profile-subscription-bulk-create-jobs?c=1",
+        "//evil.example/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+        JOBS "/am9iLTE/import-errors", /* the first page again, for ever */
+        JOBS "/am9iLTE/import-errors?",
+        "file:///etc/passwd",
+        "javascript:x",
+        "",
+        "not a url",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(links); i++) {
+        struct request errors = import_error_request("am9iLTE", links[i]);
+        struct error err = ERROR_INIT;
+        char *url = NULL;
+
+        print_message("%s\n", links[i]);
+        assert_false(url_make(BASE, &errors, &url, &err));
+        assert_int_equal(err.kind, ERROR_RETRY);
+        assert_null(url);
+    }
+}
+
+static void a_base_is_https_or_loopback(void **state)
+{
+    static const struct {
+        const char *base;
+        bool good;
+        bool good_with_http;
+    } cases[] = {
+        { BASE, true, true },
+        { "https://a.klaviyo.com:8443", true, true },
+        { "http://127.0.0.1:8081", true, true },
+        { "http://127.9.9.9", true, true },
+        { "http://localhost:8081", true, true },
+        { "http://[::1]:8081", true, true },
+        { "http://simulator:8081", false, true },
+        { "http://127.evil.example", false, true },
+        { "http://localhost.evil.example", false, true },
+        { "ftp://a.klaviyo.com", false, false },
+        { "file:///etc/passwd", false, false },
+        { "https://user:secret@a.klaviyo.com", false, false },
+        { "https://a.klaviyo.com?x=1", false, false },
+        { "a.klaviyo.com", false, false },
+        { "", false, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct error err = ERROR_INIT;
+
+        print_message("%s\n", cases[i].base);
+        assert_int_equal(url_check_base(cases[i].base, false, &err), cases[i].good);
+        assert_int_equal(url_check_base(cases[i].base, true, &err), cases[i].good_with_http);
+        assert_null(strstr(err.text, "secret"));
+        assert_true(err.kind == ERROR_NONE || err.kind == ERROR_INPUT);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_endpoint_makes_the_path),
+        cmocka_unit_test(listings_ask_for_large_pages),
+        cmocka_unit_test(ids_and_parameters_are_escaped),
+        cmocka_unit_test(a_link_to_the_next_page_is_followed),
+        cmocka_unit_test(a_link_that_leads_elsewhere_is_not_followed),
+        cmocka_unit_test(a_base_is_https_or_loopback),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,460 @@
+#include "test_klaviyo_support.h"
+
+#include "worker/klaviyo/redact.h"
+#include "worker/klaviyo/verdict.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define NOW_US INT64_C(1795507247000000) /* Tue, 24 Nov 2026 08:00:47 GMT */
+#define HTML "answers/challenge.html"
+
+static struct verdict judge(const struct answer *answer, size_t rows)
+{
+    struct error err = ERROR_INIT;
+    struct verdict verdict = VERDICT_INIT;
+
+    assert_true(verdict_judge(answer, rows, NOW_US, &verdict, &err));
+    return verdict;
+}
+
+/* One row of the table of answers per line. */
+static void every_answer_has_its_meaning(void **state)
+{
+    static const struct {
+        enum endpoint endpoint;
+        int status;
+        const char *example; /* NULL: no body */
+        enum verdict_action action;
+    } cases[] = {
+        { ENDPOINT_IMPORT, 202, "answers/import-accepted.json", VERDICT_ACCEPTED },
+        { ENDPOINT_IMPORT, 202, NULL, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 202, "answers/jobs.json", VERDICT_AGAIN },
+        { ENDPOINT_JOB, 200, "answers/job-complete.json", VERDICT_OK },
+        { ENDPOINT_JOBS, 200, "answers/jobs.json", VERDICT_OK },
+        { ENDPOINT_IMPORT_ERRORS, 200, "answers/import-errors.json", VERDICT_OK },
+        { ENDPOINT_LIST, 200, "answers/list.json", VERDICT_OK },
+        { ENDPOINT_ACCOUNTS, 200, "answers/accounts.json", VERDICT_OK },
+        { ENDPOINT_USAGE, 200, "answers/billing-usage.json", VERDICT_OK },
+
+        { ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json", VERDICT_ROWS_REFUSED },
+        { ENDPOINT_IMPORT, 400, "answers/import-list-unknown.json", VERDICT_BATCH_REFUSED },
+        { ENDPOINT_IMPORT, 400, "answers/import-mixed.json", VERDICT_BATCH_REFUSED },
+        { ENDPOINT_IMPORT, 400, HTML, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 400, NULL, VERDICT_AGAIN },
+        { ENDPOINT_JOB, 400, "answers/not-found.json", VERDICT_UNEXPECTED },
+        { ENDPOINT_LIST, 400, "answers/not-found.json", VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 413, "answers/import-list-unknown.json", VERDICT_TOO_LARGE },
+        { ENDPOINT_IMPORT, 413, HTML, VERDICT_TOO_LARGE },
+        { ENDPOINT_JOB, 413, HTML, VERDICT_UNEXPECTED },
+
+        { ENDPOINT_IMPORT, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_JOB, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_LIST, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_ACCOUNTS, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_IMPORT, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_JOBS, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_IMPORT_ERRORS, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_LIST, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+        { ENDPOINT_ACCOUNTS, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
+        { ENDPOINT_USAGE, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
+        { ENDPOINT_IMPORT, 403, HTML, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 403, NULL, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 401, HTML, VERDICT_AGAIN },
+
+        { ENDPOINT_JOB, 404, "answers/not-found.json", VERDICT_GONE },
+        { ENDPOINT_IMPORT_ERRORS, 404, "answers/not-found.json", VERDICT_GONE },
+        { ENDPOINT_LIST, 404, "answers/not-found.json", VERDICT_GONE },
+        { ENDPOINT_LIST, 404, HTML, VERDICT_AGAIN }, /* would end a run for good */
+        { ENDPOINT_IMPORT, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
+        { ENDPOINT_JOBS, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
+
+        { ENDPOINT_IMPORT, 429, "answers/throttled.json", VERDICT_THROTTLED },
+        { ENDPOINT_USAGE, 429, NULL, VERDICT_THROTTLED },
+        { ENDPOINT_IMPORT, 408, NULL, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 425, NULL, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 500, "answers/server-error.json", VERDICT_AGAIN },
+        { ENDPOINT_JOB, 502, HTML, VERDICT_AGAIN },
+        { ENDPOINT_JOB, 503, NULL, VERDICT_AGAIN },
+        { ENDPOINT_JOB, 504, HTML, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 524, HTML, VERDICT_AGAIN },
+        { ENDPOINT_IMPORT, 599, NULL, VERDICT_AGAIN },
+
+        { ENDPOINT_IMPORT, 302, NULL, VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 405, NULL, VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 409, "answers/not-found.json", VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 410, NULL, VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 415, NULL, VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 422, "answers/not-found.json", VERDICT_UNEXPECTED },
+        { ENDPOINT_IMPORT, 999, NULL, VERDICT_UNEXPECTED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(answer_release)
+        struct answer answer =
+            cases[i].example ? answer_from(cases[i].endpoint, cases[i].status, cases[i].example)
+                             : answer_of(cases[i].endpoint, cases[i].status, NULL);
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+
+        print_message("%s %d %s: %s\n", endpoint_name(cases[i].endpoint), cases[i].status,
+                      cases[i].example ? cases[i].example : "-",
+                      verdict_action_name(verdict.action));
+        assert_int_equal(verdict.action, cases[i].action);
+        assert_int_equal(verdict.status, cases[i].status);
+    }
+}
+
+static void no_whole_answer_means_again(void **state)
+{
+    static const struct {
+        enum transport transport;
+        int status;
+        enum verdict_action action;
+    } cases[] = {
+        { TRANSPORT_UNREACHABLE, 0, VERDICT_AGAIN },
+        { TRANSPORT_TIMED_OUT, 0, VERDICT_AGAIN },
+        { TRANSPORT_BROKEN, 0, VERDICT_AGAIN },
+        { TRANSPORT_BROKEN, 202, VERDICT_AGAIN },
+        { TRANSPORT_BROKEN, 400, VERDICT_AGAIN },
+        { TRANSPORT_BROKEN, 401, VERDICT_AGAIN },
+        { TRANSPORT_BROKEN, 429, VERDICT_THROTTLED },
+        { TRANSPORT_OVERSIZE, 200, VERDICT_AGAIN },
+        { TRANSPORT_OVERSIZE, 400, VERDICT_BATCH_REFUSED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct answer answer = { .endpoint = ENDPOINT_IMPORT,
+                                 .transport = cases[i].transport,
+                                 .status = cases[i].status,
+                                 .why = "it broke" };
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+
+        print_message("%s %d\n", transport_name(cases[i].transport), cases[i].status);
+        assert_int_equal(verdict.action, cases[i].action);
+        assert_int_equal(verdict.n_rows, 0);
+    }
+}
+
+/* Content type and body must both speak for JSON; a missing type speaks against nothing. */
+static void a_gateway_is_told_from_klaviyo_by_type_and_body(void **state)
+{
+    static const struct {
+        const char *type;
+        const char *body;
+        enum verdict_action action;
+    } cases[] = {
+        { "application/vnd.api+json", "{\"errors\":[]}", VERDICT_KEY_REFUSED },
+        { "application/json; charset=utf-8", "{\"errors\":[]}", VERDICT_KEY_REFUSED },
+        { NULL, "{\"errors\":[{\"code\":\"forbidden\"}]}", VERDICT_KEY_REFUSED },
+        { "", "\r\n {\"message\":\"no\"} \n", VERDICT_KEY_REFUSED },
+        { "text/html", "{\"errors\":[]}", VERDICT_AGAIN },
+        { "Text/HTML; charset=utf-8", "<html>", VERDICT_AGAIN },
+        { "application/vnd.api+json", "<html>", VERDICT_AGAIN },
+        { NULL, "<html>", VERDICT_AGAIN },
+        { NULL, "", VERDICT_AGAIN },
+        { NULL, "[]", VERDICT_AGAIN },
+        { NULL, "\"no\"", VERDICT_AGAIN },
+        { NULL, "{\"errors\":[{}]", VERDICT_AGAIN },
+        { NULL, "{\"errors\":[{},]}", VERDICT_AGAIN },
+        { NULL, "{\"errors\":[{}]}}", VERDICT_AGAIN },
+        { NULL, "{errors:[]}", VERDICT_AGAIN },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(answer_release)
+        struct answer answer = answer_of(ENDPOINT_IMPORT, 403, cases[i].body);
+
+        free(answer.content_type);
+        answer.content_type = cases[i].type ? strdup(cases[i].type) : NULL;
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        print_message("%s: %s\n", cases[i].type ? cases[i].type : "-", cases[i].body);
+        assert_int_equal(verdict.action, cases[i].action);
+    }
+}
+
+static void a_verdict_names_the_job(void **state)
+{
+    CLEANUP(answer_release)
+    struct answer answer = answer_from(ENDPOINT_IMPORT, 202, "answers/import-accepted.json");
+    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 2);
+
+    (void)state;
+    assert_string_equal(verdict.job.id,
+                        "QWJDMTIzX21haW50ZW5hbmNlLkFiQ2RFZi4xNzg4NTI5MjAxLkdoSWpLbA");
+    assert_int_equal(verdict.job.status, IMPORT_JOB_QUEUED);
+}
+
+static void an_accepted_answer_without_a_usable_id_is_malformed(void **state)
+{
+    static const char *const bodies[] = {
+        "{}",
+        "{\"data\":null}",
+        "{\"data\":{\"id\":null}}",
+        "{\"data\":{\"id\":\"\"}}",
+        "{\"data\":{\"id\":7}}",
+        "{\"data\":{\"id\":\"..\"}}",
+        "{\"data\":{\"id\":\"a/b\"}}",
+        "{\"data\":{\"id\":\"a b\"}}",
+        "{\"data\":[{\"id\":\"a\"}]}",
+        "{\"data\":{\"id\":\"a\"}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 202, bodies[i]);
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 2);
+
+        print_message("%s\n", bodies[i]);
+        assert_int_equal(verdict.action, VERDICT_AGAIN);
+    }
+}
+
+static void refused_rows_come_once_each_in_order_with_klaviyos_words(void **state)
+{
+    CLEANUP(answer_release)
+    struct answer answer = answer_from(ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json");
+    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+
+    (void)state;
+    assert_int_equal(verdict.n_rows, 2);
+    assert_int_equal(verdict.rows[0].row, 0);
+    assert_int_equal(verdict.rows[1].row, 3);
+    assert_string_equal(verdict.rows[1].code, "invalid");
+    assert_string_equal(verdict.rows[1].detail, "Invalid email address");
+    assert_string_equal(verdict.code, "invalid");
+    assert_string_equal(verdict.detail, "Invalid email address");
+}
+
+static void an_error_without_a_row_explains_a_mixed_refusal(void **state)
+{
+    CLEANUP(answer_release)
+    struct answer answer = answer_from(ENDPOINT_IMPORT, 400, "answers/import-mixed.json");
+    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+
+    (void)state;
+    assert_int_equal(verdict.action, VERDICT_BATCH_REFUSED);
+    assert_int_equal(verdict.n_rows, 1);
+    assert_int_equal(verdict.rows[0].row, 1);
+    assert_string_equal(verdict.detail, "The payload is too large.");
+}
+
+#define POINTED(pointer) "{\"errors\":[{\"source\":{\"pointer\":\"" pointer "\"}}]}"
+#define ROWS "/data/attributes/profiles/data/"
+
+static void a_pointer_names_a_row_of_the_request_or_none(void **state)
+{
+    static const struct {
+        const char *body;
+        enum verdict_action action;
+    } cases[] = {
+        { POINTED(ROWS "0"), VERDICT_ROWS_REFUSED },
+        { POINTED(ROWS "9/attributes/email"), VERDICT_ROWS_REFUSED },
+        { POINTED(ROWS "10/attributes/email"), VERDICT_BATCH_REFUSED }, /* ten rows: 0 to 9 */
+        { POINTED(ROWS "99999999999999999999999"), VERDICT_BATCH_REFUSED },
+        { POINTED(ROWS "-1"), VERDICT_BATCH_REFUSED },
+        { POINTED(ROWS "1x"), VERDICT_BATCH_REFUSED },
+        { POINTED(ROWS), VERDICT_BATCH_REFUSED },
+        { POINTED("/data/attributes/profiles/data"), VERDICT_BATCH_REFUSED },
+        { POINTED("/data"), VERDICT_BATCH_REFUSED },
+        { POINTED(""), VERDICT_BATCH_REFUSED },
+        { "{\"errors\":[{\"source\":{\"pointer\":null}}]}", VERDICT_BATCH_REFUSED },
+        { "{\"errors\":[{\"source\":null}]}", VERDICT_BATCH_REFUSED },
+        { "{\"errors\":[{}]}", VERDICT_BATCH_REFUSED },
+        { "{\"errors\":[null]}", VERDICT_BATCH_REFUSED },
+        { "{\"errors\":[]}", VERDICT_BATCH_REFUSED },
+        { "{\"errors\":{}}", VERDICT_BATCH_REFUSED },
+        { "{\"errors\":[1, 2.5 ,true]}", VERDICT_BATCH_REFUSED },
+        { "{}", VERDICT_BATCH_REFUSED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(answer_release)
+        struct answer answer = answer_of(ENDPOINT_IMPORT, 400, cases[i].body);
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+
+        print_message("%s\n", cases[i].body);
+        assert_int_equal(verdict.action, cases[i].action);
+        assert_int_equal(verdict.n_rows, cases[i].action == VERDICT_ROWS_REFUSED);
+    }
+}
+
+enum { MANY = 10000 };
+
+static void ten_thousand_refused_rows_are_all_told_apart(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(ANSWER_BODY_MAX_BYTES);
+
+    (void)state;
+    strbuf_add_str(&body, "{\"meta\":{},\"errors\":[");
+    for (int i = MANY - 1; i >= 0; i--)
+        strbuf_addf(&body,
+                    "{\"code\":\"\\u0069nvalid\",\"detail\":\"row %d\",\"source\":{\"pointer\":"
+                    "\"" ROWS "%d/attributes/email\"}}%s",
+                    i, i, i > 0 ? " , " : "");
+    strbuf_add_str(&body, "]}");
+    assert_true(strbuf_ok(&body));
+
+    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 400, body.data);
+    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, MANY);
+    assert_int_equal(verdict.action, VERDICT_ROWS_REFUSED);
+    assert_int_equal(verdict.n_rows, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        char detail[32];
+
+        (void)snprintf(detail, sizeof detail, "row %zu", i);
+        assert_int_equal(verdict.rows[i].row, i);
+        assert_string_equal(verdict.rows[i].code, "invalid");
+        assert_string_equal(verdict.rows[i].detail, detail);
+    }
+}
+
+/* A cut in the middle of the errors must not let some rows pass for all. */
+static void a_truncated_refusal_refuses_nothing(void **state)
+{
+    char *whole = read_example("answers/import-rows-refused.json");
+    size_t n = strlen(whole) - strlen("}\n");
+
+    (void)state;
+    for (size_t cut = 0; cut < n; cut += 7) {
+        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 400, whole);
+
+        answer.body_bytes = cut;
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        assert_int_equal(verdict.action, VERDICT_AGAIN);
+        assert_int_equal(verdict.n_rows, 0);
+        assert_string_equal(verdict.detail, "");
+    }
+    free(whole);
+}
+
+static void a_long_detail_is_cut_at_a_whole_character(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(10000);
+
+    (void)state;
+    strbuf_add_str(&body, "{\"errors\":[{\"code\":\"a@b\",\"detail\":\"x");
+    for (int i = 0; i < 1000; i++)
+        strbuf_add_str(&body, "\xc3\xa9");
+    strbuf_add_str(&body, "\",\"source\":{\"pointer\":\"" ROWS "1\"}}]}");
+
+    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 400, body.data);
+    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+    assert_int_equal(strlen(verdict.detail), 1023);
+    assert_int_equal(strlen(verdict.rows[0].detail), 1023);
+    assert_string_equal(verdict.detail + 1021, "\xc3\xa9");
+    assert_string_equal(verdict.code, "a?b");
+}
+
+static void retry_after_is_heeded_where_it_is_given(void **state)
+{
+    static const struct {
+        int status;
+        const char *retry_after;
+        int64_t ms;
+    } cases[] = {
+        { 429, "1", 1000 },   { 429, NULL, 0 },
+        { 429, "soon", 0 },   { 429, "Tue, 24 Nov 2026 08:00:57 GMT", 11000 },
+        { 503, "56", 56000 }, { 500, "86400", 3600000 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(answer_release)
+        struct answer answer = answer_of(ENDPOINT_IMPORT, cases[i].status, NULL);
+
+        answer.retry_after = cases[i].retry_after ? strdup(cases[i].retry_after) : NULL;
+        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        assert_int_equal(verdict.retry_after_ms, cases[i].ms);
+    }
+}
+
+static void the_text_says_status_and_code_and_no_address(void **state)
+{
+    static const char body[] = "{\"errors\":[{\"code\":\"invalid\",\"detail\":"
+                               "\"ada@shop.example is not an address\"}]}";
+    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_LIST, 409, body);
+    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 0);
+    struct error err = ERROR_INIT;
+    char text[VERDICT_TEXT_BYTES];
+    char detail[VERDICT_DETAIL_BYTES];
+
+    (void)state;
+    verdict_text(&verdict, text);
+    assert_string_equal(text, "Klaviyo answered 409 invalid to list");
+    verdict_redacted_detail(&verdict, detail);
+    assert_string_equal(detail, "... is not an address");
+    assert_false(verdict_error(&verdict, &err));
+    assert_int_equal(err.kind, ERROR_INPUT);
+    assert_null(strchr(err.text, '@'));
+}
+
+static void the_text_says_what_broke(void **state)
+{
+    struct answer broken = { .endpoint = ENDPOINT_IMPORT,
+                             .transport = TRANSPORT_BROKEN,
+                             .why = "connection reset" };
+    CLEANUP(answer_release) struct answer html = answer_from(ENDPOINT_JOB, 403, HTML);
+    CLEANUP(verdict_release) struct verdict first = judge(&broken, 1);
+    CLEANUP(verdict_release) struct verdict second = judge(&html, 0);
+    struct error err = ERROR_INIT;
+    char text[VERDICT_TEXT_BYTES];
+
+    (void)state;
+    verdict_text(&first, text);
+    assert_string_equal(text, "no answer of Klaviyo to import: connection reset");
+    assert_false(verdict_error(&first, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    verdict_text(&second, text);
+    assert_string_equal(text, "Klaviyo's answer 403 to job is of no use: "
+                              "its body is not the JSON of Klaviyo's API");
+}
+
+static void what_could_be_somebodys_is_left_out(void **state)
+{
+    static const char *const cases[][2] = {
+        { "Invalid email address", "Invalid email address" },
+        { "ada@shop.example is bad", "... is bad" },
+        { "bad: <ada@shop.example>, sorry", "bad: ... sorry" },
+        { "'O'Brien' is not valid, isn't it", "... is not valid, isn't it" },
+        { "the value \"Ada L.\" (and `x`)", "the value ... (and ...)" },
+        { "an 'open end", "an ..." },
+        { "format: +12345678901)", "format: ..." },
+        { "at most 10000 rows, 5 MB", "at most 10000 rows, 5 MB" },
+        { "@", "..." },
+        { "''", "..." },
+        { "", "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char out[256];
+
+        redact(cases[i][0], out);
+        assert_string_equal(out, cases[i][1]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_answer_has_its_meaning),
+        cmocka_unit_test(no_whole_answer_means_again),
+        cmocka_unit_test(a_gateway_is_told_from_klaviyo_by_type_and_body),
+        cmocka_unit_test(a_verdict_names_the_job),
+        cmocka_unit_test(an_accepted_answer_without_a_usable_id_is_malformed),
+        cmocka_unit_test(refused_rows_come_once_each_in_order_with_klaviyos_words),
+        cmocka_unit_test(an_error_without_a_row_explains_a_mixed_refusal),
+        cmocka_unit_test(a_pointer_names_a_row_of_the_request_or_none),
+        cmocka_unit_test(ten_thousand_refused_rows_are_all_told_apart),
+        cmocka_unit_test(a_truncated_refusal_refuses_nothing),
+        cmocka_unit_test(a_long_detail_is_cut_at_a_whole_character),
+        cmocka_unit_test(retry_after_is_heeded_where_it_is_given),
+        cmocka_unit_test(the_text_says_status_and_code_and_no_address),
+        cmocka_unit_test(the_text_says_what_broke),
+        cmocka_unit_test(what_could_be_somebodys_is_left_out),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
