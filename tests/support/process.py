@@ -15,6 +15,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+# Between looks that start a program or a Kafka client: those cost time themselves.
+SLOW_POLL_SECONDS = 0.2
 # Below the range that the kernel gives to outgoing connections.
 PORTS = range(20_000, 32_000)
 
@@ -23,7 +25,9 @@ class NotYet(AssertionError):
     """A condition did not become true before its deadline."""
 
 
-def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
+def wait_until(
+    condition: Callable[[], T], seconds: float, what: str, every: float = POLL_SECONDS
+) -> T:
     """The first truthy answer of condition; NotYet with the last one at the deadline."""
     end = time.monotonic() + seconds
     while True:
@@ -32,7 +36,7 @@ def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
             return answer
         if time.monotonic() > end:
             raise NotYet(f"after {seconds:g} s still waiting for {what}; last answer: {answer!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
 
 
 def free_port() -> int:

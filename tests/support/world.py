@@ -14,7 +14,7 @@ from support import events
 from support.kafka_broker import KafkaBroker
 from support.people import Population
 from support.postgres import Database, Postgres
-from support.process import wait_until
+from support.process import SLOW_POLL_SECONDS, wait_until
 from support.simulator import Simulator
 from support.worker import Result, Worker, run_command
 
@@ -181,6 +181,7 @@ class World:
             lambda: self.kafka.committed(GROUP, self.topic) == ends,
             seconds,
             f"committed offsets to reach the ends {ends}",
+            SLOW_POLL_SECONDS,
         )
 
     def dead_letters(self) -> list[events.Record]:
@@ -212,7 +213,7 @@ class World:
             is_open = any(run["state"] not in TERMINAL for run in found)
             return [] if is_open or len(found) < count else found
 
-        return wait_until(ended, seconds, f"{count} runs to end")
+        return wait_until(ended, seconds, f"{count} runs to end", SLOW_POLL_SECONDS)
 
     def wait_requests(self, endpoint: str, count: int, seconds: float = 60) -> list[dict[str, Any]]:
         def enough() -> list[dict[str, Any]]:
