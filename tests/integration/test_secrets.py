@@ -23,7 +23,7 @@ def planted_population() -> people.Population:
 
 
 def test_a_debug_log_holds_no_address_no_key_and_no_value(world: World) -> None:
-    world.simulator.control("POST", "rejects", {"email": REFUSED_ADDRESS})
+    world.simulator.control("POST", "rejects", {"emails": [REFUSED_ADDRESS]})
     world.set_up_export(planted_population())
     world.start_worker(LOG_LEVEL="debug").wait_ready()
     world.refresh()
