@@ -109,7 +109,7 @@ static void renew_lease(struct deliver *d)
     d->told_waiting = beat.waiting_ms > 0;
     d->progress = false;
     d->sums = (struct run_beat){ 0 };
-    if (cancelled_by)
+    if (cancelled_by && !d->over)
         cancelled(d, cancelled_by);
     free(cancelled_by);
 }
@@ -676,5 +676,7 @@ void deliver(const struct deliver_options *options, struct deliver_result *resul
     adopt_jobs(&d);
     while (!d.over)
         turn(&d);
+    if (result->outcome != DELIVER_LET_GO)
+        renew_lease(&d); /* the last counts */
     release(&d);
 }

@@ -1,0 +1,75 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "worker/store/copy.h"
+
+#define HEADER "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0"
+#define ROW "\0\3\0\0\0\2ab\377\377\377\377\0\0\0\4\377\377\377\376"
+#define TRAILER "\377\377"
+
+enum { FIELDS = 3 };
+
+static enum copy_read read_message(struct copy_reader *reader, const char *message, size_t len,
+                                   struct copy_field *fields)
+{
+    return copy_read(reader, message, len, fields, FIELDS);
+}
+
+static void a_header_comes_with_the_first_row_or_alone(void **state)
+{
+    static const char together[] = HEADER ROW;
+    struct copy_reader one = { 0 }, two = { 0 };
+    struct copy_field f[FIELDS];
+
+    (void)state;
+    assert_int_equal(read_message(&one, together, sizeof together - 1, f), COPY_ROW);
+    assert_int_equal(read_message(&two, HEADER, sizeof HEADER - 1, f), COPY_NO_ROW);
+    assert_int_equal(read_message(&two, ROW, sizeof ROW - 1, f), COPY_ROW);
+    assert_memory_equal(f[0].bytes, "ab", 2);
+    assert_int_equal(f[0].len, 2);
+    assert_null(f[1].bytes);
+    assert_int_equal(copy_int(&f[1]), 0);
+    assert_int_equal(copy_int(&f[2]), -2);
+    assert_int_equal(read_message(&two, TRAILER, sizeof TRAILER - 1, f), COPY_NO_ROW);
+}
+
+static void every_cut_row_is_broken(void **state)
+{
+    struct copy_field f[FIELDS];
+
+    (void)state;
+    for (size_t n = 0; n < sizeof ROW - 1; n++) {
+        struct copy_reader reader = { .past_header = true };
+        assert_int_equal(read_message(&reader, ROW, n, f), COPY_BROKEN);
+    }
+    for (size_t n = 0; n < sizeof HEADER - 1; n++) {
+        struct copy_reader reader = { 0 };
+        assert_int_equal(read_message(&reader, HEADER, n, f), COPY_BROKEN);
+    }
+}
+
+static void other_formats_are_broken(void **state)
+{
+    static const char longer[] = ROW "x", fewer[] = "\0\1\0\0\0\0",
+                      negative[] = "\0\3\377\377\377\376";
+    struct copy_reader reader = { .past_header = true };
+    struct copy_field f[FIELDS];
+
+    (void)state;
+    assert_int_equal(read_message(&reader, longer, sizeof longer - 1, f), COPY_BROKEN);
+    assert_int_equal(read_message(&reader, fewer, sizeof fewer - 1, f), COPY_BROKEN);
+    assert_int_equal(read_message(&reader, negative, sizeof negative - 1, f), COPY_BROKEN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_header_comes_with_the_first_row_or_alone),
+        cmocka_unit_test(every_cut_row_is_broken),
+        cmocka_unit_test(other_formats_are_broken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,186 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "worker/export/selection.h"
+
+enum { LEDGER = 1, CONFIRMED = 2, LISTED = 4, REJECTED = 8, SETTLED = 16, NOT_TEXT = 32 };
+
+static struct member member(const char *profile, const char *address, unsigned flags)
+{
+    return (struct member){
+        .profile_id = { profile, profile ? strlen(profile) : 0 },
+        .address = { address, address ? strlen(address) : 0 },
+        .not_a_string = flags & NOT_TEXT,
+        .known = flags & LEDGER,
+        .confirmed = flags & CONFIRMED,
+        .listed = flags & LISTED,
+        .rejected = flags & REJECTED,
+        .settled = flags & SETTLED,
+        .fingerprint = 7,
+    };
+}
+
+static enum selection_step offer(struct selection *s, const char *profile, const char *address,
+                                 unsigned flags)
+{
+    struct member m = member(profile, address, flags);
+    const char *code = NULL;
+
+    return selection_offer(s, &m, &code);
+}
+
+static void assert_sum(const struct selection *s)
+{
+    const struct run_counts *c = &s->counts;
+
+    assert_int_equal(c->read, c->invalid + c->duplicate + c->unchanged + c->selected);
+}
+
+static void neighbours_with_one_address_are_one_profile_and_duplicates(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+    struct member first = member("p1", "a@x.example", 0);
+
+    (void)state;
+    selection_init(&s, false);
+    assert_int_equal(offer(&s, "p1", "a@x.example", 0), SELECTION_CANDIDATE);
+    assert_int_equal(selection_compare(&s, &first, 1), SELECTION_SEND);
+    assert_int_equal(offer(&s, "p2", "a@x.example", 0), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "p3", "a@x.example", 0), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "p4", "b@x.example", 0), SELECTION_CANDIDATE);
+    assert_int_equal(s.counts.duplicate, 2);
+}
+
+static void a_profile_of_two_segments_is_read_once(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+
+    (void)state;
+    selection_init(&s, false);
+    assert_int_equal(offer(&s, "p1", NULL, 0), SELECTION_INVALID);
+    assert_int_equal(offer(&s, "p1", NULL, 0), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "p2", NULL, 0), SELECTION_INVALID);
+    assert_int_equal(offer(&s, "p3", "a@x.example", SETTLED), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "p3", "a@x.example", SETTLED), SELECTION_NOTHING);
+    assert_int_equal(s.counts.read, 3);
+    assert_int_equal(s.counts.duplicate, 0);
+    assert_sum(&s);
+}
+
+static void bad_addresses_are_invalid_each_by_itself(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+    struct member m = member("p1", "nobody", 0);
+    const char *code = NULL;
+
+    (void)state;
+    selection_init(&s, false);
+    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    assert_string_equal(code, "email_malformed");
+    m = member("p2", "nobody", 0);
+    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    m = member("p3", NULL, NOT_TEXT);
+    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    assert_string_equal(code, "email_malformed");
+    m = member("p4", NULL, 0);
+    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    assert_string_equal(code, "email_missing");
+    assert_int_equal(s.counts.invalid, 4);
+    assert_sum(&s);
+}
+
+static void what_is_sent_follows_from_the_ledger(void **state)
+{
+    static const struct {
+        unsigned flags;
+        int64_t fingerprint;
+        bool full;
+        enum selection_choice choice;
+        bool was_listed;
+    } cases[] = {
+        { 0, 7, false, SELECTION_SEND, false },
+        { LEDGER | CONFIRMED, 7, false, SELECTION_UNCHANGED, true },
+        { LEDGER | CONFIRMED, 8, false, SELECTION_SEND, true },
+        { LEDGER | CONFIRMED, 7, true, SELECTION_SEND, true },
+        { LEDGER, 7, false, SELECTION_SEND, false },
+        { LEDGER | LISTED, 7, false, SELECTION_SEND, true },
+        { LEDGER | CONFIRMED | REJECTED, 7, false, SELECTION_SEND_APART, false },
+        { LEDGER | CONFIRMED | REJECTED | LISTED, 7, false, SELECTION_SEND_APART, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(selection_release) struct selection s;
+        struct member m = member("p", "a@x.example", cases[i].flags);
+        const char *code;
+
+        selection_init(&s, cases[i].full);
+        assert_int_equal(selection_offer(&s, &m, &code), SELECTION_CANDIDATE);
+        assert_int_equal(selection_compare(&s, &m, cases[i].fingerprint), cases[i].choice);
+        assert_int_equal(selection_was_listed(&m), cases[i].was_listed);
+        assert_sum(&s);
+    }
+}
+
+static void who_is_no_member_any_more_has_left_if_on_the_list(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+
+    (void)state;
+    selection_init(&s, false);
+    assert_int_equal(offer(&s, NULL, "a@x.example", LEDGER | CONFIRMED), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, NULL, "b@x.example", LEDGER), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, NULL, "c@x.example", LEDGER | CONFIRMED | REJECTED),
+                     SELECTION_NOTHING);
+    assert_int_equal(offer(&s, NULL, "d@x.example", LEDGER | LISTED), SELECTION_NOTHING);
+    assert_int_equal(s.counts.left, 2);
+    assert_int_equal(s.counts.read, 0);
+}
+
+static void rows_of_an_earlier_pass_count_once(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+
+    (void)state;
+    selection_init(&s, false);
+    assert_int_equal(offer(&s, NULL, "a@x.example", LEDGER | SETTLED), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "p", "b@x.example", LEDGER | SETTLED), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "q", "b@x.example", LEDGER | SETTLED), SELECTION_NOTHING);
+    assert_int_equal(s.counts.read, 3);
+    assert_int_equal(s.counts.selected, 2);
+    assert_int_equal(s.counts.duplicate, 1);
+    assert_int_equal(s.counts.left, 0);
+    assert_sum(&s);
+}
+
+static void a_winner_that_is_too_large_keeps_its_duplicates(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+
+    (void)state;
+    selection_init(&s, false);
+    assert_int_equal(offer(&s, "p1", "a@x.example", 0), SELECTION_CANDIDATE);
+    assert_string_equal(selection_too_large(&s), "profile_too_large");
+    assert_int_equal(offer(&s, "p2", "a@x.example", 0), SELECTION_NOTHING);
+    assert_int_equal(s.counts.invalid, 1);
+    assert_int_equal(s.counts.duplicate, 1);
+    assert_int_equal(selection_distinct(&s), 0);
+    assert_sum(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(neighbours_with_one_address_are_one_profile_and_duplicates),
+        cmocka_unit_test(a_profile_of_two_segments_is_read_once),
+        cmocka_unit_test(bad_addresses_are_invalid_each_by_itself),
+        cmocka_unit_test(what_is_sent_follows_from_the_ledger),
+        cmocka_unit_test(who_is_no_member_any_more_has_left_if_on_the_list),
+        cmocka_unit_test(rows_of_an_earlier_pass_count_once),
+        cmocka_unit_test(a_winner_that_is_too_large_keeps_its_duplicates),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
