@@ -429,16 +429,16 @@ static void nobody_there_is_unreachable(void **state)
 static void a_cut_answer_is_broken(void **state)
 {
     static const struct {
-        enum manner manner;
         const char *reply;
+        enum manner manner;
         int status;
     } cases[] = {
-        { RESET, NULL, 0 },
-        { REPLY_AND_CLOSE, "", 0 },
-        { REPLY_AND_CLOSE, "HTTP/1.1 20", 0 },
-        { REPLY_AND_CLOSE, "not HTTP at all", 0 },
-        { REPLY_AND_CLOSE, OK_REPLY "Content-Length: 100\r\n\r\n{\"data\":", 200 },
-        { REPLY_AND_CLOSE, OK_REPLY "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"dat\r\n", 200 },
+        { NULL, RESET, 0 },
+        { "", REPLY_AND_CLOSE, 0 },
+        { "HTTP/1.1 20", REPLY_AND_CLOSE, 0 },
+        { "not HTTP at all", REPLY_AND_CLOSE, 0 },
+        { OK_REPLY "Content-Length: 100\r\n\r\n{\"data\":", REPLY_AND_CLOSE, 200 },
+        { OK_REPLY "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"dat\r\n", REPLY_AND_CLOSE, 200 },
     };
     struct world *world = *state;
 

@@ -17,89 +17,90 @@ static struct verdict judge(const struct answer *answer, size_t rows)
 }
 
 /* One row of the table of answers per line. */
+static const struct {
+    enum endpoint endpoint;
+    int status;
+    const char *example; /* NULL: no body */
+    enum verdict_action action;
+} answers[] = {
+    { ENDPOINT_IMPORT, 202, "answers/import-accepted.json", VERDICT_ACCEPTED },
+    { ENDPOINT_IMPORT, 202, NULL, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 202, "answers/jobs.json", VERDICT_AGAIN },
+    { ENDPOINT_JOB, 200, "answers/job-complete.json", VERDICT_OK },
+    { ENDPOINT_JOBS, 200, "answers/jobs.json", VERDICT_OK },
+    { ENDPOINT_IMPORT_ERRORS, 200, "answers/import-errors.json", VERDICT_OK },
+    { ENDPOINT_LIST, 200, "answers/list.json", VERDICT_OK },
+    { ENDPOINT_ACCOUNTS, 200, "answers/accounts.json", VERDICT_OK },
+    { ENDPOINT_USAGE, 200, "answers/billing-usage.json", VERDICT_OK },
+
+    { ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json", VERDICT_ROWS_REFUSED },
+    { ENDPOINT_IMPORT, 400, "answers/import-list-unknown.json", VERDICT_BATCH_REFUSED },
+    { ENDPOINT_IMPORT, 400, "answers/import-mixed.json", VERDICT_BATCH_REFUSED },
+    { ENDPOINT_IMPORT, 400, HTML, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 400, NULL, VERDICT_AGAIN },
+    { ENDPOINT_JOB, 400, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_LIST, 400, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 413, "answers/import-list-unknown.json", VERDICT_TOO_LARGE },
+    { ENDPOINT_IMPORT, 413, HTML, VERDICT_TOO_LARGE },
+    { ENDPOINT_JOB, 413, HTML, VERDICT_UNEXPECTED },
+
+    { ENDPOINT_IMPORT, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_JOB, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_LIST, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_ACCOUNTS, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_IMPORT, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_JOBS, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_IMPORT_ERRORS, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_LIST, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
+    { ENDPOINT_ACCOUNTS, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
+    { ENDPOINT_USAGE, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
+    { ENDPOINT_IMPORT, 403, HTML, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 403, NULL, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 401, HTML, VERDICT_AGAIN },
+
+    { ENDPOINT_JOB, 404, "answers/not-found.json", VERDICT_GONE },
+    { ENDPOINT_IMPORT_ERRORS, 404, "answers/not-found.json", VERDICT_GONE },
+    { ENDPOINT_LIST, 404, "answers/not-found.json", VERDICT_GONE },
+    { ENDPOINT_LIST, 404, HTML, VERDICT_AGAIN }, /* would end a run for good */
+    { ENDPOINT_IMPORT, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_JOBS, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
+
+    { ENDPOINT_IMPORT, 429, "answers/throttled.json", VERDICT_THROTTLED },
+    { ENDPOINT_USAGE, 429, NULL, VERDICT_THROTTLED },
+    { ENDPOINT_IMPORT, 408, NULL, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 425, NULL, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 500, "answers/server-error.json", VERDICT_AGAIN },
+    { ENDPOINT_JOB, 502, HTML, VERDICT_AGAIN },
+    { ENDPOINT_JOB, 503, NULL, VERDICT_AGAIN },
+    { ENDPOINT_JOB, 504, HTML, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 524, HTML, VERDICT_AGAIN },
+    { ENDPOINT_IMPORT, 599, NULL, VERDICT_AGAIN },
+
+    { ENDPOINT_IMPORT, 302, NULL, VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 405, NULL, VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 409, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 410, NULL, VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 415, NULL, VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 422, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_IMPORT, 999, NULL, VERDICT_UNEXPECTED },
+};
+
 static void every_answer_has_its_meaning(void **state)
 {
-    static const struct {
-        enum endpoint endpoint;
-        int status;
-        const char *example; /* NULL: no body */
-        enum verdict_action action;
-    } cases[] = {
-        { ENDPOINT_IMPORT, 202, "answers/import-accepted.json", VERDICT_ACCEPTED },
-        { ENDPOINT_IMPORT, 202, NULL, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 202, "answers/jobs.json", VERDICT_AGAIN },
-        { ENDPOINT_JOB, 200, "answers/job-complete.json", VERDICT_OK },
-        { ENDPOINT_JOBS, 200, "answers/jobs.json", VERDICT_OK },
-        { ENDPOINT_IMPORT_ERRORS, 200, "answers/import-errors.json", VERDICT_OK },
-        { ENDPOINT_LIST, 200, "answers/list.json", VERDICT_OK },
-        { ENDPOINT_ACCOUNTS, 200, "answers/accounts.json", VERDICT_OK },
-        { ENDPOINT_USAGE, 200, "answers/billing-usage.json", VERDICT_OK },
-
-        { ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json", VERDICT_ROWS_REFUSED },
-        { ENDPOINT_IMPORT, 400, "answers/import-list-unknown.json", VERDICT_BATCH_REFUSED },
-        { ENDPOINT_IMPORT, 400, "answers/import-mixed.json", VERDICT_BATCH_REFUSED },
-        { ENDPOINT_IMPORT, 400, HTML, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 400, NULL, VERDICT_AGAIN },
-        { ENDPOINT_JOB, 400, "answers/not-found.json", VERDICT_UNEXPECTED },
-        { ENDPOINT_LIST, 400, "answers/not-found.json", VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 413, "answers/import-list-unknown.json", VERDICT_TOO_LARGE },
-        { ENDPOINT_IMPORT, 413, HTML, VERDICT_TOO_LARGE },
-        { ENDPOINT_JOB, 413, HTML, VERDICT_UNEXPECTED },
-
-        { ENDPOINT_IMPORT, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_JOB, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_LIST, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_ACCOUNTS, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_IMPORT, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_JOBS, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_IMPORT_ERRORS, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_LIST, 403, "answers/permission-denied.json", VERDICT_KEY_REFUSED },
-        { ENDPOINT_ACCOUNTS, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
-        { ENDPOINT_USAGE, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
-        { ENDPOINT_IMPORT, 403, HTML, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 403, NULL, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 401, HTML, VERDICT_AGAIN },
-
-        { ENDPOINT_JOB, 404, "answers/not-found.json", VERDICT_GONE },
-        { ENDPOINT_IMPORT_ERRORS, 404, "answers/not-found.json", VERDICT_GONE },
-        { ENDPOINT_LIST, 404, "answers/not-found.json", VERDICT_GONE },
-        { ENDPOINT_LIST, 404, HTML, VERDICT_AGAIN }, /* would end a run for good */
-        { ENDPOINT_IMPORT, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
-        { ENDPOINT_JOBS, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
-
-        { ENDPOINT_IMPORT, 429, "answers/throttled.json", VERDICT_THROTTLED },
-        { ENDPOINT_USAGE, 429, NULL, VERDICT_THROTTLED },
-        { ENDPOINT_IMPORT, 408, NULL, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 425, NULL, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 500, "answers/server-error.json", VERDICT_AGAIN },
-        { ENDPOINT_JOB, 502, HTML, VERDICT_AGAIN },
-        { ENDPOINT_JOB, 503, NULL, VERDICT_AGAIN },
-        { ENDPOINT_JOB, 504, HTML, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 524, HTML, VERDICT_AGAIN },
-        { ENDPOINT_IMPORT, 599, NULL, VERDICT_AGAIN },
-
-        { ENDPOINT_IMPORT, 302, NULL, VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 405, NULL, VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 409, "answers/not-found.json", VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 410, NULL, VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 415, NULL, VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 422, "answers/not-found.json", VERDICT_UNEXPECTED },
-        { ENDPOINT_IMPORT, 999, NULL, VERDICT_UNEXPECTED },
-    };
-
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(answers); i++) {
         CLEANUP(answer_release)
         struct answer answer =
-            cases[i].example ? answer_from(cases[i].endpoint, cases[i].status, cases[i].example)
-                             : answer_of(cases[i].endpoint, cases[i].status, NULL);
+            answers[i].example
+                ? answer_from(answers[i].endpoint, answers[i].status, answers[i].example)
+                : answer_of(answers[i].endpoint, answers[i].status, NULL);
         CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
 
-        print_message("%s %d %s: %s\n", endpoint_name(cases[i].endpoint), cases[i].status,
-                      cases[i].example ? cases[i].example : "-",
+        print_message("%s %d %s: %s\n", endpoint_name(answers[i].endpoint), answers[i].status,
+                      answers[i].example ? answers[i].example : "-",
                       verdict_action_name(verdict.action));
-        assert_int_equal(verdict.action, cases[i].action);
-        assert_int_equal(verdict.status, cases[i].status);
+        assert_int_equal(verdict.action, answers[i].action);
+        assert_int_equal(verdict.status, answers[i].status);
     }
 }
 

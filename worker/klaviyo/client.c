@@ -166,12 +166,16 @@ struct client *client_new(const struct client_options *options, struct error *er
         !api_key_check(options->api_key, strlen(options->api_key), err))
         return NULL;
 
-    CLEANUP(client_freep) struct client *client = calloc(1, sizeof *client);
+    struct client *client = calloc(1, sizeof *client);
     if (!client) {
         (void)error_no_memory(err);
         return NULL;
     }
-    return make_client(client, options, err) ? client_take(&client) : NULL;
+    if (!make_client(client, options, err)) {
+        client_free(client);
+        return NULL;
+    }
+    return client;
 }
 
 /* ---- ending ---- */

@@ -134,20 +134,29 @@ static bool set_receiver(struct transfer *transfer, const char *url)
            SET(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
 }
 
+static bool make_handle(struct transfer *transfer, CURL *template, const char *url,
+                        struct curl_slist *headers, const struct request *request)
+{
+    transfer->easy = curl_easy_duphandle(template);
+    return transfer->easy && set_receiver(transfer, url) && set_body(transfer, request) &&
+           set_headers(transfer, headers, request->traceparent);
+}
+
 struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const char *url,
                               const struct request *request)
 {
-    CLEANUP(transfer_freep) struct transfer *transfer = calloc(1, sizeof *transfer);
+    struct transfer *transfer = calloc(1, sizeof *transfer);
 
     if (!transfer)
         return NULL;
+    transfer->answer = ANSWER_INIT;
     transfer->answer.endpoint = request->endpoint;
     transfer->received = STRBUF_INIT(ANSWER_BODY_MAX_BYTES);
-    transfer->easy = curl_easy_duphandle(template);
-    if (!transfer->easy || !set_receiver(transfer, url) || !set_body(transfer, request) ||
-        !set_headers(transfer, headers, request->traceparent))
+    if (!make_handle(transfer, template, url, headers, request)) {
+        transfer_free(transfer);
         return NULL;
-    return transfer_take(&transfer);
+    }
+    return transfer;
 }
 
 void transfer_free(struct transfer *transfer)
