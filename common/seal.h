@@ -28,12 +28,18 @@ struct seal_pair {
 
 bool seal_pair_generate(struct seal_pair *pair, struct error *err) MUST_USE;
 
-/* Writes the private half to a new file with mode 0600; never over an existing one. */
+/*
+ * Writes the private half to a new file with mode 0600, never over an existing
+ * one, and returns once it is on the disk. After a failure there is no file.
+ */
 bool seal_pair_save(const struct seal_pair *pair, const char *path, struct error *err) MUST_USE;
 
 bool seal_pair_load(struct seal_pair *pair, const char *path, struct error *err) MUST_USE;
 
 void seal_pair_release(struct seal_pair *pair);
+
+/* "1.0.18", of the library in use. */
+const char *seal_library_version(void);
 
 /* sealed: room for secret->len + SEAL_EXTRA_BYTES. */
 void seal_close(const unsigned char *public_key, const struct secret *secret,
