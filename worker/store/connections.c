@@ -1,0 +1,359 @@
+#include "worker/store/connections.h"
+
+#include <stdlib.h>
+
+#include "worker/store/document.h"
+#include "worker/store/statement.h"
+
+static const char add_sql[] =
+    "with made as (insert into klaviyo.connection"
+    " (name, consent_version, account_id, account_name, verified_at)"
+    " values ($1, $2::integer, $3::text, $4,"
+    " case when $3 is not null then clock_timestamp() end)"
+    " on conflict (name) do nothing returning connection_id),"
+    " keyed as (insert into klaviyo.connection_key (connection_id, key_pair_id, sealed_key)"
+    " select connection_id, $5::integer, $6 from made)"
+    " select connection_id from made";
+
+static const char rotate_sql[] =
+    "with found as (update klaviyo.connection set attention_reason = null, attention_at = null,"
+    " account_id = coalesce($3::text, account_id), account_name = coalesce($4, account_name),"
+    " verified_at = case when $3 is not null then clock_timestamp() end"
+    " where name = $1 returning connection_id),"
+    " keyed as (update klaviyo.connection_key k set key_pair_id = $5::integer, sealed_key = $6"
+    " from found f where k.connection_id = f.connection_id)"
+    " select connection_id, $2::integer from found";
+
+static const char exports_on_sql[] =
+    "select string_agg(x.name, ', ' order by x.name) from klaviyo.export x"
+    " join klaviyo.connection c using (connection_id) where c.name = $1";
+
+static const char remove_sql[] =
+    "delete from klaviyo.connection where name = $1 returning connection_id";
+
+static const char verified_sql[] =
+    "update klaviyo.connection set account_id = $2, account_name = $3,"
+    " verified_at = clock_timestamp(), attention_reason = null, attention_at = null"
+    " where name = $1 returning connection_id";
+
+static const char refused_sql[] =
+    "select klaviyo.need_attention(connection_id, $2) from klaviyo.connection where name = $1";
+
+static const char key_sql[] =
+    "select k.key_pair_id::text::bytea, k.sealed_key from klaviyo.connection_key k"
+    " join klaviyo.connection c using (connection_id) where c.name = $1";
+
+static const char may_see_all_sql[] =
+    "select has_column_privilege('klaviyo.connection', 'consent_by', 'select')";
+
+#define CONNECTION_MEMBERS                                                                         \
+    "c.name, c.kind, c.account_id, c.account_name,"                                                \
+    " case when c.attention_reason is not null then 'needs attention'"                             \
+    " when c.verified_at is null then 'not verified' else 'ready' end as state,"                   \
+    " c.attention_reason, klaviyo.utc(c.attention_at) as attention_at,"                            \
+    " klaviyo.utc(c.verified_at) as verified_at,"                                                  \
+    " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports," \
+    " array(select g.role_name from klaviyo.connection_grant g"                                    \
+    " where g.connection_id = c.connection_id order by 1) as granted_to"
+
+static const char list_sql[] =
+    "select coalesce(json_agg(shown), '[]') from (select " CONNECTION_MEMBERS
+    " from klaviyo.connection c order by c.name) as shown";
+
+static const char show_sql[] =
+    "select to_json(shown) from (select " CONNECTION_MEMBERS ","
+    " c.consent_by, klaviyo.utc(c.consent_at) as consent_at, c.consent_version,"
+    " c.export_user as made_by, klaviyo.utc(c.created_at) as made_at,"
+    " klaviyo.utc(k.changed_at) as key_changed_at, k.changed_by as key_changed_by, k.key_pair_id"
+    " from klaviyo.connection c left join klaviyo.connection_key k using (connection_id)"
+    " where c.name = $1) as shown";
+
+/* What somebody sees who was let in. */
+static const char list_granted_sql[] =
+    "select coalesce(json_agg(shown), '[]') from"
+    " (select c.name, c.kind from klaviyo.connection c order by c.name) as shown";
+
+static const char show_granted_sql[] =
+    "select to_json(shown) from"
+    " (select c.name, c.kind from klaviyo.connection c where c.name = $1) as shown";
+
+static const char of_account_sql[] =
+    "select string_agg(name, ', ' order by name) from klaviyo.connection"
+    " where account_id = $1 and name <> $2";
+
+static const char grant_sql[] =
+    "with found as (select connection_id from klaviyo.connection where name = $1),"
+    " granted as (insert into klaviyo.connection_grant (connection_id, role_name)"
+    " select connection_id, $2 from found on conflict do nothing)"
+    " select connection_id, exists (select from pg_roles where rolname = $2) from found";
+
+static const char revoke_sql[] =
+    "delete from klaviyo.connection_grant g using klaviyo.connection c"
+    " where g.connection_id = c.connection_id and c.name = $1 and g.role_name = $2"
+    " returning g.connection_id";
+
+static const char pause_sql[] = "select klaviyo.pause_unusable($1, $2)";
+
+static const char lists_sql[] =
+    "select x.export_id, x.name, x.list_id from klaviyo.export x"
+    " join klaviyo.connection c using (connection_id) where c.name = $1 order by x.name";
+
+static const char store_list_sql[] =
+    "update klaviyo.export set list_name = $2, list_checked_at = clock_timestamp()"
+    " where export_id = $1";
+
+static bool no_such(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "there is no connection %s that you may use: connection list shows them",
+                     name);
+}
+
+void sealed_key_release(struct sealed_key *key)
+{
+    free(key->bytes);
+    *key = SEALED_KEY_INIT;
+}
+
+static void draft_args(struct args *args, const struct connection_draft *draft)
+{
+    args_text(args, draft->name);
+    args_int64(args, draft->consent_version);
+    args_text(args, draft->account_id);
+    args_text(args, draft->account_name);
+    args_int64(args, draft->key->key_pair_id);
+    args_bytes(args, draft->key->bytes, draft->key->len);
+}
+
+bool connections_add(struct db *db, const struct connection_draft *draft, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    draft_args(&args, draft);
+    if (!db_query(db, add_sql, &args, &rows, err))
+        return error_wrap(err, "storing the connection");
+    if (rows_count(rows) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "there is a connection %s already: choose another name, or give it a new "
+                         "key with connection rotate-key",
+                         draft->name);
+    return true;
+}
+
+bool connections_rotate(struct db *db, const struct connection_draft *draft, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    draft_args(&args, draft);
+    if (!db_query(db, rotate_sql, &args, &rows, err))
+        return error_wrap(err, "storing the new key");
+    return rows_count(rows) > 0 || no_such(draft->name, err);
+}
+
+/* A statement about one connection that returns a row where it is there. */
+static bool change(struct db *db, const char *sql, const struct args *args, const char *name,
+                   struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, sql, args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    return rows_count(rows) > 0 || no_such(name, err);
+}
+
+bool connections_remove(struct db *db, const char *name, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query(db, exports_on_sql, &args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    if (!row_is_null(rows, 0, 0))
+        return error_set(err, ERROR_INPUT,
+                         "connection %s is still used by: %s: remove these exports first, or give "
+                         "them another connection with export update",
+                         name, row_text(rows, 0, 0));
+    return change(db, remove_sql, &args, name, err);
+}
+
+bool connections_verified(struct db *db, const char *name, const char *account_id,
+                          const char *account_name, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    args_text(&args, account_id);
+    args_text(&args, account_name);
+    return change(db, verified_sql, &args, name, err);
+}
+
+bool connections_refused(struct db *db, const char *name, const char *reason, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    args_text(&args, reason);
+    return change(db, refused_sql, &args, name, err);
+}
+
+bool connections_key(struct db *db, const char *name, struct sealed_key *key, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query_binary(db, key_sql, &args, &rows, err))
+        return error_wrap(err, "reading the sealed key, which only members of klaviyo_worker may");
+    if (rows_count(rows) == 0)
+        return no_such(name, err);
+
+    size_t len = (size_t)PQgetlength(rows, 0, 1);
+    unsigned char *bytes = malloc(len + 1);
+    if (!bytes)
+        return error_no_memory(err);
+    memcpy(bytes, PQgetvalue(rows, 0, 1), len);
+    *key = (struct sealed_key){ .key_pair_id = row_int64(rows, 0, 0), .bytes = bytes, .len = len };
+    return true;
+}
+
+/* Chooses the statement by what the user may see. */
+static bool query_shown(struct db *db, const char *all, const char *granted,
+                        const struct args *args, char **json, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, may_see_all_sql, NULL, &rows, err))
+        return false;
+    return db_query_document(db, row_bool(rows, 0, 0) ? all : granted, args, json, err);
+}
+
+bool connections_list(struct db *db, char **json, struct error *err)
+{
+    if (!query_shown(db, list_sql, list_granted_sql, NULL, json, err))
+        return error_wrap(err, "listing the connections");
+    return true;
+}
+
+bool connections_show(struct db *db, const char *name, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!query_shown(db, show_sql, show_granted_sql, &args, &found, err))
+        return error_wrap(err, "connection %s", name);
+    if (!found)
+        return no_such(name, err);
+    *json = found;
+    return true;
+}
+
+bool connections_of_account(struct db *db, const char *account_id, const char *except, char **names,
+                            struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, account_id);
+    args_text(&args, except);
+    return db_query_document(db, of_account_sql, &args, names, err);
+}
+
+bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    args_text(&args, role);
+    if (!db_query(db, grant_sql, &args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    return rows_count(rows) > 0 || no_such(name, err);
+}
+
+static bool revoke(struct db *db, const struct args *args, const char *name, const char *role,
+                   struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, revoke_sql, args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    if (rows_count(rows) > 0)
+        return true;
+    return error_set(err, ERROR_INPUT, "connection %s is not granted to %s: nothing to revoke",
+                     name, role);
+}
+
+bool connections_revoke(struct db *db, const char *name, const char *role, char **paused,
+                        struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *names = NULL;
+
+    args_text(&args, name);
+    args_text(&args, role);
+    if (!db_begin(db, err))
+        return false;
+    if (!revoke(db, &args, name, role, err) ||
+        !db_query_document(db, pause_sql, &args, &names, err) || !db_commit(db, err)) {
+        free(names);
+        db_rollback(db);
+        return false;
+    }
+    *paused = names;
+    return true;
+}
+
+void lists_of_exports_free(struct list_of_export *lists, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(lists[i].export_name);
+        free(lists[i].list_id);
+    }
+    free(lists);
+}
+
+static bool fill_lists(struct list_of_export *lists, const PGresult *rows, struct error *err)
+{
+    for (int i = 0; i < rows_count(rows); i++) {
+        lists[i].export_id = row_int64(rows, i, 0);
+        lists[i].export_name = strdup(row_text(rows, i, 1));
+        lists[i].list_id = strdup(row_text(rows, i, 2));
+        if (!lists[i].export_name || !lists[i].list_id)
+            return error_no_memory(err);
+    }
+    return true;
+}
+
+bool connections_lists(struct db *db, const char *name, struct list_of_export **lists, size_t *n,
+                       struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query(db, lists_sql, &args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    size_t count = (size_t)rows_count(rows);
+    struct list_of_export *found = calloc(count + 1, sizeof *found);
+    if (!found)
+        return error_no_memory(err);
+    if (!fill_lists(found, rows, err)) {
+        lists_of_exports_free(found, count);
+        return false;
+    }
+    *lists = found;
+    *n = count;
+    return true;
+}
+
+bool connections_store_list(struct db *db, int64_t export_id, const char *name, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, export_id);
+    args_text(&args, name);
+    return db_query(db, store_list_sql, &args, NULL, err);
+}

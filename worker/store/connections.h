@@ -1,0 +1,87 @@
+#ifndef WORKER_STORE_CONNECTIONS_H
+#define WORKER_STORE_CONNECTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * Connections: accounts of Klaviyo, who may use them, and their sealed keys.
+ * What a user may not see is not there: errors say so in one way for both.
+ */
+struct sealed_key {
+    int64_t key_pair_id;
+    unsigned char *bytes; /* owned: sealed_key_release() */
+    size_t len;
+};
+
+#define SEALED_KEY_INIT ((struct sealed_key){ .bytes = NULL })
+
+void sealed_key_release(struct sealed_key *key);
+
+struct connection_draft {
+    const char *name;
+    int consent_version;
+    const char *account_id; /* NULL: not asked */
+    const char *account_name;
+    const struct sealed_key *key;
+};
+
+bool connections_add(struct db *db, const struct connection_draft *draft, struct error *err)
+    MUST_USE;
+
+/* A new key; what was wrong with the old one is forgotten. account_id as above. */
+bool connections_rotate(struct db *db, const struct connection_draft *draft, struct error *err)
+    MUST_USE;
+
+/* Refused while exports hang on it, with their names. */
+bool connections_remove(struct db *db, const char *name, struct error *err) MUST_USE;
+
+/* Klaviyo has answered for its key: stored, and no attention is needed any more. */
+bool connections_verified(struct db *db, const char *name, const char *account_id,
+                          const char *account_name, struct error *err) MUST_USE;
+
+/* Klaviyo has refused its key. */
+bool connections_refused(struct db *db, const char *name, const char *reason, struct error *err)
+    MUST_USE;
+
+/* What `verify` opens: only members of klaviyo_worker may read it. */
+bool connections_key(struct db *db, const char *name, struct sealed_key *key, struct error *err)
+    MUST_USE;
+
+/* JSON for people; the caller's. ERROR_INPUT: there is no such connection. */
+bool connections_list(struct db *db, char **json, struct error *err) MUST_USE;
+bool connections_show(struct db *db, const char *name, char **json, struct error *err) MUST_USE;
+
+/* An array of the names of other connections of the account, as one text; NULL: none. */
+bool connections_of_account(struct db *db, const char *account_id, const char *except, char **names,
+                            struct error *err) MUST_USE;
+
+/* Roles that may use it beside klaviyo_admin. */
+bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
+    MUST_USE;
+
+/* *paused: names of the exports that pause because of it; NULL: none. The caller's. */
+bool connections_revoke(struct db *db, const char *name, const char *role, char **paused,
+                        struct error *err) MUST_USE;
+
+/* The lists of its exports, one a call; *at begins as 0 and counts on. */
+struct list_of_export {
+    int64_t export_id;
+    char *export_name;
+    char *list_id;
+};
+
+bool connections_lists(struct db *db, const char *name, struct list_of_export **lists, size_t *n,
+                       struct error *err) MUST_USE;
+void lists_of_exports_free(struct list_of_export *lists, size_t n);
+
+/* name NULL: Klaviyo has no such list. */
+bool connections_store_list(struct db *db, int64_t export_id, const char *name, struct error *err)
+    MUST_USE;
+
+#endif

@@ -1,0 +1,372 @@
+#include "worker/store/exports.h"
+
+#include <stdlib.h>
+
+#include "worker/store/document.h"
+#include "worker/store/statement.h"
+
+/* A changed export that a run or an event was in the middle of: once more. */
+enum { ATTEMPTS = 5, ARRAY_MAX_BYTES = 1024 * 1024 };
+
+static const char connection_sql[] = "select connection_id from klaviyo.connection where name = $1";
+
+static const char insert_sql[] =
+    "insert into klaviyo.export (name, connection_id, list_id, email_path, max_profiles)"
+    " values ($1, $2, $3, string_to_array($4, '.'), $5)"
+    " on conflict (name) do nothing returning export_id";
+
+static const char segments_sql[] =
+    "insert into klaviyo.export_segment (export_id, segment_id)"
+    " select distinct $1::bigint, segment_id from unnest($2::text[]) as given(segment_id)";
+
+static const char fields_sql[] =
+    "insert into klaviyo.export_field (export_id, position, target, name, path)"
+    " select $1::bigint, n, target, name, string_to_array(path, '.')"
+    " from unnest($2::text[], $3::text[], $4::text[])"
+    " with ordinality as given(target, name, path, n)";
+
+static const char forget_segments_sql[] = "delete from klaviyo.export_segment where export_id = $1";
+static const char forget_fields_sql[] = "delete from klaviyo.export_field where export_id = $1";
+
+static const char find_sql[] = "select export_id from klaviyo.export where name = $1";
+
+/* Ends what is going on, before anything is changed: see 0008_changes.sql. */
+static const char begin_change_sql[] = "select klaviyo.begin_change($1, $2)";
+
+static const char update_sql[] =
+    "update klaviyo.export set connection_id = coalesce($2, connection_id),"
+    " list_id = coalesce($3, list_id),"
+    " email_path = coalesce(string_to_array($4, '.'), email_path),"
+    " max_profiles = coalesce($5::bigint, max_profiles)"
+    " where export_id = $1";
+
+static const char pause_sql[] =
+    "update klaviyo.export set paused = true, pause_reason = null where export_id = $1";
+static const char resume_sql[] =
+    "update klaviyo.export set paused = false, pause_reason = null where export_id = $1";
+static const char remove_sql[] = "delete from klaviyo.export where export_id = $1";
+
+#define EXPORT_MEMBERS                                                                \
+    "x.name, c.name as connection, x.list_id as list, x.list_name,"                   \
+    " array(select s.segment_id from klaviyo.export_segment s"                        \
+    " where s.export_id = x.export_id order by 1) as segments,"                       \
+    " array_to_string(x.email_path, '.') as email_field, x.max_profiles, x.on_leave," \
+    " case when x.paused then 'paused' else 'active' end as state, x.pause_reason"
+
+static const char list_sql[] =
+    "select coalesce(json_agg(shown), '[]') from (select " EXPORT_MEMBERS
+    " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
+    " order by x.name) as shown";
+
+static const char show_sql[] =
+    "select to_json(shown) from (select " EXPORT_MEMBERS ","
+    " (select json_object_agg(f.name, array_to_string(f.path, '.') order by f.position)"
+    " from klaviyo.export_field f"
+    " where f.export_id = x.export_id and f.target = 'attribute') as attributes,"
+    " (select json_object_agg(f.name, array_to_string(f.path, '.') order by f.position)"
+    " from klaviyo.export_field f"
+    " where f.export_id = x.export_id and f.target = 'property') as properties,"
+    " klaviyo.utc(x.list_checked_at) as list_checked_at,"
+    " x.created_by as made_by, klaviyo.utc(x.created_at) as made_at,"
+    " klaviyo.utc(x.changed_at) as changed_at"
+    " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
+    " where x.name = $1) as shown";
+
+static const char source_sql[] =
+    "select s.unknown_segments, s.members, s.with_email from klaviyo.export x,"
+    " klaviyo.look_at_source(array(select segment_id from klaviyo.export_segment g"
+    " where g.export_id = x.export_id), x.email_path) s where x.name = $1";
+
+static bool no_such(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "there is no export %s that you may use: export list shows them", name);
+}
+
+/* ERROR_INPUT says what to ask the administrator for. */
+static bool find_connection(struct db *db, const char *name, int64_t *connection_id,
+                            struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query(db, connection_sql, &args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    if (rows_count(rows) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "there is no connection %s that you may use: connection list shows those "
+                         "that you may; for another one ask an administrator to make it, or to "
+                         "run connection grant %s YOUR_ROLE",
+                         name, name);
+    *connection_id = row_int64(rows, 0, 0);
+    return true;
+}
+
+static bool find_export(struct db *db, const char *name, int64_t *export_id, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query(db, find_sql, &args, &rows, err))
+        return error_wrap(err, "export %s", name);
+    if (rows_count(rows) == 0)
+        return no_such(name, err);
+    *export_id = row_int64(rows, 0, 0);
+    return true;
+}
+
+static bool insert_segments(struct db *db, int64_t export_id, const struct export_draft *draft,
+                            struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf segments = STRBUF_INIT(ARRAY_MAX_BYTES);
+    struct args args = ARGS_INIT;
+
+    array_open(&segments);
+    for (size_t i = 0; i < draft->n_segments; i++)
+        array_text(&segments, draft->segments[i], strlen(draft->segments[i]));
+    array_close(&segments);
+    args_int64(&args, export_id);
+    return args_array(&args, &segments, err) && db_query(db, segments_sql, &args, NULL, err);
+}
+
+static bool insert_fields(struct db *db, int64_t export_id, const struct export_draft *draft,
+                          struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf targets = STRBUF_INIT(ARRAY_MAX_BYTES);
+    CLEANUP(strbuf_release) struct strbuf names = STRBUF_INIT(ARRAY_MAX_BYTES);
+    CLEANUP(strbuf_release) struct strbuf paths = STRBUF_INIT(ARRAY_MAX_BYTES);
+    struct args args = ARGS_INIT;
+
+    array_open(&targets);
+    array_open(&names);
+    array_open(&paths);
+    for (size_t i = 0; i < draft->n_fields; i++) {
+        const struct export_mapping *field = &draft->fields[i];
+        array_text(&targets, field->target, strlen(field->target));
+        array_text(&names, field->name, strlen(field->name));
+        array_text(&paths, field->path, strlen(field->path));
+    }
+    array_close(&targets);
+    array_close(&names);
+    array_close(&paths);
+    args_int64(&args, export_id);
+    return args_array(&args, &targets, err) && args_array(&args, &names, err) &&
+           args_array(&args, &paths, err) && db_query(db, fields_sql, &args, NULL, err);
+}
+
+/* -- making one -- */
+
+static bool insert_export(struct db *db, const struct export_draft *draft, int64_t connection_id,
+                          int64_t *export_id, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, draft->name);
+    args_int64(&args, connection_id);
+    args_text(&args, draft->list_id);
+    args_text(&args, draft->email_path);
+    args_int64(&args, draft->max_profiles);
+    if (!db_query(db, insert_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "there is an export %s already: choose another name, or change it with "
+                         "export update",
+                         draft->name);
+    *export_id = row_int64(rows, 0, 0);
+    return true;
+}
+
+static bool add_in_transaction(struct db *db, const struct export_draft *draft, struct error *err)
+{
+    int64_t connection_id, export_id;
+
+    return find_connection(db, draft->connection, &connection_id, err) &&
+           insert_export(db, draft, connection_id, &export_id, err) &&
+           insert_segments(db, export_id, draft, err) && insert_fields(db, export_id, draft, err);
+}
+
+/* -- changing one -- */
+
+static bool begin_change(struct db *db, int64_t export_id, const char *reason, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, export_id);
+    args_text(&args, reason);
+    return db_query(db, begin_change_sql, &args, NULL, err);
+}
+
+static bool update_row(struct db *db, int64_t export_id, const struct export_draft *draft,
+                       struct error *err)
+{
+    struct args args = ARGS_INIT;
+    int64_t connection_id = 0;
+
+    if (draft->connection && !find_connection(db, draft->connection, &connection_id, err))
+        return false;
+    args_int64(&args, export_id);
+    if (draft->connection)
+        args_int64(&args, connection_id);
+    else
+        args_text(&args, NULL);
+    args_text(&args, draft->list_id);
+    args_text(&args, draft->email_path);
+    if (draft->max_profiles > 0)
+        args_int64(&args, draft->max_profiles);
+    else
+        args_text(&args, NULL);
+    return db_query(db, update_sql, &args, NULL, err);
+}
+
+static bool by_id(struct db *db, const char *sql, int64_t export_id, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, export_id);
+    return db_query(db, sql, &args, NULL, err);
+}
+
+static bool update_in_transaction(struct db *db, const struct export_draft *draft,
+                                  struct error *err)
+{
+    int64_t export_id;
+
+    return find_export(db, draft->name, &export_id, err) &&
+           begin_change(db, export_id, "export_changed", err) &&
+           update_row(db, export_id, draft, err) &&
+           (draft->n_segments == 0 || (by_id(db, forget_segments_sql, export_id, err) &&
+                                       insert_segments(db, export_id, draft, err))) &&
+           (!draft->replace_fields || (by_id(db, forget_fields_sql, export_id, err) &&
+                                       insert_fields(db, export_id, draft, err)));
+}
+
+static bool pause_in_transaction(struct db *db, const struct export_draft *draft, struct error *err)
+{
+    int64_t export_id;
+
+    return find_export(db, draft->name, &export_id, err) &&
+           begin_change(db, export_id, "export_paused", err) &&
+           by_id(db, pause_sql, export_id, err);
+}
+
+static bool resume_in_transaction(struct db *db, const struct export_draft *draft,
+                                  struct error *err)
+{
+    int64_t export_id;
+
+    return find_export(db, draft->name, &export_id, err) && by_id(db, resume_sql, export_id, err);
+}
+
+static bool remove_in_transaction(struct db *db, const struct export_draft *draft,
+                                  struct error *err)
+{
+    int64_t export_id;
+
+    return find_export(db, draft->name, &export_id, err) &&
+           begin_change(db, export_id, "export_removed", err) &&
+           by_id(db, remove_sql, export_id, err);
+}
+
+typedef bool change_fn(struct db *db, const struct export_draft *draft, struct error *err);
+
+static bool attempt(struct db *db, change_fn *change, const struct export_draft *draft,
+                    struct error *err)
+{
+    if (!db_begin(db, err))
+        return false;
+    if (change(db, draft, err) && db_commit(db, err))
+        return true;
+    db_rollback(db);
+    return false;
+}
+
+/* A worker that writes for the export may stand in the way for a moment. */
+static bool in_transaction(struct db *db, change_fn *change, const struct export_draft *draft,
+                           struct error *err)
+{
+    struct error why = ERROR_INIT;
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        if (attempt(db, change, draft, &why))
+            return true;
+        if (why.kind != ERROR_RETRY || !db_ready(db, &why))
+            break;
+    }
+    *err = why;
+    return error_wrap(err, "export %s", draft->name);
+}
+
+bool exports_add(struct db *db, const struct export_draft *draft, struct error *err)
+{
+    return in_transaction(db, add_in_transaction, draft, err);
+}
+
+bool exports_update(struct db *db, const struct export_draft *draft, struct error *err)
+{
+    return in_transaction(db, update_in_transaction, draft, err);
+}
+
+bool exports_pause(struct db *db, const char *name, struct error *err)
+{
+    return in_transaction(db, pause_in_transaction, &(struct export_draft){ .name = name }, err);
+}
+
+bool exports_resume(struct db *db, const char *name, struct error *err)
+{
+    return in_transaction(db, resume_in_transaction, &(struct export_draft){ .name = name }, err);
+}
+
+bool exports_remove(struct db *db, const char *name, struct error *err)
+{
+    return in_transaction(db, remove_in_transaction, &(struct export_draft){ .name = name }, err);
+}
+
+/* -- showing them -- */
+
+bool exports_list(struct db *db, char **json, struct error *err)
+{
+    if (!db_query_document(db, list_sql, NULL, json, err))
+        return error_wrap(err, "listing the exports");
+    return true;
+}
+
+bool exports_show(struct db *db, const char *name, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!db_query_document(db, show_sql, &args, &found, err))
+        return error_wrap(err, "export %s", name);
+    if (!found)
+        return no_such(name, err);
+    *json = found;
+    return true;
+}
+
+bool exports_look_at_source(struct db *db, const char *name, struct export_source *source,
+                            struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct export_source seen = { .unknown_segments = NULL };
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query(db, source_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return no_such(name, err);
+    if (!row_is_null(rows, 0, 0)) {
+        seen.unknown_segments = strdup(row_text(rows, 0, 0));
+        if (!seen.unknown_segments)
+            return error_no_memory(err);
+    }
+    seen.members = row_int64(rows, 0, 1);
+    seen.with_email = row_int64(rows, 0, 2);
+    *source = seen;
+    return true;
+}

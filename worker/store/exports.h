@@ -1,0 +1,60 @@
+#ifndef WORKER_STORE_EXPORTS_H
+#define WORKER_STORE_EXPORTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * Exports: which members go to which list, and what of them. What a user may
+ * not see is not there.
+ *
+ * A change takes effect for every run that begins after it. A run that is going
+ * ends first, before anything is changed (see schemas/sql/0008_changes.sql).
+ */
+struct export_mapping {
+    const char *target; /* "attribute" or "property" */
+    const char *name;   /* Klaviyo's */
+    const char *path;   /* ours, dotted */
+};
+
+/* NULL, 0: not given; what is not given keeps its value in an update. */
+struct export_draft {
+    const char *name;
+    const char *connection;
+    const char *list_id;
+    const char *email_path; /* dotted */
+    const char *on_leave;
+    int64_t max_profiles;
+    const char *const *segments;
+    size_t n_segments;
+    const struct export_mapping *fields;
+    size_t n_fields;
+    bool replace_fields; /* an update gives new ones, maybe none */
+};
+
+bool exports_add(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
+bool exports_update(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
+bool exports_pause(struct db *db, const char *name, struct error *err) MUST_USE;
+bool exports_resume(struct db *db, const char *name, struct error *err) MUST_USE;
+bool exports_remove(struct db *db, const char *name, struct error *err) MUST_USE;
+
+/* JSON for people; the caller's. ERROR_INPUT: there is no such export. */
+bool exports_list(struct db *db, char **json, struct error *err) MUST_USE;
+bool exports_show(struct db *db, const char *name, char **json, struct error *err) MUST_USE;
+
+/* What upstream's data say about an export. */
+struct export_source {
+    char *unknown_segments; /* names, separated by commas; NULL: all are known. The caller's. */
+    int64_t members;
+    int64_t with_email; /* members that have the field with the address */
+};
+
+bool exports_look_at_source(struct db *db, const char *name, struct export_source *source,
+                            struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,33 @@
+#ifndef WORKER_STORE_ROLES_H
+#define WORKER_STORE_ROLES_H
+
+#include <stdbool.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * The roles that the permissions of the tables are written for. They belong to
+ * the server, not to one database, so they may be there already, or be made by
+ * a migration of another database at the same moment.
+ */
+enum roles_outcome {
+    ROLES_PRESENT,   /* all were there */
+    ROLES_CREATED,   /* those that were missing have been made */
+    ROLES_FORBIDDEN, /* some are missing, and this user may not make them */
+};
+
+bool roles_create(struct db *db, enum roles_outcome *outcome, struct error *err) MUST_USE;
+
+/* The statements that make them, for somebody who may. */
+extern const char roles_statements[];
+
+/* ERROR_INPUT names those that are missing. */
+bool roles_check(struct db *db, struct error *err) MUST_USE;
+
+/* "15.9", of the server; text has room for 64 bytes. And of libpq. */
+bool server_version(struct db *db, char *text, struct error *err) MUST_USE;
+const char *store_library_version(void);
+
+#endif
