@@ -1,0 +1,178 @@
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/seal.h"
+#include "worker/admin/arguments.h"
+#include "worker/admin/setup.h"
+#include "worker/admin/table.h"
+#include "worker/kafka/topics.h"
+#include "worker/store/key_pairs.h"
+#include "worker/store/migration.h"
+#include "worker/store/roles.h"
+
+/*
+ * `check`: every look is taken, whatever the ones before it found. Nothing is
+ * written anywhere.
+ */
+enum { KAFKA_TIMEOUT_MS = 10000 };
+
+DEFINE_HANDLE(json, json_t, json_decref)
+
+struct check {
+    const struct settings *settings;
+    json_t *lines;
+    int n_lines;
+    int n_failed;
+    int n_unreachable; /* of the failed ones, those that may be well later */
+};
+
+static void add_line(struct check *check, const char *what, const char *result, const char *detail)
+{
+    (void)json_array_append_new(check->lines, json_pack("{s:s, s:s, s:s?}", "check", what, "result",
+                                                        result, "detail", detail));
+    check->n_lines++;
+}
+
+static void passed(struct check *check, const char *what, const char *detail)
+{
+    add_line(check, what, "ok", detail);
+}
+
+static void failed(struct check *check, const char *what, const struct error *err)
+{
+    add_line(check, what, "failed", err->text);
+    check->n_failed++;
+    check->n_unreachable += err->kind == ERROR_RETRY;
+}
+
+static void note(struct check *check, const char *what, bool ok, const char *detail,
+                 const struct error *err)
+{
+    if (ok)
+        passed(check, what, detail);
+    else
+        failed(check, what, err);
+}
+
+/* -- the database and what is in it -- */
+
+static void check_key_file(struct check *check, const struct key_pair *newest)
+{
+    CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
+    struct error err = ERROR_INIT;
+    const char *path = check->settings->secret_key_file;
+
+    if (!*path) {
+        passed(check, "key file", "SECRET_KEY_FILE is not set: only run and verify need it");
+        return;
+    }
+    bool ok = seal_pair_load(&pair, path, &err);
+    if (ok && memcmp(pair.public_key, newest->public_key, SEAL_KEY_BYTES) != 0)
+        ok = error_set(&err, ERROR_INPUT,
+                       "%s does not belong to the database's newest key pair: set SECRET_KEY_FILE "
+                       "to the file that was made with it",
+                       path);
+    note(check, "key file", ok, path, &err);
+}
+
+static void check_keys(struct check *check, struct db *db)
+{
+    struct error err = ERROR_INIT;
+    struct key_pair newest;
+    bool ok = key_pairs_newest(db, &newest, &err);
+
+    if (ok && newest.key_pair_id == 0)
+        ok = error_set(&err, ERROR_INPUT, "there is none: run klaviyo-worker keygen --out FILE");
+    note(check, "key pair", ok, "in the database", &err);
+    if (ok)
+        check_key_file(check, &newest);
+}
+
+static void check_database(struct check *check)
+{
+    CLEANUP(db_freep) struct db *db = NULL;
+    struct error err = ERROR_INIT;
+    char version[64], detail[96];
+    bool ok = db_open(&db, check->settings->database_url, "klaviyo-worker check", &err) &&
+              server_version(db, version, &err);
+
+    (void)snprintf(detail, sizeof detail, "PostgreSQL %s", ok ? version : "");
+    note(check, "database", ok, detail, &err);
+    if (!ok)
+        return;
+    note(check, "roles", roles_check(db, &err), NULL, &err);
+    ok = migration_check(db, &err);
+    note(check, "tables", ok, NULL, &err);
+    if (ok)
+        check_keys(check, db);
+}
+
+/* -- Kafka -- */
+
+static void check_topic(struct check *check, const struct topic_status *topic)
+{
+    struct error err = ERROR_INIT;
+    char what[280], detail[32];
+
+    (void)snprintf(what, sizeof what, "topic %s", topic->name);
+    (void)snprintf(detail, sizeof detail, "%d partition%s", topic->partitions,
+                   topic->partitions == 1 ? "" : "s");
+    switch (topic->state) {
+    case TOPIC_PRESENT:
+        passed(check, what, detail);
+        return;
+    case TOPIC_MISSING:
+        (void)error_set(&err, ERROR_INPUT, "does not exist: make it, or correct the setting");
+        break;
+    case TOPIC_REFUSED:
+        (void)error_set(&err, ERROR_INPUT,
+                        "this user may not see it: give it the right to describe the topic");
+        break;
+    }
+    failed(check, what, &err);
+}
+
+static void check_kafka(struct check *check)
+{
+    struct topic_status topics[] = { { .name = check->settings->kafka_topic },
+                                     { .name = check->settings->kafka_dead_letter_topic } };
+    struct error err = ERROR_INIT;
+    bool ok = topics_look(check->settings, topics, 2, KAFKA_TIMEOUT_MS, &err);
+
+    note(check, "Kafka", ok, check->settings->kafka_bootstrap_servers, &err);
+    for (size_t i = 0; ok && i < 2; i++)
+        check_topic(check, &topics[i]);
+}
+
+static bool print(const struct check *check, bool as_json, struct error *err)
+{
+    static const struct column columns[] = { { "CHECK", "check", false, false },
+                                             { "RESULT", "result", false, false },
+                                             { "DETAIL", "detail", false, false },
+                                             { NULL, NULL, false, false } };
+    char *json = json_dumps(check->lines, 0);
+    bool ok = json ? table_print(columns, json, as_json, "", err) : error_no_memory(err);
+
+    free(json);
+    return ok;
+}
+
+bool check_run(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    CLEANUP(json_freep) json_t *lines = json_array();
+    struct check check = { .settings = context->settings, .lines = lines };
+
+    if (!lines)
+        return error_no_memory(err);
+    passed(&check, "settings", NULL);
+    check_database(&check);
+    check_kafka(&check);
+    if (!print(&check, arguments_flag(arguments, "--json"), err))
+        return false;
+    if (check.n_failed == 0)
+        return true;
+    return error_set(err, check.n_failed == check.n_unreachable ? ERROR_RETRY : ERROR_INPUT,
+                     "%d of %d checks failed, see above", check.n_failed, check.n_lines);
+}

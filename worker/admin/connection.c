@@ -1,0 +1,133 @@
+#include "worker/admin/connection.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "worker/admin/arguments.h"
+#include "worker/admin/table.h"
+#include "worker/store/connections.h"
+
+static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    static const struct column columns[] = { { "NAME", "name", false, true },
+                                             { "KIND", "kind", false, false },
+                                             { "STATE", "state", false, false },
+                                             { "ACCOUNT", "account_id", false, false },
+                                             { "ACCOUNT NAME", "account_name", false, true },
+                                             { "EXPORTS", "exports", true, false },
+                                             { "GRANTED TO", "granted_to", false, true },
+                                             { NULL, NULL, false, false } };
+    char *json;
+
+    if (!connections_list(context->db, &json, err))
+        return false;
+    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
+                          "There is no connection yet that you may use: an administrator makes one "
+                          "with connection add.",
+                          err);
+    free(json);
+    return ok;
+}
+
+static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    char *json;
+
+    if (!connections_show(context->db, arguments->operands[0], &json, err))
+        return false;
+    bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
+    free(json);
+    return ok;
+}
+
+static bool grant(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    const char *name = arguments->operands[0], *role = arguments->operands[1];
+
+    if (!connections_grant(context->db, name, role, err))
+        return false;
+    (void)printf("Members of %s may use connection %s.\n", role, name);
+    return true;
+}
+
+static bool revoke(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    const char *name = arguments->operands[0], *role = arguments->operands[1];
+    char *paused;
+
+    if (!connections_revoke(context->db, name, role, &paused, err))
+        return false;
+    (void)printf("Members of %s may no longer use connection %s.\n", role, name);
+    if (paused)
+        (void)printf("Paused because of it: %s\n", paused);
+    free(paused);
+    return true;
+}
+
+static bool remove_connection(struct context *context, const struct arguments *arguments,
+                              struct error *err)
+{
+    if (!connections_remove(context->db, arguments->operands[0], err))
+        return false;
+    (void)printf("Removed connection %s and its key. Klaviyo was not told: delete the key there if "
+                 "nobody else needs it.\n",
+                 arguments->operands[0]);
+    return true;
+}
+
+#define OPTION_KEY_FILE                                                                 \
+    {                                                                                   \
+        "--api-key-file", OPTION_VALUE, true, "FILE|-",                                 \
+            "file with the private API key of Klaviyo (pk_…); - reads standard input" \
+    }
+#define OPTION_NO_VERIFY                                                                \
+    {                                                                                   \
+        "--no-verify", OPTION_FLAG, false, NULL, "store the key without asking Klaviyo" \
+    }
+
+static const struct option_spec add_options[] = {
+    OPTION_KEY_FILE,
+    { "--agree-to-data-transfer", OPTION_FLAG, true, NULL,
+      "you agree to the text above; who agreed and when is recorded" },
+    OPTION_NO_VERIFY,
+    OPTIONS_END,
+};
+static const struct option_spec rotate_options[] = { OPTION_KEY_FILE, OPTION_NO_VERIFY,
+                                                     OPTIONS_END };
+static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
+
+/* clang-format off */
+const struct command connection_commands[] = {
+    { .words = "connection add", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = add_options, .needs = NEEDS_DATABASE, .run = connection_add,
+      .summary = "store a Klaviyo account's API key, sealed",
+      .details = "The key is read, never shown; Klaviyo is asked, read only, for its account.\n\n"
+                 "With --agree-to-data-transfer you agree, for the holder of the data (text 1):\n"
+                 "  Exports that use this connection send e-mail addresses, and the profile fields\n"
+                 "  that each export maps, to Klaviyo, Inc. I am entitled to have that data sent\n"
+                 "  there, and the people it is about have been told as the law requires." },
+    { .words = "connection list", .operands = "", .options = json_options, .needs = NEEDS_DATABASE,
+      .summary = "the connections that you may use", .run = list },
+    { .words = "connection show", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = json_options, .needs = NEEDS_DATABASE,
+      .summary = "one connection: account, consent, state, who may use it", .run = show },
+    { .words = "connection verify", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .needs = NEEDS_DATABASE, .run = connection_verify,
+      .summary = "ask Klaviyo whether the stored key works, and for its lists",
+      .details = "Reads the account and the list of each export; makes nothing there. Needs\n"
+                 "SECRET_KEY_FILE and the rights of klaviyo_worker. Ends `needs attention`." },
+    { .words = "connection grant", .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
+      .needs = NEEDS_DATABASE, .run = grant,
+      .summary = "let the members of a database role use it in their exports" },
+    { .words = "connection revoke", .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
+      .needs = NEEDS_DATABASE, .run = revoke,
+      .summary = "take that back; exports that depend on it pause" },
+    { .words = "connection rotate-key", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = rotate_options, .needs = NEEDS_DATABASE, .run = connection_rotate_key,
+      .summary = "store a new API key; ends `needs attention`" },
+    { .words = "connection remove", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .needs = NEEDS_DATABASE, .run = remove_connection,
+      .summary = "forget a connection and its key; refused while exports use it" },
+    { .words = NULL },
+};
+/* clang-format on */

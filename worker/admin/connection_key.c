@@ -1,0 +1,126 @@
+/* The commands that take an API key: read, checked, shown to Klaviyo, sealed, stored, wiped. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/seal.h"
+#include "worker/admin/arguments.h"
+#include "worker/admin/ask.h"
+#include "worker/admin/connection.h"
+#include "worker/admin/name.h"
+#include "worker/klaviyo/client.h"
+#include "worker/store/connections.h"
+#include "worker/store/key_pairs.h"
+
+/* Goes up when the wording that is agreed to (see connection.c) changes. */
+enum { CONSENT_VERSION = 1 };
+
+static bool read_key(struct secret *key, const struct arguments *arguments, struct error *err)
+{
+    CLEANUP(secret_release) struct secret read = SECRET_INIT;
+    const char *path = arguments_value(arguments, "--api-key-file");
+
+    if (!secret_read_file(&read, path, API_KEY_MAX + 1, err) ||
+        !api_key_check(read.bytes, read.len, err))
+        return false;
+    *key = read;
+    read = SECRET_INIT;
+    return true;
+}
+
+static bool seal_key(struct db *db, const struct secret *key, struct sealed_key *sealed,
+                     struct error *err)
+{
+    struct key_pair pair;
+
+    if (!key_pairs_newest(db, &pair, err))
+        return false;
+    if (pair.key_pair_id == 0)
+        return error_set(err, ERROR_INPUT,
+                         "there is no key pair to seal the API key with: run klaviyo-worker keygen "
+                         "--out FILE first");
+    size_t len = key->len + SEAL_EXTRA_BYTES;
+    unsigned char *bytes = malloc(len);
+    if (!bytes)
+        return error_no_memory(err);
+    seal_close(pair.public_key, key, bytes);
+    *sealed = (struct sealed_key){ .key_pair_id = pair.key_pair_id, .bytes = bytes, .len = len };
+    return true;
+}
+
+/* An empty id where Klaviyo is not to be asked. */
+static bool look_up_account(struct context *context, const struct arguments *arguments,
+                            const struct secret *key, struct account *account, struct error *err)
+{
+    *account = (struct account){ .id = "" };
+    if (arguments_flag(arguments, "--no-verify"))
+        return true;
+
+    CLEANUP(asker_freep)
+    struct asker *asker = asker_new(context->settings, context->db, key, NULL, err);
+    if (asker && ask_account(asker, account, err) == ASK_ANSWERED)
+        return true;
+    return error_wrap(err, "nothing was stored (--no-verify would store the key unasked)");
+}
+
+static bool say_what_was_stored(struct context *context, const char *what,
+                                const struct connection_draft *draft, struct error *err)
+{
+    char *others = NULL;
+
+    if (!draft->account_id) {
+        (void)printf("%s %s. Klaviyo was not asked: connection verify does.\n", what, draft->name);
+        return true;
+    }
+    (void)printf("%s %s: Klaviyo account %s (%s).\n", what, draft->name, draft->account_id,
+                 draft->account_name);
+    if (!connections_of_account(context->db, draft->account_id, draft->name, &others, err))
+        return false;
+    if (others)
+        (void)printf("The same account is behind: %s; they share its request limits.\n", others);
+    free(others);
+    return true;
+}
+
+typedef bool store_fn(struct db *db, const struct connection_draft *draft, struct error *err);
+
+static bool store_key(struct context *context, const struct arguments *arguments, store_fn *store,
+                      const char *what, struct error *err)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    CLEANUP(sealed_key_release) struct sealed_key sealed = SEALED_KEY_INIT;
+    const char *name = arguments->operands[0];
+    struct account account;
+
+    if (!name_check(context, "connection", name, err) || !read_key(&key, arguments, err) ||
+        !seal_key(context->db, &key, &sealed, err) ||
+        !look_up_account(context, arguments, &key, &account, err))
+        return false;
+    struct connection_draft draft = { .name = name,
+                                      .consent_version = CONSENT_VERSION,
+                                      .account_id = *account.id ? account.id : NULL,
+                                      .account_name = *account.id ? account.name : NULL,
+                                      .key = &sealed };
+    return store(context->db, &draft, err) && say_what_was_stored(context, what, &draft, err);
+}
+
+static bool with_client_library(struct context *context, const struct arguments *arguments,
+                                store_fn *store, const char *what, struct error *err)
+{
+    if (!client_library_init(err))
+        return false;
+    bool ok = store_key(context, arguments, store, what, err);
+    client_library_release();
+    return ok;
+}
+
+bool connection_add(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    return with_client_library(context, arguments, connections_add, "Added connection", err);
+}
+
+bool connection_rotate_key(struct context *context, const struct arguments *arguments,
+                           struct error *err)
+{
+    return with_client_library(context, arguments, connections_rotate,
+                               "Stored a new key for connection", err);
+}

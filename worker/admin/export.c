@@ -1,0 +1,140 @@
+#include "worker/admin/export.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "worker/admin/arguments.h"
+#include "worker/admin/mapping_option.h"
+#include "worker/admin/table.h"
+#include "worker/store/exports.h"
+
+static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    static const struct column columns[] = { { "NAME", "name", false, true },
+                                             { "CONNECTION", "connection", false, true },
+                                             { "LIST", "list", false, false },
+                                             { "LIST NAME", "list_name", false, true },
+                                             { "SEGMENTS", "segments", false, true },
+                                             { "STATE", "state", false, false },
+                                             { NULL, NULL, false, false } };
+    char *json;
+
+    if (!exports_list(context->db, &json, err))
+        return false;
+    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
+                          "There is no export yet that you may see: export add makes one.", err);
+    free(json);
+    return ok;
+}
+
+static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    char *json;
+
+    if (!exports_show(context->db, arguments->operands[0], &json, err))
+        return false;
+    bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
+    free(json);
+    return ok;
+}
+
+static bool pause_export(struct context *context, const struct arguments *arguments,
+                         struct error *err)
+{
+    const char *name = arguments->operands[0];
+
+    if (!exports_pause(context->db, name, err))
+        return false;
+    (void)printf("Paused export %s: its runs were ended, its events are ignored until export "
+                 "resume.\n",
+                 name);
+    return true;
+}
+
+static bool resume(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    const char *name = arguments->operands[0];
+
+    if (!exports_resume(context->db, name, err))
+        return false;
+    (void)printf("Resumed export %s. It runs at the next refresh, or with klaviyo-worker publish "
+                 "--export %s.\n",
+                 name, name);
+    return true;
+}
+
+static bool remove_export(struct context *context, const struct arguments *arguments,
+                          struct error *err)
+{
+    const char *name = arguments->operands[0];
+
+    if (!exports_remove(context->db, name, err))
+        return false;
+    (void)printf("Removed export %s and what was remembered about its members. Its list in Klaviyo "
+                 "was not touched.\n",
+                 name);
+    return true;
+}
+
+#define OPTIONS_OF_EXPORT(needed)                                                                  \
+    { "--connection", OPTION_VALUE, needed, "NAME", "connection to send through" },                \
+        { "--list", OPTION_VALUE, needed, "LIST_ID", "list in Klaviyo, by its id" },               \
+        { "--segment", OPTION_LIST, needed, "SEGMENT", "segment whose members are sent" },         \
+        { "--email-field", OPTION_VALUE, needed, "FIELD",                                          \
+          "attribute with the e-mail address; dots lead into nested ones" },                       \
+        { "--attribute", OPTION_LIST, false, "KLAVIYO_FIELD=FIELD", "fill a field of Klaviyo's" }, \
+        { "--property", OPTION_LIST, false, "NAME=FIELD",                                          \
+          "fill a custom property; its JSON type is kept" },                                       \
+        { "--allow-phone-number", OPTION_FLAG, false, NULL, "allow --attribute phone_number" },    \
+        { "--max-profiles", OPTION_VALUE, false, "N",                                              \
+          "fail before the first request if there are more addresses (100000)" },                  \
+    {                                                                                              \
+        "--on-leave", OPTION_VALUE, false, "keep|remove",                                          \
+            "what becomes of members who leave; only keep is built"                                \
+    }
+
+static const struct option_spec add_options[] = { OPTIONS_OF_EXPORT(true), OPTIONS_END };
+static const struct option_spec update_options[] = {
+    OPTIONS_OF_EXPORT(false),
+    { "--no-fields", OPTION_FLAG, false, NULL, "send nothing but the address any more" },
+    OPTIONS_END,
+};
+static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
+
+void export_print_attributes(void)
+{
+    mapping_options_print_help(stdout);
+}
+
+/* clang-format off */
+const struct command export_commands[] = {
+    { .words = "export add", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = add_options, .needs = NEEDS_DATABASE, .run = export_add,
+      .print_details = export_print_attributes,
+      .summary = "say which segments go to which list, and with which fields",
+      .details = "Stores and does not run. All members of the segments are sent, one profile per\n"
+                 "address." },
+    { .words = "export list", .operands = "", .options = json_options, .needs = NEEDS_DATABASE,
+      .summary = "the exports that you may use", .run = list },
+    { .words = "export show", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = json_options, .needs = NEEDS_DATABASE,
+      .summary = "one export: list, segments, fields, state", .run = show },
+    { .words = "export update", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = update_options, .needs = NEEDS_DATABASE, .run = export_update,
+      .print_details = export_print_attributes,
+      .summary = "change an export; what is not given stays",
+      .details = "Options that may be given more than once replace all of their kind: --segment the\n"
+                 "segments, --attribute and --property together the fields. A run that is going on\n"
+                 "ends; the next one answers its events. After another --list or --connection\n"
+                 "everybody is sent anew." },
+    { .words = "export pause", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .needs = NEEDS_DATABASE, .run = pause_export,
+      .summary = "end its runs and ignore its events until resumed" },
+    { .words = "export resume", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .needs = NEEDS_DATABASE, .run = resume, .summary = "let it run again" },
+    { .words = "export remove", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .needs = NEEDS_DATABASE, .run = remove_export,
+      .summary = "end its runs and forget it; Klaviyo is not touched" },
+    { .words = NULL },
+};
+/* clang-format on */

@@ -1,0 +1,16 @@
+#ifndef WORKER_ADMIN_EXPORT_H
+#define WORKER_ADMIN_EXPORT_H
+
+#include "worker/admin/command.h"
+
+/* export add, list, show, update, preview, pause, resume, remove */
+extern const struct command export_commands[];
+
+/* export_change.c */
+bool export_add(struct context *context, const struct arguments *arguments, struct error *err);
+bool export_update(struct context *context, const struct arguments *arguments, struct error *err);
+
+/* What --attribute knows, for --help. */
+void export_print_attributes(void);
+
+#endif

@@ -1,0 +1,155 @@
+/* `export add` and `export update`: what both are given, checked and stored. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "worker/admin/arguments.h"
+#include "worker/admin/export.h"
+#include "worker/admin/mapping_option.h"
+#include "worker/admin/name.h"
+#include "worker/klaviyo/list.h"
+#include "worker/store/exports.h"
+
+enum { MAX_PROFILES_DEFAULT = 100000, SEGMENT_MAX_BYTES = 800 };
+
+static bool check_on_leave(struct context *context, const struct arguments *arguments,
+                           struct error *err)
+{
+    const char *value = arguments_value(arguments, "--on-leave");
+
+    if (!value || strcmp(value, "keep") == 0)
+        return true;
+    if (strcmp(value, "remove") == 0)
+        return wrong_usage(context, err,
+                           "--on-leave remove is not built yet: members who leave stay on the list "
+                           "(keep)");
+    return wrong_usage(context, err, "--on-leave is keep or remove, not %s", value);
+}
+
+static bool read_segments(struct context *context, const struct arguments *arguments,
+                          const char **segments, size_t *n, struct error *err)
+{
+    size_t at = 0;
+
+    *n = 0;
+    for (const char *s = arguments_next(arguments, "--segment", &at); s;
+         s = arguments_next(arguments, "--segment", &at)) {
+        if (!name_check(context, "segment", s, err))
+            return false;
+        segments[(*n)++] = s;
+    }
+    return true;
+}
+
+static bool check_draft(struct context *context, const struct export_draft *draft,
+                        struct error *err)
+{
+    struct error why = ERROR_INIT;
+
+    if (!name_check(context, "export", draft->name, err))
+        return false;
+    if (draft->list_id && !list_id_check(draft->list_id, &why))
+        return wrong_usage(context, err, "--list: %s", why.text);
+    return !draft->email_path || field_path_check(context, "--email-field", draft->email_path, err);
+}
+
+/* -- what upstream's data say; warnings, as they may still be on their way -- */
+
+static void warn_of_source(const char *name, const struct export_source *source)
+{
+    if (source->unknown_segments)
+        warn_user("insights.segment does not know (yet): %s", source->unknown_segments);
+    if (source->members == 0)
+        warn_user("the segments of export %s have no members (yet)", name);
+    else if (source->with_email * 2 < source->members)
+        warn_user("only %" PRId64 " of %" PRId64 " members of export %s have the e-mail field: is "
+                  "--email-field right?",
+                  source->with_email, source->members, name);
+}
+
+static void look_at_source(struct context *context, const char *name)
+{
+    struct export_source source;
+    struct error err = ERROR_INIT;
+
+    if (!exports_look_at_source(context->db, name, &source, &err)) {
+        warn_user("the members could not be looked at: %s", err.text);
+        return;
+    }
+    warn_of_source(name, &source);
+    if (source.members > 0)
+        (void)printf("%" PRId64 " of %" PRId64 " members have the e-mail field.\n",
+                     source.with_email, source.members);
+    free(source.unknown_segments);
+}
+
+/* -- the commands -- */
+
+typedef bool change_fn(struct db *db, const struct export_draft *draft, struct error *err);
+
+static bool change_with(struct context *context, const struct arguments *arguments,
+                        struct export_draft *draft, change_fn *change, struct error *err)
+{
+    if (!check_on_leave(context, arguments, err) ||
+        !arguments_number(context, arguments, "--max-profiles", 1, INT64_C(1000000000),
+                          &draft->max_profiles, err) ||
+        !check_draft(context, draft, err) || !change(context->db, draft, err))
+        return false;
+    look_at_source(context, draft->name);
+    return true;
+}
+
+/* The lists of the draft live here. */
+static bool change_export(struct context *context, const struct arguments *arguments,
+                          struct export_draft *draft, change_fn *change, struct error *err)
+{
+    CLEANUP(mapping_options_release) struct mapping_options mapping = MAPPING_OPTIONS_INIT;
+    const char **segments = calloc(arguments->n_given + 1, sizeof *segments);
+    bool ok = segments ? read_segments(context, arguments, segments, &draft->n_segments, err) &&
+                             mapping_options_read(context, arguments, &mapping, err)
+                       : error_no_memory(err);
+
+    draft->segments = segments;
+    draft->fields = mapping.fields;
+    draft->n_fields = mapping.n;
+    draft->replace_fields |= mapping.n > 0;
+    ok = ok && change_with(context, arguments, draft, change, err);
+    free(segments);
+    return ok;
+}
+
+static struct export_draft draft_of(const struct arguments *arguments)
+{
+    return (struct export_draft){ .name = arguments->operands[0],
+                                  .connection = arguments_value(arguments, "--connection"),
+                                  .list_id = arguments_value(arguments, "--list"),
+                                  .email_path = arguments_value(arguments, "--email-field") };
+}
+
+bool export_add(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    struct export_draft draft = draft_of(arguments);
+
+    draft.max_profiles = MAX_PROFILES_DEFAULT;
+    if (!change_export(context, arguments, &draft, exports_add, err))
+        return false;
+    (void)printf("Added export %s. It runs at the next refresh of its segments, or with "
+                 "klaviyo-worker publish --export %s.\n",
+                 draft.name, draft.name);
+    return true;
+}
+
+bool export_update(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    struct export_draft draft = draft_of(arguments);
+
+    draft.replace_fields = arguments_flag(arguments, "--no-fields");
+    if (arguments->n_given == 0)
+        return wrong_usage(context, err, "export update needs an option: nothing is to be changed");
+    if (!change_export(context, arguments, &draft, exports_update, err))
+        return false;
+    (void)printf("Changed export %s. A run that was going on was ended; its events are answered by "
+                 "the next one.\n",
+                 draft.name);
+    return true;
+}

@@ -1,0 +1,66 @@
+#include "worker/admin/help.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SUMMARY_COLUMN = 26 };
+
+size_t help_group_word(const struct command *group)
+{
+    return strcspn(group->words, " ");
+}
+
+static void print_summary(const struct command *command)
+{
+    (void)printf("  %-*s %s\n", SUMMARY_COLUMN, command->words, command->summary);
+}
+
+void help_group(const struct command *group)
+{
+    (void)printf("Usage: klaviyo-worker %.*s COMMAND …\n\n", (int)help_group_word(group),
+                 group->words);
+    for (const struct command *c = group; c->words; c++)
+        print_summary(c);
+    (void)fputs("\n`--help` behind a command says what it takes.\n", stdout);
+}
+
+void help_program(const struct command *const groups[], size_t n)
+{
+    (void)fputs("Keeps customer segments complete and current in Klaviyo lists.\n\n"
+                "Usage: klaviyo-worker COMMAND …\n\n",
+                stdout);
+    for (size_t i = 0; i < n; i++)
+        for (const struct command *c = groups[i]; c->words; c++)
+            print_summary(c);
+    (void)fputs("\n`--help` behind a command says what it takes; `run --help` lists the settings,\n"
+                "which are environment variables; `--version` prints versions.\n"
+                "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later.\n",
+                stdout);
+}
+
+static void print_option(const struct option_spec *option)
+{
+    char name[64];
+
+    (void)snprintf(name, sizeof name, "%s%s%s", option->name, option->value ? " " : "",
+                   option->value ? option->value : "");
+    (void)printf("  %-*s %s%s\n", SUMMARY_COLUMN, name, option->help,
+                 option->required              ? " (required)"
+                 : option->kind == OPTION_LIST ? " (any number of times)"
+                                               : "");
+}
+
+void help_command(const struct command *command)
+{
+    (void)printf("Usage: klaviyo-worker %s%s%s%s\n\n%s.\n", command->words,
+                 *command->operands ? " " : "", command->operands,
+                 command->options ? " [OPTION…]" : "", command->summary);
+    if (command->details)
+        (void)printf("\n%s\n", command->details);
+    if (command->options)
+        (void)fputs("\nOptions:\n", stdout);
+    for (const struct option_spec *o = command->options; o && o->name; o++)
+        print_option(o);
+    if (command->print_details)
+        command->print_details();
+}

@@ -1,0 +1,30 @@
+#ifndef WORKER_ADMIN_MAPPING_OPTION_H
+#define WORKER_ADMIN_MAPPING_OPTION_H
+
+#include <stdio.h>
+
+#include "worker/admin/arguments.h"
+#include "worker/store/exports.h"
+
+/*
+ * What is sent beside the address: the options --attribute KLAVIYO_FIELD=FIELD
+ * and --property NAME=FIELD.
+ */
+struct mapping_options {
+    struct export_mapping *fields; /* names lie in text */
+    size_t n;
+    char **texts;
+};
+
+#define MAPPING_OPTIONS_INIT ((struct mapping_options){ .n = 0 })
+
+/* Wrong usage: an attribute that Klaviyo does not have, a name given twice, … */
+bool mapping_options_read(struct context *context, const struct arguments *arguments,
+                          struct mapping_options *mapping, struct error *err) MUST_USE;
+
+void mapping_options_release(struct mapping_options *mapping);
+
+/* The attributes that are known, for --help. */
+void mapping_options_print_help(FILE *out);
+
+#endif

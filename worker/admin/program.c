@@ -1,0 +1,233 @@
+#include "worker/admin/program.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sysexits.h>
+
+#include "common/secret.h"
+#include "worker/admin/arguments.h"
+#include "worker/admin/help.h"
+#include "worker/admin/nearest.h"
+#include "worker/store/migration.h"
+
+enum { EXIT_USAGE = 2, EXIT_AGAIN = EX_TEMPFAIL };
+
+bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)
+{
+    va_list args;
+
+    context->wrong_usage = true;
+    err->kind = ERROR_INPUT;
+    va_start(args, fmt);
+    (void)vsnprintf(err->text, sizeof err->text, fmt, args);
+    va_end(args);
+    return false;
+}
+
+/* A name from outside must not steer the terminal. */
+static void print_line(const char *before, const char *text)
+{
+    (void)fputs(before, stderr);
+    for (const char *c = text; *c; c++)
+        (void)fputc(iscntrl((unsigned char)*c) ? '?' : *c, stderr);
+    (void)fputc('\n', stderr);
+}
+
+void warn_user(const char *fmt, ...)
+{
+    char text[1536];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    print_line("klaviyo-worker: warning: ", text);
+}
+
+static int report(const struct error *err)
+{
+    print_line("klaviyo-worker: ", err->text);
+    return err->kind == ERROR_RETRY ? EXIT_AGAIN : EXIT_FAILURE;
+}
+
+static int report_usage(const struct error *err, const char *words)
+{
+    struct error whole = *err;
+
+    (void)error_set(&whole, ERROR_INPUT, "%s (see klaviyo-worker %s%s--help)", err->text, words,
+                    *words ? " " : "");
+    (void)report(&whole);
+    return EXIT_USAGE;
+}
+
+/* -- finding the command -- */
+
+/* How many words of argv are the command's name; 0: it is another one. */
+static size_t words_matched(const struct command *command, size_t n, char *const argv[])
+{
+    const char *rest = command->words;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t length = strcspn(rest, " ");
+        if (strlen(argv[i]) != length || memcmp(argv[i], rest, length) != 0)
+            return 0;
+        if (rest[length] == '\0')
+            return i + 1;
+        rest += length + 1;
+    }
+    return 0;
+}
+
+static const struct command *find_command(const struct program *p, size_t n, char *const argv[],
+                                          size_t *n_words)
+{
+    for (size_t i = 0; i < p->n_groups; i++)
+        for (const struct command *c = p->groups[i]; c->words; c++) {
+            *n_words = words_matched(c, n, argv);
+            if (*n_words > 0)
+                return c;
+        }
+    return NULL;
+}
+
+/* The group of which word is the first one: "connection" without a command. */
+static const struct command *find_group(const struct program *p, const char *word)
+{
+    for (size_t i = 0; i < p->n_groups; i++) {
+        const struct command *group = p->groups[i];
+        size_t n = help_group_word(group);
+        if (group->words[n] && strlen(word) == n && memcmp(group->words, word, n) == 0)
+            return group;
+    }
+    return NULL;
+}
+
+static int unknown_command(const struct program *p, const char *word)
+{
+    struct nearest nearest = NEAREST_INIT(word);
+    struct error err = ERROR_INIT;
+    char words[32][32];
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_groups; i++)
+        for (const struct command *c = p->groups[i]; c->words && n < 32; c++) {
+            (void)snprintf(words[n], sizeof words[n], "%.*s", (int)help_group_word(c), c->words);
+            nearest_offer(&nearest, words[n++]);
+        }
+    if (nearest.best)
+        (void)error_set(&err, ERROR_INPUT, "there is no command %s: did you mean %s?", word,
+                        nearest.best);
+    else
+        (void)error_set(&err, ERROR_INPUT, "there is no command %s", word);
+    return report_usage(&err, "");
+}
+
+static int group_alone(const struct command *group, const char *second)
+{
+    struct error err = ERROR_INIT;
+    char word[32];
+
+    (void)snprintf(word, sizeof word, "%.*s", (int)help_group_word(group), group->words);
+    if (!second)
+        (void)error_set(&err, ERROR_INPUT, "%s needs to be told what to do", word);
+    else
+        (void)error_set(&err, ERROR_INPUT, "there is no command %s %s", word, second);
+    return report_usage(&err, word);
+}
+
+/* -- running it -- */
+
+static bool give_database(struct context *context, const struct command *command, struct error *err)
+{
+    if (command->needs < NEEDS_SERVER)
+        return true;
+    if (!db_open(&context->db, context->settings->database_url, "klaviyo-worker admin", err))
+        return false;
+    return command->needs < NEEDS_DATABASE || migration_check(context->db, err);
+}
+
+static bool run_with_database(struct context *context, const struct arguments *arguments,
+                              struct error *err)
+{
+    bool ok = give_database(context, arguments->command, err) &&
+              arguments->command->run(context, arguments, err);
+
+    db_free(context->db);
+    context->db = NULL;
+    return ok;
+}
+
+static bool run_with_settings(struct context *context, const struct arguments *arguments,
+                              struct error *err)
+{
+    struct settings settings;
+
+    if (!secret_library_init(err) || !settings_load(&settings, err))
+        return false;
+    context->settings = &settings;
+    bool ok = run_with_database(context, arguments, err);
+    settings_release(&settings);
+    return ok;
+}
+
+static int run_command(const struct command *command, size_t n, char *const argv[])
+{
+    struct context context = { .settings = NULL };
+    struct error err = ERROR_INIT;
+    struct arguments arguments;
+
+    if (!arguments_parse(&arguments, command, n, argv, &err))
+        return report_usage(&err, command->words);
+    bool ok = command->needs == NEEDS_NOTHING ? command->run(&context, &arguments, &err)
+                                              : run_with_settings(&context, &arguments, &err);
+    arguments_release(&arguments);
+    if (ok)
+        return EXIT_SUCCESS;
+    return context.wrong_usage ? report_usage(&err, command->words) : report(&err);
+}
+
+static bool asks_for_help(size_t n, char *const argv[])
+{
+    for (size_t i = 0; i < n && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+static int dispatch(const struct program *program, size_t n, char *const argv[])
+{
+    size_t n_words = 0;
+    const struct command *command = find_command(program, n, argv, &n_words);
+    const struct command *group = n > 0 ? find_group(program, argv[0]) : NULL;
+    bool help = asks_for_help(n, argv) || n == 0;
+
+    if (n > 0 && strcmp(argv[0], "--version") == 0)
+        version_print(program->components, program->n_components);
+    else if (command && help)
+        help_command(command);
+    else if (command)
+        return run_command(command, n - n_words, argv + n_words);
+    else if (group && help)
+        help_group(group);
+    else if (group)
+        return group_alone(group, n > 1 ? argv[1] : NULL);
+    else if (help)
+        help_program(program->groups, program->n_groups);
+    else
+        return unknown_command(program, argv[0]);
+    return n == 0 ? EXIT_USAGE : EXIT_SUCCESS;
+}
+
+/* What could not be written was not done. */
+int program_main(const struct program *program, int argc, char *argv[])
+{
+    int status = dispatch(program, argc > 0 ? (size_t)argc - 1 : 0, argv + 1);
+    struct error err = ERROR_INIT;
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    (void)error_errno(&err, ERROR_INPUT, "cannot write to standard output");
+    return status == EXIT_SUCCESS ? report(&err) : status;
+}

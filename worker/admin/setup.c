@@ -1,0 +1,139 @@
+#include "worker/admin/setup.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/seal.h"
+#include "worker/admin/arguments.h"
+#include "worker/store/key_pairs.h"
+#include "worker/store/migration.h"
+#include "worker/store/roles.h"
+
+/* -- migrate -- */
+
+static bool make_roles(struct db *db, struct error *err)
+{
+    enum roles_outcome outcome;
+
+    if (!roles_create(db, &outcome, err))
+        return false;
+    switch (outcome) {
+    case ROLES_PRESENT:
+        return true;
+    case ROLES_CREATED:
+        (void)puts("Made the roles klaviyo_admin, klaviyo_contributor, klaviyo_viewer and "
+                   "klaviyo_worker.");
+        return true;
+    case ROLES_FORBIDDEN:
+        break;
+    }
+    (void)fputs(roles_statements, stdout);
+    return error_set(err, ERROR_INPUT,
+                     "this database user may not make roles: have an administrator run the "
+                     "statements above, then run klaviyo-worker migrate again");
+}
+
+static bool migrate(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    struct migration_report report;
+
+    (void)arguments;
+    if (!make_roles(context->db, err) || !migration_apply(context->db, &report, err))
+        return false;
+    if (report.applied == 0)
+        (void)printf("The database is at version %" PRId32 " already: nothing to do.\n",
+                     report.version);
+    else
+        (void)printf("Applied %" PRId32 " migration%s: the database is at version %" PRId32 ".\n",
+                     report.applied, report.applied == 1 ? "" : "s", report.version);
+    return true;
+}
+
+/* -- keygen -- */
+
+static const struct option_spec keygen_options[] = {
+    { "--out", OPTION_VALUE, true, "FILE", "file for the private half; must not exist yet" },
+    { "--replace", OPTION_FLAG, false, NULL,
+      "make a second pair: every API key must be given again" },
+    OPTIONS_END,
+};
+
+static bool refuse_second_pair(struct db *db, bool replace, struct error *err)
+{
+    struct key_pair newest;
+
+    if (!key_pairs_newest(db, &newest, err))
+        return false;
+    if (newest.key_pair_id == 0 || replace)
+        return true;
+    return error_set(err, ERROR_INPUT,
+                     "the database has a key pair already: use the file that was made with it; if "
+                     "that is lost, make a new pair with --replace and give every API key again");
+}
+
+/* The file comes first: a public half whose private one is lost would seal keys for nobody. */
+static bool keep_pair(struct db *db, const struct seal_pair *pair, const char *path, bool replace,
+                      char **marked, struct error *err)
+{
+    if (!seal_pair_save(pair, path, err))
+        return false;
+    if (key_pairs_add(db, pair->public_key, replace, marked, err))
+        return true;
+    return error_wrap(err,
+                      "the private half is in %s, but the public half is not in the database, so "
+                      "nothing uses this pair: remove the file and run keygen again",
+                      path);
+}
+
+static bool keygen(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
+    const char *path = arguments_value(arguments, "--out");
+    bool replace = arguments_flag(arguments, "--replace");
+    char *marked = NULL;
+
+    if (!*path)
+        return wrong_usage(context, err, "--out needs the name of a file");
+    if (!refuse_second_pair(context->db, replace, err) || !seal_pair_generate(&pair, err) ||
+        !keep_pair(context->db, &pair, path, replace, &marked, err))
+        return false;
+
+    (void)printf("The private half is in %s (mode 0600): set SECRET_KEY_FILE to it where run and "
+                 "verify are started, and keep a copy in a safe place.\n"
+                 "The public half is in the database.\n",
+                 path);
+    if (marked)
+        (void)printf("These connections need their key again (connection rotate-key): %s\n",
+                     marked);
+    free(marked);
+    return true;
+}
+
+const struct command setup_commands[] = {
+    { .words = "migrate",
+      .operands = "",
+      .needs = NEEDS_SERVER,
+      .summary = "make or update the tables and roles in the database",
+      .details =
+          "Safe to repeat, and to run by many at once. Where the database user may not make\n"
+          "roles, the statements for it are printed instead.",
+      .run = migrate },
+    { .words = "keygen",
+      .operands = "",
+      .options = keygen_options,
+      .needs = NEEDS_DATABASE,
+      .summary = "make the key pair that seals API keys",
+      .details =
+          "The private half goes to a file that only `run` and `connection verify` need; the\n"
+          "public half goes into the database, where it can seal keys but not open them.",
+      .run = keygen },
+    { .words = "check",
+      .operands = "",
+      .options = (const struct option_spec[]){ OPTION_JSON, OPTIONS_END },
+      .needs = NEEDS_SETTINGS,
+      .summary = "look at settings, database, Kafka, topics and keys; change nothing",
+      .details = "Lists every problem there is, not just the first.",
+      .run = check_run },
+    { .words = NULL },
+};

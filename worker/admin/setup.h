@@ -1,0 +1,11 @@
+#ifndef WORKER_ADMIN_SETUP_H
+#define WORKER_ADMIN_SETUP_H
+
+#include "worker/admin/command.h"
+
+/* migrate, keygen, check */
+extern const struct command setup_commands[];
+
+bool check_run(struct context *context, const struct arguments *arguments, struct error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* klaviyo-worker: the commands it has, nothing else. */
+#include "common/seal.h"
+#include "worker/admin/arguments.h"
+#include "worker/admin/connection.h"
+#include "worker/admin/export.h"
+#include "worker/admin/program.h"
+#include "worker/admin/setup.h"
+#include "worker/admin/table.h"
+#include "worker/klaviyo/client.h"
+#include "worker/store/roles.h"
+
+static const struct command *const groups[] = { setup_commands, connection_commands,
+                                                export_commands };
+
+static const struct component components[] = {
+    { "libcurl", client_library_version },     { "jansson", json_library_version },
+    { "libpq", store_library_version },        { "libsodium", seal_library_version },
+    { "libsmartcols", table_library_version },
+};
+
+static const struct program program = { .groups = groups,
+                                        .n_groups = sizeof groups / sizeof groups[0],
+                                        .components = components,
+                                        .n_components = sizeof components / sizeof components[0] };
+
+int main(int argc, char *argv[])
+{
+    return program_main(&program, argc, argv);
+}
