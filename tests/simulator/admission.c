@@ -65,7 +65,7 @@ static void note_arrival(struct call *call)
     int64_t at_us = call->request->at_us;
 
     traffic_arrival(&lane->traffic, at_us);
-    if (at_us > lane->promised_us && at_us < lane->promised_until_us)
+    if (at_us >= lane->promised_us && at_us < lane->promised_until_us)
         call->since_promise_us = at_us - lane->promised_us;
 }
 
