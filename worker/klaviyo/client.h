@@ -17,12 +17,14 @@
  *     client_wait(client, 1000, wake_fd, err);        sends, receives, waits
  *     while (client_next(client, &answer)) { … answer_release(&answer); }
  *
- * It belongs to one thread. It sends what it is told, once: whatever goes wrong
- * is an answer with another transport than ANSWERED, and whether to ask again is
- * the caller's decision (which costs a place in a rate limit). Connections are
- * kept and used again, HTTP/2 where it is offered; certificates are always
- * verified (TLS 1.2 or newer); redirects are not followed; proxies are taken
- * from the environment as curl does.
+ * It belongs to one thread. It sends what it is told, a body never twice:
+ * whatever goes wrong is an answer with another transport than ANSWERED, and
+ * whether to ask again is the caller's decision (which costs a place in a rate
+ * limit). Only a request without a body is sent once more by curl itself where a
+ * kept connection turns out to be closed. Connections are kept and used again,
+ * HTTP/2 where it is offered; certificates are always verified (TLS 1.2 or
+ * newer); redirects are not followed; proxies are taken from the environment as
+ * curl does.
  *
  * Only client.c, transfer.c and url.c know curl.
  */

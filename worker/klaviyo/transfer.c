@@ -33,19 +33,6 @@ static size_t send_bytes(char *to, size_t size, size_t n, void *from)
     return sent;
 }
 
-/*
- * curl asks for this to send a body a second time of its own accord, after a
- * connection it had kept turned out to be closed. Each request takes a place in
- * a rate limit, so sending again is left to the one who counts them.
- */
-static int refuse_to_rewind(void *from, curl_off_t offset, int origin)
-{
-    (void)from;
-    (void)offset;
-    (void)origin;
-    return CURL_SEEKFUNC_FAIL;
-}
-
 static size_t receive_bytes(char *bytes, size_t size, size_t n, void *to)
 {
     struct transfer *transfer = to;
@@ -83,12 +70,16 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
            SET(easy, CURLOPT_QUICK_EXIT, 1L);
 }
 
+/*
+ * There is no CURLOPT_SEEKFUNCTION: with one, curl would send a body again of its
+ * own accord after a connection it had kept turned out to be closed. Each request
+ * takes a place in a rate limit, so that is left to the one who counts them.
+ */
 static bool set_content(CURL *easy, const char *user_agent)
 {
     return SET(easy, CURLOPT_USERAGENT, user_agent) &&
            SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES) &&
            SET(easy, CURLOPT_READFUNCTION, send_bytes) &&
-           SET(easy, CURLOPT_SEEKFUNCTION, refuse_to_rewind) &&
            SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
 }
 
