@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "worker/export/deliver_state.h"
 #include "worker/klaviyo/list.h"
@@ -329,6 +330,7 @@ static void start(struct deliver *d, struct errand *errand, struct request reque
     if (!take_place(d, errand))
         return;
     request.traceparent = d->task->traceparent;
+    FAILPOINT("request.before");
     if (!client_start(d->options->client, &request, errand, &err)) {
         (void)snprintf(d->last_trouble, sizeof d->last_trouble, "%.200s", err.text);
         errand_again(d, errand, 0);
@@ -545,6 +547,7 @@ static void take_answer(struct deliver *d, struct answer *answer)
     size_t rows = errand->endpoint == ENDPOINT_IMPORT ? (size_t)errand->parcel->batch.rows : 0;
 
     errand->in_flight = false;
+    FAILPOINT("answer.after");
     log_debug("answer", LOG_INT("run", d->task->run_id),
               LOG_STR("endpoint", endpoint_name(errand->endpoint)),
               LOG_STR("transport", transport_name(answer->transport)),

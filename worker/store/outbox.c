@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "common/failpoint.h"
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
@@ -156,7 +157,7 @@ bool outbox_plan(struct db *db, const struct run_task *task, struct outbox_rows 
     args_bytes(&args, body->data, body->len);
     return close_array(&args, &rows->addresses, err) &&
            close_array(&args, &rows->fingerprints, err) && close_array(&args, &rows->listed, err) &&
-           db_fenced(db, plan_sql, &args, NULL, err);
+           FAILPOINT_AROUND("plan_batch", db_fenced(db, plan_sql, &args, NULL, err));
 }
 
 void outbox_invalid_init(struct outbox_invalid *invalid)
@@ -194,7 +195,7 @@ bool outbox_reject_local(struct db *db, const struct run_task *task, struct outb
     if (!close_array(&args, &invalid->emails, err) ||
         !close_array(&args, &invalid->profile_ids, err) ||
         !close_array(&args, &invalid->codes, err) ||
-        !db_fenced(db, reject_local_sql, &args, NULL, err))
+        !FAILPOINT_AROUND("reject_local", db_fenced(db, reject_local_sql, &args, NULL, err)))
         return false;
     reopen_array(&invalid->emails);
     reopen_array(&invalid->profile_ids);
@@ -288,7 +289,7 @@ bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_
     args_fence(&args, task);
     args_int64(&args, batch_id);
     args_text(&args, job_id);
-    return db_fenced(db, mark_sent_sql, &args, NULL, err);
+    return FAILPOINT_AROUND("mark_sent", db_fenced(db, mark_sent_sql, &args, NULL, err));
 }
 
 bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
@@ -298,7 +299,7 @@ bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch
 
     args_fence(&args, task);
     args_int64(&args, batch_id);
-    return db_fenced(db, send_again_sql, &args, NULL, err);
+    return FAILPOINT_AROUND("send_again", db_fenced(db, send_again_sql, &args, NULL, err));
 }
 
 void outbox_refused_init(struct outbox_refused *refused)
@@ -355,7 +356,7 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
     return close_array(&args, &refused->nameless_codes, err) &&
            close_array(&args, &refused->nameless_details, err) &&
            close_array(&args, &refused->positions, err) &&
-           db_fenced(db, confirm_sql, &args, NULL, err);
+           FAILPOINT_AROUND("confirm", db_fenced(db, confirm_sql, &args, NULL, err));
 }
 
 void outbox_split_init(struct outbox_split *split, int64_t batch_id)
@@ -401,7 +402,8 @@ bool outbox_split(struct db *db, const struct run_task *task, struct outbox_spli
     args_int64(&args, split->batch_id);
     if (!close_array(&args, &split->addresses, err) || !close_array(&args, &split->parts, err) ||
         !close_array(&args, &split->bodies, err) || !close_array(&args, &split->codes, err) ||
-        !close_array(&args, &split->details, err) || !db_query(db, split_sql, &args, &rows, err))
+        !close_array(&args, &split->details, err) ||
+        !FAILPOINT_AROUND("split", db_query(db, split_sql, &args, &rows, err)))
         return false;
     return row_bool(rows, 0, 0) || error_lost(err);
 }

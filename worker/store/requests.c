@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "worker/store/statement.h"
 
 enum {
@@ -121,7 +122,8 @@ bool requests_accept(struct db *db, const struct request_in *in, size_t n, struc
     columns_open(&columns);
     for (size_t i = 0; i < n; i++)
         columns_add(&columns, &in[i]);
-    if (!args_columns(&args, &columns, err) || !db_query(db, accept_sql, &args, &rows, err))
+    if (!args_columns(&args, &columns, err) ||
+        !FAILPOINT_AROUND("accept", db_query(db, accept_sql, &args, &rows, err)))
         return false;
     if (!db_query(db, notify_sql, NULL, NULL, err))
         return false;
@@ -197,5 +199,6 @@ bool requests_mark_dead_lettered(struct db *db, const int64_t *ids, size_t n, st
     CLEANUP(strbuf_release) struct strbuf array = STRBUF_INIT(IDS_MAX_BYTES);
     struct args args = ARGS_INIT;
 
-    return args_ids(&args, &array, ids, n, err) && db_query(db, mark_sql, &args, NULL, err);
+    return args_ids(&args, &array, ids, n, err) &&
+           FAILPOINT_AROUND("mark_dead_lettered", db_query(db, mark_sql, &args, NULL, err));
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/failpoint.h"
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
@@ -167,7 +168,7 @@ static bool query_take(struct db *db, const struct run_taker *taker, PGresult **
     args_int64(&args, taker->lease_ms);
     args_int64(&args, taker->key_pair_id);
     args_bool(&args, taker->recover);
-    return db_query(db, take_sql, &args, rows, err);
+    return FAILPOINT_AROUND("take", db_query(db, take_sql, &args, rows, err));
 }
 
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
@@ -215,7 +216,8 @@ bool runs_beat(struct db *db, const struct run_task *task, const struct run_beat
     args_int64(&args, beat->requests);
     args_int64(&args, beat->throttled);
     args_int64(&args, beat->retries);
-    return db_fenced(db, beat_sql, &args, &rows, err) && copy_text(cancelled_by, rows, 0, err);
+    return FAILPOINT_AROUND("beat", db_fenced(db, beat_sql, &args, &rows, err)) &&
+           copy_text(cancelled_by, rows, 0, err);
 }
 
 static bool run_fenced(struct db *db, const char *sql, const struct run_task *task,
@@ -249,7 +251,7 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     args_int64(&args, counts->unchanged);
     args_int64(&args, counts->selected);
     args_int64(&args, counts->left);
-    return db_fenced(db, end_plan_sql, &args, NULL, err);
+    return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 
 bool runs_end(struct db *db, const struct run_task *task, const char *state, const char *reason,
@@ -262,7 +264,7 @@ bool runs_end(struct db *db, const struct run_task *task, const char *state, con
     args_text(&args, state);
     args_text(&args, reason);
     args_text(&args, detail);
-    if (!db_query(db, end_sql, &args, &rows, err))
+    if (!FAILPOINT_AROUND("end_run", db_query(db, end_sql, &args, &rows, err)))
         return false;
     const char *answer = row_text(rows, 0, 0);
     if (strcmp(answer, "lost") == 0)
