@@ -357,7 +357,7 @@ bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset
     return !rd_kafka_offsets_store(consumer->handle, list) && !list->elems[0].err;
 }
 
-void consumer_rewind(struct consumer *consumer, int32_t partition, int64_t offset)
+void consumer_commit(struct consumer *consumer, int32_t partition, int64_t offset)
 {
     CLEANUP(partitions_freep)
     rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);

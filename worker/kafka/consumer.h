@@ -89,10 +89,10 @@ bool consumer_let_go(struct consumer *consumer, const struct consumer_event *eve
 bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset) MUST_USE;
 
 /*
- * Commits offset now, also backwards, without waiting: for a partition that
- * began anew (its topic was made again, or its old records are gone).
+ * Commits offset now, without waiting: where a partition begins for us. Also
+ * backwards, for one that was made again or whose old records are gone.
  */
-void consumer_rewind(struct consumer *consumer, int32_t partition, int64_t offset);
+void consumer_commit(struct consumer *consumer, int32_t partition, int64_t offset);
 
 /* Messages of that partition stop, or go on where they stopped. */
 bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err) MUST_USE;

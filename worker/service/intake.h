@@ -60,20 +60,23 @@ struct open_event *open_event_new(struct record *record, int64_t epoch) MUST_USE
 void open_event_free(struct open_event *event);
 void open_event_push(struct open_event_list *list, struct open_event *event);
 struct open_event *open_event_pop(struct open_event_list *list);
+void open_event_append(struct open_event_list *list, struct open_event_list *from); /* empties */
 
-/* How intake reaches the database; worker/service/ports.c has the real one. */
+/*
+ * How intake reaches the database; worker/service/run.c has the real one. The
+ * calls mean what those of worker/store/requests.h mean.
+ */
 struct intake_ports {
     void *world;
-    /* Opens a connection, or a new one after the old one broke. */
-    bool (*connect)(void *world, struct error *err);
+    bool (*connect)(void *world, struct error *err); /* makes a connection where there is none */
     void (*disconnect)(void *world);
     bool (*accept)(void *world, const struct request_in *in, size_t n, struct request_out *out,
                    struct error *err);
-    bool (*poll)(void *world, const int64_t *ids, size_t n, struct request_end *ends,
-                 size_t *ends_n, struct error *err);
+    bool (*ended)(void *world, const int64_t *ids, size_t n, struct request_end **ends,
+                  size_t *n_ends, struct error *err);
     bool (*mark)(void *world, const int64_t *ids, size_t n, struct error *err);
-    int (*socket)(void *world);                    /* readable: something may have ended */
-    bool (*drain)(void *world, struct error *err); /* reads what made it readable */
+    int (*socket)(void *world);    /* readable: something may have ended; -1: none */
+    bool (*notified)(void *world); /* reads it; false: the connection is gone */
 };
 
 /* Starts the thread. ports, metrics and what they point to outlive it. */
@@ -86,12 +89,15 @@ void intake_free(struct intake *intake);
 /* Takes all events of the list: NEW ones to accept, BURIED ones to mark. */
 void intake_submit(struct intake *intake, struct open_event_list *events);
 
-/* Events of that partition and epoch that wait come back as DROPPED, where they are not dying. */
+/*
+ * Events of that partition that were submitted and wait come back as DROPPED:
+ * its new owner gets them too. BURIED ones are marked all the same.
+ */
 void intake_drop(struct intake *intake, int32_t partition);
 
 /* Readable once events have come out. */
 int intake_fd(const struct intake *intake);
-void intake_take(struct intake *intake, struct open_event_list *out);
+void intake_collect(struct intake *intake, struct open_event_list *out);
 
 DEFINE_OWNER(intake)
 

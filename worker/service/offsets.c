@@ -200,8 +200,12 @@ static bool take(struct tracked *tracked, struct offsets_move *move)
 
     if (watermark <= tracked->taken)
         return false;
+    *move = (struct offsets_move){
+        .partition = tracked->partition,
+        .watermark = watermark,
+        .first = tracked->taken < 0,
+    };
     tracked->taken = watermark;
-    *move = (struct offsets_move){ .partition = tracked->partition, .watermark = watermark };
     return true;
 }
 

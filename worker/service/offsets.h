@@ -50,6 +50,7 @@ void offsets_reached(struct offsets *offsets, int32_t partition, int64_t offset)
 struct offsets_move {
     int32_t partition;
     int64_t watermark;
+    bool first; /* of this epoch: where the partition begins for us */
 };
 
 /* True: one partition whose watermark has moved since it was last taken. */

@@ -26,7 +26,7 @@
  * A deadline over all of it says what is still there and ends the process.
  */
 
-/* The run slots, as the loop sees them; worker/service/ports.c has the real ones. */
+/* The run slots, as the loop sees them; worker/service/run.c has the real ones. */
 struct slots_ports {
     void *world;
     void (*wake)(void *world);                       /* there may be a new run */
@@ -49,9 +49,5 @@ void service_block_signals(void);
 /* The loop. True: told to stop, and stopped cleanly. */
 bool service_loop(const struct settings *settings, const struct service_ports *ports,
                   struct service_metrics *metrics, struct error *err) MUST_USE;
-
-/* What `run` calls: the loop with the real database and the real run slots. */
-bool service_run(const struct settings *settings, struct service_metrics *metrics,
-                 struct error *err) MUST_USE;
 
 #endif

@@ -1,0 +1,121 @@
+#include "worker/service/run.h"
+
+#include "worker/service/service.h"
+#include "worker/service/watchdog.h"
+#include "worker/store/db.h"
+#include "worker/store/requests.h"
+
+/* Intake's database: one connection, opened again as often as it must be. */
+struct database {
+    const char *url;
+    const char *name;
+    struct db *db;
+};
+
+static bool connect_database(void *world, struct error *err)
+{
+    struct database *database = world;
+    struct error ignored = ERROR_INIT;
+
+    if (!db_open(&database->db, database->url, database->name, err))
+        return false;
+    /* Behind some poolers there are no notifications: then ticks do. */
+    (void)!db_listen(database->db, &ignored);
+    return true;
+}
+
+static void disconnect_database(void *world)
+{
+    struct database *database = world;
+
+    db_free(database->db);
+    database->db = NULL;
+}
+
+static bool accept_requests(void *world, const struct request_in *in, size_t n,
+                            struct request_out *out, struct error *err)
+{
+    struct database *database = world;
+
+    return requests_accept(database->db, in, n, out, err);
+}
+
+static bool ended_requests(void *world, const int64_t *ids, size_t n, struct request_end **ends,
+                           size_t *n_ends, struct error *err)
+{
+    struct database *database = world;
+
+    return requests_ended(database->db, ids, n, ends, n_ends, err);
+}
+
+static bool mark_requests(void *world, const int64_t *ids, size_t n, struct error *err)
+{
+    struct database *database = world;
+
+    return requests_mark_dead_lettered(database->db, ids, n, err);
+}
+
+static int database_socket(void *world)
+{
+    struct database *database = world;
+
+    return db_socket(database->db);
+}
+
+static bool database_notified(void *world)
+{
+    struct database *database = world;
+
+    (void)db_notified(database->db);
+    return db_is_up(database->db);
+}
+
+static void wake_slots(void *world)
+{
+    slots_wake(world);
+}
+
+static void drain_slots(void *world, int64_t deadline_ms)
+{
+    slots_drain(world, deadline_ms);
+}
+
+static void cancel_slots(void *world)
+{
+    slots_cancel(world);
+}
+
+static int busy_slots(void *world)
+{
+    return slots_busy(world);
+}
+
+bool service_run(const struct slots_options *options, struct service_metrics *metrics,
+                 struct error *err)
+{
+    struct database database = { .url = options->settings->database_url, .name = options->worker };
+    CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
+    if (!slots)
+        return false;
+
+    const struct service_ports ports = {
+        .intake = { .world = &database,
+                    .connect = connect_database,
+                    .disconnect = disconnect_database,
+                    .accept = accept_requests,
+                    .ended = ended_requests,
+                    .mark = mark_requests,
+                    .socket = database_socket,
+                    .notified = database_notified },
+        .slots = { .world = slots,
+                   .wake = wake_slots,
+                   .drain = drain_slots,
+                   .cancel = cancel_slots,
+                   .busy = busy_slots },
+    };
+    bool stopped = service_loop(options->settings, &ports, metrics, err);
+    watchdog_note("run_slots");
+    slots_free(slots_take(&slots));
+    watchdog_disarm();
+    return stopped;
+}
