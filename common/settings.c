@@ -71,10 +71,10 @@ static const struct setting table[] = {
 
 enum { N_SETTINGS = sizeof table / sizeof table[0] };
 
-/* Adds "NAME what" to the list of problems; false, so that a check can end with it. */
+/* Adds the line "NAME what" to the problems; false, so that a check can end with it. */
 static bool problem(struct strbuf *problems, const char *name, const char *what)
 {
-    strbuf_addf(problems, "%s%s %s", problems->len ? "; " : "", name, what);
+    strbuf_addf(problems, "%s%s %s", problems->len ? "\n" : "", name, what);
     return false;
 }
 
@@ -143,7 +143,7 @@ static bool apply_number(const struct setting *s, const char *text, char *member
 
     if (!parse_int64(text, s->min, s->max, &number)) {
         strbuf_addf(problems, "%s%s is not a whole number from %lld to %lld",
-                    problems->len ? "; " : "", s->name, (long long)s->min, (long long)s->max);
+                    problems->len ? "\n" : "", s->name, (long long)s->min, (long long)s->max);
         return false;
     }
     memcpy(member, &number, sizeof number);
@@ -253,8 +253,7 @@ bool settings_load(struct settings *settings, struct error *err)
         ok = problem(&problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
     if (!ok) {
         settings_release(&loaded);
-        return error_set(err, ERROR_FATAL, "wrong settings: %s",
-                         problems.data ? problems.data : "out of memory");
+        return error_set(err, ERROR_FATAL, "%s", problems.data ? problems.data : "out of memory");
     }
     *settings = loaded;
     return true;

@@ -43,7 +43,7 @@ struct settings {
 };
 
 /*
- * Reports every wrong setting at once, none with the value of a secret. Strings
+ * Reports every wrong setting at once, a line each, none with the value of a secret. Strings
  * are borrowed from the environment, which must not change. Before any thread.
  */
 bool settings_load(struct settings *settings, struct error *err) MUST_USE;

@@ -4,13 +4,15 @@
 #include "worker/admin/connection.h"
 #include "worker/admin/export.h"
 #include "worker/admin/program.h"
+#include "worker/admin/publish.h"
+#include "worker/admin/runs.h"
 #include "worker/admin/setup.h"
 #include "worker/admin/table.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/roles.h"
 
 static const struct command *const groups[] = { setup_commands, connection_commands,
-                                                export_commands };
+                                                export_commands, publish_commands, runs_commands };
 
 static const struct component components[] = {
     { "libcurl", client_library_version },     { "jansson", json_library_version },

@@ -50,6 +50,7 @@ struct context {
     const struct settings *settings;
     struct db *db;    /* NEEDS_SERVER and NEEDS_DATABASE only */
     bool wrong_usage; /* the failure was one of usage: exit code 2 */
+    bool wrong_settings;
 };
 
 struct arguments;

@@ -26,12 +26,15 @@ bool wrong_usage(struct context *context, struct error *err, const char *fmt, ..
     return false;
 }
 
-/* A name from outside must not steer the terminal. */
-static void print_line(const char *before, const char *text)
+/* Several problems are several lines. A name from outside must not steer the terminal. */
+static void print_lines(const char *before, const char *text)
 {
     (void)fputs(before, stderr);
-    for (const char *c = text; *c; c++)
-        (void)fputc(iscntrl((unsigned char)*c) ? '?' : *c, stderr);
+    for (const char *c = text; *c; c++) {
+        (void)fputc(iscntrl((unsigned char)*c) && *c != '\n' ? '?' : *c, stderr);
+        if (*c == '\n')
+            (void)fputs(before, stderr);
+    }
     (void)fputc('\n', stderr);
 }
 
@@ -43,12 +46,12 @@ void warn_user(const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    print_line("klaviyo-worker: warning: ", text);
+    print_lines("klaviyo-worker: warning: ", text);
 }
 
 static int report(const struct error *err)
 {
-    print_line("klaviyo-worker: ", err->text);
+    print_lines("klaviyo-worker: ", err->text);
     return err->kind == ERROR_RETRY ? EXIT_AGAIN : EXIT_FAILURE;
 }
 
@@ -164,8 +167,12 @@ static bool run_with_settings(struct context *context, const struct arguments *a
 {
     struct settings settings;
 
-    if (!secret_library_init(err) || !settings_load(&settings, err))
+    if (!secret_library_init(err))
         return false;
+    if (!settings_load(&settings, err)) {
+        context->wrong_settings = true;
+        return false;
+    }
     context->settings = &settings;
     bool ok = run_with_database(context, arguments, err);
     settings_release(&settings);
@@ -185,7 +192,10 @@ static int run_command(const struct command *command, size_t n, char *const argv
     arguments_release(&arguments);
     if (ok)
         return EXIT_SUCCESS;
-    return context.wrong_usage ? report_usage(&err, command->words) : report(&err);
+    if (context.wrong_usage)
+        return report_usage(&err, command->words);
+    int status = report(&err);
+    return context.wrong_settings ? EXIT_USAGE : status;
 }
 
 static bool asks_for_help(size_t n, char *const argv[])
@@ -196,14 +206,25 @@ static bool asks_for_help(size_t n, char *const argv[])
     return false;
 }
 
+static int nothing_asked(void)
+{
+    struct error err = ERROR_INIT;
+
+    (void)error_set(&err, ERROR_INPUT, "a command is needed");
+    return report_usage(&err, "");
+}
+
 static int dispatch(const struct program *program, size_t n, char *const argv[])
 {
+    if (n == 0)
+        return nothing_asked();
+
     size_t n_words = 0;
     const struct command *command = find_command(program, n, argv, &n_words);
-    const struct command *group = n > 0 ? find_group(program, argv[0]) : NULL;
-    bool help = asks_for_help(n, argv) || n == 0;
+    const struct command *group = find_group(program, argv[0]);
+    bool help = asks_for_help(n, argv);
 
-    if (n > 0 && strcmp(argv[0], "--version") == 0)
+    if (strcmp(argv[0], "--version") == 0)
         version_print(program->components, program->n_components);
     else if (command && help)
         help_command(command);
@@ -217,7 +238,7 @@ static int dispatch(const struct program *program, size_t n, char *const argv[])
         help_program(program->groups, program->n_groups);
     else
         return unknown_command(program, argv[0]);
-    return n == 0 ? EXIT_USAGE : EXIT_SUCCESS;
+    return EXIT_SUCCESS;
 }
 
 /* What could not be written was not done. */

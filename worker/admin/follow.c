@@ -1,0 +1,65 @@
+#include "worker/admin/follow.h"
+
+#include <inttypes.h>
+#include <poll.h>
+
+#include "common/clock.h"
+#include "worker/admin/progress.h"
+
+enum { LOOK_EVERY_MS = 300, DATABASE_PATIENCE_MS = 60000 };
+
+DEFINE_HANDLE(json, json_t, json_decref)
+
+/* The first one that did not succeed, as an error. */
+static bool check_ends(const json_t *runs, struct error *err)
+{
+    for (size_t i = 0; i < json_array_size(runs); i++) {
+        const json_t *run = json_array_get(runs, i);
+        const char *reason = json_string_value(json_object_get(run, "reason"));
+        const char *detail = json_string_value(json_object_get(run, "detail"));
+        if (!run_has_succeeded(run))
+            return error_set(err, ERROR_INPUT, "run %" PRId64 " of export %s %s: %s: %s",
+                             (int64_t)json_integer_value(json_object_get(run, "id")),
+                             json_string_value(json_object_get(run, "export")),
+                             json_string_value(json_object_get(run, "state")),
+                             reason ? reason : "no reason given", detail ? detail : "no detail");
+    }
+    return true;
+}
+
+/* One look; RETRY is overcome by looking again, for a while. */
+static bool look(struct context *context, const struct follow *follow, int64_t *good_ms,
+                 json_t **runs, bool *over, struct error *err)
+{
+    struct error why = ERROR_INIT;
+
+    *over = false;
+    if (db_ready(context->db, &why) && follow->look(follow->world, context->db, runs, over, &why)) {
+        *good_ms = clock_ms();
+        return true;
+    }
+    if (why.kind == ERROR_RETRY && clock_ms() - *good_ms < DATABASE_PATIENCE_MS)
+        return true;
+    *err = why;
+    return false;
+}
+
+bool follow_to_the_end(struct context *context, const struct follow *follow, struct error *err)
+{
+    struct progress progress;
+    int64_t good_ms = clock_ms();
+
+    progress_init(&progress);
+    for (;;) {
+        CLEANUP(json_freep) json_t *runs = NULL;
+        bool over;
+
+        if (!look(context, follow, &good_ms, &runs, &over, err))
+            return false;
+        if (runs)
+            progress_show(&progress, runs);
+        if (over)
+            return check_ends(runs, err);
+        (void)poll(NULL, 0, LOOK_EVERY_MS);
+    }
+}

@@ -1,0 +1,228 @@
+#include "worker/admin/publish.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "worker/admin/arguments.h"
+#include "worker/admin/follow.h"
+#include "worker/admin/name.h"
+#include "worker/admin/refresh_event.h"
+#include "worker/kafka/producer.h"
+#include "worker/store/history.h"
+
+enum { SEND_TIMEOUT_MS = 30000, TAKEN_IN_LATE_MS = 15000 };
+
+DEFINE_HANDLE(json, json_t, json_decref)
+
+/* What is published: one event for each target, [{"segment", "export"}]. */
+struct publication {
+    json_t *targets;
+    struct refresh_event *events;
+    size_t n;
+    int64_t sent_ms;
+    bool told_late;
+};
+
+static void publication_release(struct publication *p)
+{
+    json_decref(p->targets);
+    free(p->events);
+}
+
+/* -- what to publish -- */
+
+static bool add_targets(struct publication *p, const char *json, struct error *err)
+{
+    CLEANUP(json_freep) json_t *found = json_loads(json, 0, NULL);
+
+    if (!found || json_array_extend(p->targets, found) != 0)
+        return error_no_memory(err);
+    return true;
+}
+
+static bool add_segment(struct context *context, struct publication *p, const char *segment,
+                        struct error *err)
+{
+    char *json;
+
+    if (!name_check(context, "segment", segment, err) ||
+        !history_targets_of_segment(context->db, segment, &json, err))
+        return false;
+    bool ok = add_targets(p, json, err);
+    free(json);
+    return ok;
+}
+
+static bool add_export(struct context *context, struct publication *p, const char *name,
+                       struct error *err)
+{
+    char *json;
+
+    if (!history_targets_of_export(context->db, name, &json, err))
+        return false;
+    bool ok = add_targets(p, json, err);
+    free(json);
+    if (ok && json_is_true(json_object_get(json_array_get(p->targets, 0), "paused")))
+        return error_set(err, ERROR_INPUT,
+                         "export %s is paused, its events are ignored: run export resume %s first",
+                         name, name);
+    return ok;
+}
+
+static bool find_targets(struct context *context, const struct arguments *arguments,
+                         struct publication *p, struct error *err)
+{
+    const char *name = arguments_value(arguments, "--export");
+
+    if ((arguments->n_operands > 0) == (name != NULL))
+        return wrong_usage(context, err,
+                           "publish needs segments, or --export NAME for one export alone");
+    if (name)
+        return add_export(context, p, name, err);
+    for (size_t i = 0; i < arguments->n_operands; i++)
+        if (!add_segment(context, p, arguments->operands[i], err))
+            return false;
+    return true;
+}
+
+/* -- sending -- */
+
+static bool send_event(struct context *context, struct producer *producer,
+                       const struct refresh_event *event, struct error *err)
+{
+    CLEANUP(record_freep) struct record *record = refresh_event_record(event);
+
+    if (!record)
+        return error_no_memory(err);
+    if (!producer_send(producer, context->settings->kafka_topic, record, SEND_TIMEOUT_MS, err))
+        return error_wrap(err, "segment %s was not published", event->segment_id);
+    (void)printf("Published segment %s%s%s as event %s.\n", event->segment_id,
+                 event->export_name ? " for export " : "",
+                 event->export_name ? event->export_name : "", event->id);
+    (void)fflush(stdout);
+    return true;
+}
+
+static bool send_all(struct context *context, const struct arguments *arguments,
+                     struct publication *p, struct error *err)
+{
+    CLEANUP(producer_freep) struct producer *producer = producer_new(context->settings, err);
+    size_t n = json_array_size(p->targets);
+
+    if (!producer)
+        return false;
+    p->events = calloc(n + 1, sizeof *p->events);
+    if (!p->events)
+        return error_no_memory(err);
+    for (; p->n < n; p->n++) {
+        const json_t *target = json_array_get(p->targets, p->n);
+        struct refresh_event *event = &p->events[p->n];
+
+        event->segment_id = json_string_value(json_object_get(target, "segment"));
+        event->export_name = json_string_value(json_object_get(target, "export"));
+        event->full = arguments_flag(arguments, "--full");
+        event->confirm_removals = arguments_flag(arguments, "--confirm-removals");
+        if (!refresh_event_init(event, err) || !send_event(context, producer, event, err))
+            return false;
+    }
+    p->sent_ms = clock_ms();
+    return true;
+}
+
+/* -- waiting for the end -- */
+
+/* Nobody has taken the event in yet: is there still somebody who would? */
+static bool check_not_ignored(struct db *db, const struct refresh_event *event, struct error *err)
+{
+    char *json = NULL;
+
+    if (!history_targets_of_segment(db, event->segment_id, &json, err))
+        return false;
+    free(json);
+    return true;
+}
+
+static bool not_taken_in(struct publication *p, struct db *db, const struct refresh_event *event,
+                         struct error *err)
+{
+    if (clock_ms() - p->sent_ms < TAKEN_IN_LATE_MS)
+        return true;
+    if (!p->told_late)
+        warn_user("no worker has taken the event in yet: is klaviyo-worker run started?");
+    p->told_late = true;
+    return check_not_ignored(db, event, err);
+}
+
+static bool look_at_event(struct publication *p, struct db *db, const struct refresh_event *event,
+                          json_t *runs, bool *over, struct error *err)
+{
+    char *json;
+
+    if (!history_follow(db, REFRESH_EVENT_SOURCE, event->id, &json, err))
+        return false;
+    *over = false;
+    if (!json)
+        return not_taken_in(p, db, event, err);
+    CLEANUP(json_freep) json_t *seen = json_loads(json, 0, NULL);
+    free(json);
+    if (!seen || json_array_extend(runs, json_object_get(seen, "runs")) != 0)
+        return error_no_memory(err);
+    const char *state = json_string_value(json_object_get(seen, "state"));
+    *over = state && strcmp(state, "open") != 0;
+    return true;
+}
+
+static bool look_at_all(void *world, struct db *db, json_t **runs, bool *over, struct error *err)
+{
+    struct publication *p = world;
+    CLEANUP(json_freep) json_t *all = json_array();
+    bool all_over = true, this_over;
+
+    if (!all)
+        return error_no_memory(err);
+    for (size_t i = 0; i < p->n; i++) {
+        if (!look_at_event(p, db, &p->events[i], all, &this_over, err))
+            return false;
+        all_over = all_over && this_over;
+    }
+    *runs = json_take(&all);
+    *over = all_over;
+    return true;
+}
+
+static bool publish(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    CLEANUP(publication_release) struct publication p = { .targets = json_array() };
+
+    if (!p.targets)
+        return error_no_memory(err);
+    if (!find_targets(context, arguments, &p, err) || !send_all(context, arguments, &p, err))
+        return false;
+    if (!arguments_flag(arguments, "--wait"))
+        return true;
+    return follow_to_the_end(context, &(struct follow){ look_at_all, &p }, err);
+}
+
+static const struct option_spec options[] = {
+    { "--export", OPTION_VALUE, false, "NAME", "this export alone, instead of segments" },
+    { "--full", OPTION_FLAG, false, NULL, "send every member, not only what changed" },
+    { "--confirm-removals", OPTION_FLAG, false, NULL, "allow removals that were withheld, once" },
+    { "--wait", OPTION_FLAG, false, NULL,
+      "follow the runs to their end; succeeds if all of them do" },
+    OPTIONS_END,
+};
+
+const struct command publish_commands[] = {
+    { .words = "publish",
+      .operands = "SEGMENT… | --export NAME",
+      .max_operands = 10000,
+      .options = options,
+      .needs = NEEDS_DATABASE,
+      .summary = "put refresh events on Kafka, like any publisher",
+      .details = "The runs are of trigger on-demand. Segments that no active export uses are\n"
+                 "refused.",
+      .run = publish },
+    { .words = NULL },
+};

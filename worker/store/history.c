@@ -1,0 +1,161 @@
+#include "worker/store/history.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "worker/store/document.h"
+#include "worker/store/statement.h"
+
+static const char list_sql[] =
+    "select coalesce(json_agg(klaviyo.run_json(picked.r) order by (picked.r).run_id desc), '[]')"
+    " from (select r from klaviyo.run r"
+    " where ($1::text is null or r.export_name = $1)"
+    " and ($2::text is null or klaviyo.shown_state(r) = $2)"
+    " order by r.run_id desc limit $3::bigint) as picked";
+
+static const char show_sql[] = "select klaviyo.run_json(r) from klaviyo.run r where r.run_id = $1";
+
+static const char rejections_sql[] =
+    "select coalesce(json_agg(shown), '[]') from (select j.email, j.profile_id, j.stage, j.code,"
+    " j.detail from klaviyo.rejection j where j.run_id = $1"
+    " order by j.stage desc, j.code, j.email, j.profile_id) as shown";
+
+static const char newest_sql[] =
+    "select run_id from klaviyo.run"
+    " order by state in ('queued', 'running') desc, run_id desc limit 1";
+
+static const char cancel_sql[] = "select klaviyo.cancel_run($1)";
+
+static const char follow_sql[] = "select klaviyo.follow_event($1, $2)";
+
+static const char of_segment_sql[] =
+    "select json_agg(distinct jsonb_build_object('segment', s.segment_id, 'export',"
+    " case when not klaviyo.is_admin(current_user) then x.name end))"
+    " from klaviyo.export_segment s join klaviyo.export x using (export_id)"
+    " where s.segment_id = $1 and not x.paused";
+
+static const char of_export_sql[] =
+    "select json_build_array(json_build_object('segment', min(s.segment_id), 'export', x.name,"
+    " 'paused', x.paused))"
+    " from klaviyo.export x join klaviyo.export_segment s using (export_id)"
+    " where x.name = $1 group by x.export_id, x.name, x.paused";
+
+static bool no_such(int64_t run_id, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "there is no run %" PRId64 " that you may see: runs list shows them", run_id);
+}
+
+bool history_list(struct db *db, const struct history_filter *filter, char **json,
+                  struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, filter->export_name);
+    args_text(&args, filter->state);
+    args_int64(&args, filter->limit);
+    if (!db_query_document(db, list_sql, &args, json, err))
+        return error_wrap(err, "listing the runs");
+    return true;
+}
+
+bool history_show(struct db *db, int64_t run_id, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_int64(&args, run_id);
+    if (!db_query_document(db, show_sql, &args, &found, err))
+        return error_wrap(err, "run %" PRId64, run_id);
+    if (!found)
+        return no_such(run_id, err);
+    *json = found;
+    return true;
+}
+
+bool history_rejections(struct db *db, int64_t run_id, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *run;
+
+    args_int64(&args, run_id);
+    if (!history_show(db, run_id, &run, err))
+        return false;
+    free(run);
+    if (!db_query_document(db, rejections_sql, &args, json, err))
+        return error_wrap(err, "rejections of run %" PRId64, run_id);
+    return true;
+}
+
+bool history_newest(struct db *db, int64_t *run_id, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, newest_sql, NULL, &rows, err))
+        return error_wrap(err, "looking for a run");
+    *run_id = rows_count(rows) > 0 ? row_int64(rows, 0, 0) : 0;
+    return true;
+}
+
+bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+    char *run;
+
+    args_int64(&args, run_id);
+    if (!history_show(db, run_id, &run, err))
+        return false;
+    free(run);
+    if (!db_query(db, cancel_sql, &args, &rows, err))
+        return error_wrap(err, "run %" PRId64, run_id);
+    const char *answer = row_text(rows, 0, 0);
+    *how = strcmp(answer, "ended") == 0   ? HISTORY_CANCELLED
+           : strcmp(answer, "asked") == 0 ? HISTORY_ASKED
+                                          : HISTORY_ENDED_BEFORE;
+    return true;
+}
+
+bool history_follow(struct db *db, const char *source, const char *event_id, char **json,
+                    struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, source);
+    args_text(&args, event_id);
+    if (!db_query_document(db, follow_sql, &args, json, err))
+        return error_wrap(err, "following event %s", event_id);
+    return true;
+}
+
+bool history_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, segment);
+    if (!db_query_document(db, of_segment_sql, &args, &found, err))
+        return error_wrap(err, "segment %s", segment);
+    if (!found)
+        return error_set(err, ERROR_INPUT,
+                         "no active export that you may use has the segment %s: the event would "
+                         "come to nothing (export list shows exports and their segments)",
+                         segment);
+    *json = found;
+    return true;
+}
+
+bool history_targets_of_export(struct db *db, const char *name, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!db_query_document(db, of_export_sql, &args, &found, err))
+        return error_wrap(err, "export %s", name);
+    if (!found)
+        return error_set(err, ERROR_INPUT,
+                         "there is no export %s that you may use: export list shows them", name);
+    *json = found;
+    return true;
+}

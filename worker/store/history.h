@@ -1,0 +1,57 @@
+#ifndef WORKER_STORE_HISTORY_H
+#define WORKER_STORE_HISTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * Runs as people see them: what is going on, what was, and how to stop one.
+ * Every answer is JSON for the caller to print and free.
+ */
+struct history_filter {
+    const char *export_name; /* NULL: all */
+    const char *state;       /* NULL: all; "waiting" counts as a state of its own */
+    int64_t limit;
+};
+
+/* Newest first. */
+bool history_list(struct db *db, const struct history_filter *filter, char **json,
+                  struct error *err) MUST_USE;
+
+/* ERROR_INPUT: there is no such run. */
+bool history_show(struct db *db, int64_t run_id, char **json, struct error *err) MUST_USE;
+bool history_rejections(struct db *db, int64_t run_id, char **json, struct error *err) MUST_USE;
+
+/* The run that is worth watching: the newest that goes on, else the newest. 0: none. */
+bool history_newest(struct db *db, int64_t *run_id, struct error *err) MUST_USE;
+
+enum history_cancel {
+    HISTORY_CANCELLED,
+    HISTORY_ASKED,        /* its worker learns of it with the next beat */
+    HISTORY_ENDED_BEFORE, /* there was nothing to cancel */
+};
+
+bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, struct error *err)
+    MUST_USE;
+
+/*
+ * The runs that answer an event: {"state", "reason", "runs": […]}. *json is NULL
+ * where no worker has taken it in yet.
+ */
+bool history_follow(struct db *db, const char *source, const char *event_id, char **json,
+                    struct error *err) MUST_USE;
+
+/*
+ * What to publish: [{"segment", "export"}], export null for all of the segment.
+ * Only what the user may: who is no administrator gets an event for each export.
+ */
+bool history_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
+    MUST_USE;
+bool history_targets_of_export(struct db *db, const char *name, char **json, struct error *err)
+    MUST_USE;
+
+#endif
