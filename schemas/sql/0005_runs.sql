@@ -52,56 +52,78 @@ begin
 end
 $$;
 
--- The run that a free slot should take next: one that its worker has left
--- first, then the oldest queued one whose export is not running. Only runs
--- whose key the caller can open.
-create function klaviyo.next_run(p_key_pair integer, p_recover boolean) returns bigint
-language plpgsql as $$
-declare
-    v_run_id bigint;
-begin
-    if p_recover then
-        select r.run_id into v_run_id
+-- An export that a worker's last free slot may run: its last run was short.
+create function klaviyo.is_short(p_export_id bigint) returns boolean
+language sql stable as $$
+    select coalesce((select r.finished_at - r.started_at < interval '1 minute'
+                     from klaviyo.run r
+                     where r.export_id = p_export_id and r.started_at is not null
+                       and r.finished_at is not null
+                     order by r.run_id desc limit 1), false)
+$$;
+
+-- A run that its worker has left; of a key that the caller can open, or none.
+create function klaviyo.abandoned_run(p_key_pair integer) returns bigint
+language sql as $$
+    select r.run_id from klaviyo.run r
+    left join klaviyo.export x using (export_id)
+    left join klaviyo.connection_key k using (connection_id)
+    where r.state = 'running' and r.lease_until < clock_timestamp()
+      and coalesce(k.key_pair_id, p_key_pair) = p_key_pair
+    order by r.lease_until
+    limit 1 for update of r skip locked
+$$;
+
+-- The queued run that a free slot should take: of the account with the fewest
+-- runs going on, so that one with many exports starves nobody; then the oldest.
+-- Only exports that are not running.
+create function klaviyo.queued_run(p_key_pair integer, p_short_only boolean) returns bigint
+language sql as $$
+    with busy as (
+        select coalesce(c.account_id, c.connection_id::text) as account, count(*) as runs
         from klaviyo.run r
-        where r.state = 'running' and r.lease_until < clock_timestamp()
-          and not exists (select from klaviyo.export x join klaviyo.connection_key k using (connection_id)
-                          where x.export_id = r.export_id and k.key_pair_id <> p_key_pair)
-        order by r.lease_until
-        limit 1 for update of r skip locked;
-    end if;
-    if v_run_id is null then
-        select r.run_id into v_run_id
-        from klaviyo.run r
-        where r.state = 'queued'
-          and not exists (select from klaviyo.run s
-                          where s.export_id = r.export_id and s.state = 'running')
-          and not exists (select from klaviyo.export x join klaviyo.connection_key k using (connection_id)
-                          where x.export_id = r.export_id and k.key_pair_id <> p_key_pair)
-        order by r.queued_at
-        limit 1 for update of r skip locked;
-    end if;
-    return v_run_id;
-end
+        join klaviyo.export x using (export_id)
+        join klaviyo.connection c using (connection_id)
+        where r.state = 'running'
+        group by 1)
+    select r.run_id from klaviyo.run r
+    left join klaviyo.export x using (export_id)
+    left join klaviyo.connection c using (connection_id)
+    left join klaviyo.connection_key k using (connection_id)
+    left join busy b on b.account = coalesce(c.account_id, c.connection_id::text)
+    where r.state = 'queued'
+      and coalesce(k.key_pair_id, p_key_pair) = p_key_pair
+      and not exists (select from klaviyo.run s
+                      where s.export_id = r.export_id and s.state = 'running')
+      and (not p_short_only or klaviyo.is_short(r.export_id))
+    order by coalesce(b.runs, 0), r.queued_at
+    limit 1 for update of r skip locked
 $$;
 
 -- Takes the next run: a new epoch, a new lease; server processes that still
 -- work under the old epoch are ended. No row: nothing to take. A row with
 -- closed = true: the run was ended instead; ask again.
 create function klaviyo.take_run(p_worker text, p_lease_ms bigint, p_key_pair integer,
-                                 p_recover boolean)
+                                 p_recover boolean, p_short_only boolean)
 returns table (run_id bigint, epoch integer, export_id bigint, taken_over boolean, closed boolean)
 language plpgsql as $$
 declare
-    v_run_id bigint := klaviyo.next_run(p_key_pair, p_recover);
+    v_run_id bigint;
     v klaviyo.run;
     o record;
 begin
+    if p_recover then
+        v_run_id := klaviyo.abandoned_run(p_key_pair);
+    end if;
+    v_run_id := coalesce(v_run_id, klaviyo.queued_run(p_key_pair, p_short_only));
     if v_run_id is null then
         return;
     end if;
     select * into v from klaviyo.run r where r.run_id = v_run_id;
     perform pg_terminate_backend(a.pid) from pg_stat_activity a
-    where a.pid = any (v.backends) and a.pid <> pg_backend_pid() and a.datname = current_database();
+    where a.pid = any (v.backends) and a.pid <> pg_backend_pid()
+      and a.datname = current_database() and a.usename = current_user
+      and a.application_name like 'klaviyo-worker%'; -- behind a pooler it may be another's by now
 
     select * into o from klaviyo.obstacle(v.export_id);
     if o.state is null and v.takes_without_progress >= 5 then

@@ -55,6 +55,7 @@ struct parcel {
     struct outbox_refused refused;
     int64_t strangers; /* errors that name no row of the batch */
     char *next;        /* link to the next page */
+    int64_t pages;     /* read so far */
 };
 
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };

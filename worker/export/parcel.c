@@ -68,6 +68,7 @@ static bool open_errors(struct parcel *parcel, struct error *err)
     }
     outbox_refused_init(&parcel->refused);
     parcel->strangers = 0;
+    parcel->pages = 0;
     return true;
 }
 
@@ -288,9 +289,11 @@ static void take_error_page(struct deliver *d, struct parcel *parcel, const stru
     }
     for (size_t i = 0; i < page.n; i++)
         take_error(parcel, &page.errors[i]);
+    /* A page names a row at least: more pages than rows is a server going in circles. */
+    bool more = page.next && ++parcel->pages <= (int64_t)parcel->rows.n;
     free(parcel->next);
-    parcel->next = page.next ? strdup(page.next) : NULL;
-    bool out_of_memory = page.next && !parcel->next;
+    parcel->next = more ? strdup(page.next) : NULL;
+    bool out_of_memory = more && !parcel->next;
     import_error_page_release(&page);
 
     if (out_of_memory) {

@@ -172,12 +172,21 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
     give_back(slot, task);
 }
 
+/* Long runs never hold all slots: the last one is kept for short ones. */
+static bool is_last_free(struct slots *slots)
+{
+    return slots->n > 1 && slots_busy(slots) == slots->n - 1;
+}
+
 /* One look. *pause_ms: how long to rest before the next one. */
 static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
 {
     const struct slots_options *o = &slot->slots->options;
-    struct run_taker taker = { o->worker, o->settings->lease_seconds * 1000, o->key_pair_id,
-                               clock_ms() >= slot->recover_from_ms };
+    struct run_taker taker = { .worker = o->worker,
+                               .lease_ms = o->settings->lease_seconds * 1000,
+                               .key_pair_id = o->key_pair_id,
+                               .recover = clock_ms() >= slot->recover_from_ms,
+                               .short_only = is_last_free(slot->slots) };
     enum run_take what = RUN_TAKE_CLOSED;
     struct error err = ERROR_INIT;
 

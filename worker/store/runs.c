@@ -8,7 +8,8 @@
 #include "worker/store/statement.h"
 
 static const char take_sql[] = "select run_id, epoch, export_id, taken_over, closed"
-                               " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean)";
+                               " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean,"
+                               " $5::boolean)";
 
 static const char load_sql[] =
     "select r.full_refresh, r.first_batch, x.max_profiles, r.idle_ms, c.connection_id,"
@@ -55,8 +56,9 @@ static const char end_plan_sql[] =
 
 static const char end_sql[] = "select klaviyo.end_run($1, $2::integer, $3, $4, $5)";
 
-static const char give_back_sql[] = "update klaviyo.run set lease_until = '-infinity'"
-                                    " where run_id = $1 and epoch = $2 returning run_id";
+static const char give_back_sql[] =
+    "update klaviyo.run set lease_until = '-infinity', backends = '{}'"
+    " where run_id = $1 and epoch = $2 returning run_id";
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2)";
 
@@ -168,6 +170,7 @@ static bool query_take(struct db *db, const struct run_taker *taker, PGresult **
     args_int64(&args, taker->lease_ms);
     args_int64(&args, taker->key_pair_id);
     args_bool(&args, taker->recover);
+    args_bool(&args, taker->short_only);
     return FAILPOINT_AROUND("take", db_query(db, take_sql, &args, rows, err));
 }
 

@@ -61,6 +61,7 @@ struct run_taker {
     int64_t lease_ms;
     int64_t key_pair_id; /* whose keys it can open */
     bool recover;        /* take what other workers left, too */
+    bool short_only;     /* of the queued ones only exports whose last run was short */
 };
 
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
