@@ -11,9 +11,13 @@
 #include "common/retry.h"
 #include "worker/export/run.h"
 #include "worker/store/db.h"
+#include "worker/store/retention.h"
 #include "worker/store/runs.h"
 
-enum { TICK_MS = 200 /* the longest time a queued run waits for an idle slot */ };
+enum {
+    TICK_MS = 200,                  /* the longest time a queued run waits for an idle slot */
+    RETENTION_EVERY_MS = 600 * 1000 /* what is too old is deleted by an idle slot */
+};
 
 struct slot {
     struct slots *slots;
@@ -32,6 +36,7 @@ struct slots {
     bool woken;
     bool draining;
     bool stopping;
+    int64_t retention_ms; /* when old rows are to be looked for; of the looking slot */
     int busy;
     int n;
     struct slot slot[];
@@ -201,6 +206,23 @@ static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
     return what == RUN_TAKE_TASK;
 }
 
+/* A piece of work for who has nothing to do: some at a time, a run comes first. */
+static void tidy(struct slot *slot)
+{
+    struct slots *slots = slot->slots;
+    struct error err = ERROR_INIT;
+    bool more;
+
+    if (!slot->db || clock_ms() < slots->retention_ms)
+        return;
+    if (!retention_apply(slot->db, slots->options.settings->retention_days, &more, &err)) {
+        log_warn("retention_failed", LOG_ERROR_OF(&err));
+        more = false;
+    }
+    if (!more)
+        slots->retention_ms = clock_ms() + RETENTION_EVERY_MS;
+}
+
 static bool look_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms)
 {
     int64_t pause_ms = 0;
@@ -209,6 +231,7 @@ static bool look_until_found(struct slot *slot, struct run_task **task, int64_t 
         *taken_ms = clock_ms();
         if (look(slot, task, &pause_ms))
             return true;
+        tidy(slot);
     }
     return false;
 }
