@@ -25,13 +25,11 @@ struct asker *asker_new(const struct settings *settings, struct db *db, const st
                         const char *account, struct error *err)
 {
     CLEANUP(asker_freep) struct asker *asker = calloc(1, sizeof *asker);
-    char user_agent[64];
 
     if (!asker) {
         (void)error_no_memory(err);
         return NULL;
     }
-    (void)snprintf(user_agent, sizeof user_agent, "klaviyo-worker/%s", version_text());
     asker->db = db;
     asker->timeout_ms = settings->request_timeout_seconds * 1000;
     (void)snprintf(asker->account, sizeof asker->account, "%s", account ? account : "");
@@ -39,7 +37,7 @@ struct asker *asker_new(const struct settings *settings, struct db *db, const st
         &(struct client_options){
             .base_url = settings->klaviyo_base_url,
             .revision = settings->klaviyo_revision,
-            .user_agent = user_agent,
+            .user_agent = version_user_agent(),
             .api_key = key->bytes,
             .timeout_ms = asker->timeout_ms,
             .allow_http = true, /* the settings were checked for that */

@@ -72,6 +72,10 @@ struct command {
 bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
+/* For commands that open it themselves; a database that is not migrated is an error. */
+bool context_open_database(struct context *context, struct error *err) MUST_USE;
+void context_close_database(struct context *context);
+
 /* One line on stderr; the command goes on. */
 void warn_user(const char *fmt, ...) PRINTF_LIKE(1, 2);
 

@@ -142,23 +142,43 @@ static int group_alone(const struct command *group, const char *second)
 
 /* -- running it -- */
 
-static bool give_database(struct context *context, const struct command *command, struct error *err)
+static bool connect(struct context *context, struct error *err)
 {
-    if (command->needs < NEEDS_SERVER)
+    return db_open(&context->db, context->settings->database_url, "klaviyo-worker admin", err);
+}
+
+bool context_open_database(struct context *context, struct error *err)
+{
+    return connect(context, err) && migration_check(context->db, err);
+}
+
+void context_close_database(struct context *context)
+{
+    db_free(context->db);
+    context->db = NULL;
+}
+
+static bool give_database(struct context *context, enum command_needs needs, struct error *err)
+{
+    switch (needs) {
+    case NEEDS_NOTHING:
+    case NEEDS_SETTINGS:
         return true;
-    if (!db_open(&context->db, context->settings->database_url, "klaviyo-worker admin", err))
-        return false;
-    return command->needs < NEEDS_DATABASE || migration_check(context->db, err);
+    case NEEDS_SERVER:
+        return connect(context, err);
+    case NEEDS_DATABASE:
+        break;
+    }
+    return context_open_database(context, err);
 }
 
 static bool run_with_database(struct context *context, const struct arguments *arguments,
                               struct error *err)
 {
-    bool ok = give_database(context, arguments->command, err) &&
+    bool ok = give_database(context, arguments->command->needs, err) &&
               arguments->command->run(context, arguments, err);
 
-    db_free(context->db);
-    context->db = NULL;
+    context_close_database(context);
     return ok;
 }
 

@@ -4,9 +4,9 @@
 
 #include "version_generated.h"
 
-const char *version_text(void)
+const char *version_user_agent(void)
 {
-    return PROJECT_VERSION_TEXT;
+    return "klaviyo-worker/" PROJECT_VERSION_TEXT;
 }
 
 void version_print(const struct component *components, size_t n)

@@ -9,8 +9,8 @@ struct component {
     const char *(*version)(void);
 };
 
-/* "0.1.0" */
-const char *version_text(void);
+/* "klaviyo-worker/0.1.0": how requests to Klaviyo introduce themselves. */
+const char *version_user_agent(void);
 
 /* `--version` on standard output: ours, the git commit, the libraries'. */
 void version_print(const struct component *components, size_t n);
