@@ -157,12 +157,13 @@ static void check_scopes(struct call *call)
                      scope_name(missing & ~(missing - 1)));
 }
 
-static void set_headers(struct answer *answer, const json_t *headers)
+static void set_headers(struct answer *answer, json_t *headers)
 {
-    for (void *i = json_object_iter((json_t *)(uintptr_t)headers); i;
-         i = json_object_iter_next((json_t *)(uintptr_t)headers, i)) {
-        const char *name = json_object_iter_key(i);
-        const char *value = json_string_value(json_object_iter_value(i));
+    const char *name;
+    json_t *text;
+
+    json_object_foreach(headers, name, text) {
+        const char *value = json_string_value(text);
         int64_t seconds;
 
         answer_header(answer, name, "%s", value ? value : "");

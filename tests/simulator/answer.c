@@ -118,12 +118,13 @@ void answer_bad_parameter(struct answer *answer, const char *parameter, const ch
 
 static void add_throttled_member(struct strbuf *out, unsigned which, unsigned wait_s)
 {
+    static const char links[] = "\"links\":{\"type\":\"" LIMITS_PAGE "\"}";
     static const char *const fixed[] = {
         "\"status\":429",
         "\"code\":\"throttled\"",
         "\"title\":\"Request was throttled.\"",
         "\"source\":{\"pointer\":\"/data\"}",
-        "\"links\":{\"type\":\"" LIMITS_PAGE "\"}",
+        links,
         "\"meta\":{}",
     };
 

@@ -8,33 +8,33 @@ enum type { FLAG, COUNT, STATUS, CHOICE };
 
 struct setting {
     const char *name;
-    enum type type;
     size_t offset;
-    int fallback;
     const char *words[4];
+    enum type type;
+    int fallback;
 };
 
 #define AT(member) offsetof(struct behaviour, member)
 
 /* clang-format off */
 static const struct setting table[] = {
-    { "limits",                    FLAG,   AT(limits),                    1,   { NULL } },
-    { "require_revision",          FLAG,   AT(require_revision),          1,   { NULL } },
-    { "queued_ms",                 COUNT,  AT(queued_ms),                 100, { NULL } },
-    { "processing_ms",             COUNT,  AT(processing_ms),             200, { NULL } },
-    { "processing_us_per_profile", COUNT,  AT(processing_us_per_profile), 0,   { NULL } },
-    { "oversize_status",           STATUS, AT(oversize_status),           413, { NULL } },
-    { "oversize_profile",          CHOICE, AT(oversize_profile),          0,   { "sync", "import-error" } },
-    { "email_check",               CHOICE, AT(email_check),               0,   { "sync", "import-error" } },
-    { "pointer_index",             FLAG,   AT(pointer_index),             1,   { NULL } },
-    { "payload",                   CHOICE, AT(payload),                   0,   { "flat", "wrapped", "null" } },
-    { "completed_includes_failed", FLAG,   AT(completed_includes_failed), 0,   { NULL } },
-    { "timestamps",                CHOICE, AT(timestamps),                2,   { "micro", "whole", "mixed" } },
-    { "sync_errors_max",           COUNT,  AT(sync_errors_max),           0,   { NULL } },
-    { "slow_body_ms",              COUNT,  AT(slow_body_ms),              0,   { NULL } },
-    { "unknown_profile",           CHOICE, AT(unknown_profile),           0,   { "404", "400", "ignore" } },
-    { "keep_bodies",               FLAG,   AT(keep_bodies),               0,   { NULL } },
-    { "keep_emails",               FLAG,   AT(keep_emails),               0,   { NULL } },
+    { "limits",                    AT(limits),                    { NULL },                      FLAG,   1 },
+    { "require_revision",          AT(require_revision),          { NULL },                      FLAG,   1 },
+    { "queued_ms",                 AT(queued_ms),                 { NULL },                      COUNT,  100 },
+    { "processing_ms",             AT(processing_ms),             { NULL },                      COUNT,  200 },
+    { "processing_us_per_profile", AT(processing_us_per_profile), { NULL },                      COUNT,  0 },
+    { "oversize_status",           AT(oversize_status),           { NULL },                      STATUS, 413 },
+    { "oversize_profile",          AT(oversize_profile),          { "sync", "import-error" },    CHOICE, 0 },
+    { "email_check",               AT(email_check),               { "sync", "import-error" },    CHOICE, 0 },
+    { "pointer_index",             AT(pointer_index),             { NULL },                      FLAG,   1 },
+    { "payload",                   AT(payload),                   { "flat", "wrapped", "null" }, CHOICE, 0 },
+    { "completed_includes_failed", AT(completed_includes_failed), { NULL },                      FLAG,   0 },
+    { "timestamps",                AT(timestamps),                { "micro", "whole", "mixed" }, CHOICE, 2 },
+    { "sync_errors_max",           AT(sync_errors_max),           { NULL },                      COUNT,  0 },
+    { "slow_body_ms",              AT(slow_body_ms),              { NULL },                      COUNT,  0 },
+    { "unknown_profile",           AT(unknown_profile),           { "404", "400", "ignore" },    CHOICE, 0 },
+    { "keep_bodies",               AT(keep_bodies),               { NULL },                      FLAG,   0 },
+    { "keep_emails",               AT(keep_emails),               { NULL },                      FLAG,   0 },
 };
 /* clang-format on */
 
@@ -108,19 +108,19 @@ static int parse_value(const struct setting *s, const json_t *value)
     return -1;
 }
 
-bool behaviour_apply(struct behaviour *behaviour, const json_t *object, struct error *err)
+bool behaviour_apply(struct behaviour *behaviour, json_t *object, struct error *err)
 {
     struct behaviour changed = *behaviour;
+    const char *name;
+    json_t *value;
 
-    for (void *i = json_object_iter((json_t *)(uintptr_t)object); i;
-         i = json_object_iter_next((json_t *)(uintptr_t)object, i)) {
-        const char *name = json_object_iter_key(i);
+    json_object_foreach(object, name, value) {
         const struct setting *s = find(name);
-        int value = s ? parse_value(s, json_object_iter_value(i)) : -1;
+        int number = s ? parse_value(s, value) : -1;
 
-        if (value < 0)
+        if (number < 0)
             return error_set(err, ERROR_INPUT, "%s setting %s", s ? "bad value for" : "no", name);
-        write_value(&changed, s, value);
+        write_value(&changed, s, number);
     }
     *behaviour = changed;
     return true;

@@ -42,7 +42,7 @@ struct behaviour {
 void behaviour_init(struct behaviour *behaviour);
 
 /* Applies the members that are there. False (ERROR_INPUT) and nothing changed if one is bad. */
-bool behaviour_apply(struct behaviour *behaviour, const json_t *object, struct error *err) MUST_USE;
+bool behaviour_apply(struct behaviour *behaviour, json_t *object, struct error *err) MUST_USE;
 
 /* The caller owns the result. */
 json_t *behaviour_json(const struct behaviour *behaviour) MUST_USE;

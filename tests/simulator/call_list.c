@@ -171,12 +171,12 @@ static json_t *read_body(struct call *call)
     return body;
 }
 
-static void create_list(struct call *call, const json_t *body)
+static void create_list(struct call *call, json_t *body)
 {
     const char *type = NULL, *name = NULL, *opt_in = NULL;
 
-    (void)json_unpack((json_t *)(uintptr_t)body, "{s:{s:s, s:{s:s, s?s}}}", "data", "type", &type,
-                      "attributes", "name", &name, "opt_in_process", &opt_in);
+    (void)json_unpack(body, "{s:{s:s, s:{s:s, s?s}}}", "data", "type", &type, "attributes", "name",
+                      &name, "opt_in_process", &opt_in);
     if (!type || strcmp(type, "list") != 0 || !name || !*name) {
         answer_error(call->answer, 400, "invalid", "Invalid input.", "/data/attributes/name",
                      "A list needs a name.");

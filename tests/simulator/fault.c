@@ -72,21 +72,23 @@ static bool read_reset(struct fault_action *action, const json_t *object, struct
     return true;
 }
 
-static bool check_names(const json_t *object, const char *const *known, size_t n, struct error *err)
+static bool check_names(json_t *object, const char *const *known, size_t n, struct error *err)
 {
-    for (void *i = json_object_iter((json_t *)(uintptr_t)object); i;
-         i = json_object_iter_next((json_t *)(uintptr_t)object, i)) {
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(object, name, value) {
         size_t k = 0;
 
-        while (k < n && strcmp(known[k], json_object_iter_key(i)) != 0)
+        while (k < n && strcmp(known[k], name) != 0)
             k++;
         if (k == n)
-            return error_set(err, ERROR_INPUT, "unknown member %s", json_object_iter_key(i));
+            return error_set(err, ERROR_INPUT, "unknown member %s", name);
     }
     return true;
 }
 
-static bool read_action(struct fault_action *action, const json_t *object, struct error *err)
+static bool read_action(struct fault_action *action, json_t *object, struct error *err)
 {
     static const char *const known[] = { "status",   "body",      "content_type", "headers",
                                          "throttle", "delay_ms",  "reset",        "html403",
@@ -109,7 +111,7 @@ static bool read_action(struct fault_action *action, const json_t *object, struc
     return read_reset(action, object, err) && read_fate(action, object, err);
 }
 
-static bool read_rule(struct fault *fault, const json_t *rule, struct error *err)
+static bool read_rule(struct fault *fault, json_t *rule, struct error *err)
 {
     static const char *const known[] = { "method", "endpoint", "path_contains", "key",   "account",
                                          "skip",   "times",    "probability",   "action" };
@@ -131,7 +133,7 @@ static bool read_rule(struct fault *fault, const json_t *rule, struct error *err
     return read_action(&fault->action, json_object_get(rule, "action"), err);
 }
 
-unsigned faults_add(struct faults *faults, const json_t *rule, struct error *err)
+unsigned faults_add(struct faults *faults, json_t *rule, struct error *err)
 {
     CLEANUP(fault_release) struct fault fault = { 0 };
 

@@ -57,7 +57,7 @@ struct fault_subject {
 };
 
 /* The id of the new rule, or 0 and err. */
-unsigned faults_add(struct faults *faults, const json_t *rule, struct error *err) MUST_USE;
+unsigned faults_add(struct faults *faults, json_t *rule, struct error *err) MUST_USE;
 
 /*
  * The rule that fires for this request, counted; NULL if none does. Lent until

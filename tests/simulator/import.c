@@ -8,7 +8,7 @@
 #include "tests/simulator/memory.h"
 #include "tests/simulator/scan.h"
 
-#define TEXT_MAX (16U * 1024 * 1024)
+#define TEXT_MAX ((size_t)16 * 1024 * 1024)
 
 /* The pass over one body. */
 struct pass {

@@ -10,6 +10,8 @@
 
 #define PREFIX "next::"
 
+enum { URL_MAX = 256 * 1024 }; /* encoding makes a target three times as long */
+
 void page_cursor_format(char *cursor, int64_t key, int64_t number)
 {
     char text[64];
@@ -129,7 +131,7 @@ static void add_next_url(struct strbuf *out, const struct request *request, cons
 
 static void add_self_member(struct strbuf *out, const struct request *request)
 {
-    CLEANUP(strbuf_release) struct strbuf url = STRBUF_INIT(64U * 1024);
+    CLEANUP(strbuf_release) struct strbuf url = STRBUF_INIT(URL_MAX);
 
     page_add_base(&url, request);
     strbuf_add_str(&url, request->target);
@@ -146,7 +148,7 @@ void page_add_self(struct strbuf *out, const struct request *request)
 void page_add_links(struct strbuf *out, const struct request *request, bool more, int64_t key,
                     int64_t number)
 {
-    CLEANUP(strbuf_release) struct strbuf url = STRBUF_INIT(64U * 1024);
+    CLEANUP(strbuf_release) struct strbuf url = STRBUF_INIT(URL_MAX);
     char cursor[PAGE_CURSOR_BYTES];
 
     if (more) {

@@ -39,27 +39,27 @@ bool problems_name_rows(const struct problems *problems)
     return false;
 }
 
-/* Two of one row keep their order: their addresses in the array tell it. */
-static int compare(const void *a, const void *b)
+/* Of two places in the list; those of one row keep their order. */
+static int compare(const void *a, const void *b, void *list)
 {
-    const struct problem *left = *(const struct problem *const *)a;
-    const struct problem *right = *(const struct problem *const *)b;
+    size_t left = *(const size_t *)a, right = *(const size_t *)b;
+    const struct problem *problems = list;
 
-    if (left->row != right->row)
-        return left->row < right->row ? -1 : 1;
+    if (problems[left].row != problems[right].row)
+        return problems[left].row < problems[right].row ? -1 : 1;
     return left < right ? -1 : left > right;
 }
 
 void problems_sort(struct problems *problems)
 {
-    const struct problem **order = memory_new(problems->n * sizeof *order);
+    size_t *order = memory_new(problems->n * sizeof *order);
     struct problem *sorted = memory_new(problems->n * sizeof *sorted);
 
     for (size_t i = 0; i < problems->n; i++)
-        order[i] = &problems->list[i];
-    qsort(order, problems->n, sizeof *order, compare);
+        order[i] = i;
+    qsort_r(order, problems->n, sizeof *order, compare, problems->list);
     for (size_t i = 0; i < problems->n; i++)
-        sorted[i] = *order[i];
+        sorted[i] = problems->list[order[i]];
     free(order);
     free(problems->list);
     problems->list = sorted;

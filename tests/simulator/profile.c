@@ -6,7 +6,7 @@
 
 #include "tests/simulator/memory.h"
 
-#define MERGED_MAX (64U * 1024 * 1024)
+#define MERGED_MAX ((size_t)64 * 1024 * 1024)
 
 /* Above this many layers they are merged, so that a profile's memory stays bounded. */
 enum { LAYERS_MAX = 8 };
@@ -121,29 +121,38 @@ static uint32_t create(struct profiles *profiles, int64_t now_us)
     return (uint32_t)profiles->n++;
 }
 
+/* One kind of identifier: where this profile keeps it, and how all are found by it. */
+struct identifier {
+    char **slot;
+    struct index *index;
+    index_match_fn *match;
+};
+
 /* Gives the profile an identifier that it lacks and that is nobody's yet. */
-static void adopt(struct profiles *profiles, uint32_t number, char **slot, struct index *index,
-                  index_match_fn *match, const char *text, size_t n)
+static void adopt(struct profiles *profiles, uint32_t number, struct identifier kind,
+                  const char *text, size_t n)
 {
     uint32_t hash = index_hash(text, n);
 
-    if (n == 0 || *slot || index_find(index, hash, text, n, match, profiles) != INDEX_NONE)
+    if (n == 0 || *kind.slot ||
+        index_find(kind.index, hash, text, n, kind.match, profiles) != INDEX_NONE)
         return;
-    *slot = memory_text(text, n);
-    index_add(index, hash, number);
+    *kind.slot = memory_text(text, n);
+    index_add(kind.index, hash, number);
 }
 
 static void adopt_all(struct profiles *profiles, uint32_t number, const struct import *import,
                       const struct import_row *row)
 {
     struct profile *profile = &profiles->list[number];
+    struct identifier email = { &profile->email, &profiles->by_email, same_email };
+    struct identifier external_id = { &profile->external_id, &profiles->by_external_id,
+                                      same_external_id };
+    struct identifier phone = { &profile->phone, &profiles->by_phone, same_phone };
 
-    adopt(profiles, number, &profile->email, &profiles->by_email, same_email,
-          import_text(import, row->email), row->email.n);
-    adopt(profiles, number, &profile->external_id, &profiles->by_external_id, same_external_id,
-          import_text(import, row->external_id), row->external_id.n);
-    adopt(profiles, number, &profile->phone, &profiles->by_phone, same_phone,
-          import_text(import, row->phone), row->phone.n);
+    adopt(profiles, number, email, import_text(import, row->email), row->email.n);
+    adopt(profiles, number, external_id, import_text(import, row->external_id), row->external_id.n);
+    adopt(profiles, number, phone, import_text(import, row->phone), row->phone.n);
 }
 
 static struct profile_layer *layer_new(const char *text, size_t n, uint64_t shape)

@@ -7,6 +7,8 @@
 #include "tests/simulator/address.h"
 #include "tests/simulator/memory.h"
 
+enum { ADDRESS_ROOM = 64 * 1024 };
+
 static int compare(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -14,7 +16,7 @@ static int compare(const void *a, const void *b)
 
 static char *normal_form(const char *text)
 {
-    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1024 * 1024);
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(ADDRESS_ROOM);
 
     address_normalise(text, strlen(text), &out);
     return memory_text(out.data ? out.data : "", out.len);

@@ -7,7 +7,7 @@
 #include "tests/simulator/page.h"
 
 #define JOBS "/api/profile-bulk-import-jobs"
-#define WEEK_US (7 * 86400 * INT64_C(1000000))
+#define WEEK_US (7 * INT64_C(86400000000))
 #define ROW_POINTER "/data/attributes/profiles/data/"
 
 static struct fieldset fieldset(struct call *call, struct strbuf *out, const char *parameter)

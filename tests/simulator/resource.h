@@ -14,7 +14,7 @@ void resource_import_error(struct call *call, struct strbuf *out, const struct j
 
 /* list: whose member it is shown as (adds joined_group_at), or NULL. */
 void resource_profile(struct call *call, struct strbuf *out, struct account *account,
-                      uint32_t profile, const struct list *list);
+                      uint32_t number, const struct list *list);
 
 /* {"type":…,"id":…} and nothing else. */
 void resource_identifier(struct strbuf *out, const char *type, const char *id);

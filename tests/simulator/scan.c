@@ -44,7 +44,9 @@ static void skip_space(struct scan *scan)
 static char next_byte(struct scan *scan)
 {
     skip_space(scan);
-    return scan->at < scan->end ? *scan->at : '\0';
+    if (scan->at == scan->end)
+        return '\0';
+    return *scan->at;
 }
 
 enum scan_kind scan_peek(struct scan *scan)

@@ -10,7 +10,7 @@
 
 static int64_t sort_key(const struct selection *selection, uint32_t number)
 {
-    if (selection->order == ORDER_NUMBER)
+    if (selection->order == ORDER_NUMBER || !selection->list)
         return 0;
     int64_t joined = selection->list->joined_s[number];
     return selection->order == ORDER_JOINED ? joined : -joined;
@@ -43,7 +43,7 @@ static bool fits(const struct selection *selection, const struct condition *cond
     const struct profile *profile = &selection->account->profiles.list[number];
     char id[PROFILE_ID_BYTES];
 
-    if (strcmp(condition->field, "joined_group_at") == 0)
+    if (selection->list && strcmp(condition->field, "joined_group_at") == 0)
         return compare_joined(condition, (int64_t)selection->list->joined_s[number] * 1000000);
     if (strcmp(condition->field, "email") == 0)
         return names(condition, profile->email);

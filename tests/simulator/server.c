@@ -15,7 +15,7 @@
 #include "tests/simulator/service.h"
 
 /* Of each connection: read as much of a large body at a time as fits, and long URLs. */
-enum { CONNECTION_MEMORY = 256 * 1024, IDLE_SECONDS = 600 };
+enum { CONNECTION_MEMORY = 256 * 1024, IDLE_SECONDS = 600, PIECE_BYTES = 16 * 1024 };
 
 struct server {
     struct MHD_Daemon *daemon;
@@ -179,7 +179,7 @@ static struct MHD_Response *piecemeal(struct world *world, struct answer *answer
     delivery->end = cut ? (size_t)answer->truncate : delivery->n;
     delivery->pause_ms = answer->pause_ms;
     delivery->body = strbuf_take(&answer->body);
-    return MHD_create_response_from_callback(delivery->n, 16 * 1024, deliver, delivery,
+    return MHD_create_response_from_callback(delivery->n, PIECE_BYTES, deliver, delivery,
                                              delivery_free);
 }
 
@@ -239,6 +239,7 @@ static enum MHD_Result serve(struct server *server, struct exchange *exchange, c
 }
 
 /* Called once with the headers, once for each piece of the body, and once at its end. */
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *version,
                                   const char *data, size_t *n, void **slot)

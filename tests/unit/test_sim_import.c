@@ -136,7 +136,7 @@ static char *big_body(size_t n, size_t row_bytes, size_t *body_n)
                                "{\"profiles\":{\"data\":[";
     static const char row[] = "{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.example\","
                               "\"title\":\"";
-    struct strbuf out = STRBUF_INIT(64U * 1024 * 1024);
+    struct strbuf out = STRBUF_INIT((size_t)64 * 1024 * 1024);
 
     strbuf_add_str(&out, head);
     for (size_t i = 0; i < n; i++) {
