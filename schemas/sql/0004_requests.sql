@@ -201,3 +201,28 @@ begin
     where q.request_id = accept_event.request_id;
 end
 $$;
+
+-- Takes events in, in their order, in one commit. The exports concerned are
+-- locked first and in one order, so that two workers never wait for each other.
+create function klaviyo.accept_events(p_events klaviyo.event[])
+returns table (request_id bigint, state text)
+language plpgsql as $$
+begin
+    perform from klaviyo.export x
+    where x.export_id in (select s.export_id from klaviyo.export_segment s
+                          join unnest(p_events) e on e.segment_id = s.segment_id)
+    order by x.export_id
+    for no key update;
+    if found then
+        perform pg_notify('klaviyo_worker', 'queued');
+    end if;
+
+    return query
+    select a.request_id, a.state
+    from unnest(p_events) with ordinality as e, lateral klaviyo.accept_event(
+        row(e.topic, e.partition, e.record_offset, e.record_ms, e.source, e.event_id,
+            e.segment_id, e.refresh_id, e.refreshed_at, e.trigger, e.export_name, e.full_refresh,
+            e.confirm_removals, e.traceparent, e.reason, e.detail)::klaviyo.event) a
+    order by e.ordinality;
+end
+$$;

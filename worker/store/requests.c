@@ -13,20 +13,17 @@ enum {
     COLUMNS = 16,
 };
 
-/* One event a row; functions with side effects, so in the order of the arrays. */
 static const char accept_sql[] =
-    "select a.request_id, a.state from unnest($1::text[], $2::integer[], $3::bigint[],"
-    " $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::text[],"
-    " $11::text[], $12::boolean[], $13::boolean[], $14::text[], $15::text[], $16::text[])"
+    "select request_id, state from klaviyo.accept_events((select"
+    " array_agg(row(topic, partition, record_offset, record_ms, source, event_id, segment_id,"
+    " refresh_id, refreshed_at, trigger, export_name, full_refresh, confirm_removals, traceparent,"
+    " reason, detail)::klaviyo.event order by n)"
+    " from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],"
+    " $7::text[], $8::text[], $9::timestamptz[], $10::text[], $11::text[], $12::boolean[],"
+    " $13::boolean[], $14::text[], $15::text[], $16::text[])"
     " with ordinality as e(topic, partition, record_offset, record_ms, source, event_id,"
     " segment_id, refresh_id, refreshed_at, trigger, export_name, full_refresh, confirm_removals,"
-    " traceparent, reason, detail, n),"
-    " lateral klaviyo.accept_event(row(e.topic, e.partition, e.record_offset, e.record_ms,"
-    " e.source, e.event_id, e.segment_id, e.refresh_id, e.refreshed_at, e.trigger, e.export_name,"
-    " e.full_refresh, e.confirm_removals, e.traceparent, e.reason, e.detail)::klaviyo.event) a"
-    " order by e.n";
-
-static const char notify_sql[] = "select pg_notify('klaviyo_worker', 'queued')";
+    " traceparent, reason, detail, n)))";
 
 static const char ended_sql[] =
     "select i.id, coalesce(q.state, 'done'), q.reason, q.detail,"
@@ -124,8 +121,6 @@ bool requests_accept(struct db *db, const struct request_in *in, size_t n, struc
         columns_add(&columns, &in[i]);
     if (!args_columns(&args, &columns, err) ||
         !FAILPOINT_AROUND("accept", db_query(db, accept_sql, &args, &rows, err)))
-        return false;
-    if (!db_query(db, notify_sql, NULL, NULL, err))
         return false;
 
     assert(rows_count(rows) == (int)n);
