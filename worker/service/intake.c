@@ -19,6 +19,7 @@ enum {
     IDLE_MS = 1000,
     BACK_OFF_MIN_MS = 100,
     BACK_OFF_MAX_MS = 5000,
+    REFUSED_MAX_MS = 1000, /* where the database answers, other events can go on */
 };
 
 struct drop {
@@ -229,13 +230,13 @@ static bool take_in(struct intake *intake)
 
 /* The database. */
 
-static void back_off(struct intake *intake)
+static void back_off(struct intake *intake, int64_t max_ms)
 {
     int64_t doubled = intake->back_off_ms * 2;
 
-    intake->back_off_ms = doubled < BACK_OFF_MIN_MS   ? BACK_OFF_MIN_MS
-                          : doubled > BACK_OFF_MAX_MS ? BACK_OFF_MAX_MS
-                                                      : doubled;
+    if (doubled < BACK_OFF_MIN_MS)
+        doubled = BACK_OFF_MIN_MS;
+    intake->back_off_ms = doubled < max_ms ? doubled : max_ms;
     intake->not_before_ms = clock_ms() + intake->back_off_ms;
 }
 
@@ -251,7 +252,7 @@ static void failed(struct intake *intake, const char *what, const struct error *
         intake->connected = false;
         intake->metrics->database_reached = false;
     }
-    back_off(intake);
+    back_off(intake, err->kind == ERROR_RETRY ? BACK_OFF_MAX_MS : REFUSED_MAX_MS);
 }
 
 static void worked(struct intake *intake)
