@@ -73,7 +73,7 @@ static bool run(struct context *context, const struct arguments *arguments, stru
 {
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
     const struct settings *settings = context->settings;
-    int64_t key_pair_id;
+    int64_t key_pair_id = 0;
 
     (void)arguments;
     if (!*settings->secret_key_file)
