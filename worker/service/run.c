@@ -10,6 +10,7 @@ struct database {
     const char *url;
     const char *name;
     struct db *db;
+    struct slots *slots; /* woken when there may be a run to take */
 };
 
 static bool connect_database(void *world, struct error *err)
@@ -37,7 +38,10 @@ static bool accept_requests(void *world, const struct request_in *in, size_t n,
 {
     struct database *database = world;
 
-    return requests_accept(database->db, in, n, out, err);
+    if (!requests_accept(database->db, in, n, out, err))
+        return false;
+    slots_wake(database->slots);
+    return true;
 }
 
 static bool ended_requests(void *world, const int64_t *ids, size_t n, struct request_end **ends,
@@ -66,7 +70,8 @@ static bool database_notified(void *world)
 {
     struct database *database = world;
 
-    (void)db_notified(database->db);
+    if (db_notified(database->db)) /* also of what other workers took in */
+        slots_wake(database->slots);
     return db_is_up(database->db);
 }
 
@@ -93,10 +98,12 @@ static int busy_slots(void *world)
 bool service_run(const struct slots_options *options, struct service_metrics *metrics,
                  struct error *err)
 {
-    struct database database = { .url = options->settings->database_url, .name = options->worker };
     CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
     if (!slots)
         return false;
+    struct database database = { .url = options->settings->database_url,
+                                 .name = options->worker,
+                                 .slots = slots };
 
     const struct service_ports ports = {
         .intake = { .world = &database,
