@@ -17,6 +17,7 @@
 enum {
     TURN_MS = 1000,           /* the longest wait of the loop, with nothing due */
     KEY_RETRY_MS = 10 * 1000, /* between a refused key and the second try */
+    THROTTLED_MS = 1000,      /* a 429 that does not say for how long: the burst window */
     WAITING_MS = 500,         /* a shorter wait for a limit is not worth telling */
     NEVER_MS = 24 * 3600 * 1000,
 };
@@ -382,7 +383,8 @@ static void start_due(struct deliver *d)
     bool looks_due;
     bool common = common_looks(d, &looks_due) > 1 || d->listing.in_flight;
 
-    if (d->list_state == LIST_WANTED && may_start(d, &d->list))
+    if (d->list_state == LIST_WANTED && plan_may_deliver(d->options->plan) &&
+        may_start(d, &d->list))
         start(d, &d->list, list_request(d->task->list_id));
     if (common && looks_due && may_start(d, &d->listing))
         start(d, &d->listing, import_job_listing_request());
@@ -483,22 +485,23 @@ static void come_back_later(struct deliver *d, struct errand *errand, const stru
     struct error err = ERROR_INIT;
 
     verdict_text(verdict, d->last_trouble);
-    if (verdict->retry_after_ms > 0) {
-        close_gate(d, errand->endpoint, verdict->retry_after_ms);
-        if (!budget_block(d->db, d->task->account, endpoint_name(errand->endpoint),
-                          verdict->retry_after_ms, &err)) {
+    if (wait_ms > 0) {
+        close_gate(d, errand->endpoint, wait_ms);
+        if (!budget_block(d->db, d->task->account, endpoint_name(errand->endpoint), wait_ms,
+                          &err)) {
             deliver_let_go(d, &err);
             return;
         }
     }
-    errand_again(d, errand, verdict->retry_after_ms);
+    errand_again(d, errand, wait_ms);
 }
 
 static void throttled(struct deliver *d, struct errand *errand, const struct verdict *verdict)
 {
     d->sums.throttled++;
     (void)atomic_fetch_add(&d->options->control->throttled, 1);
-    come_back_later(d, errand, verdict);
+    come_back_later(d, errand, verdict,
+                    verdict->retry_after_ms > 0 ? verdict->retry_after_ms : THROTTLED_MS);
 }
 
 static void unexpected(struct deliver *d, const struct verdict *verdict)
@@ -531,7 +534,7 @@ static void act_on(struct deliver *d, struct errand *errand, const struct answer
         throttled(d, errand, verdict);
         return;
     case VERDICT_AGAIN:
-        come_back_later(d, errand, verdict);
+        come_back_later(d, errand, verdict, verdict->retry_after_ms);
         return;
     case VERDICT_UNEXPECTED:
         break;
