@@ -480,7 +480,8 @@ static void key_refused(struct deliver *d, struct errand *errand, const struct v
 }
 
 /* All workers of the account heed what Klaviyo said about when to come back. */
-static void come_back_later(struct deliver *d, struct errand *errand, const struct verdict *verdict)
+static void come_back_later(struct deliver *d, struct errand *errand, const struct verdict *verdict,
+                            int64_t wait_ms)
 {
     struct error err = ERROR_INIT;
 
