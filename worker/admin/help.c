@@ -1,5 +1,6 @@
 #include "worker/admin/help.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,9 +53,10 @@ static void print_option(const struct option_spec *option)
 
 void help_command(const struct command *command)
 {
-    (void)printf("Usage: klaviyo-worker %s%s%s%s\n\n%s.\n", command->words,
+    (void)printf("Usage: klaviyo-worker %s%s%s%s\n\n%c%s.\n", command->words,
                  *command->operands ? " " : "", command->operands,
-                 command->options ? " [OPTION…]" : "", command->summary);
+                 command->options ? " [OPTION…]" : "", toupper((unsigned char)*command->summary),
+                 command->summary + 1);
     if (command->details)
         (void)printf("\n%s\n", command->details);
     if (command->options)

@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <libsmartcols.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,6 +64,20 @@ static void add_list(struct strbuf *text, const json_t *array)
     }
 }
 
+/* "role: team" */
+static void add_object(struct strbuf *text, const json_t *object)
+{
+    const char *name;
+    json_t *value;
+    bool any = false;
+
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+        strbuf_addf(text, "%s%s: ", any ? "; " : "", name);
+        add_text(text, value);
+        any = true;
+    }
+}
+
 /* A value in words; an empty one for null. */
 static void add_text(struct strbuf *text, const json_t *value)
 {
@@ -86,6 +101,8 @@ static void add_text(struct strbuf *text, const json_t *value)
         add_list(text, value);
         break;
     case JSON_OBJECT:
+        add_object(text, value);
+        break;
     case JSON_NULL:
         break;
     }

@@ -84,8 +84,9 @@ static const char of_account_sql[] =
 static const char grant_sql[] =
     "with found as (select connection_id from klaviyo.connection where name = $1),"
     " granted as (insert into klaviyo.connection_grant (connection_id, role_name)"
-    " select connection_id, $2 from found on conflict do nothing)"
-    " select connection_id, exists (select from pg_roles where rolname = $2) from found";
+    " select connection_id, $2 from found"
+    " where exists (select from pg_roles where rolname = $2) on conflict do nothing)"
+    " select exists (select from pg_roles where rolname = $2) from found";
 
 static const char revoke_sql[] =
     "delete from klaviyo.connection_grant g using klaviyo.connection c"
@@ -270,7 +271,12 @@ bool connections_grant(struct db *db, const char *name, const char *role, struct
     args_text(&args, role);
     if (!db_query(db, grant_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    return rows_count(rows) > 0 || no_such(name, err);
+    if (rows_count(rows) == 0)
+        return no_such(name, err);
+    if (!row_bool(rows, 0, 0))
+        return error_set(err, ERROR_INPUT,
+                         "there is no role %s on this server: nothing was granted", role);
+    return true;
 }
 
 static bool revoke(struct db *db, const struct args *args, const char *name, const char *role,

@@ -30,7 +30,7 @@ static const char forget_fields_sql[] = "delete from klaviyo.export_field where 
 
 static const char find_sql[] = "select export_id from klaviyo.export where name = $1";
 
-/* Ends what is going on, before anything is changed: see 0008_changes.sql. */
+/* Ends what is going on, before anything is changed: see 0009_changes.sql. */
 static const char begin_change_sql[] = "select klaviyo.begin_change($1, $2)";
 
 static const char update_sql[] =

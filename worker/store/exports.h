@@ -14,7 +14,7 @@
  * not see is not there.
  *
  * A change takes effect for every run that begins after it. A run that is going
- * ends first, before anything is changed (see schemas/sql/0008_changes.sql).
+ * ends first, before anything is changed (see schemas/sql/0009_changes.sql).
  */
 struct export_mapping {
     const char *target; /* "attribute" or "property" */

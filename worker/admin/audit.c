@@ -1,0 +1,62 @@
+#include "worker/admin/audit.h"
+
+#include <stdlib.h>
+
+#include "worker/admin/arguments.h"
+#include "worker/admin/table.h"
+#include "worker/store/audit.h"
+
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };
+
+static bool read_filter(struct context *context, const struct arguments *arguments,
+                        struct audit_filter *filter, struct error *err)
+{
+    const char *connection = arguments_value(arguments, "--connection");
+    const char *export_name = arguments_value(arguments, "--export");
+
+    if (connection && export_name)
+        return wrong_usage(context, err, "--connection and --export exclude each other");
+    filter->object = connection ? "connection" : export_name ? "export" : NULL;
+    filter->name = connection ? connection : export_name;
+    filter->limit = LIMIT_DEFAULT;
+    return arguments_number(context, arguments, "--limit", 1, LIMIT_MAX, &filter->limit, err);
+}
+
+static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    static const struct column columns[] = {
+        { "AT", "at", false, false },         { "BY", "by", false, false },
+        { "ACTION", "action", false, false }, { "OBJECT", "object", false, false },
+        { "NAME", "name", false, true },      { "DETAIL", "detail", false, true },
+        { NULL, NULL, false, false }
+    };
+    struct audit_filter filter;
+    char *json;
+
+    if (!read_filter(context, arguments, &filter, err) ||
+        !audit_list(context->db, &filter, &json, err))
+        return false;
+    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
+                          "Nothing of the kind was done yet.", err);
+    free(json);
+    return ok;
+}
+
+static const struct option_spec list_options[] = {
+    { "--connection", OPTION_VALUE, false, "NAME", "only what was done to this connection" },
+    { "--export", OPTION_VALUE, false, "NAME", "only what was done to this export" },
+    { "--limit", OPTION_VALUE, false, "N", "how many, newest first (100)" },
+    OPTION_JSON,
+    OPTIONS_END,
+};
+
+const struct command audit_commands[] = {
+    { .words = "audit list",
+      .operands = "",
+      .options = list_options,
+      .needs = NEEDS_DATABASE,
+      .summary = "who did what to which connection or export, and when",
+      .details = "Kept when the object is removed; nobody can change it.",
+      .run = list },
+    { .words = NULL },
+};

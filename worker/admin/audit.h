@@ -1,0 +1,9 @@
+#ifndef WORKER_ADMIN_AUDIT_H
+#define WORKER_ADMIN_AUDIT_H
+
+#include "worker/admin/command.h"
+
+/* audit list */
+extern const struct command audit_commands[];
+
+#endif

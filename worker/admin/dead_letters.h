@@ -1,0 +1,9 @@
+#ifndef WORKER_ADMIN_DEAD_LETTERS_H
+#define WORKER_ADMIN_DEAD_LETTERS_H
+
+#include "worker/admin/command.h"
+
+/* dead-letters list, replay */
+extern const struct command dead_letters_commands[];
+
+#endif
