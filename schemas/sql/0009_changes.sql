@@ -215,6 +215,8 @@ begin
     if v.state not in ('queued', 'running') then
         return v.state;
     end if;
+    perform klaviyo.audit_write('cancel', 'run', p_run_id::text,
+                                jsonb_build_object('export', v.export_name));
     if v.state = 'queued' or v.lease_until < clock_timestamp() then
         perform klaviyo.close_run(p_run_id, 'cancelled', 'cancelled_by',
                                   format('cancelled by %s; %s rows had been accepted',
