@@ -103,7 +103,7 @@ static void await(struct consumer *consumer, enum consumer_event_kind kind,
 static void close_cleanly(struct consumer *consumer)
 {
     struct error err = ERROR_INIT;
-    struct consumer_event event;
+    struct consumer_event event = { .kind = CONSUMER_NONE };
     int64_t until_ms = clock_ms() + DEADLINE_MS;
 
     assert_true(consumer_close(consumer, &err));
@@ -124,7 +124,7 @@ static void a_record_arrives_as_it_was_sent(void **state)
     struct mock_cluster mock = mock_cluster_start("events", 1);
     struct producer *producer = new_producer(&mock);
     struct consumer *consumer = new_consumer(&mock);
-    struct consumer_event event;
+    struct consumer_event event = { .kind = CONSUMER_NONE };
 
     (void)state;
     send_text(producer, "events", "hello");
@@ -163,7 +163,7 @@ static void the_end_of_a_partition_is_told_with_its_offset(void **state)
     struct mock_cluster mock = mock_cluster_start("events", 1);
     struct producer *producer = new_producer(&mock);
     struct consumer *consumer = new_consumer(&mock);
-    struct consumer_event event;
+    struct consumer_event event = { .kind = CONSUMER_NONE };
 
     (void)state;
     await(consumer, CONSUMER_END, &event);
@@ -186,7 +186,7 @@ static void what_was_stored_is_committed_in_the_background_and_at_the_close(void
     struct mock_cluster mock = mock_cluster_start("events", 1);
     struct producer *producer = new_producer(&mock);
     struct consumer *first = new_consumer(&mock);
-    struct consumer_event event;
+    struct consumer_event event = { .kind = CONSUMER_NONE };
     struct topic_progress progress;
     struct error err = ERROR_INIT;
 
@@ -231,7 +231,7 @@ static void a_pause_neither_skips_nor_repeats(void **state)
     struct mock_cluster mock = mock_cluster_start("events", 1);
     struct producer *producer = new_producer(&mock);
     struct consumer *consumer = new_consumer(&mock);
-    struct consumer_event event;
+    struct consumer_event event = { .kind = CONSUMER_NONE };
     struct error err = ERROR_INIT;
 
     (void)state;
@@ -261,7 +261,7 @@ static void closing_is_quick_at_any_moment(void **state)
     (void)state;
     for (int wait_ms = 0; wait_ms < 400; wait_ms += 80) {
         struct consumer *consumer = new_consumer(&mock);
-        struct consumer_event event;
+        struct consumer_event event = { .kind = CONSUMER_NONE };
         int64_t until_ms = clock_ms() + wait_ms;
 
         while (clock_ms() < until_ms) {

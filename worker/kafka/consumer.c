@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "worker/kafka/client.h"
+#include "worker/kafka/handle.h"
 
 /*
  * librdkafka's event queue would tell of a partition's end without its offset,
@@ -31,7 +31,7 @@ struct consumer {
     char *topic;
     struct note *first, *last;
     rd_kafka_message_t *held; /* came with notes that go before it */
-    struct client_headers headers;
+    struct kafka_handle_headers headers;
     bool lent;
 };
 
@@ -114,28 +114,32 @@ static bool subscribe(struct consumer *consumer, struct error *err)
 
     (void)rd_kafka_topic_partition_list_add(topics, consumer->topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
-    return code ? client_error(err, consumer->handle, code, "subscribing to KAFKA_TOPIC") : true;
+    return code ? kafka_handle_error(err, consumer->handle, code, "subscribing to KAFKA_TOPIC")
+                : true;
 }
 
 static bool open_handle(struct consumer *consumer, const struct settings *settings,
                         struct error *err)
 {
-    const struct client_callbacks callbacks = {
+    const struct kafka_handle_callbacks callbacks = {
         .opaque = consumer,
         .rebalance = on_rebalance,
         .committed = on_committed,
         .error = on_error,
     };
 
-    consumer->handle = client_new(settings, CLIENT_MEMBER, &callbacks, err);
+    consumer->topic = strdup(settings->kafka_topic);
+    if (!consumer->topic)
+        return error_no_memory(err);
+    consumer->handle = kafka_handle_new(settings, HANDLE_MEMBER, &callbacks, err);
     if (!consumer->handle)
         return false;
     (void)rd_kafka_poll_set_consumer(consumer->handle); /* errors come by the same queue */
     consumer->queue = rd_kafka_queue_get_consumer(consumer->handle);
-    consumer->fd = client_eventfd(err);
+    consumer->fd = kafka_handle_eventfd(err);
     if (consumer->fd < 0)
         return false;
-    (void)client_watch(consumer->queue, consumer->fd);
+    (void)kafka_handle_watch(consumer->queue, consumer->fd);
     return subscribe(consumer, err);
 }
 
@@ -147,15 +151,18 @@ struct consumer *consumer_new(const struct settings *settings, struct error *err
         return NULL;
     }
 
-    CLEANUP(consumer_freep) struct consumer *consumer = calloc(1, sizeof *consumer);
-    if (!consumer || !(consumer->topic = strdup(settings->kafka_topic))) {
-        error_no_memory(err);
+    struct consumer *consumer = calloc(1, sizeof *consumer);
+    if (!consumer) {
+        (void)error_no_memory(err);
         return NULL;
     }
     consumer->fd = -1;
-    if (!open_handle(consumer, settings, err))
-        return NULL;
-    return consumer_take(&consumer);
+    if (!open_handle(consumer, settings, err)) {
+        consumer_free(consumer);
+        return NULL; /* NOLINT(clang-analyzer-unix.Malloc): what hangs in librdkafka is left to it
+                      */
+    }
+    return consumer;
 }
 
 void consumer_free(struct consumer *consumer)
@@ -170,7 +177,7 @@ void consumer_free(struct consumer *consumer)
         rd_kafka_queue_destroy(consumer->closing);
     if (consumer->queue)
         rd_kafka_queue_destroy(consumer->queue);
-    if (!client_free(consumer->handle)) {
+    if (!kafka_handle_free(consumer->handle)) {
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
         return; /* with what its threads may still use */
     }
@@ -209,8 +216,8 @@ static void describe_error(struct consumer *consumer, const struct note *note,
     event->error = (struct consumer_error){
         .code = rd_kafka_err2name(note->code),
         .text = note->text,
-        .hint = client_hint(consumer->handle, note->code),
-        .passing = client_passing(note->code),
+        .hint = kafka_handle_hint(consumer->handle, note->code),
+        .passing = kafka_handle_passing(note->code),
         .fatal = note->code == RD_KAFKA_RESP_ERR__FATAL,
     };
 }
@@ -219,6 +226,7 @@ static void take_note(struct consumer *consumer, struct consumer_event *event)
 {
     struct note *note = consumer->first;
 
+    assert(note);
     consumer->first = note->next;
     if (!consumer->first)
         consumer->last = NULL;
@@ -244,7 +252,7 @@ static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
     event->partition = message->partition;
     event->offset = message->offset;
     if (!message->err) {
-        bool read = client_read_message(message, &consumer->headers, &event->record);
+        bool read = kafka_handle_read_message(message, &consumer->headers, &event->record);
         assert(read); /* out of memory for a few headers */
     }
 }
@@ -263,7 +271,7 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
     *event = (struct consumer_event){ .kind = CONSUMER_NONE };
 
     if (!consumer->first && !consumer->held) {
-        client_drain_eventfd(consumer->fd);
+        kafka_handle_drain_eventfd(consumer->fd);
         consumer->held = poll_once(consumer);
     }
     if (consumer->first)
@@ -301,7 +309,7 @@ static bool answered(const struct consumer *consumer, rd_kafka_error_t *refusal,
         return true;
     rd_kafka_resp_err_t code = rd_kafka_error_code(refusal);
     rd_kafka_error_destroy(refusal);
-    return client_error(err, consumer->handle, code, what);
+    return kafka_handle_error(err, consumer->handle, code, what);
 }
 
 /* The whole assignment, for a group that does not hand over one partition at a time. */
@@ -311,7 +319,7 @@ static bool assign_all(const struct consumer *consumer,
 {
     rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, partitions);
 
-    return code ? client_error(err, consumer->handle, code, what) : true;
+    return code ? kafka_handle_error(err, consumer->handle, code, what) : true;
 }
 
 bool consumer_accept(struct consumer *consumer, const struct consumer_event *event,
@@ -375,7 +383,8 @@ static bool pause_or_resume(struct consumer *consumer, int32_t partition, bool p
 
     if (!code)
         code = list->elems[0].err;
-    return code ? client_error(err, consumer->handle, code, pause ? "pausing" : "resuming") : true;
+    return code ? kafka_handle_error(err, consumer->handle, code, pause ? "pausing" : "resuming")
+                : true;
 }
 
 bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err)
@@ -403,7 +412,7 @@ bool consumer_close(struct consumer *consumer, struct error *err)
 {
     assert(!consumer->closing);
     consumer->closing = rd_kafka_queue_new(consumer->handle);
-    (void)client_watch(consumer->closing, consumer->fd);
+    (void)kafka_handle_watch(consumer->closing, consumer->fd);
     return answered(consumer, rd_kafka_consumer_close_queue(consumer->handle, consumer->closing),
                     "leaving the group", err);
 }

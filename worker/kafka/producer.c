@@ -8,7 +8,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "worker/kafka/client.h"
+#include "worker/kafka/handle.h"
 
 struct noted_report {
     struct noted_report *next;
@@ -45,7 +45,7 @@ static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, 
     note->report.tag = message->_private;
     note->report.outcome = outcome_of(message->err);
     if (message->err) {
-        (void)client_error(&why, handle, message->err, "Kafka did not take the record");
+        (void)kafka_handle_error(&why, handle, message->err, "Kafka did not take the record");
         (void)snprintf(note->report.text, sizeof note->report.text, "%.255s", why.text);
     }
     if (producer->last)
@@ -58,28 +58,28 @@ static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 {
     struct producer *producer = opaque;
-    const char *hint = client_hint(handle, code);
+    const char *hint = kafka_handle_hint(handle, code);
 
     producer->last_error = code;
     producer->broken = producer->broken || code == RD_KAFKA_RESP_ERR__FATAL;
-    log_at(client_passing(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "kafka_producer_error",
+    log_at(kafka_handle_passing(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "kafka_producer_error",
            LOG_STR("code", rd_kafka_err2name(code)), LOG_STR("reason", reason),
            LOG_STR("hint", hint ? hint : ""));
 }
 
 static bool open_handle(struct producer *producer, struct error *err)
 {
-    const struct client_callbacks callbacks = {
+    const struct kafka_handle_callbacks callbacks = {
         .opaque = producer,
         .error = on_error,
         .delivered = on_delivered,
     };
 
-    producer->handle = client_new(producer->settings, CLIENT_WRITER, &callbacks, err);
+    producer->handle = kafka_handle_new(producer->settings, HANDLE_WRITER, &callbacks, err);
     if (!producer->handle)
         return false;
     producer->queue = rd_kafka_queue_get_main(producer->handle);
-    (void)client_watch(producer->queue, producer->fd);
+    (void)kafka_handle_watch(producer->queue, producer->fd);
     producer->broken = false;
     return true;
 }
@@ -93,23 +93,25 @@ static void close_handle(struct producer *producer)
     (void)rd_kafka_flush(producer->handle, 500);
     rd_kafka_queue_io_event_enable(producer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(producer->queue);
-    if (!client_free(producer->handle))
+    if (!kafka_handle_free(producer->handle))
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
     producer->handle = NULL;
 }
 
 struct producer *producer_new(const struct settings *settings, struct error *err)
 {
-    CLEANUP(producer_freep) struct producer *producer = calloc(1, sizeof *producer);
+    struct producer *producer = calloc(1, sizeof *producer);
     if (!producer) {
-        error_no_memory(err);
+        (void)error_no_memory(err);
         return NULL;
     }
     producer->settings = settings;
-    producer->fd = client_eventfd(err);
-    if (producer->fd < 0 || !open_handle(producer, err))
+    producer->fd = kafka_handle_eventfd(err);
+    if (producer->fd < 0 || !open_handle(producer, err)) {
+        producer_free(producer);
         return NULL;
-    return producer_take(&producer);
+    }
+    return producer;
 }
 
 void producer_free(struct producer *producer)
@@ -144,10 +146,15 @@ static rd_kafka_headers_t *headers_of(const struct record *record)
     return headers;
 }
 
-/* librdkafka wants pointers to what it copies without being const. */
+/* librdkafka wants a pointer that is not const, to what it copies. */
 static void *unconst(const void *bytes)
 {
-    return (void *)(uintptr_t)bytes;
+    const union {
+        const void *from;
+        void *to;
+    } pointer = { .from = bytes };
+
+    return pointer.to;
 }
 
 static rd_kafka_resp_err_t hand_over(struct producer *producer, const char *topic,
@@ -155,15 +162,23 @@ static rd_kafka_resp_err_t hand_over(struct producer *producer, const char *topi
 {
     rd_kafka_headers_t *headers = headers_of(record);
     int64_t timestamp_ms = record->timestamp_ms > 0 ? record->timestamp_ms : 0; /* 0: now */
-    rd_kafka_resp_err_t code = rd_kafka_producev(
-        producer->handle, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_KEY(record->key, record->key_bytes),
-        RD_KAFKA_V_VALUE(unconst(record->value), record->value_bytes),
-        RD_KAFKA_V_TIMESTAMP(timestamp_ms), RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_HEADERS(headers),
-        RD_KAFKA_V_END);
+    const rd_kafka_vu_t parts[] = {
+        { .vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic },
+        { .vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY },
+        { .vtype = RD_KAFKA_VTYPE_KEY, .u.mem = { unconst(record->key), record->key_bytes } },
+        { .vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = { unconst(record->value), record->value_bytes } },
+        { .vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = timestamp_ms },
+        { .vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = tag },
+        { .vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers },
+    };
+    rd_kafka_error_t *refusal =
+        rd_kafka_produceva(producer->handle, parts, sizeof parts / sizeof parts[0]);
+    rd_kafka_resp_err_t code = refusal ? rd_kafka_error_code(refusal) : 0;
 
-    if (code)
+    if (refusal) {
+        rd_kafka_error_destroy(refusal);
         rd_kafka_headers_destroy(headers); /* else the message's */
+    }
     return code;
 }
 
@@ -179,7 +194,7 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
 
     rd_kafka_resp_err_t code = hand_over(producer, topic, record, tag);
     if (code && outcome_of(code) != PRODUCER_TOO_LARGE)
-        return client_error(err, producer->handle, code, "handing a record to librdkafka");
+        return kafka_handle_error(err, producer->handle, code, "handing a record to librdkafka");
     if (code) { /* its own limit; a report says so as the broker's would */
         rd_kafka_message_t refused = { .err = code, ._private = tag };
         on_delivered(producer->handle, &refused, producer);
@@ -190,7 +205,7 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
 bool producer_next(struct producer *producer, struct producer_report *report)
 {
     if (!producer->first) {
-        client_drain_eventfd(producer->fd);
+        kafka_handle_drain_eventfd(producer->fd);
         if (producer->handle)
             (void)rd_kafka_poll(producer->handle, 0);
     }
@@ -241,7 +256,8 @@ bool producer_send(struct producer *producer, const char *topic, const struct re
             return true;
     rd_kafka_resp_err_t why =
         producer->last_error ? producer->last_error : RD_KAFKA_RESP_ERR__TIMED_OUT;
-    (void)client_error(err, producer->handle, why, "no broker acknowledged the record in time");
+    (void)kafka_handle_error(err, producer->handle, why,
+                             "no broker acknowledged the record in time");
     err->kind = ERROR_RETRY;
     return false;
 }

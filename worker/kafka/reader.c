@@ -6,7 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "worker/kafka/client.h"
+#include "worker/kafka/handle.h"
 
 struct reader {
     rd_kafka_t *handle;
@@ -14,7 +14,7 @@ struct reader {
     size_t open;                           /* partitions not read to that end yet */
     bool *done;                            /* by index of ends */
     rd_kafka_message_t *lent;
-    struct client_headers headers;
+    struct kafka_handle_headers headers;
     struct record record;
     int timeout_ms;
 };
@@ -25,13 +25,13 @@ static bool count_partitions(struct reader *reader, const char *topic, int *n, s
     const struct rd_kafka_metadata *metadata;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(reader->handle, topic, NULL);
     if (!handle)
-        return client_error(err, reader->handle, rd_kafka_last_error(), topic);
+        return kafka_handle_error(err, reader->handle, rd_kafka_last_error(), topic);
 
     rd_kafka_resp_err_t code =
         rd_kafka_metadata(reader->handle, 0, handle, &metadata, reader->timeout_ms);
     rd_kafka_topic_destroy(handle);
     if (code)
-        return client_error(err, reader->handle, code, "Kafka did not answer");
+        return kafka_handle_error(err, reader->handle, code, "Kafka did not answer");
 
     rd_kafka_resp_err_t refusal = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     if (metadata->topic_cnt == 1) {
@@ -39,7 +39,7 @@ static bool count_partitions(struct reader *reader, const char *topic, int *n, s
         *n = metadata->topics[0].partition_cnt;
     }
     rd_kafka_metadata_destroy(metadata);
-    return refusal ? client_error(err, reader->handle, refusal, topic) : true;
+    return refusal ? kafka_handle_error(err, reader->handle, refusal, topic) : true;
 }
 
 /* Partitions that hold something are assigned from their beginning, up to the end they have now. */
@@ -53,7 +53,7 @@ static bool find_ends(struct reader *reader, const char *topic, int partitions, 
         rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
             reader->handle, topic, p, &begin, &end, reader->timeout_ms);
         if (code)
-            return client_error(err, reader->handle, code, topic);
+            return kafka_handle_error(err, reader->handle, code, topic);
         if (begin == end)
             continue;
         rd_kafka_topic_partition_list_add(begins, topic, p)->offset = begin;
@@ -61,35 +61,42 @@ static bool find_ends(struct reader *reader, const char *topic, int partitions, 
     }
     reader->open = (size_t)reader->ends->cnt;
     rd_kafka_resp_err_t code = rd_kafka_assign(reader->handle, begins);
-    return code ? client_error(err, reader->handle, code, topic) : true;
+    return code ? kafka_handle_error(err, reader->handle, code, topic) : true;
+}
+
+static bool open_reader(struct reader *reader, const struct settings *settings, const char *topic,
+                        struct error *err)
+{
+    int partitions = 0;
+
+    reader->handle = kafka_handle_new(settings, HANDLE_READER, NULL, err);
+    if (!reader->handle)
+        return false;
+    (void)rd_kafka_poll_set_consumer(reader->handle);
+    if (!count_partitions(reader, topic, &partitions, err))
+        return false;
+    reader->ends = rd_kafka_topic_partition_list_new(partitions);
+    reader->done = calloc((size_t)partitions + 1, sizeof *reader->done);
+    if (!reader->done)
+        return error_no_memory(err);
+    return find_ends(reader, topic, partitions, err);
 }
 
 struct reader *reader_new(const struct settings *settings, const char *topic, int timeout_ms,
                           struct error *err)
 {
-    CLEANUP(reader_freep) struct reader *reader = calloc(1, sizeof *reader);
-    int partitions = 0;
+    struct reader *reader = calloc(1, sizeof *reader);
 
     if (!reader) {
-        error_no_memory(err);
+        (void)error_no_memory(err);
         return NULL;
     }
     reader->timeout_ms = timeout_ms;
-    reader->handle = client_new(settings, CLIENT_READER, NULL, err);
-    if (!reader->handle)
-        return NULL;
-    (void)rd_kafka_poll_set_consumer(reader->handle);
-    if (!count_partitions(reader, topic, &partitions, err))
-        return NULL;
-    reader->ends = rd_kafka_topic_partition_list_new(partitions);
-    reader->done = calloc((size_t)partitions + 1, sizeof *reader->done);
-    if (!reader->done) {
-        error_no_memory(err);
+    if (!open_reader(reader, settings, topic, err)) {
+        reader_free(reader);
         return NULL;
     }
-    if (!find_ends(reader, topic, partitions, err))
-        return NULL;
-    return reader_take(&reader);
+    return reader;
 }
 
 static void give_back(struct reader *reader)
@@ -104,7 +111,7 @@ void reader_free(struct reader *reader)
     if (!reader)
         return;
     give_back(reader);
-    if (!client_free(reader->handle))
+    if (!kafka_handle_free(reader->handle))
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
     if (reader->ends)
         rd_kafka_topic_partition_list_destroy(reader->ends);
@@ -134,12 +141,12 @@ static bool is_within(const struct reader *reader, const rd_kafka_message_t *mes
     return false;
 }
 
-/* True: reader->lent is a record of ours. False without err: nothing to show for this message. */
-static bool take(struct reader *reader, rd_kafka_message_t *message)
+/* Keeps the message where it is a record of ours; true then. */
+static bool keep(struct reader *reader, rd_kafka_message_t *message)
 {
     bool is_end = message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
     bool is_record = !message->err && is_within(reader, message) &&
-                     client_read_message(message, &reader->headers, &reader->record);
+                     kafka_handle_read_message(message, &reader->headers, &reader->record);
 
     if (is_end || !message->err)
         note_progress(reader, message->partition, message->offset + !is_end);
@@ -158,17 +165,15 @@ enum reader_next reader_next(struct reader *reader, const struct record **record
     while (reader->open > 0) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(reader->handle, 100);
         rd_kafka_resp_err_t code = message ? message->err : RD_KAFKA_RESP_ERR__TIMED_OUT;
-        bool waits = client_passing(code) && clock_ms() < until_ms;
 
-        if (message && (!code || code == RD_KAFKA_RESP_ERR__PARTITION_EOF || waits)) {
-            if (take(reader, message)) {
-                *record = &reader->record;
-                return READER_RECORD;
-            }
-        } else if (message || !waits) {
-            if (message)
-                rd_kafka_message_destroy(message);
-            (void)client_error(err, reader->handle, code, "reading the topic");
+        if (message && keep(reader, message)) {
+            *record = &reader->record;
+            return READER_RECORD;
+        }
+        bool goes_on = !code || code == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
+                       (kafka_handle_passing(code) && clock_ms() < until_ms);
+        if (!goes_on) {
+            (void)kafka_handle_error(err, reader->handle, code, "reading the topic");
             return READER_ERROR;
         }
     }

@@ -3,7 +3,7 @@
 #include <assert.h>
 
 #include "common/log.h"
-#include "worker/kafka/client.h"
+#include "worker/kafka/handle.h"
 
 /* What the handle's errors said last, so that "timed out" can say more. */
 struct look {
@@ -24,24 +24,25 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
 
 static bool look_open(struct look *look, const struct settings *settings, struct error *err)
 {
-    const struct client_callbacks callbacks = { .opaque = look, .error = on_error };
+    const struct kafka_handle_callbacks callbacks = { .opaque = look, .error = on_error };
 
-    look->handle = client_new(settings, CLIENT_READER, &callbacks, err);
+    look->handle = kafka_handle_new(settings, HANDLE_READER, &callbacks, err);
     return look->handle != NULL;
 }
 
 static void look_close(struct look *look)
 {
-    if (!client_free(look->handle))
+    if (!kafka_handle_free(look->handle))
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
 }
 
 static bool look_failed(const struct look *look, rd_kafka_resp_err_t code, struct error *err)
 {
-    bool vague = client_passing(code) && look->last_error;
+    bool vague = kafka_handle_passing(code) && look->last_error;
 
-    (void)client_error(err, look->handle, vague ? look->last_error : code, "Kafka did not answer");
-    if (client_passing(code))
+    (void)kafka_handle_error(err, look->handle, vague ? look->last_error : code,
+                             "Kafka did not answer");
+    if (kafka_handle_passing(code))
         err->kind = ERROR_RETRY;
     return false;
 }
@@ -62,7 +63,7 @@ static bool look_at(struct look *look, struct topic_status *topic, int timeout_m
     const struct rd_kafka_metadata *metadata;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(look->handle, topic->name, NULL);
     if (!handle)
-        return client_error(err, look->handle, rd_kafka_last_error(), topic->name);
+        return kafka_handle_error(err, look->handle, rd_kafka_last_error(), topic->name);
 
     rd_kafka_resp_err_t code = rd_kafka_metadata(look->handle, 0, handle, &metadata, timeout_ms);
     rd_kafka_topic_destroy(handle);

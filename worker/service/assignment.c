@@ -24,12 +24,17 @@ struct assignment {
 
 struct assignment *assignment_new(struct service_metrics *metrics)
 {
-    CLEANUP(assignment_freep) struct assignment *assignment = calloc(1, sizeof *assignment);
+    struct assignment *assignment = calloc(1, sizeof *assignment);
 
-    if (!assignment || !(assignment->offsets = offsets_new()))
+    if (!assignment)
         return NULL;
     assignment->metrics = metrics;
-    return assignment_take(&assignment);
+    assignment->offsets = offsets_new();
+    if (!assignment->offsets) {
+        assignment_free(assignment);
+        return NULL;
+    }
+    return assignment;
 }
 
 void assignment_free(struct assignment *assignment)

@@ -22,7 +22,7 @@ struct letters {
 struct letters *letters_new(const struct settings *settings, struct service_metrics *metrics,
                             struct error *err)
 {
-    CLEANUP(letters_freep) struct letters *letters = calloc(1, sizeof *letters);
+    struct letters *letters = calloc(1, sizeof *letters);
     if (!letters) {
         (void)error_no_memory(err);
         return NULL;
@@ -30,9 +30,11 @@ struct letters *letters_new(const struct settings *settings, struct service_metr
     letters->topic = settings->kafka_dead_letter_topic;
     letters->metrics = metrics;
     letters->producer = producer_new(settings, err);
-    if (!letters->producer)
+    if (!letters->producer) {
+        letters_free(letters);
         return NULL;
-    return letters_take(&letters);
+    }
+    return letters;
 }
 
 void letters_free(struct letters *letters)

@@ -18,6 +18,7 @@
 
 enum {
     TURN_MS = 100, /* at least so often the loop turns */
+    HOLD_BACK_MS = 200,
     EVENTS_A_TURN = 500,
     FIGURES_MS = 500,         /* between snapshots of the partitions */
     CLOSE_MS = 5000,          /* for leaving the group */
@@ -121,7 +122,7 @@ static void take_end(struct service *s, struct open_event *event)
         return;
     case OPEN_EVENT_NEW:
     case OPEN_EVENT_BURIED:
-        assert(!"intake gives no such event back");
+        assert(false && "intake gives no such event back");
         break;
     }
     close_event(s, event);
@@ -334,7 +335,7 @@ static void take_consumer_event(struct service *s, const struct consumer_event *
  */
 static bool holds_back(const struct service *s)
 {
-    return s->admission.full && clock_ms() - s->full_ms < 2 * TURN_MS;
+    return s->admission.full && clock_ms() - s->full_ms < HOLD_BACK_MS;
 }
 
 static void take_events(struct service *s)

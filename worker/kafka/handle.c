@@ -1,4 +1,4 @@
-#include "worker/kafka/client.h"
+#include "worker/kafka/handle.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -135,20 +135,20 @@ static bool set_client_id(rd_kafka_conf_t *conf, struct error *err)
     return set(conf, "client.id", id, err);
 }
 
-static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings, enum client_role role,
-                     struct error *err)
+static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings,
+                     enum kafka_handle_role role, struct error *err)
 {
     switch (role) {
-    case CLIENT_MEMBER:
+    case HANDLE_MEMBER:
         return set_all(conf, member_defaults, COUNT(member_defaults), err) &&
                set_file(conf, settings->kafka_config_file, err) &&
                set_all(conf, member_fixed, COUNT(member_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
-    case CLIENT_READER: /* the group's name is for authorisation: it never joins */
+    case HANDLE_READER: /* the group's name is for authorisation: it never joins */
         return set_file(conf, settings->kafka_config_file, err) &&
                set_all(conf, reader_fixed, COUNT(reader_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
-    case CLIENT_WRITER:
+    case HANDLE_WRITER:
         break;
     }
     return set_all(conf, writer_defaults, COUNT(writer_defaults), err) &&
@@ -176,7 +176,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
            LOG_STR("text", text));
 }
 
-static void set_callbacks(rd_kafka_conf_t *conf, const struct client_callbacks *callbacks)
+static void set_callbacks(rd_kafka_conf_t *conf, const struct kafka_handle_callbacks *callbacks)
 {
     rd_kafka_conf_set_log_cb(conf, on_log);
     if (!callbacks)
@@ -194,8 +194,8 @@ static void set_callbacks(rd_kafka_conf_t *conf, const struct client_callbacks *
 
 DEFINE_HANDLE(conf, rd_kafka_conf_t, rd_kafka_conf_destroy)
 
-rd_kafka_t *client_new(const struct settings *settings, enum client_role role,
-                       const struct client_callbacks *callbacks, struct error *err)
+rd_kafka_t *kafka_handle_new(const struct settings *settings, enum kafka_handle_role role,
+                             const struct kafka_handle_callbacks *callbacks, struct error *err)
 {
     CLEANUP(conf_freep) rd_kafka_conf_t *conf = rd_kafka_conf_new();
     char why[512];
@@ -206,7 +206,7 @@ rd_kafka_t *client_new(const struct settings *settings, enum client_role role,
         !set(conf, "bootstrap.servers", settings->kafka_bootstrap_servers, err))
         return NULL;
 
-    rd_kafka_type_t type = role == CLIENT_WRITER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER;
+    rd_kafka_type_t type = role == HANDLE_WRITER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER;
     rd_kafka_t *handle = rd_kafka_new(type, conf, why, sizeof why);
     if (!handle) {
         error_set(err, ERROR_FATAL,
@@ -226,7 +226,7 @@ static void *destroy(void *handle)
 }
 
 /* librdkafka 2.0.2 can hang here for ever after a deleted topic: so beside us, and not for long. */
-bool client_free(rd_kafka_t *handle)
+bool kafka_handle_free(rd_kafka_t *handle)
 {
     struct timespec until;
     pthread_t thread;
@@ -243,19 +243,18 @@ bool client_free(rd_kafka_t *handle)
     return false;
 }
 
-static bool speaks_scram(const rd_kafka_t *handle)
+static bool speaks_scram(rd_kafka_t *handle)
 {
     char mechanism[32] = "";
     size_t n = sizeof mechanism;
 
-    /* conf_get() takes no const handle's configuration, and gives none. */
-    const rd_kafka_conf_t *conf = rd_kafka_conf((rd_kafka_t *)(uintptr_t)handle);
-    if (rd_kafka_conf_get(conf, "sasl.mechanisms", mechanism, &n) != RD_KAFKA_CONF_OK)
+    if (rd_kafka_conf_get(rd_kafka_conf(handle), "sasl.mechanisms", mechanism, &n) !=
+        RD_KAFKA_CONF_OK)
         return false;
     return strncmp(mechanism, "SCRAM-", 6) == 0;
 }
 
-static const char *authentication_hint(const rd_kafka_t *handle)
+static const char *authentication_hint(rd_kafka_t *handle)
 {
     if (speaks_scram(handle) && rd_kafka_version() < SCRAM_FIXED_VERSION)
         return "this librdkafka cannot log in with SCRAM to Kafka 4, whatever the password: use "
@@ -264,7 +263,7 @@ static const char *authentication_hint(const rd_kafka_t *handle)
 }
 
 /* NOLINTNEXTLINE(readability-function-size): one line a code */
-const char *client_hint(const rd_kafka_t *handle, rd_kafka_resp_err_t code)
+const char *kafka_handle_hint(rd_kafka_t *handle, rd_kafka_resp_err_t code)
 {
     if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
         code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED)
@@ -292,7 +291,7 @@ const char *client_hint(const rd_kafka_t *handle, rd_kafka_resp_err_t code)
     return NULL;
 }
 
-bool client_passing(rd_kafka_resp_err_t code)
+bool kafka_handle_passing(rd_kafka_resp_err_t code)
 {
     static const rd_kafka_resp_err_t passing[] = {
         RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
@@ -327,17 +326,17 @@ bool client_passing(rd_kafka_resp_err_t code)
     return false;
 }
 
-bool client_error(struct error *err, const rd_kafka_t *handle, rd_kafka_resp_err_t code,
-                  const char *what)
+bool kafka_handle_error(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                        const char *what)
 {
-    const char *hint = client_hint(handle, code);
+    const char *hint = kafka_handle_hint(handle, code);
 
-    return error_set(err, client_passing(code) ? ERROR_RETRY : ERROR_INPUT, "%s: %s (%s)%s%s", what,
-                     rd_kafka_err2str(code), rd_kafka_err2name(code), hint ? ": " : "",
+    return error_set(err, kafka_handle_passing(code) ? ERROR_RETRY : ERROR_INPUT, "%s: %s (%s)%s%s",
+                     what, rd_kafka_err2str(code), rd_kafka_err2name(code), hint ? ": " : "",
                      hint ? hint : "");
 }
 
-static bool make_room(struct client_headers *headers, size_t n)
+static bool make_room(struct kafka_handle_headers *headers, size_t n)
 {
     if (n <= headers->cap)
         return true;
@@ -349,7 +348,7 @@ static bool make_room(struct client_headers *headers, size_t n)
     return true;
 }
 
-static bool read_headers(const rd_kafka_message_t *message, struct client_headers *headers,
+static bool read_headers(const rd_kafka_message_t *message, struct kafka_handle_headers *headers,
                          struct record *record)
 {
     rd_kafka_headers_t *from;
@@ -369,8 +368,8 @@ static bool read_headers(const rd_kafka_message_t *message, struct client_header
     return true;
 }
 
-bool client_read_message(const rd_kafka_message_t *message, struct client_headers *headers,
-                         struct record *record)
+bool kafka_handle_read_message(const rd_kafka_message_t *message,
+                               struct kafka_handle_headers *headers, struct record *record)
 {
     rd_kafka_timestamp_type_t type;
     struct record read = {
@@ -390,7 +389,7 @@ bool client_read_message(const rd_kafka_message_t *message, struct client_header
     return true;
 }
 
-int client_eventfd(struct error *err)
+int kafka_handle_eventfd(struct error *err)
 {
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
@@ -399,7 +398,7 @@ int client_eventfd(struct error *err)
     return fd;
 }
 
-int client_watch(rd_kafka_queue_t *queue, int fd)
+int kafka_handle_watch(rd_kafka_queue_t *queue, int fd)
 {
     static const uint64_t one = 1;
 
@@ -407,7 +406,7 @@ int client_watch(rd_kafka_queue_t *queue, int fd)
     return fd;
 }
 
-void client_drain_eventfd(int fd)
+void kafka_handle_drain_eventfd(int fd)
 {
     uint64_t count;
 
