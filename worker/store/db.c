@@ -342,6 +342,14 @@ bool row_bool(const PGresult *rows, int row, int column)
     return PQgetvalue(rows, row, column)[0] == 't';
 }
 
+bool row_copy(const PGresult *rows, int row, int column, char **out, struct error *err)
+{
+    const char *text = row_text(rows, row, column);
+
+    *out = text ? strdup(text) : NULL;
+    return *out || !text || error_no_memory(err);
+}
+
 PGconn *db_handle(struct db *db)
 {
     return db->conn;

@@ -11,21 +11,6 @@ static const char take_sql[] = "select run_id, epoch, export_id, taken_over, clo
                                " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean,"
                                " $5::boolean)";
 
-static const char load_sql[] =
-    "select r.full_refresh, r.first_batch, x.max_profiles, r.idle_ms, c.connection_id,"
-    " x.list_name is not null, x.name, c.name, x.list_id,"
-    " coalesce(c.account_id, 'connection:' || c.connection_id),"
-    " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
-    "  where a.run_id = r.run_id order by q.request_id desc limit 1),"
-    " encode(x.fingerprint_key, 'hex'), encode(k.sealed_key, 'hex')"
-    " from klaviyo.run r join klaviyo.export x using (export_id)"
-    " join klaviyo.connection c using (connection_id)"
-    " left join klaviyo.connection_key k using (connection_id)"
-    " where r.run_id = $1 and r.epoch = $2";
-
-static const char fields_sql[] = "select target = 'property', name from klaviyo.export_field"
-                                 " where export_id = $1 order by position";
-
 static const char beat_sql[] =
     "update klaviyo.run set"
     " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
@@ -65,102 +50,6 @@ static const char attention_sql[] = "select klaviyo.mark_attention($1, $2)";
 static const char list_name_sql[] = "update klaviyo.export set list_name = $2,"
                                     " list_checked_at = now() where export_id = $1";
 
-void run_task_free(struct run_task *task)
-{
-    if (!task)
-        return;
-    for (size_t i = 0; i < task->n_fields; i++)
-        free(task->fields[i].name);
-    free(task->fields);
-    free(task->export_name);
-    free(task->connection_name);
-    free(task->list_id);
-    free(task->account);
-    free(task->traceparent);
-    free(task->sealed_key);
-    free(task);
-}
-
-static bool copy_text(char **out, const PGresult *rows, int column, struct error *err)
-{
-    const char *text = row_text(rows, 0, column);
-
-    *out = text ? strdup(text) : NULL;
-    return *out || !text || error_no_memory(err);
-}
-
-static unsigned char nibble(char digit)
-{
-    return (unsigned char)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
-}
-
-static void decode_hex(const char *hex, unsigned char *out, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = (unsigned char)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
-}
-
-static bool read_sealed_key(struct run_task *task, const char *hex, struct error *err)
-{
-    if (!hex)
-        return true;
-    task->sealed_key_len = strlen(hex) / 2;
-    task->sealed_key = malloc(task->sealed_key_len + 1);
-    if (!task->sealed_key)
-        return error_no_memory(err);
-    decode_hex(hex, task->sealed_key, task->sealed_key_len);
-    return true;
-}
-
-static bool load_settings(struct db *db, struct run_task *task, struct error *err)
-{
-    CLEANUP(rows_freep) PGresult *rows = NULL;
-    struct args args = ARGS_INIT;
-
-    args_int64(&args, task->run_id);
-    args_int64(&args, task->epoch);
-    if (!db_query(db, load_sql, &args, &rows, err))
-        return false;
-    if (rows_count(rows) == 0)
-        return error_lost(err);
-
-    task->full = row_bool(rows, 0, 0);
-    task->first_batch = row_int64(rows, 0, 1);
-    task->max_profiles = row_int64(rows, 0, 2);
-    task->idle_ms = row_int64(rows, 0, 3);
-    task->connection_id = row_int64(rows, 0, 4);
-    task->list_known = row_bool(rows, 0, 5);
-    decode_hex(row_text(rows, 0, 11), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
-    return copy_text(&task->export_name, rows, 6, err) &&
-           copy_text(&task->connection_name, rows, 7, err) &&
-           copy_text(&task->list_id, rows, 8, err) && copy_text(&task->account, rows, 9, err) &&
-           copy_text(&task->traceparent, rows, 10, err) &&
-           read_sealed_key(task, row_text(rows, 0, 12), err);
-}
-
-static bool load_fields(struct db *db, struct run_task *task, struct error *err)
-{
-    CLEANUP(rows_freep) PGresult *rows = NULL;
-    struct args args = ARGS_INIT;
-
-    args_int64(&args, task->export_id);
-    if (!db_query(db, fields_sql, &args, &rows, err))
-        return false;
-
-    size_t n = (size_t)rows_count(rows);
-    task->fields = calloc(n + 1, sizeof *task->fields);
-    if (!task->fields)
-        return error_no_memory(err);
-    task->n_fields = n;
-    for (size_t i = 0; i < n; i++) {
-        task->fields[i].is_property = row_bool(rows, (int)i, 0);
-        task->fields[i].name = strdup(row_text(rows, (int)i, 1));
-        if (!task->fields[i].name)
-            return error_no_memory(err);
-    }
-    return true;
-}
-
 static bool query_take(struct db *db, const struct run_taker *taker, PGresult **rows,
                        struct error *err)
 {
@@ -193,7 +82,7 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
     taken->epoch = (int32_t)row_int64(rows, 0, 1);
     taken->export_id = row_int64(rows, 0, 2);
     taken->taken_over = row_bool(rows, 0, 3);
-    if (!load_settings(db, taken, err) || !load_fields(db, taken, err))
+    if (!run_task_load(db, taken, err))
         return false;
     *what = RUN_TAKE_TASK;
     *task = run_task_take(&taken);
@@ -220,7 +109,7 @@ bool runs_beat(struct db *db, const struct run_task *task, const struct run_beat
     args_int64(&args, beat->throttled);
     args_int64(&args, beat->retries);
     return FAILPOINT_AROUND("beat", db_fenced(db, beat_sql, &args, &rows, err)) &&
-           copy_text(cancelled_by, rows, 0, err);
+           row_copy(rows, 0, 0, cancelled_by, err);
 }
 
 static bool run_fenced(struct db *db, const char *sql, const struct run_task *task,

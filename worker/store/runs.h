@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/store/db.h"
+#include "worker/store/run_task.h"
 
 /*
  * Runs, as the worker that owns one sees them.
@@ -16,40 +17,6 @@
  * names the run and the epoch; where the run is no longer ours under that
  * epoch nothing is written and the error is of kind ERROR_LOST: let go.
  */
-enum { FINGERPRINT_KEY_BYTES = 16 }; /* crypto_shorthash_KEYBYTES */
-
-struct export_field {
-    bool is_property; /* else a standard attribute, "location.city" for a nested one */
-    char *name;
-};
-
-/* A run that was taken, with everything its export and connection say. */
-struct run_task {
-    int64_t run_id;
-    int32_t epoch;
-    int64_t export_id;
-    bool taken_over; /* from a worker that did not renew its lease */
-    bool full;
-    int64_t first_batch;
-    int64_t max_profiles;
-    int64_t idle_ms; /* of the retry budget, used by earlier owners */
-    int64_t connection_id;
-    bool list_known; /* its name is stored */
-    char *export_name;
-    char *connection_name;
-    char *list_id;
-    char *account;     /* whose rate limits count */
-    char *traceparent; /* of its newest event; NULL: none */
-    unsigned char fingerprint_key[FINGERPRINT_KEY_BYTES];
-    unsigned char *sealed_key;
-    size_t sealed_key_len;
-    struct export_field *fields;
-    size_t n_fields;
-};
-
-void run_task_free(struct run_task *task);
-DEFINE_OWNER(run_task)
-
 enum run_take {
     RUN_TAKE_NONE,   /* nothing to do now */
     RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …): ask again */

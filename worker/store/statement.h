@@ -72,6 +72,9 @@ const char *row_text(const PGresult *rows, int row, int column); /* NULL for nul
 int64_t row_int64(const PGresult *rows, int row, int column);    /* 0 for null */
 bool row_bool(const PGresult *rows, int row, int column);        /* false for null */
 
+/* A copy that the caller frees; NULL for null. False: out of memory. */
+bool row_copy(const PGresult *rows, int row, int column, char **out, struct error *err) MUST_USE;
+
 /* The error of a failed result, in the terms of db.h; what: what was being done. */
 bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err);
 

@@ -1,0 +1,160 @@
+#include "worker/store/run_task.h"
+
+#include <stdlib.h>
+
+#include "worker/store/fence.h"
+#include "worker/store/statement.h"
+
+static const char run_sql[] =
+    "select r.full_refresh, r.first_batch, r.idle_ms,"
+    " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
+    "  where a.run_id = r.run_id order by q.request_id desc limit 1)"
+    " from klaviyo.run r where r.run_id = $1 and r.epoch = $2";
+
+static const char export_sql[] =
+    "select x.max_profiles, c.connection_id, x.list_name is not null, x.name, c.name, x.list_id,"
+    " coalesce(c.account_id, 'connection:' || c.connection_id),"
+    " encode(x.fingerprint_key, 'hex')"
+    " from klaviyo.export x join klaviyo.connection c using (connection_id)"
+    " where x.export_id = $1";
+
+static const char key_sql[] = "select encode(sealed_key, 'hex') from klaviyo.connection_key"
+                              " where connection_id = $1";
+
+static const char fields_sql[] = "select target = 'property', name from klaviyo.export_field"
+                                 " where export_id = $1 order by position";
+
+static const char find_sql[] = "select export_id from klaviyo.export where name = $1";
+
+void run_task_free(struct run_task *task)
+{
+    if (!task)
+        return;
+    for (size_t i = 0; i < task->n_fields; i++)
+        free(task->fields[i].name);
+    free(task->fields);
+    free(task->export_name);
+    free(task->connection_name);
+    free(task->list_id);
+    free(task->account);
+    free(task->traceparent);
+    free(task->sealed_key);
+    free(task);
+}
+
+static unsigned char nibble(char digit)
+{
+    return (unsigned char)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+}
+
+static void decode_hex(const char *hex, unsigned char *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = (unsigned char)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
+}
+
+static bool load_key(struct db *db, struct run_task *task, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, task->connection_id);
+    if (!db_query(db, key_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return true;
+    const char *hex = row_text(rows, 0, 0);
+    task->sealed_key_len = strlen(hex) / 2;
+    task->sealed_key = malloc(task->sealed_key_len + 1);
+    if (!task->sealed_key)
+        return error_no_memory(err);
+    decode_hex(hex, task->sealed_key, task->sealed_key_len);
+    return true;
+}
+
+static bool load_run(struct db *db, struct run_task *task, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    if (!db_query(db, run_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return error_lost(err);
+    task->full = row_bool(rows, 0, 0);
+    task->first_batch = row_int64(rows, 0, 1);
+    task->idle_ms = row_int64(rows, 0, 2);
+    return row_copy(rows, 0, 3, &task->traceparent, err);
+}
+
+static bool load_export(struct db *db, struct run_task *task, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, task->export_id);
+    if (!db_query(db, export_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return error_lost(err);
+    task->max_profiles = row_int64(rows, 0, 0);
+    task->connection_id = row_int64(rows, 0, 1);
+    task->list_known = row_bool(rows, 0, 2);
+    decode_hex(row_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
+    return row_copy(rows, 0, 3, &task->export_name, err) &&
+           row_copy(rows, 0, 4, &task->connection_name, err) &&
+           row_copy(rows, 0, 5, &task->list_id, err) && row_copy(rows, 0, 6, &task->account, err);
+}
+
+static bool load_fields(struct db *db, struct run_task *task, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, task->export_id);
+    if (!db_query(db, fields_sql, &args, &rows, err))
+        return false;
+
+    size_t n = (size_t)rows_count(rows);
+    task->fields = calloc(n + 1, sizeof *task->fields);
+    if (!task->fields)
+        return error_no_memory(err);
+    task->n_fields = n;
+    for (size_t i = 0; i < n; i++) {
+        task->fields[i].is_property = row_bool(rows, (int)i, 0);
+        task->fields[i].name = strdup(row_text(rows, (int)i, 1));
+        if (!task->fields[i].name)
+            return error_no_memory(err);
+    }
+    return true;
+}
+
+bool run_task_load(struct db *db, struct run_task *task, struct error *err)
+{
+    return load_run(db, task, err) && load_export(db, task, err) && load_key(db, task, err) &&
+           load_fields(db, task, err);
+}
+
+bool run_task_imagine(struct db *db, const char *export_name, struct run_task **out,
+                      struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(run_task_freep) struct run_task *task = calloc(1, sizeof *task);
+    struct args args = ARGS_INIT;
+
+    if (!task)
+        return error_no_memory(err);
+    args_text(&args, export_name);
+    if (!db_query(db, find_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "there is no export %s that you may use: see export list", export_name);
+    task->export_id = row_int64(rows, 0, 0);
+    task->first_batch = INT64_MAX; /* no batch is this run's */
+    if (!load_export(db, task, err) || !load_fields(db, task, err))
+        return false;
+    *out = run_task_take(&task);
+    return true;
+}

@@ -1,0 +1,64 @@
+#ifndef WORKER_STORE_RUN_TASK_H
+#define WORKER_STORE_RUN_TASK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * The task of a run: what its export and its connection say, as they stood when
+ * it was taken. It does not change while the run goes on; a change of the export
+ * ends the run.
+ */
+enum { FINGERPRINT_KEY_BYTES = 16 }; /* crypto_shorthash_KEYBYTES */
+
+struct export_field {
+    bool is_property; /* else a standard attribute, "location.city" for a nested one */
+    char *name;
+};
+
+struct run_task {
+    int64_t run_id;
+    int32_t epoch;
+    int64_t export_id;
+    bool taken_over; /* from a worker that did not renew its lease */
+    bool full;
+    int64_t first_batch;
+    int64_t max_profiles;
+    int64_t idle_ms; /* of the retry budget, used by earlier owners */
+    int64_t connection_id;
+    bool list_known; /* its name is stored */
+    char *export_name;
+    char *connection_name;
+    char *list_id;
+    char *account;     /* whose rate limits count */
+    char *traceparent; /* of its newest event; NULL: none */
+    unsigned char fingerprint_key[FINGERPRINT_KEY_BYTES];
+    unsigned char *sealed_key;
+    size_t sealed_key_len;
+    struct export_field *fields;
+    size_t n_fields;
+};
+
+void run_task_free(struct run_task *task);
+DEFINE_OWNER(run_task)
+
+/*
+ * Fills a task whose run_id, epoch and export_id are set. ERROR_LOST where the
+ * run is not owned under that epoch any more, or its export is gone.
+ */
+bool run_task_load(struct db *db, struct run_task *task, struct error *err) MUST_USE;
+
+/*
+ * The task that a run of the export would have now, for a preview: nothing may
+ * be written with it. ERROR_INPUT where there is no such export (or it is not
+ * to be seen by this user). The sealed key is left out.
+ */
+bool run_task_imagine(struct db *db, const char *export_name, struct run_task **out,
+                      struct error *err) MUST_USE;
+
+#endif
