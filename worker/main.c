@@ -1,23 +1,28 @@
 /* klaviyo-worker: the commands it has, nothing else. */
 #include "common/seal.h"
-#include "worker/admin/arguments.h"
+#include "worker/admin/audit.h"
 #include "worker/admin/connection.h"
+#include "worker/admin/dead_letters.h"
 #include "worker/admin/export.h"
 #include "worker/admin/program.h"
 #include "worker/admin/publish.h"
 #include "worker/admin/runs.h"
 #include "worker/admin/setup.h"
 #include "worker/admin/table.h"
+#include "worker/kafka/library.h"
 #include "worker/klaviyo/client.h"
+#include "worker/run_command.h"
 #include "worker/store/roles.h"
 
-static const struct command *const groups[] = { setup_commands, connection_commands,
-                                                export_commands, publish_commands, runs_commands };
+static const struct command *const groups[] = { run_commands,          setup_commands,
+                                                connection_commands,   export_commands,
+                                                publish_commands,      runs_commands,
+                                                dead_letters_commands, audit_commands };
 
 static const struct component components[] = {
-    { "libcurl", client_library_version },     { "jansson", json_library_version },
-    { "libpq", store_library_version },        { "libsodium", seal_library_version },
-    { "libsmartcols", table_library_version },
+    { "librdkafka", kafka_library_version }, { "libcurl", client_library_version },
+    { "jansson", json_library_version },     { "libpq", store_library_version },
+    { "libsodium", seal_library_version },   { "libsmartcols", table_library_version },
 };
 
 static const struct program program = { .groups = groups,
