@@ -84,9 +84,9 @@ static const char of_account_sql[] =
 static const char grant_sql[] =
     "with found as (select connection_id from klaviyo.connection where name = $1),"
     " granted as (insert into klaviyo.connection_grant (connection_id, role_name)"
-    " select connection_id, $2 from found"
-    " where exists (select from pg_roles where rolname = $2) on conflict do nothing)"
-    " select exists (select from pg_roles where rolname = $2) from found";
+    " select connection_id, $2::text from found"
+    " where exists (select from pg_roles where rolname = $2::text) on conflict do nothing)"
+    " select exists (select from pg_roles where rolname = $2::text) from found";
 
 static const char revoke_sql[] =
     "delete from klaviyo.connection_grant g using klaviyo.connection c"

@@ -1,0 +1,126 @@
+"""The whole set-up, each step by the one whose it is, from an empty database to a filled list."""
+
+from __future__ import annotations
+
+from support import people
+from support.roles import Login, make_logins
+from support.worker import Result
+from support.world import KEY, LIST, SEGMENT, World
+
+KEYED = ["--api-key-file", "-", "--agree-to-data-transfer"]
+
+
+def run_as(world: World, login: Login, *words: str, stdin: str = "") -> Result:
+    return world.command(*words, stdin=stdin, DATABASE_URL=login.url)
+
+
+def must(world: World, login: Login, *words: str, stdin: str = "") -> Result:
+    result = run_as(world, login, *words, stdin=stdin)
+    assert result.rc == 0, f"`{result.command}` as {login.name}: {result.stderr}"
+    return result
+
+
+def test_from_an_empty_database_to_a_filled_list(world: World) -> None:
+    users = make_logins(world.db)
+    admin, contributor = users["admin"], users["contributor"]
+    world.add_segment(SEGMENT, people.mixed(300, too_large=1))
+
+    must(world, admin, "connection", "add", "main", *KEYED, stdin=KEY)
+    must(world, admin, "connection", "grant", "main", contributor.name)
+    must(
+        world, contributor, "export", "add", "news", "--connection", "main", "--list", LIST,
+        "--segment", SEGMENT, "--email-field", "email", "--attribute", "first_name=first_name",
+    )  # fmt: skip
+    must(world, users["worker"], "connection", "verify", "main")
+    worker = world.start_worker(DATABASE_URL=users["worker"].url)
+    must(world, contributor, "publish", SEGMENT, "--wait")
+
+    (run,) = must(world, users["viewer"], "runs", "list", "--json").json
+    assert run["state"] == "succeeded" and run["events"] == 1
+    assert world.simulator.count(LIST) == run["counts"]["accepted"] > 200
+    must(world, contributor, "publish", "--export", "news", "--full", "--wait")
+    rejected = must(world, contributor, "runs", "rejections", str(run["id"]), "--json").json
+    assert len(rejected) == run["counts"]["invalid"]
+    must(world, contributor, "export", "remove", "news")
+    must(world, admin, "connection", "remove", "main")
+    worker.stop()
+
+
+def test_each_sees_what_is_its_own(world: World) -> None:
+    users = make_logins(world.db)
+    world.set_up_export(people.simple(1))
+    admin, contributor = users["admin"], users["contributor"]
+
+    assert must(world, contributor, "connection", "list", "--json").json == []
+    assert must(world, contributor, "export", "list", "--json").json == []
+    must(world, admin, "connection", "grant", "main", contributor.name)
+
+    assert must(world, contributor, "connection", "list", "--json").json == [
+        {"name": "main", "kind": "klaviyo"}
+    ]
+    assert [x["name"] for x in must(world, contributor, "export", "list", "--json").json] == [
+        "newsletter"
+    ]
+    for words in (
+        ["connection", "list"], ["export", "list"], ["runs", "rejections", "1"], ["audit", "list"],
+    ):  # fmt: skip
+        result = run_as(world, users["viewer"], *words)
+        assert result.rc == 1 and result.stderr.count("\n") == 1, result
+
+
+def test_a_revoked_connection_pauses_the_exports_that_depend_on_it(world: World) -> None:
+    users = make_logins(world.db)
+    world.set_up_export(people.simple(1))
+    contributor = users["contributor"]
+    world.admin("connection", "grant", "main", contributor.name)
+    must(
+        world, contributor, "export", "add", "theirs", "--connection", "main", "--list", LIST,
+        "--segment", SEGMENT, "--email-field", "email",
+    )  # fmt: skip
+
+    result = world.admin("connection", "revoke", "main", contributor.name)
+
+    states = {x["name"]: x["state"] for x in world.admin("export", "list", "--json").json}
+    assert states == {"newsletter": "active", "theirs": "paused"}
+    assert "theirs" in result.stdout and "newsletter" not in result.stdout
+    shown = world.admin("export", "show", "theirs", "--json").json
+    assert contributor.name in shown["pause_reason"]
+    assert must(world, contributor, "export", "list", "--json").json == []
+
+
+def test_a_contributor_cancels_only_runs_of_its_own_exports(world: World) -> None:
+    users = make_logins(world.db)
+    world.set_up_export(people.simple(1))
+    contributor = users["contributor"]
+    world.admin("connection", "grant", "main", contributor.name)
+    must(
+        world, contributor, "export", "add", "theirs", "--connection", "main", "--list", LIST,
+        "--segment", SEGMENT, "--email-field", "email",
+    )  # fmt: skip
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger)"
+        " select export_id, name, 'main', 'schedule' from klaviyo.export"
+    )
+    runs = {run["export"]: str(run["id"]) for run in world.runs()}
+
+    refused = run_as(world, contributor, "runs", "cancel", runs["newsletter"])
+    must(world, contributor, "runs", "cancel", runs["theirs"])
+
+    assert refused.rc == 1 and "may cancel" in refused.stderr
+    states = {run["export"]: run["state"] for run in world.runs()}
+    assert states == {"newsletter": "queued", "theirs": "cancelled"}
+
+
+def test_the_sealed_key_opens_for_nobody_without_the_key_file(world: World) -> None:
+    world.add_connection()
+    (sealed,) = world.db.rows("select encode(sealed_key, 'escape') from klaviyo.connection_key")
+    dump = "\n".join(str(row) for row in world.db.rows("select c::text from klaviyo.connection c"))
+
+    without = world.command("connection", "verify", "main", SECRET_KEY_FILE="")
+    other = world.folder / "other.key"
+    world.admin("keygen", "--out", str(other), "--replace")
+    with_another = world.command("connection", "verify", "main", SECRET_KEY_FILE=str(other))
+
+    assert KEY not in sealed[0] and KEY not in dump
+    assert without.rc == 1 and "SECRET_KEY_FILE" in without.stderr
+    assert with_another.rc == 1 and "sealed" in with_another.stderr
