@@ -149,5 +149,7 @@ int main(int argc, char **argv)
     world_release(&world);
     if (!ok)
         (void)fprintf(stderr, "klaviyo-simulator: %s\n", err.text);
-    return ok ? EXIT_OK : EXIT_FAILED;
+    if (ok)
+        return EXIT_OK;
+    return err.kind == ERROR_INPUT ? EXIT_USAGE : EXIT_FAILED;
 }

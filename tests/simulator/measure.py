@@ -19,6 +19,7 @@ import threading
 import time
 import urllib.request
 from http.client import HTTPConnection
+from typing import Any
 
 ROWS = 10_000
 BODIES = 100
@@ -45,7 +46,7 @@ def body(number: int, size: int) -> bytes:
     return f'{head}{rows}]}}}},"relationships":{lists}}}}}'.encode()
 
 
-def control(port: int, method: str, path: str, value: object = None) -> dict:
+def control(port: int, method: str, path: str, value: Any = None) -> dict[str, Any]:
     data = None if value is None else json.dumps(value).encode()
     url = f"http://127.0.0.1:{port}/control/{path}"
     with urllib.request.urlopen(urllib.request.Request(url, data, method=method)) as answer:
@@ -85,6 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = ["taskset", "-c", "0", sys.argv[1], "--port-file", f"{folder}/port"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
         port = int(process.stdout.readline().rsplit(":", 1)[1])
         os.sched_setaffinity(0, {1})
         control(port, "PUT", "settings", {"limits": False, "queued_ms": 0, "processing_ms": 0})

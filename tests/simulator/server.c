@@ -291,8 +291,7 @@ bool server_start(const char *listen, struct world *world, struct server **out, 
         NULL, on_request, server, MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_URI_LOG_CALLBACK,
         note_target, NULL, MHD_OPTION_NOTIFY_COMPLETED, forget_exchange, NULL,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_LISTENING_ADDRESS_REUSE,
-        1U, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
     if (!server->daemon) {
         free(server);
         return error_errno(err, ERROR_FATAL, "listening on %s", listen);
