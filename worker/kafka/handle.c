@@ -27,7 +27,7 @@ static const struct pair defaults[] = {
     { "reconnect.backoff.max.ms", "1000" },
     /* Our own error events say it once; librdkafka says it each second. */
     { "log.connection.close", "false" },
-    { "topic.metadata.refresh.interval.ms", "30000" },
+    { "topic.metadata.refresh.interval.ms", "10000" },
 };
 
 static const struct pair member_defaults[] = {
