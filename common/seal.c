@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <sodium.h>
 #include <unistd.h>
 
@@ -44,12 +43,14 @@ static bool write_all(int fd, const char *bytes, size_t n)
 /* A name is on the disk once its directory is. */
 static bool sync_directory_of(const char *path)
 {
-    CLEANUP(strbuf_release) struct strbuf copy = STRBUF_INIT(4096);
+    CLEANUP(strbuf_release) struct strbuf directory = STRBUF_INIT(4096);
+    const char *slash = strrchr(path, '/');
 
-    strbuf_add_str(&copy, path);
-    if (!strbuf_ok(&copy) || !copy.data)
+    /* "/key" lies in "/", "key" in ".". */
+    strbuf_add(&directory, slash ? path : ".", slash && slash > path ? (size_t)(slash - path) : 1);
+    if (!strbuf_ok(&directory))
         return false;
-    int fd = open(dirname(copy.data), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(directory.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return false;
     bool ok = fsync(fd) == 0;
@@ -103,16 +104,18 @@ static bool decode(const struct secret *text, struct secret *key, const char *pa
 bool seal_pair_load(struct seal_pair *pair, const char *path, struct error *err)
 {
     CLEANUP(secret_release) struct secret text = SECRET_INIT;
-    CLEANUP(seal_pair_release) struct seal_pair read = SEAL_PAIR_INIT;
+    struct seal_pair read = SEAL_PAIR_INIT;
 
     if (!secret_read_file(&text, path, FILE_MAX_BYTES, err) ||
-        !secret_allocate(&read.private_key, SEAL_KEY_BYTES, err) ||
-        !decode(&text, &read.private_key, path, err))
+        !secret_allocate(&read.private_key, SEAL_KEY_BYTES, err))
         return false;
+    if (!decode(&text, &read.private_key, path, err)) {
+        seal_pair_release(&read);
+        return false;
+    }
     (void)crypto_scalarmult_base(read.public_key, (const unsigned char *)read.private_key.bytes);
 
     *pair = read;
-    read = SEAL_PAIR_INIT;
     return true;
 }
 

@@ -159,12 +159,12 @@ bool arguments_flag(const struct arguments *arguments, const char *name)
 }
 
 bool arguments_number(struct context *context, const struct arguments *arguments, const char *name,
-                      int64_t min, int64_t max, int64_t *out, struct error *err)
+                      struct number_range range, int64_t *out, struct error *err)
 {
     const char *text = arguments_value(arguments, name);
 
-    if (!text || parse_int64(text, min, max, out))
+    if (!text || parse_int64(text, range.min, range.max, out))
         return true;
     return wrong_usage(context, err, "%s is not a whole number from %" PRId64 " to %" PRId64, name,
-                       min, max);
+                       range.min, range.max);
 }

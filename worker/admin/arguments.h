@@ -41,7 +41,10 @@ const char *arguments_value(const struct arguments *arguments, const char *name)
 const char *arguments_next(const struct arguments *arguments, const char *name, size_t *at);
 
 /* *out keeps its value where the option is absent. */
+struct number_range {
+    int64_t min, max;
+};
 bool arguments_number(struct context *context, const struct arguments *arguments, const char *name,
-                      int64_t min, int64_t max, int64_t *out, struct error *err) MUST_USE;
+                      struct number_range range, int64_t *out, struct error *err) MUST_USE;
 
 #endif

@@ -1,5 +1,6 @@
 #include "worker/admin/ask.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -77,8 +78,8 @@ static bool take_place(struct asker *asker, enum endpoint endpoint, int64_t dead
         if (clock_ms() + place.wait_ms > deadline_ms)
             return error_set(err, ERROR_RETRY,
                              "the requests that Klaviyo allows for this account are used up: try "
-                             "again in %lld seconds",
-                             (long long)(place.wait_ms / 1000 + 1));
+                             "again in %" PRId64 " seconds",
+                             place.wait_ms / 1000 + 1);
         wait_ms(place.wait_ms);
     }
     *place_id = place.place_id;

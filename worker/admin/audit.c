@@ -19,7 +19,8 @@ static bool read_filter(struct context *context, const struct arguments *argumen
     filter->object = connection ? "connection" : export_name ? "export" : NULL;
     filter->name = connection ? connection : export_name;
     filter->limit = LIMIT_DEFAULT;
-    return arguments_number(context, arguments, "--limit", 1, LIMIT_MAX, &filter->limit, err);
+    return arguments_number(context, arguments, "--limit", (struct number_range){ 1, LIMIT_MAX },
+                            &filter->limit, err);
 }
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)

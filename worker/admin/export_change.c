@@ -91,8 +91,9 @@ static bool change_with(struct context *context, const struct arguments *argumen
                         struct export_draft *draft, change_fn *change, struct error *err)
 {
     if (!check_on_leave(context, arguments, err) ||
-        !arguments_number(context, arguments, "--max-profiles", 1, INT64_C(1000000000),
-                          &draft->max_profiles, err) ||
+        !arguments_number(context, arguments, "--max-profiles",
+                          (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
+                          err) ||
         !check_draft(context, draft, err) || !change(context->db, draft, err))
         return false;
     look_at_source(context, draft->name);

@@ -51,14 +51,21 @@ static void print_option(const struct option_spec *option)
                                                : "");
 }
 
-void help_command(const struct command *command)
+static void print_usage(const struct command *command)
 {
-    (void)printf("Usage: klaviyo-worker %s%s%s%s\n\n%c%s.\n", command->words,
+    int first = (toupper)((unsigned char)*command->summary);
+
+    (void)printf("Usage: klaviyo-worker %s%s%s%s\n\n", command->words,
                  *command->operands ? " " : "", command->operands,
-                 command->options ? " [OPTION…]" : "", toupper((unsigned char)*command->summary),
-                 command->summary + 1);
+                 command->options ? " [OPTION…]" : "");
+    (void)printf("%c%s.\n", first, command->summary + 1);
     if (command->details)
         (void)printf("\n%s\n", command->details);
+}
+
+void help_command(const struct command *command)
+{
+    print_usage(command);
     if (command->options)
         (void)fputs("\nOptions:\n", stdout);
     for (const struct option_spec *o = command->options; o && o->name; o++)

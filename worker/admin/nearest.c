@@ -1,6 +1,5 @@
 #include "worker/admin/nearest.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -11,9 +10,14 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static int lower(int c)
+{
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+}
+
 static bool same(char a, char b)
 {
-    return tolower((unsigned char)a) == tolower((unsigned char)b);
+    return lower(a) == lower(b);
 }
 
 /* Optimal string alignment: rows are prefixes of a, columns prefixes of b. */

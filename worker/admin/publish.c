@@ -194,15 +194,15 @@ static bool look_at_all(void *world, struct db *db, json_t **runs, bool *over, s
 
 static bool publish(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    CLEANUP(publication_release) struct publication p = { .targets = json_array() };
+    struct publication p = { .targets = json_array() };
 
-    if (!p.targets)
-        return error_no_memory(err);
-    if (!find_targets(context, arguments, &p, err) || !send_all(context, arguments, &p, err))
-        return false;
-    if (!arguments_flag(arguments, "--wait"))
-        return true;
-    return follow_to_the_end(context, &(struct follow){ look_at_all, &p }, err);
+    bool ok = p.targets ? find_targets(context, arguments, &p, err) &&
+                              send_all(context, arguments, &p, err)
+                        : error_no_memory(err);
+    if (ok && arguments_flag(arguments, "--wait"))
+        ok = follow_to_the_end(context, &(struct follow){ look_at_all, &p }, err);
+    publication_release(&p);
+    return ok;
 }
 
 static const struct option_spec options[] = {

@@ -58,7 +58,8 @@ static bool list(struct context *context, const struct arguments *arguments, str
     char *json;
 
     if (!check_state(context, filter.state, err) ||
-        !arguments_number(context, arguments, "--limit", 1, LIMIT_MAX, &filter.limit, err) ||
+        !arguments_number(context, arguments, "--limit", (struct number_range){ 1, LIMIT_MAX },
+                          &filter.limit, err) ||
         !history_list(context->db, &filter, &json, err))
         return false;
     bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),

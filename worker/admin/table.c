@@ -2,7 +2,6 @@
 
 #include <jansson.h>
 #include <libsmartcols.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,7 +42,7 @@ static bool print_json(const json_t *root, struct error *err)
 }
 
 /* "counts.read" */
-static const json_t *member_at(const json_t *object, const char *path)
+static json_t *member_at(json_t *object, const char *path)
 {
     while (object && *path) {
         size_t n = strcspn(path, ".");
@@ -53,7 +52,7 @@ static const json_t *member_at(const json_t *object, const char *path)
     return object;
 }
 
-static void add_text(struct strbuf *text, const json_t *value);
+static void add_text(struct strbuf *text, json_t *value);
 
 static void add_list(struct strbuf *text, const json_t *array)
 {
@@ -65,13 +64,13 @@ static void add_list(struct strbuf *text, const json_t *array)
 }
 
 /* "role: team" */
-static void add_object(struct strbuf *text, const json_t *object)
+static void add_object(struct strbuf *text, json_t *object)
 {
     const char *name;
     json_t *value;
     bool any = false;
 
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+    json_object_foreach(object, name, value) {
         strbuf_addf(text, "%s%s: ", any ? "; " : "", name);
         add_text(text, value);
         any = true;
@@ -79,7 +78,7 @@ static void add_object(struct strbuf *text, const json_t *object)
 }
 
 /* A value in words; an empty one for null. */
-static void add_text(struct strbuf *text, const json_t *value)
+static void add_text(struct strbuf *text, json_t *value)
 {
     switch (value ? json_typeof(value) : JSON_NULL) {
     case JSON_STRING:
@@ -109,7 +108,7 @@ static void add_text(struct strbuf *text, const json_t *value)
 }
 
 /* Too long for a cell: shown cut. */
-static bool set_cell(struct libscols_line *line, size_t column, const json_t *value)
+static bool set_cell(struct libscols_line *line, size_t column, json_t *value)
 {
     CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
 
@@ -127,8 +126,7 @@ static bool add_columns(struct libscols_table *table, const struct column *colum
     return true;
 }
 
-static bool add_row(struct libscols_table *table, const struct column *columns,
-                    const json_t *object)
+static bool add_row(struct libscols_table *table, const struct column *columns, json_t *object)
 {
     struct libscols_line *line = scols_table_new_line(table, NULL);
 
@@ -178,7 +176,7 @@ static bool set_name(struct libscols_line *line, const char *before, const char 
 }
 
 static bool add_member(struct libscols_table *table, const char *before, const char *name,
-                       const json_t *value)
+                       json_t *value)
 {
     if (json_is_null(value))
         return true;

@@ -24,6 +24,8 @@ static const char rotate_sql[] =
     " from found f where k.connection_id = f.connection_id)"
     " select connection_id, $2::integer from found";
 
+static const char account_sql[] = "select account_id from klaviyo.connection where name = $1";
+
 static const char exports_on_sql[] =
     "select string_agg(x.name, ', ' order by x.name) from klaviyo.export x"
     " join klaviyo.connection c using (connection_id) where c.name = $1";
@@ -142,11 +144,33 @@ bool connections_add(struct db *db, const struct connection_draft *draft, struct
     return true;
 }
 
+/* A key of another account would send to lists that are not there. */
+static bool check_account(struct db *db, const struct connection_draft *draft, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, draft->name);
+    if (!db_query(db, account_sql, &args, &rows, err))
+        return error_wrap(err, "connection %s", draft->name);
+    if (rows_count(rows) == 0)
+        return no_such(draft->name, err);
+    const char *before = row_text(rows, 0, 0);
+    if (!before || !draft->account_id || strcmp(before, draft->account_id) == 0)
+        return true;
+    return error_set(err, ERROR_INPUT,
+                     "the new key belongs to Klaviyo account %s, connection %s to %s: make another "
+                     "connection for it, and give it to the exports with export update",
+                     draft->account_id, draft->name, before);
+}
+
 bool connections_rotate(struct db *db, const struct connection_draft *draft, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
+    if (!check_account(db, draft, err))
+        return false;
     draft_args(&args, draft);
     if (!db_query(db, rotate_sql, &args, &rows, err))
         return error_wrap(err, "storing the new key");

@@ -34,7 +34,7 @@ struct connection_draft {
 bool connections_add(struct db *db, const struct connection_draft *draft, struct error *err)
     MUST_USE;
 
-/* A new key; what was wrong with the old one is forgotten. account_id as above. */
+/* A new key of the same account; what was wrong with the old one is forgotten. */
 bool connections_rotate(struct db *db, const struct connection_draft *draft, struct error *err)
     MUST_USE;
 

@@ -182,7 +182,7 @@ static bool insert_export(struct db *db, const struct export_draft *draft, int64
 
 static bool add_in_transaction(struct db *db, const struct export_draft *draft, struct error *err)
 {
-    int64_t connection_id, export_id;
+    int64_t connection_id = 0, export_id = 0;
 
     return find_connection(db, draft->connection, &connection_id, err) &&
            insert_export(db, draft, connection_id, &export_id, err) &&
@@ -233,7 +233,7 @@ static bool by_id(struct db *db, const char *sql, int64_t export_id, struct erro
 static bool update_in_transaction(struct db *db, const struct export_draft *draft,
                                   struct error *err)
 {
-    int64_t export_id;
+    int64_t export_id = 0;
 
     return find_export(db, draft->name, &export_id, err) &&
            begin_change(db, export_id, "export_changed", err) &&
@@ -246,7 +246,7 @@ static bool update_in_transaction(struct db *db, const struct export_draft *draf
 
 static bool pause_in_transaction(struct db *db, const struct export_draft *draft, struct error *err)
 {
-    int64_t export_id;
+    int64_t export_id = 0;
 
     return find_export(db, draft->name, &export_id, err) &&
            begin_change(db, export_id, "export_paused", err) &&
@@ -256,7 +256,7 @@ static bool pause_in_transaction(struct db *db, const struct export_draft *draft
 static bool resume_in_transaction(struct db *db, const struct export_draft *draft,
                                   struct error *err)
 {
-    int64_t export_id;
+    int64_t export_id = 0;
 
     return find_export(db, draft->name, &export_id, err) && by_id(db, resume_sql, export_id, err);
 }
@@ -264,7 +264,7 @@ static bool resume_in_transaction(struct db *db, const struct export_draft *draf
 static bool remove_in_transaction(struct db *db, const struct export_draft *draft,
                                   struct error *err)
 {
-    int64_t export_id;
+    int64_t export_id = 0;
 
     return find_export(db, draft->name, &export_id, err) &&
            begin_change(db, export_id, "export_removed", err) &&

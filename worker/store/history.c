@@ -76,7 +76,7 @@ bool history_show(struct db *db, int64_t run_id, char **json, struct error *err)
 bool history_rejections(struct db *db, int64_t run_id, char **json, struct error *err)
 {
     struct args args = ARGS_INIT;
-    char *run;
+    char *run = NULL;
 
     args_int64(&args, run_id);
     if (!history_show(db, run_id, &run, err))
@@ -101,7 +101,7 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
-    char *run;
+    char *run = NULL;
 
     args_int64(&args, run_id);
     if (!history_show(db, run_id, &run, err))
