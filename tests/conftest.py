@@ -7,6 +7,7 @@ that restart a server ask for `own_kafka` or `own_postgres`.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import shutil
@@ -110,12 +111,12 @@ def log_folder(item: pytest.Item) -> Path:
 
 @pytest.fixture
 def logs(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Where the test's processes write; kept when the test fails."""
+    """Where the test's processes write; kept when the test fails, or with TESTS_KEEP_LOGS set."""
     folder = log_folder(request.node)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     yield folder
-    if not request.node.stash.get(HAS_FAILED, False):
+    if not request.node.stash.get(HAS_FAILED, False) and "TESTS_KEEP_LOGS" not in os.environ:
         shutil.rmtree(folder)
 
 

@@ -12,6 +12,7 @@ from support.kafka_broker import KafkaBroker
 from support.postgres import Postgres
 from support.process import wait_until
 from support.relay import Relay
+from support.worker import Worker
 from support.world import LIST, SEGMENT, MakeWorld, World, check_sums
 
 ROWS = 60_000  # six batches
@@ -19,14 +20,14 @@ BATCHES_IN_FLIGHT = 5
 TAKEOVER_SECONDS = 20
 
 
-def slow_imports(world: World, delay_ms: int = 400, skip: int = 1) -> None:
-    """Makes the middle of a run last long enough to be met there."""
-    world.simulator.fault("import", {"delay_ms": delay_ms}, skip=skip, times=1000)
+def hold_imports(world: World) -> None:
+    """All but the first two answers take long: a run is met in its middle."""
+    world.simulator.fault("import", {"delay_ms": 8000}, skip=2, times=-1)
 
 
-def begin_run(world: World, population: people.Population, **settings: str) -> Any:
+def begin_run(world: World, population: people.Population, **settings: str) -> Worker:
     """A worker in the middle of a run: something was sent, something is left."""
-    slow_imports(world)
+    hold_imports(world)
     world.set_up_export(population)
     worker = world.start_worker(**settings).wait_ready()
     world.refresh()
@@ -37,7 +38,8 @@ def begin_run(world: World, population: people.Population, **settings: str) -> A
 
 def check_complete(world: World, population: people.Population) -> dict[str, Any]:
     """The run has succeeded, the list is right, the event is committed."""
-    run = world.wait_runs_ended(1, 100)[0]
+    world.simulator.clear_faults()
+    run = world.wait_runs_ended(1, 150)[0]
     assert run["state"] == "succeeded", run
     check_sums(run)
     assert run["counts"]["read"] == len(population.members)
@@ -59,6 +61,7 @@ def test_a_run_goes_on_within_20_s_of_a_sigkill(world: World, beside: bool) -> N
     before = world.runs()[0]
 
     worker.kill()
+    world.simulator.clear_faults()
     killed_at = time.monotonic()
     seen = len(world.simulator.diary())
     assert world.committed() == 0
@@ -76,6 +79,7 @@ def test_the_offset_is_not_committed_before_the_run_has_ended(world: World) -> N
     population = people.simple(ROWS)
     worker = begin_run(world, population, LEASE_SECONDS="2")
     worker.kill()
+    world.simulator.clear_faults()
     world.start_worker(LEASE_SECONDS="2")
 
     while True:
@@ -91,10 +95,15 @@ def test_a_frozen_worker_loses_its_run_and_changes_nothing_when_it_wakes(world: 
     population = people.simple(ROWS)
     frozen = begin_run(world, population)
     other = world.start_worker().wait_ready()
-    seen = len(world.simulator.diary())
-
+    owner = world.runs()[0]["worker"]
     frozen.freeze()
-    wait_until(lambda: len(world.simulator.diary()) > seen, TAKEOVER_SECONDS, "the run to go on")
+    # Even the answers to its requests do not wake it.
+    world.simulator.clear_faults()
+
+    def is_taken() -> bool:
+        return bool(world.runs()[0]["worker"] != owner)
+
+    wait_until(is_taken, TAKEOVER_SECONDS, "the run to go on", 0.2)
     run = check_complete(world, population)
     sent = rows_sent(world)
     frozen.thaw()
@@ -123,7 +132,7 @@ def test_a_worker_waits_for_klaviyo_to_come_back(world: World) -> None:
     relay = Relay(int(world.simulator.url.rsplit(":", 1)[1]))
     population = people.simple(ROWS)
     world.set_up_export(population)
-    slow_imports(world)
+    hold_imports(world)
     worker = world.start_worker(KLAVIYO_BASE_URL=f"http://127.0.0.1:{relay.port}").wait_ready()
     world.refresh()
     world.wait_requests("import", 2)

@@ -58,8 +58,11 @@ class Worker:
         self.process = Process([program("klaviyo-worker"), "run"], log, env=settings)
 
     def wait_ready(self, seconds: float = 30) -> Worker:
-        self.process.wait_ready(lambda: self.status("/readyz") == 200, seconds)
+        self.process.wait_ready(self._is_ready, seconds)
         return self
+
+    def _is_ready(self) -> bool:
+        return self.status("/readyz") == 200 or bool(self.events("partitions_assigned"))
 
     def status(self, path: str) -> int:
         """The HTTP status of one of its pages, 0 when it does not answer."""

@@ -24,7 +24,6 @@ LIST = "ListA1"
 CONNECTION = "main"
 EXPORT = "newsletter"
 SEGMENT = "big-spenders"
-GROUP = "workers"
 TERMINAL = {"succeeded", "succeeded_with_rejections", "failed", "cancelled"}
 # Fields that people.attributes_of() makes.
 MAPPING = [
@@ -37,6 +36,8 @@ MAPPING = [
     "--property", "nothing=nothing",
     "--property", "biography=biography",
 ]  # fmt: skip
+# A member that was killed holds its partitions for so long; by default for 30 s.
+CLIENT_PROPERTIES = "session.timeout.ms=6000\nheartbeat.interval.ms=1000\n"
 # Quick answers, so that a test waits for work and not for a clock.
 QUICK = {"POLL_INTERVAL_MIN_MS": "100", "POLL_INTERVAL_MAX_MS": "500"}
 SANITIZERS = {
@@ -63,9 +64,12 @@ class World:
         self.kafka = services.kafka
         self.postgres = services.postgres
         self.topic = f"{name}.segment-refresh"
+        self.group = f"{name}.workers"
         self.dead_letter_topic = f"{name}.segment-refresh.dead-letter"
         self.workers: list[Worker] = []
         self._log_numbers = itertools.count(1)
+        self.client_properties = folder / "client.properties"
+        self.client_properties.write_text(CLIENT_PROPERTIES)
         self.simulator = Simulator(folder, self.base_env())
         self.db: Database = services.postgres.create_database(name.replace("-", "_"))
         self.kafka.create_topic(self.topic, partitions)
@@ -84,9 +88,10 @@ class World:
             **QUICK,
             "DATABASE_URL": self.db.url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
+            "KAFKA_CONFIG_FILE": str(self.client_properties),
             "KAFKA_TOPIC": self.topic,
             "KAFKA_DEAD_LETTER_TOPIC": self.dead_letter_topic,
-            "KAFKA_GROUP_ID": GROUP,
+            "KAFKA_GROUP_ID": self.group,
             "KLAVIYO_BASE_URL": self.simulator.url,
             "SECRET_KEY_FILE": str(self.secret_key_file),
             "LOG_LEVEL": "debug",
@@ -170,7 +175,7 @@ class World:
 
     def committed(self) -> int:
         """The group's committed offsets, summed over partitions."""
-        return sum(self.kafka.committed(GROUP, self.topic).values())
+        return sum(self.kafka.committed(self.group, self.topic).values())
 
     def end(self) -> int:
         return sum(self.kafka.end_offsets(self.topic).values())
@@ -178,7 +183,7 @@ class World:
     def wait_all_committed(self, seconds: float = 30) -> None:
         ends = self.kafka.end_offsets(self.topic)
         wait_until(
-            lambda: self.kafka.committed(GROUP, self.topic) == ends,
+            lambda: self.kafka.committed(self.group, self.topic) == ends,
             seconds,
             f"committed offsets to reach the ends {ends}",
             SLOW_POLL_SECONDS,
