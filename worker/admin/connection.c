@@ -5,6 +5,7 @@
 
 #include "worker/admin/arguments.h"
 #include "worker/admin/table.h"
+#include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
@@ -19,7 +20,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
                                              { NULL, NULL, false, false } };
     char *json;
 
-    if (!connections_list(context->db, &json, err))
+    if (!connection_view_list(context->db, &json, err))
         return false;
     bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
                           "There is no connection yet that you may use: an administrator makes one "
@@ -33,7 +34,7 @@ static bool show(struct context *context, const struct arguments *arguments, str
 {
     char *json;
 
-    if (!connections_show(context->db, arguments->operands[0], &json, err))
+    if (!connection_view_show(context->db, arguments->operands[0], &json, err))
         return false;
     bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
     free(json);

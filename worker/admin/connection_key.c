@@ -8,6 +8,7 @@
 #include "worker/admin/connection.h"
 #include "worker/admin/name.h"
 #include "worker/klaviyo/client.h"
+#include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
 #include "worker/store/key_pairs.h"
 
@@ -73,7 +74,7 @@ static bool say_what_was_stored(struct context *context, const char *what,
     }
     (void)printf("%s %s: Klaviyo account %s (%s).\n", what, draft->name, draft->account_id,
                  draft->account_name);
-    if (!connections_of_account(context->db, draft->account_id, draft->name, &others, err))
+    if (!connection_view_of_account(context->db, draft->account_id, draft->name, &others, err))
         return false;
     if (others)
         (void)printf("The same account is behind: %s; they share its request limits.\n", others);

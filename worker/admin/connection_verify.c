@@ -7,6 +7,7 @@
 #include "worker/admin/connection.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connections.h"
+#include "worker/store/export_lists.h"
 
 static bool open_key(struct context *context, const char *name, struct secret *key,
                      struct error *err)
@@ -38,18 +39,18 @@ static bool refused(struct context *context, const char *name, struct error *err
 
 /* *gone counts the lists that Klaviyo does not have. */
 static bool verify_list(struct context *context, struct asker *asker,
-                        const struct list_of_export *item, int *gone, struct error *err)
+                        const struct export_list *item, int *gone, struct error *err)
 {
     struct list list;
 
     switch (ask_list(asker, item->list_id, &list, err)) {
     case ASK_ANSWERED:
         (void)printf("  export %s: list %s (%s)\n", item->export_name, item->list_id, list.name);
-        return connections_store_list(context->db, item->export_id, list.name, err);
+        return export_lists_store(context->db, item->export_id, list.name, err);
     case ASK_GONE:
         (void)printf("  export %s: Klaviyo has no list %s\n", item->export_name, item->list_id);
         ++*gone;
-        return connections_store_list(context->db, item->export_id, NULL, err);
+        return export_lists_store(context->db, item->export_id, NULL, err);
     case ASK_REFUSED:
     case ASK_FAILED:
         break;
@@ -60,16 +61,16 @@ static bool verify_list(struct context *context, struct asker *asker,
 static bool verify_lists(struct context *context, struct asker *asker, const char *name,
                          struct error *err)
 {
-    struct list_of_export *lists;
+    struct export_list *lists;
     size_t n;
     int gone = 0;
     bool ok = true;
 
-    if (!connections_lists(context->db, name, &lists, &n, err))
+    if (!export_lists_of(context->db, name, &lists, &n, err))
         return false;
     for (size_t i = 0; ok && i < n; i++)
         ok = verify_list(context, asker, &lists[i], &gone, err);
-    lists_of_exports_free(lists, n);
+    export_lists_free(lists, n);
     if (ok && gone > 0)
         return error_set(err, ERROR_INPUT,
                          "Klaviyo does not have %d of the lists: correct them with export update",

@@ -6,6 +6,7 @@
 #include "worker/admin/arguments.h"
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/table.h"
+#include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
@@ -19,7 +20,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
                                              { NULL, NULL, false, false } };
     char *json;
 
-    if (!exports_list(context->db, &json, err))
+    if (!export_view_list(context->db, &json, err))
         return false;
     bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
                           "There is no export yet that you may see: export add makes one.", err);
@@ -31,7 +32,7 @@ static bool show(struct context *context, const struct arguments *arguments, str
 {
     char *json;
 
-    if (!exports_show(context->db, arguments->operands[0], &json, err))
+    if (!export_view_show(context->db, arguments->operands[0], &json, err))
         return false;
     bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
     free(json);

@@ -8,6 +8,7 @@
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/name.h"
 #include "worker/klaviyo/list.h"
+#include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 
 enum { MAX_PROFILES_DEFAULT = 100000, SEGMENT_MAX_BYTES = 800 };
@@ -72,7 +73,7 @@ static void look_at_source(struct context *context, const char *name)
     struct export_source source;
     struct error err = ERROR_INIT;
 
-    if (!exports_look_at_source(context->db, name, &source, &err)) {
+    if (!export_view_source(context->db, name, &source, &err)) {
         warn_user("the members could not be looked at: %s", err.text);
         return;
     }

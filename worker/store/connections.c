@@ -45,44 +45,6 @@ static const char key_sql[] =
     "select k.key_pair_id::text::bytea, k.sealed_key from klaviyo.connection_key k"
     " join klaviyo.connection c using (connection_id) where c.name = $1";
 
-static const char may_see_all_sql[] =
-    "select has_column_privilege('klaviyo.connection', 'consent_by', 'select')";
-
-#define CONNECTION_MEMBERS                                                                         \
-    "c.name, c.kind, c.account_id, c.account_name,"                                                \
-    " case when c.attention_reason is not null then 'needs attention'"                             \
-    " when c.verified_at is null then 'not verified' else 'ready' end as state,"                   \
-    " c.attention_reason, klaviyo.utc(c.attention_at) as attention_at,"                            \
-    " klaviyo.utc(c.verified_at) as verified_at,"                                                  \
-    " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports," \
-    " array(select g.role_name from klaviyo.connection_grant g"                                    \
-    " where g.connection_id = c.connection_id order by 1) as granted_to"
-
-static const char list_sql[] =
-    "select coalesce(json_agg(shown), '[]') from (select " CONNECTION_MEMBERS
-    " from klaviyo.connection c order by c.name) as shown";
-
-static const char show_sql[] =
-    "select to_json(shown) from (select " CONNECTION_MEMBERS ","
-    " c.consent_by, klaviyo.utc(c.consent_at) as consent_at, c.consent_version,"
-    " c.export_user as made_by, klaviyo.utc(c.created_at) as made_at,"
-    " klaviyo.utc(k.changed_at) as key_changed_at, k.changed_by as key_changed_by, k.key_pair_id"
-    " from klaviyo.connection c left join klaviyo.connection_key k using (connection_id)"
-    " where c.name = $1) as shown";
-
-/* What somebody sees who was let in. */
-static const char list_granted_sql[] =
-    "select coalesce(json_agg(shown), '[]') from"
-    " (select c.name, c.kind from klaviyo.connection c order by c.name) as shown";
-
-static const char show_granted_sql[] =
-    "select to_json(shown) from"
-    " (select c.name, c.kind from klaviyo.connection c where c.name = $1) as shown";
-
-static const char of_account_sql[] =
-    "select string_agg(name, ', ' order by name) from klaviyo.connection"
-    " where account_id = $1 and name <> $2";
-
 static const char grant_sql[] =
     "with found as (select connection_id from klaviyo.connection where name = $1),"
     " granted as (insert into klaviyo.connection_grant (connection_id, role_name)"
@@ -96,14 +58,6 @@ static const char revoke_sql[] =
     " returning g.connection_id";
 
 static const char pause_sql[] = "select klaviyo.pause_unusable($1, $2)";
-
-static const char lists_sql[] =
-    "select x.export_id, x.name, x.list_id from klaviyo.export x"
-    " join klaviyo.connection c using (connection_id) where c.name = $1 order by x.name";
-
-static const char store_list_sql[] =
-    "update klaviyo.export set list_name = $2, list_checked_at = clock_timestamp()"
-    " where export_id = $1";
 
 static bool no_such(const char *name, struct error *err)
 {
@@ -244,48 +198,6 @@ bool connections_key(struct db *db, const char *name, struct sealed_key *key, st
     return true;
 }
 
-/* Chooses the statement by what the user may see. */
-static bool query_shown(struct db *db, const char *all, const char *granted,
-                        const struct args *args, char **json, struct error *err)
-{
-    CLEANUP(rows_freep) PGresult *rows = NULL;
-
-    if (!db_query(db, may_see_all_sql, NULL, &rows, err))
-        return false;
-    return db_query_document(db, row_bool(rows, 0, 0) ? all : granted, args, json, err);
-}
-
-bool connections_list(struct db *db, char **json, struct error *err)
-{
-    if (!query_shown(db, list_sql, list_granted_sql, NULL, json, err))
-        return error_wrap(err, "listing the connections");
-    return true;
-}
-
-bool connections_show(struct db *db, const char *name, char **json, struct error *err)
-{
-    struct args args = ARGS_INIT;
-    char *found = NULL;
-
-    args_text(&args, name);
-    if (!query_shown(db, show_sql, show_granted_sql, &args, &found, err))
-        return error_wrap(err, "connection %s", name);
-    if (!found)
-        return no_such(name, err);
-    *json = found;
-    return true;
-}
-
-bool connections_of_account(struct db *db, const char *account_id, const char *except, char **names,
-                            struct error *err)
-{
-    struct args args = ARGS_INIT;
-
-    args_text(&args, account_id);
-    args_text(&args, except);
-    return db_query_document(db, of_account_sql, &args, names, err);
-}
-
 bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
@@ -334,56 +246,4 @@ bool connections_revoke(struct db *db, const char *name, const char *role, char 
     }
     *paused = names;
     return true;
-}
-
-void lists_of_exports_free(struct list_of_export *lists, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        free(lists[i].export_name);
-        free(lists[i].list_id);
-    }
-    free(lists);
-}
-
-static bool fill_lists(struct list_of_export *lists, const PGresult *rows, struct error *err)
-{
-    for (int i = 0; i < rows_count(rows); i++) {
-        lists[i].export_id = row_int64(rows, i, 0);
-        lists[i].export_name = strdup(row_text(rows, i, 1));
-        lists[i].list_id = strdup(row_text(rows, i, 2));
-        if (!lists[i].export_name || !lists[i].list_id)
-            return error_no_memory(err);
-    }
-    return true;
-}
-
-bool connections_lists(struct db *db, const char *name, struct list_of_export **lists, size_t *n,
-                       struct error *err)
-{
-    CLEANUP(rows_freep) PGresult *rows = NULL;
-    struct args args = ARGS_INIT;
-
-    args_text(&args, name);
-    if (!db_query(db, lists_sql, &args, &rows, err))
-        return error_wrap(err, "connection %s", name);
-    size_t count = (size_t)rows_count(rows);
-    struct list_of_export *found = calloc(count + 1, sizeof *found);
-    if (!found)
-        return error_no_memory(err);
-    if (!fill_lists(found, rows, err)) {
-        lists_of_exports_free(found, count);
-        return false;
-    }
-    *lists = found;
-    *n = count;
-    return true;
-}
-
-bool connections_store_list(struct db *db, int64_t export_id, const char *name, struct error *err)
-{
-    struct args args = ARGS_INIT;
-
-    args_int64(&args, export_id);
-    args_text(&args, name);
-    return db_query(db, store_list_sql, &args, NULL, err);
 }

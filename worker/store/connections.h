@@ -53,14 +53,6 @@ bool connections_refused(struct db *db, const char *name, const char *reason, st
 bool connections_key(struct db *db, const char *name, struct sealed_key *key, struct error *err)
     MUST_USE;
 
-/* JSON for people; the caller's. ERROR_INPUT: there is no such connection. */
-bool connections_list(struct db *db, char **json, struct error *err) MUST_USE;
-bool connections_show(struct db *db, const char *name, char **json, struct error *err) MUST_USE;
-
-/* An array of the names of other connections of the account, as one text; NULL: none. */
-bool connections_of_account(struct db *db, const char *account_id, const char *except, char **names,
-                            struct error *err) MUST_USE;
-
 /* Roles that may use it beside klaviyo_admin. */
 bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
     MUST_USE;
@@ -68,20 +60,5 @@ bool connections_grant(struct db *db, const char *name, const char *role, struct
 /* *paused: names of the exports that pause because of it; NULL: none. The caller's. */
 bool connections_revoke(struct db *db, const char *name, const char *role, char **paused,
                         struct error *err) MUST_USE;
-
-/* The lists of its exports, one a call; *at begins as 0 and counts on. */
-struct list_of_export {
-    int64_t export_id;
-    char *export_name;
-    char *list_id;
-};
-
-bool connections_lists(struct db *db, const char *name, struct list_of_export **lists, size_t *n,
-                       struct error *err) MUST_USE;
-void lists_of_exports_free(struct list_of_export *lists, size_t n);
-
-/* name NULL: Klaviyo has no such list. */
-bool connections_store_list(struct db *db, int64_t export_id, const char *name, struct error *err)
-    MUST_USE;
 
 #endif

@@ -43,18 +43,4 @@ bool exports_pause(struct db *db, const char *name, struct error *err) MUST_USE;
 bool exports_resume(struct db *db, const char *name, struct error *err) MUST_USE;
 bool exports_remove(struct db *db, const char *name, struct error *err) MUST_USE;
 
-/* JSON for people; the caller's. ERROR_INPUT: there is no such export. */
-bool exports_list(struct db *db, char **json, struct error *err) MUST_USE;
-bool exports_show(struct db *db, const char *name, char **json, struct error *err) MUST_USE;
-
-/* What upstream's data say about an export. */
-struct export_source {
-    char *unknown_segments; /* names, separated by commas; NULL: all are known. The caller's. */
-    int64_t members;
-    int64_t with_email; /* members that have the field with the address */
-};
-
-bool exports_look_at_source(struct db *db, const char *name, struct export_source *source,
-                            struct error *err) MUST_USE;
-
 #endif

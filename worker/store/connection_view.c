@@ -1,0 +1,91 @@
+#include "worker/store/connection_view.h"
+
+#include "worker/store/document.h"
+#include "worker/store/statement.h"
+
+static const char may_see_all_sql[] =
+    "select has_column_privilege('klaviyo.connection', 'consent_by', 'select')";
+
+#define CONNECTION_MEMBERS                                                                         \
+    "c.name, c.kind, c.account_id, c.account_name,"                                                \
+    " case when c.attention_reason is not null then 'needs attention'"                             \
+    " when c.verified_at is null then 'not verified' else 'ready' end as state,"                   \
+    " c.attention_reason, klaviyo.utc(c.attention_at) as attention_at,"                            \
+    " klaviyo.utc(c.verified_at) as verified_at,"                                                  \
+    " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports," \
+    " array(select g.role_name from klaviyo.connection_grant g"                                    \
+    " where g.connection_id = c.connection_id order by 1) as granted_to"
+
+static const char list_sql[] =
+    "select coalesce(json_agg(shown), '[]') from (select " CONNECTION_MEMBERS
+    " from klaviyo.connection c order by c.name) as shown";
+
+static const char show_sql[] =
+    "select to_json(shown) from (select " CONNECTION_MEMBERS ","
+    " c.consent_by, klaviyo.utc(c.consent_at) as consent_at, c.consent_version,"
+    " c.export_user as made_by, klaviyo.utc(c.created_at) as made_at,"
+    " klaviyo.utc(k.changed_at) as key_changed_at, k.changed_by as key_changed_by, k.key_pair_id"
+    " from klaviyo.connection c left join klaviyo.connection_key k using (connection_id)"
+    " where c.name = $1) as shown";
+
+/* What somebody sees who was let in. */
+static const char list_granted_sql[] =
+    "select coalesce(json_agg(shown), '[]') from"
+    " (select c.name, c.kind from klaviyo.connection c order by c.name) as shown";
+
+static const char show_granted_sql[] =
+    "select to_json(shown) from"
+    " (select c.name, c.kind from klaviyo.connection c where c.name = $1) as shown";
+
+static const char of_account_sql[] =
+    "select string_agg(name, ', ' order by name) from klaviyo.connection"
+    " where account_id = $1 and name <> $2";
+
+static bool no_such(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "there is no connection %s that you may use: connection list shows them",
+                     name);
+}
+
+/* Chooses the statement by what the user may see. */
+static bool query_shown(struct db *db, const char *all, const char *granted,
+                        const struct args *args, char **json, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, may_see_all_sql, NULL, &rows, err))
+        return false;
+    return db_query_document(db, row_bool(rows, 0, 0) ? all : granted, args, json, err);
+}
+
+bool connection_view_list(struct db *db, char **json, struct error *err)
+{
+    if (!query_shown(db, list_sql, list_granted_sql, NULL, json, err))
+        return error_wrap(err, "listing the connections");
+    return true;
+}
+
+bool connection_view_show(struct db *db, const char *name, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!query_shown(db, show_sql, show_granted_sql, &args, &found, err))
+        return error_wrap(err, "connection %s", name);
+    if (!found)
+        return no_such(name, err);
+    *json = found;
+    return true;
+}
+
+bool connection_view_of_account(struct db *db, const char *account_id, const char *except,
+                                char **names, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, account_id);
+    args_text(&args, except);
+    return db_query_document(db, of_account_sql, &args, names, err);
+}

@@ -1,0 +1,28 @@
+#ifndef WORKER_STORE_EXPORT_LISTS_H
+#define WORKER_STORE_EXPORT_LISTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/* The lists in Klaviyo that the exports of a connection fill. */
+struct export_list {
+    int64_t export_id;
+    char *export_name;
+    char *list_id;
+};
+
+/* In order of the exports' names. */
+bool export_lists_of(struct db *db, const char *connection, struct export_list **lists, size_t *n,
+                     struct error *err) MUST_USE;
+void export_lists_free(struct export_list *lists, size_t n);
+
+/* What Klaviyo calls the list; name NULL: it has no such list. */
+bool export_lists_store(struct db *db, int64_t export_id, const char *name, struct error *err)
+    MUST_USE;
+
+#endif

@@ -1,0 +1,87 @@
+#include "worker/store/export_view.h"
+
+#include <stdlib.h>
+
+#include "worker/store/document.h"
+#include "worker/store/statement.h"
+
+#define EXPORT_MEMBERS                                                                \
+    "x.name, c.name as connection, x.list_id as list, x.list_name,"                   \
+    " array(select s.segment_id from klaviyo.export_segment s"                        \
+    " where s.export_id = x.export_id order by 1) as segments,"                       \
+    " array_to_string(x.email_path, '.') as email_field, x.max_profiles, x.on_leave," \
+    " case when x.paused then 'paused' else 'active' end as state, x.pause_reason"
+
+static const char list_sql[] =
+    "select coalesce(json_agg(shown), '[]') from (select " EXPORT_MEMBERS
+    " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
+    " order by x.name) as shown";
+
+static const char show_sql[] =
+    "select to_json(shown) from (select " EXPORT_MEMBERS ","
+    " (select json_object_agg(f.name, array_to_string(f.path, '.') order by f.position)"
+    " from klaviyo.export_field f"
+    " where f.export_id = x.export_id and f.target = 'attribute') as attributes,"
+    " (select json_object_agg(f.name, array_to_string(f.path, '.') order by f.position)"
+    " from klaviyo.export_field f"
+    " where f.export_id = x.export_id and f.target = 'property') as properties,"
+    " klaviyo.utc(x.list_checked_at) as list_checked_at,"
+    " x.created_by as made_by, klaviyo.utc(x.created_at) as made_at,"
+    " klaviyo.utc(x.changed_at) as changed_at"
+    " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
+    " where x.name = $1) as shown";
+
+static const char source_sql[] =
+    "select s.unknown_segments, s.members, s.with_email from klaviyo.export x,"
+    " klaviyo.look_at_source(array(select segment_id from klaviyo.export_segment g"
+    " where g.export_id = x.export_id), x.email_path) s where x.name = $1";
+
+static bool no_such(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_INPUT,
+                     "there is no export %s that you may use: export list shows them", name);
+}
+
+bool export_view_list(struct db *db, char **json, struct error *err)
+{
+    if (!db_query_document(db, list_sql, NULL, json, err))
+        return error_wrap(err, "listing the exports");
+    return true;
+}
+
+bool export_view_show(struct db *db, const char *name, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!db_query_document(db, show_sql, &args, &found, err))
+        return error_wrap(err, "export %s", name);
+    if (!found)
+        return no_such(name, err);
+    *json = found;
+    return true;
+}
+
+bool export_view_source(struct db *db, const char *name, struct export_source *source,
+                        struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct export_source seen = { .unknown_segments = NULL };
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    if (!db_query(db, source_sql, &args, &rows, err))
+        return false;
+    if (rows_count(rows) == 0)
+        return no_such(name, err);
+    if (!row_is_null(rows, 0, 0)) {
+        seen.unknown_segments = strdup(row_text(rows, 0, 0));
+        if (!seen.unknown_segments)
+            return error_no_memory(err);
+    }
+    seen.members = row_int64(rows, 0, 1);
+    seen.with_email = row_int64(rows, 0, 2);
+    *source = seen;
+    return true;
+}
