@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/export/tally.h"
+
 /*
  * What the process tells its runs, and what they tell it. Written by one side,
  * read by the other, each value by itself; shared by all run slots.
@@ -13,12 +15,15 @@ struct run_control {
     atomic_llong drain_ms;    /* 0: go on; else clock_ms() until when answers are waited for */
     atomic_bool cut_off;      /* let go at once */
     atomic_llong progress_ms; /* clock_ms() of the last progress of any run */
+    atomic_llong busy_slots;  /* run slots that execute a run */
+    atomic_llong look_ms;     /* clock_ms() of the last look of an idle slot for a run */
 
     /* Totals for the metrics. */
     atomic_llong runs_ended[4]; /* succeeded, succeeded_with_rejections, failed, cancelled */
     atomic_llong runs_taken, runs_taken_over, leases_lost;
     atomic_llong accepted_rows, rejected_rows, batches_sent;
     atomic_llong throttled, retries, limit_wait_ms;
+    struct tally tally;
 };
 
 #endif

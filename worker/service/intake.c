@@ -561,6 +561,7 @@ static void *run(void *opaque)
     struct intake *intake = opaque;
 
     while (take_in(intake)) {
+        intake->metrics->intake_turn_ms = clock_ms();
         serve(intake);
         wait_for_something(intake);
     }

@@ -44,6 +44,7 @@ struct service_metrics {
     /* For /livez: the loop turns at least every 100 ms. */
     atomic_llong loop_ticks, loop_last_tick_ms; /* clock_ms() */
     atomic_llong loop_longest_turn_us;
+    atomic_llong intake_turn_ms; /* clock_ms() of intake's last turn, at least once a second */
 
     pthread_mutex_t lock; /* of what follows */
     struct service_partition partitions[SERVICE_METRICS_PARTITIONS];

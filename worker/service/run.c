@@ -1,5 +1,6 @@
 #include "worker/service/run.h"
 
+#include "worker/service/endpoints.h"
 #include "worker/service/service.h"
 #include "worker/service/watchdog.h"
 #include "worker/store/db.h"
@@ -95,9 +96,39 @@ static int busy_slots(void *world)
     return slots_busy(world);
 }
 
+/* The status page's database: a connection of its own, opened when it is needed. */
+static bool read_overview(void *world, struct overview *overview, char **runs, struct error *err)
+{
+    struct database *database = world;
+    bool there = database->db ? db_ready(database->db, err)
+                              : db_open(&database->db, database->url, database->name, err);
+
+    return there && overview_read(database->db, overview, runs, err);
+}
+
+static bool start_endpoints(const struct slots_options *options, struct service_metrics *metrics,
+                            struct database *database, struct endpoints **endpoints,
+                            struct error *err)
+{
+    const struct endpoints_options how = { .listen = options->settings->http_listen,
+                                           .worker = options->worker,
+                                           .all_slots = options->settings->max_runs,
+                                           .metrics = metrics,
+                                           .runs = options->control,
+                                           .database = { .world = database,
+                                                         .read = read_overview,
+                                                         .disconnect = disconnect_database } };
+
+    return endpoints_start(&how, endpoints, err);
+}
+
 bool service_run(const struct slots_options *options, struct service_metrics *metrics,
                  struct error *err)
 {
+    struct database shown = { .url = options->settings->database_url, .name = options->worker };
+    CLEANUP(endpoints_freep) struct endpoints *endpoints = NULL;
+    if (!start_endpoints(options, metrics, &shown, &endpoints, err))
+        return false;
     CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
     if (!slots)
         return false;
@@ -123,6 +154,8 @@ bool service_run(const struct slots_options *options, struct service_metrics *me
     bool stopped = service_loop(options->settings, &ports, metrics, err);
     watchdog_note("run_slots");
     slots_free(slots_take(&slots));
+    watchdog_note("endpoints");
+    endpoints_free(endpoints_take(&endpoints));
     watchdog_disarm();
     return stopped;
 }

@@ -171,7 +171,10 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
     struct run_options options = { o->settings, o->pair, o->user_agent, o->control, slot->bell_fd };
     struct error err = ERROR_INIT;
 
-    if (run_execute(&options, slot->db, task, taken_ms, &err))
+    (void)atomic_fetch_add(&o->control->busy_slots, 1);
+    bool ok = run_execute(&options, slot->db, task, taken_ms, &err);
+    (void)atomic_fetch_sub(&o->control->busy_slots, 1);
+    if (ok)
         return;
     slot->recover_from_ms = 0;
     give_back(slot, task);
@@ -196,6 +199,7 @@ static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
     struct error err = ERROR_INIT;
 
     *pause_ms = TICK_MS;
+    atomic_store(&o->control->look_ms, clock_ms());
     if (!reach_database(slot, pause_ms))
         return false;
     while (what == RUN_TAKE_CLOSED)

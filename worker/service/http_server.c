@@ -1,0 +1,345 @@
+#include "worker/service/http_server.h"
+
+#include <limits.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "worker/service/callers.h"
+
+enum {
+    HEADERS_MAX_BYTES = 8 * 1024, /* of a request, all together; 431 beyond */
+    IDLE_SECONDS = 10,            /* without a byte in or out */
+    LATER_MS = 2000,              /* so long an answer is waited for */
+    TURN_MS = 1000,
+};
+
+struct http_server {
+    struct http_ports ports;
+    struct MHD_Daemon *daemon;
+    int bell_fd;
+    pthread_t thread;
+    atomic_bool stop;
+    struct callers callers; /* of the thread */
+    int64_t requests[4];
+};
+
+/* ---- callers ---- */
+
+static struct caller *caller_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+static struct caller *add_caller(struct http_server *server, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *address =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+    if (!fd || !address)
+        return NULL;
+    struct caller *caller =
+        callers_add(&server->callers, fd->connect_fd, address->client_addr, clock_ms());
+    if (caller)
+        caller->connection = connection;
+    return caller;
+}
+
+static void on_connection(void *world, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *server = world;
+
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = add_caller(server, connection);
+    } else if (*context) {
+        callers_remove(&server->callers, *context);
+        *context = NULL;
+    }
+}
+
+static void on_completed(void *world, struct MHD_Connection *connection, void **slot,
+                         enum MHD_RequestTerminationCode why)
+{
+    struct caller *caller = caller_of(connection);
+
+    (void)world;
+    (void)slot;
+    (void)why;
+    if (!caller)
+        return;
+    caller->answered = true;
+    caller->waited = false;
+}
+
+/* ---- answers ---- */
+
+static void add_headers(struct http_server *server, struct MHD_Response *response,
+                        const struct caller *caller, const struct http_answer *answer)
+{
+    (void)MHD_add_response_header(response, "Content-Type", answer->type);
+    (void)MHD_add_response_header(response, "Content-Security-Policy", answer->policy);
+    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    (void)MHD_add_response_header(response, "Cache-Control", "no-store");
+    if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        (void)MHD_add_response_header(response, "Allow", "GET, HEAD");
+    if (answer->status >= MHD_HTTP_BAD_REQUEST || /* may be amid something not understood */
+        callers_should_go(&server->callers, caller, clock_ms()))
+        (void)MHD_add_response_header(response, "Connection", "close");
+}
+
+static enum MHD_Result send_answer(struct http_server *server, struct MHD_Connection *connection,
+                                   const struct http_answer *answer)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        answer->n, (void *)(uintptr_t)answer->body, MHD_RESPMEM_MUST_COPY);
+
+    if (!response)
+        return MHD_NO;
+    add_headers(server, response, caller_of(connection), answer);
+    server->requests[answer->status / 100 - 2]++;
+    enum MHD_Result sent = MHD_queue_response(connection, answer->status, response);
+    MHD_destroy_response(response);
+    return sent;
+}
+
+static enum MHD_Result refuse(struct http_server *server, struct MHD_Connection *connection,
+                              unsigned status, const char *why)
+{
+    const struct http_answer answer = { .status = status,
+                                        .type = "text/plain; charset=utf-8",
+                                        .policy = "default-src 'none'",
+                                        .body = why,
+                                        .n = strlen(why) };
+
+    return send_answer(server, connection, &answer);
+}
+
+static bool has_body(struct MHD_Connection *connection)
+{
+    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+
+    return (length && strcmp(length, "0") != 0) ||
+           MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding");
+}
+
+/* The headers are there; what the request brings beyond them is not waited for. */
+static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection,
+                             const char *method)
+{
+    struct caller *caller = caller_of(connection);
+
+    caller->answered = false;
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        return refuse(server, connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+    if (has_body(connection))
+        return refuse(server, connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body is wanted here\n");
+    return MHD_YES;
+}
+
+static enum MHD_Result wait_for_answer(struct MHD_Connection *connection)
+{
+    struct caller *caller = caller_of(connection);
+
+    caller->waiting_ms = clock_ms();
+    caller->waited = true;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+}
+
+static enum MHD_Result answer(struct http_server *server, struct MHD_Connection *connection,
+                              const char *path)
+{
+    const struct http_ports *ports = &server->ports;
+    struct http_answer answer = { .status = 0 };
+
+    switch (ports->ask(ports->world, path)) {
+    case HTTP_UNKNOWN:
+        return refuse(server, connection, MHD_HTTP_NOT_FOUND, "there is no such page\n");
+    case HTTP_LATER:
+        if (!caller_of(connection)->waited)
+            return wait_for_answer(connection);
+        break;
+    case HTTP_NOW:
+        break;
+    }
+    ports->answer(ports->world, path, &answer);
+    return send_answer(server, connection, &answer);
+}
+
+/* Called once with the headers, then when the request is complete, and after each wait. */
+static enum MHD_Result on_request(void *world, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *n, void **slot)
+{
+    struct http_server *server = world;
+
+    (void)version;
+    (void)data;
+    if (!caller_of(connection))
+        return MHD_NO;
+    if (!*slot) {
+        *slot = server;
+        return begin(server, connection, method);
+    }
+    if (*n > 0) {
+        *n = 0;
+        return MHD_YES;
+    }
+    return answer(server, connection, path);
+}
+
+/* Our paths need no escapes: one that has any is none of ours. */
+static size_t leave_escaped(void *world, struct MHD_Connection *connection, char *text)
+{
+    (void)world;
+    (void)connection;
+    return strlen(text);
+}
+
+/* ---- the loop ---- */
+
+static void go_on(struct caller *caller)
+{
+    caller->waiting_ms = 0;
+    MHD_resume_connection(caller->connection);
+}
+
+/* Those that wait go on: all where the bell was rung, else those that waited long enough. */
+static void mind_waiting(struct http_server *server, bool rung)
+{
+    int64_t now_ms = clock_ms();
+
+    for (struct caller *at = server->callers.first; at; at = at->later)
+        if (at->waiting_ms && (rung || at->cut || now_ms - at->waiting_ms >= LATER_MS))
+            go_on(at);
+}
+
+static void lower(int64_t *ms, int64_t other_ms)
+{
+    if (other_ms < *ms)
+        *ms = other_ms > 0 ? other_ms : 0;
+}
+
+static int next_turn_ms(struct http_server *server)
+{
+    int64_t now_ms = clock_ms(), wait_ms = TURN_MS;
+    MHD_UNSIGNED_LONG_LONG idle_ms;
+
+    if (MHD_get_timeout(server->daemon, &idle_ms) == MHD_YES && idle_ms < TURN_MS)
+        lower(&wait_ms, (int64_t)idle_ms);
+    if (server->callers.first)
+        lower(&wait_ms, callers_next_ms(&server->callers) - now_ms);
+    for (struct caller *at = server->callers.first; at; at = at->later)
+        if (at->waiting_ms)
+            lower(&wait_ms, at->waiting_ms + LATER_MS - now_ms);
+    return (int)wait_ms;
+}
+
+static int epoll_fd_of(struct MHD_Daemon *daemon)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
+
+    return info ? info->epoll_fd : -1;
+}
+
+/* True when the bell was rung. */
+static bool wait_for_something(struct http_server *server)
+{
+    struct pollfd fds[] = { { .fd = server->bell_fd, .events = POLLIN },
+                            { .fd = epoll_fd_of(server->daemon), .events = POLLIN } };
+    uint64_t rung;
+
+    (void)poll(fds, 2, next_turn_ms(server));
+    return read(server->bell_fd, &rung, sizeof rung) == sizeof rung;
+}
+
+static void *serve(void *argument)
+{
+    struct http_server *server = argument;
+
+    while (!server->stop) {
+        bool rung = wait_for_something(server);
+        callers_mind(&server->callers, clock_ms());
+        mind_waiting(server, rung);
+        (void)MHD_run(server->daemon);
+    }
+    mind_waiting(server, true); /* no connection may be suspended when the daemon stops */
+    MHD_stop_daemon(server->daemon);
+    return NULL;
+}
+
+/* ---- beginning and end ---- */
+
+static bool start_daemon(struct http_server *server, int listen_fd)
+{
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)CALLERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_MAX_BYTES, MHD_OPTION_STRICT_FOR_CLIENT,
+        1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
+    return server->daemon != NULL;
+}
+
+/* The daemon has the listening socket from now on. */
+static bool start_thread(struct http_server *server, struct error *err)
+{
+    int failed = pthread_create(&server->thread, NULL, serve, server);
+
+    if (!failed)
+        return true;
+    MHD_stop_daemon(server->daemon);
+    return error_set(err, ERROR_FATAL, "no thread for health and metrics (error %d)", failed);
+}
+
+bool http_server_start(struct http_server **out, int listen_fd, int bell_fd,
+                       const struct http_ports *ports, struct error *err)
+{
+    struct http_server *server = calloc(1, sizeof *server);
+
+    if (!server ||
+        !(server->ports = *ports, server->bell_fd = bell_fd, start_daemon(server, listen_fd))) {
+        (void)close(listen_fd);
+        free(server);
+        return error_set(err, ERROR_FATAL, "cannot start the server for health and metrics");
+    }
+    if (!start_thread(server, err)) {
+        free(server);
+        return false;
+    }
+    *out = server;
+    return true;
+}
+
+void http_server_free(struct http_server *server)
+{
+    const uint64_t one = 1;
+
+    if (!server)
+        return;
+    server->stop = true;
+    (void)!write(server->bell_fd, &one, sizeof one);
+    (void)pthread_join(server->thread, NULL);
+    free(server);
+}
+
+void http_server_figures(const struct http_server *server, struct http_figures *figures)
+{
+    *figures = (struct http_figures){ .connections = (int64_t)server->callers.n,
+                                      .cut_late = server->callers.cut_late,
+                                      .cut_crowded = server->callers.cut_crowded };
+    memcpy(figures->requests, server->requests, sizeof figures->requests);
+}

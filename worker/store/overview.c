@@ -1,0 +1,60 @@
+#include "worker/store/overview.h"
+
+#include <stdlib.h>
+
+#include "worker/store/history.h"
+#include "worker/store/statement.h"
+
+static const char begin_sql[] = "begin isolation level repeatable read read only";
+
+static const char timeout_sql[] = "select set_config('statement_timeout', $1, true)";
+
+static const char count_sql[] =
+    "select count(*) filter (where r.state = 'queued'),"
+    " count(*) filter (where r.state = 'running'),"
+    " count(*) filter (where klaviyo.shown_state(r) = 'waiting'),"
+    " coalesce(extract(epoch from clock_timestamp()"
+    " - min(r.queued_at) filter (where r.state = 'queued'))::bigint, 0),"
+    " (select count(*) from klaviyo.connection c where c.attention_reason is not null)"
+    " from klaviyo.run r where r.state in ('queued', 'running')";
+
+static bool begin(struct db *db, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, OVERVIEW_TIMEOUT_MS);
+    return db_query(db, begin_sql, NULL, NULL, err) && db_query(db, timeout_sql, &args, NULL, err);
+}
+
+static bool count(struct db *db, struct overview *overview, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, count_sql, NULL, &rows, err))
+        return false;
+    *overview = (struct overview){ .queued = row_int64(rows, 0, 0),
+                                   .running = row_int64(rows, 0, 1),
+                                   .waiting = row_int64(rows, 0, 2),
+                                   .oldest_queued_s = row_int64(rows, 0, 3),
+                                   .attention = row_int64(rows, 0, 4) };
+    return true;
+}
+
+bool overview_read(struct db *db, struct overview *overview, char **runs, struct error *err)
+{
+    const struct history_filter newest = { .limit = OVERVIEW_RUNS };
+    struct overview counted;
+    char *listed = NULL;
+
+    if (!begin(db, err) || !count(db, &counted, err) || !history_list(db, &newest, &listed, err)) {
+        db_rollback(db);
+        return error_wrap(err, "looking at the runs");
+    }
+    if (!db_commit(db, err)) {
+        free(listed);
+        return error_wrap(err, "looking at the runs");
+    }
+    *overview = counted;
+    *runs = listed;
+    return true;
+}
