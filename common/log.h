@@ -38,7 +38,7 @@ struct log_field {
     log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ })
 
 /* Before the first thread starts. Until then: info, JSON. */
-void log_init(enum log_level level, enum log_format format);
+void log_init(enum log_level level, enum log_format how);
 
 bool log_level_parse(const char *text, enum log_level *out);
 

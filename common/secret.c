@@ -1,5 +1,6 @@
 #include "common/secret.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -42,6 +43,7 @@ static bool read_all(int fd, char *room, size_t size, size_t *got)
 
 static void trim_end(struct secret *secret)
 {
+    assert(secret->bytes);
     while (secret->len > 0 && isspace((unsigned char)secret->bytes[secret->len - 1]))
         secret->len--;
     secret->bytes[secret->len] = '\0';

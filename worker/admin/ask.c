@@ -65,13 +65,16 @@ static bool take_place(struct asker *asker, enum endpoint endpoint, int64_t dead
                        int64_t *place_id, struct error *err)
 {
     struct endpoint_limit limit = endpoint_limit(endpoint);
-    struct budget_limit budget = { .burst = limit.per_second, .steady = limit.per_minute };
+    struct budget_claim claim = { .account = asker->account,
+                                  .endpoint = endpoint_name(endpoint),
+                                  .burst = limit.per_second,
+                                  .steady = limit.per_minute,
+                                  .timeout_ms = asker->timeout_ms };
     struct budget_place place = { .place_id = 0 };
 
     *place_id = 0;
     while (*asker->account) {
-        if (!budget_take(asker->db, asker->account, endpoint_name(endpoint), &budget,
-                         asker->timeout_ms, &place, err))
+        if (!budget_take(asker->db, &claim, &place, err))
             return false;
         if (place.place_id != 0)
             break;

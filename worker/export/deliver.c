@@ -252,7 +252,8 @@ static void fetch_planned(struct deliver *d)
         !plan_may_deliver(d->options->plan))
         return;
     int64_t room = DELIVER_IMPORTS_MAX - (int64_t)posts;
-    if (!outbox_planned(d->db, d->task, held, posts, room, &batches, &n, &err)) {
+    struct outbox_window window = { .held = held, .n_held = posts, .max = room };
+    if (!outbox_planned(d->db, d->task, &window, &batches, &n, &err)) {
         deliver_let_go(d, &err);
         return;
     }
@@ -296,12 +297,17 @@ void errand_again(struct deliver *d, struct errand *errand, int64_t wait_ms)
 static bool take_place(struct deliver *d, struct errand *errand)
 {
     struct endpoint_limit published = endpoint_limit(errand->endpoint);
-    struct budget_limit limit = { published.per_second, published.per_minute };
+    struct budget_claim claim = {
+        .account = d->task->account,
+        .endpoint = endpoint_name(errand->endpoint),
+        .burst = published.per_second,
+        .steady = published.per_minute,
+        .timeout_ms = d->options->settings->request_timeout_seconds * 1000,
+    };
     struct budget_place place;
     struct error err = ERROR_INIT;
 
-    if (!budget_take(d->db, d->task->account, endpoint_name(errand->endpoint), &limit,
-                     d->options->settings->request_timeout_seconds * 1000, &place, &err)) {
+    if (!budget_take(d->db, &claim, &place, &err)) {
         deliver_let_go(d, &err);
         return false;
     }
@@ -551,6 +557,7 @@ static void take_answer(struct deliver *d, struct answer *answer)
     size_t rows = errand->endpoint == ENDPOINT_IMPORT ? (size_t)errand->parcel->batch.rows : 0;
 
     errand->in_flight = false;
+    tally_answer(&d->options->control->tally, answer);
     FAILPOINT("answer.after");
     log_debug("answer", LOG_INT("run", d->task->run_id),
               LOG_STR("endpoint", endpoint_name(errand->endpoint)),
@@ -685,5 +692,9 @@ void deliver(const struct deliver_options *options, struct deliver_result *resul
         turn(&d);
     if (result->outcome != DELIVER_LET_GO)
         renew_lease(&d); /* the last counts */
+    if (result->outcome == DELIVER_DONE) {
+        const struct run_counts counts = plan_counts(options->plan);
+        tally_counts(&options->control->tally, &counts);
+    }
     release(&d);
 }

@@ -190,10 +190,15 @@ static bool add_to_batch(struct pass *pass, struct planned *planned, const struc
     }
     if (added != BATCH_ADDED)
         return error_no_memory(err);
-    if (pass->plan)
-        outbox_rows_add(&planned->rows, member->address.bytes, member->address.len,
-                        member->profile_id.bytes, member->profile_id.len, fingerprint,
-                        selection_was_listed(member));
+    if (pass->plan) {
+        struct outbox_row row = { .address = member->address.bytes,
+                                  .address_len = member->address.len,
+                                  .profile_id = member->profile_id.bytes,
+                                  .profile_id_len = member->profile_id.len,
+                                  .fingerprint = fingerprint,
+                                  .listed = selection_was_listed(member) };
+        outbox_rows_add(&planned->rows, &row);
+    }
     return true;
 }
 

@@ -53,19 +53,24 @@ void rows_release(struct rows *rows)
     *rows = ROWS_INIT;
 }
 
+static size_t trim(const char **text)
+{
+    while (isspace((unsigned char)**text))
+        (*text)++;
+    size_t n = strlen(*text);
+    while (n > 0 && isspace((unsigned char)(*text)[n - 1]))
+        n--;
+    return n;
+}
+
 /* As it was planned: trimmed, in lower case. False: longer than any that was. */
 static bool normalise(const char *address, char *out, size_t *len)
 {
-    while (isspace((unsigned char)*address))
-        address++;
-    size_t n = strlen(address);
-    while (n > 0 && isspace((unsigned char)address[n - 1]))
-        n--;
-    if (n > ADDRESS_MAX)
+    *len = trim(&address);
+    if (*len > ADDRESS_MAX)
         return false;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < *len; i++)
         out[i] = (char)tolower((unsigned char)address[i]);
-    *len = n;
     return true;
 }
 

@@ -3,14 +3,7 @@
 #include "common/log.h"
 #include "worker/export/deliver.h"
 
-/* Why a run ended, to be written. */
-struct ending {
-    const char *state;
-    const char *reason;
-    const char *detail;
-};
-
-static void log_end(const struct run_task *task, const struct ending *ending)
+static void log_end(const struct run_task *task, const struct run_ending *ending)
 {
     log_info("run_ended", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
              LOG_STR("state", ending->state),
@@ -18,24 +11,29 @@ static void log_end(const struct run_task *task, const struct ending *ending)
              LOG_STR("detail", ending->detail ? ending->detail : ""));
 }
 
-static void count_end(struct run_control *control, const struct ending *ending)
+static void count_end(struct run_control *control, const struct run_ending *ending,
+                      enum run_end how)
 {
-    size_t which = ending->state[0] == 's' ? 0 : ending->state[0] == 'f' ? 2 : 3;
+    bool failed = ending->state[0] == 'f';
+    size_t succeeded = how == RUN_END_WITH_REJECTIONS ? 1 : 0;
+    size_t which = ending->state[0] == 's' ? succeeded : failed ? 2 : 3;
 
     (void)atomic_fetch_add(&control->runs_ended[which], 1);
+    if (failed)
+        tally_failure(&control->tally, ending->reason);
 }
 
 static bool write_end(const struct run_options *options, struct db *db, const struct run_task *task,
-                      const struct ending *ending, struct error *err)
+                      const struct run_ending *ending, struct error *err)
 {
     enum run_end how;
 
-    if (!runs_end(db, task, ending->state, ending->reason, ending->detail, &how, err))
+    if (!runs_end(db, task, ending, &how, err))
         return err->kind == ERROR_LOST;
     if (how == RUN_END_UNFINISHED)
         return error_set(err, ERROR_RETRY, "there are batches that were not sent");
     log_end(task, ending);
-    count_end(options->control, ending);
+    count_end(options->control, ending, how);
     return true;
 }
 
@@ -50,7 +48,7 @@ static bool let_go(const struct run_task *task, const char *why, struct error *e
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
                      const struct deliver_result *result, struct error *err)
 {
-    struct ending ending = { "succeeded", NULL, NULL };
+    struct run_ending ending = { "succeeded", NULL, NULL };
 
     switch (result->outcome) {
     case DELIVER_DONE:
@@ -58,10 +56,10 @@ static bool conclude(const struct run_options *options, struct db *db, const str
     case DELIVER_FAILED:
         if (result->key_refused && !runs_mark_attention(db, task, "key_refused", err))
             return false;
-        ending = (struct ending){ "failed", result->reason, result->detail };
+        ending = (struct run_ending){ "failed", result->reason, result->detail };
         break;
     case DELIVER_CANCELLED:
-        ending = (struct ending){ "cancelled", result->reason, result->detail };
+        ending = (struct run_ending){ "cancelled", result->reason, result->detail };
         break;
     case DELIVER_DRAINED:
         log_info("run_given_back", LOG_INT("run", task->run_id));
@@ -123,7 +121,7 @@ bool run_execute(const struct run_options *options, struct db *db, const struct 
     (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
 
     if (!open_client(options, task, &client, err)) {
-        struct ending ending = { "failed", "key_unreadable", err->text };
+        struct run_ending ending = { "failed", "key_unreadable", err->text };
 
         return err->kind == ERROR_INPUT && write_end(options, db, task, &ending, err);
     }

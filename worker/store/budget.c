@@ -9,18 +9,17 @@ static const char return_sql[] = "select klaviyo.return_place($1)";
 
 static const char block_sql[] = "select klaviyo.block_account($1, $2, $3::bigint)";
 
-bool budget_take(struct db *db, const char *account, const char *endpoint,
-                 const struct budget_limit *limit, int64_t timeout_ms, struct budget_place *place,
+bool budget_take(struct db *db, const struct budget_claim *claim, struct budget_place *place,
                  struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
-    args_text(&args, account);
-    args_text(&args, endpoint);
-    args_int64(&args, limit->burst);
-    args_int64(&args, limit->steady);
-    args_int64(&args, timeout_ms);
+    args_text(&args, claim->account);
+    args_text(&args, claim->endpoint);
+    args_int64(&args, claim->burst);
+    args_int64(&args, claim->steady);
+    args_int64(&args, claim->timeout_ms);
     if (!db_query(db, take_sql, &args, &rows, err))
         return false;
     place->place_id = row_int64(rows, 0, 0);

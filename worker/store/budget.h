@@ -16,9 +16,12 @@
  * answered or has timed out. Exact whatever the phase of the receiver's
  * windows; places of workers that died age by themselves.
  */
-struct budget_limit {
-    int32_t burst;  /* requests in any second */
-    int32_t steady; /* requests in any minute */
+struct budget_claim {
+    const char *account;
+    const char *endpoint;
+    int32_t burst;      /* requests that are allowed in any second */
+    int32_t steady;     /* and in any minute */
+    int64_t timeout_ms; /* after which the request has certainly ended */
 };
 
 struct budget_place {
@@ -26,8 +29,7 @@ struct budget_place {
     int64_t wait_ms;  /* then: until one may be */
 };
 
-bool budget_take(struct db *db, const char *account, const char *endpoint,
-                 const struct budget_limit *limit, int64_t timeout_ms, struct budget_place *place,
+bool budget_take(struct db *db, const struct budget_claim *claim, struct budget_place *place,
                  struct error *err) MUST_USE;
 
 bool budget_return(struct db *db, int64_t place_id, struct error *err) MUST_USE;

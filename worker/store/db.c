@@ -151,10 +151,18 @@ int32_t db_backend(const struct db *db)
     return PQbackendPID(db->conn);
 }
 
-/* libpq's cancel object is made by the owner and fired by another thread. */
+struct db_canceller {
+    PGcancel *cancel;
+};
+
+/* Made by the connection's owner, fired by another thread. */
 struct db_canceller *db_canceller_new(const struct db *db)
 {
-    return (struct db_canceller *)PQgetCancel(db->conn);
+    struct db_canceller *canceller = calloc(1, sizeof *canceller);
+
+    if (canceller)
+        canceller->cancel = PQgetCancel(db->conn);
+    return canceller;
 }
 
 void db_canceller_fire(const struct db_canceller *canceller)
@@ -162,12 +170,15 @@ void db_canceller_fire(const struct db_canceller *canceller)
     char why[256];
 
     /* Best effort: a statement that goes on is fenced. */
-    (void)PQcancel((PGcancel *)(uintptr_t)canceller, why, sizeof why);
+    (void)PQcancel(canceller->cancel, why, sizeof why);
 }
 
 void db_canceller_free(struct db_canceller *canceller)
 {
-    PQfreeCancel((PGcancel *)canceller); /* accepts NULL */
+    if (!canceller)
+        return;
+    PQfreeCancel(canceller->cancel); /* accepts NULL */
+    free(canceller);
 }
 
 bool db_begin(struct db *db, struct error *err)
@@ -306,11 +317,11 @@ bool db_query_binary(struct db *db, const char *sql, const struct args *args, PG
     return run_statement(db, sql, args, 1, out, err);
 }
 
-int64_t rows_affected(const PGresult *rows)
+int64_t rows_affected(PGresult *rows)
 {
     int64_t n = 0;
 
-    (void)!parse_int64(PQcmdTuples((PGresult *)(uintptr_t)rows), 0, INT64_MAX, &n);
+    (void)!parse_int64(PQcmdTuples(rows), 0, INT64_MAX, &n);
     return n;
 }
 

@@ -134,14 +134,12 @@ void outbox_rows_clear(struct outbox_rows *rows)
     rows->n = 0;
 }
 
-void outbox_rows_add(struct outbox_rows *rows, const char *address, size_t address_len,
-                     const char *profile_id, size_t profile_id_len, int64_t fingerprint,
-                     bool listed)
+void outbox_rows_add(struct outbox_rows *rows, const struct outbox_row *row)
 {
-    array_text(&rows->addresses, address, address_len);
-    array_int64(&rows->fingerprints, fingerprint);
-    array_text(&rows->profile_ids, profile_id, profile_id_len);
-    array_text(&rows->listed, listed ? "t" : "f", 1);
+    array_text(&rows->addresses, row->address, row->address_len);
+    array_int64(&rows->fingerprints, row->fingerprint);
+    array_text(&rows->profile_ids, row->profile_id, row->profile_id_len);
+    array_text(&rows->listed, row->listed ? "t" : "f", 1);
     rows->n++;
 }
 
@@ -240,20 +238,20 @@ static bool read_batches(const PGresult *rows, struct outbox_batch **batches, si
     return true;
 }
 
-bool outbox_planned(struct db *db, const struct run_task *task, const int64_t *held, size_t n_held,
-                    int64_t max, struct outbox_batch **batches, size_t *n, struct error *err)
+bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
+                    struct outbox_batch **batches, size_t *n, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     CLEANUP(strbuf_release) struct strbuf ids = { 0 };
     struct args args = ARGS_INIT;
 
     open_array(&ids);
-    for (size_t i = 0; i < n_held; i++)
-        array_int64(&ids, held[i]);
+    for (size_t i = 0; i < window->n_held; i++)
+        array_int64(&ids, window->held[i]);
     args_int64(&args, task->run_id);
     if (!close_array(&args, &ids, err))
         return false;
-    args_int64(&args, max);
+    args_int64(&args, window->max);
     return db_query(db, planned_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
 }
 

@@ -23,21 +23,28 @@
  * (ERROR_LOST where it is no longer ours).
  */
 
+struct outbox_row {
+    const char *address;
+    size_t address_len;
+    const char *profile_id;
+    size_t profile_id_len;
+    int64_t fingerprint; /* of the object as sent */
+    bool listed;         /* it was on the list before */
+};
+
 /* Rows of one batch to be, as PostgreSQL arrays; row i of each is one profile. */
 struct outbox_rows {
     struct strbuf addresses;
     struct strbuf fingerprints;
     struct strbuf profile_ids;
-    struct strbuf listed; /* it was on the list before */
+    struct strbuf listed;
     size_t n;
 };
 
 void outbox_rows_init(struct outbox_rows *rows);
 void outbox_rows_release(struct outbox_rows *rows);
 void outbox_rows_clear(struct outbox_rows *rows); /* keeps the memory */
-void outbox_rows_add(struct outbox_rows *rows, const char *address, size_t address_len,
-                     const char *profile_id, size_t profile_id_len, int64_t fingerprint,
-                     bool listed);
+void outbox_rows_add(struct outbox_rows *rows, const struct outbox_row *row);
 
 /* A batch, its ledger rows and its body. Closes the arrays of rows. */
 bool outbox_plan(struct db *db, const struct run_task *task, struct outbox_rows *rows,
@@ -69,13 +76,16 @@ struct outbox_batch {
 
 void outbox_batches_free(struct outbox_batch *batches, size_t n);
 
-/*
- * Planned batches that the caller does not hold already, oldest first, at most
- * max of them. The array is the caller's.
- */
-bool outbox_planned(struct db *db, const struct run_task *task, const int64_t *held, size_t n_held,
-                    int64_t max, struct outbox_batch **batches, size_t *n, struct error *err)
-    MUST_USE;
+/* Which planned batches the caller wants. */
+struct outbox_window {
+    const int64_t *held; /* not these, it has them already */
+    size_t n_held;
+    int64_t max; /* at most so many */
+};
+
+/* Planned batches, oldest first. The array is the caller's. */
+bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
+                    struct outbox_batch **batches, size_t *n, struct error *err) MUST_USE;
 
 /* Every batch that an earlier owner of the run had sent. */
 bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,

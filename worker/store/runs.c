@@ -146,22 +146,24 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 
-bool runs_end(struct db *db, const struct run_task *task, const char *state, const char *reason,
-              const char *detail, enum run_end *how, struct error *err)
+bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
+              enum run_end *how, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
-    args_text(&args, state);
-    args_text(&args, reason);
-    args_text(&args, detail);
+    args_text(&args, ending->state);
+    args_text(&args, ending->reason);
+    args_text(&args, ending->detail);
     if (!FAILPOINT_AROUND("end_run", db_query(db, end_sql, &args, &rows, err)))
         return false;
     const char *answer = row_text(rows, 0, 0);
     if (strcmp(answer, "lost") == 0)
         return error_lost(err);
-    *how = strcmp(answer, "unfinished") == 0 ? RUN_END_UNFINISHED : RUN_END_DONE;
+    *how = strcmp(answer, "unfinished") == 0                  ? RUN_END_UNFINISHED
+           : strcmp(answer, "succeeded_with_rejections") == 0 ? RUN_END_WITH_REJECTIONS
+                                                              : RUN_END_DONE;
     return true;
 }
 

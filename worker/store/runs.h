@@ -70,11 +70,20 @@ bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *e
 bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_counts *counts,
                    struct error *err) MUST_USE;
 
-enum run_end { RUN_END_DONE, RUN_END_UNFINISHED /* there are batches to be sent */ };
+enum run_end {
+    RUN_END_DONE,
+    RUN_END_WITH_REJECTIONS, /* done, as succeeded_with_rejections */
+    RUN_END_UNFINISHED,      /* there are batches to be sent */
+};
 
-/* state: succeeded, failed or cancelled; reason and detail may be NULL. */
-bool runs_end(struct db *db, const struct run_task *task, const char *state, const char *reason,
-              const char *detail, enum run_end *how, struct error *err) MUST_USE;
+struct run_ending {
+    const char *state;  /* succeeded, failed or cancelled */
+    const char *reason; /* a code; NULL: none */
+    const char *detail; /* a sentence; NULL: none */
+};
+
+bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
+              enum run_end *how, struct error *err) MUST_USE;
 
 /* Gives the lease back, so that any worker may go on at once. */
 bool runs_give_back(struct db *db, const struct run_task *task, struct error *err) MUST_USE;

@@ -64,7 +64,7 @@ bool db_query_binary(struct db *db, const char *sql, const struct args *args, PG
                      struct error *err) MUST_USE;
 
 /* How many rows the statement changed or returned. */
-int64_t rows_affected(const PGresult *rows);
+int64_t rows_affected(PGresult *rows);
 
 int rows_count(const PGresult *rows);
 bool row_is_null(const PGresult *rows, int row, int column);
