@@ -158,10 +158,12 @@ static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings,
 
 static enum log_level level_of(int syslog_level, const char *facility)
 {
-    /* Said once, and better, by our own error events. */
-    if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0 ||
-        strcmp(facility, "AUTOCREATE") == 0)
-        return LOG_LEVEL_DEBUG;
+    /* Said once, and better, by our own events; or by no means a warning. */
+    static const char *const quiet[] = { "FAIL", "ERROR", "GETPID", "AUTOCREATE" };
+
+    for (size_t i = 0; i < COUNT(quiet); i++)
+        if (strcmp(facility, quiet[i]) == 0)
+            return LOG_LEVEL_DEBUG;
     if (syslog_level <= 3)
         return LOG_LEVEL_ERROR;
     if (syslog_level == 4)
@@ -258,7 +260,8 @@ static const char *authentication_hint(rd_kafka_t *handle)
 {
     if (speaks_scram(handle) && rd_kafka_version() < SCRAM_FIXED_VERSION)
         return "this librdkafka cannot log in with SCRAM to Kafka 4, whatever the password: use "
-               "librdkafka 2.8 or newer (Debian 13, our container image), or SASL PLAIN over TLS";
+               "librdkafka 2.8 or newer (Debian 13, our container image), or SASL PLAIN over TLS; "
+               "with an older Kafka, check user and password in KAFKA_CONFIG_FILE";
     return "check user, password and mechanism in KAFKA_CONFIG_FILE";
 }
 

@@ -60,11 +60,12 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
     struct producer *producer = opaque;
     const char *hint = kafka_handle_hint(handle, code);
 
+    bool known = (rd_kafka_resp_err_t)code == producer->last_error;
     producer->last_error = code;
     producer->broken = producer->broken || code == RD_KAFKA_RESP_ERR__FATAL;
-    log_at(kafka_handle_passing(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "kafka_producer_error",
-           LOG_STR("code", rd_kafka_err2name(code)), LOG_STR("reason", reason),
-           LOG_STR("hint", hint ? hint : ""));
+    log_at(known || kafka_handle_passing(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
+           "kafka_producer_error", LOG_STR("code", rd_kafka_err2name(code)),
+           LOG_STR("reason", reason), LOG_STR("hint", hint ? hint : ""));
 }
 
 static bool open_handle(struct producer *producer, struct error *err)
