@@ -63,6 +63,11 @@ static size_t trim(const char **text)
     return n;
 }
 
+static char lower(char c)
+{
+    return (char)tolower((unsigned char)c);
+}
+
 /* As it was planned: trimmed, in lower case. False: longer than any that was. */
 static bool normalise(const char *address, char *out, size_t *len)
 {
@@ -70,7 +75,7 @@ static bool normalise(const char *address, char *out, size_t *len)
     if (*len > ADDRESS_MAX)
         return false;
     for (size_t i = 0; i < *len; i++)
-        out[i] = (char)tolower((unsigned char)address[i]);
+        out[i] = lower(address[i]);
     return true;
 }
 
