@@ -65,7 +65,7 @@ static size_t trim(const char **text)
 
 static char lower(char c)
 {
-    return (char)tolower((unsigned char)c);
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
 /* As it was planned: trimmed, in lower case. False: longer than any that was. */
