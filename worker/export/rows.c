@@ -65,7 +65,9 @@ static size_t trim(const char **text)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    if (c >= 'A' && c <= 'Z')
+        c = (char)(c - 'A' + 'a');
+    return c;
 }
 
 /* As it was planned: trimmed, in lower case. False: longer than any that was. */
