@@ -41,6 +41,7 @@ struct endpoints {
     struct endpoints_options options;
     int64_t started_ms, started_us;
     int bell_fd;
+    uint16_t port;
     struct snapshot *snapshot;
     struct http_server *server;
     char page_policy[POLICY_BYTES];
@@ -291,6 +292,7 @@ static bool serve_at(struct endpoints *e, struct error *err)
         return false;
     if (!http_server_start(&e->server, listener.fd, e->bell_fd, &ports, err))
         return false;
+    e->port = listener.port;
     log_info("http_listening", LOG_STR("address", listener.address),
              LOG_INT("port", listener.port));
     return true;
@@ -311,6 +313,11 @@ bool endpoints_start(const struct endpoints_options *options, struct endpoints *
         return false;
     *out = endpoints_take(&e);
     return true;
+}
+
+uint16_t endpoints_port(const struct endpoints *e)
+{
+    return e->port;
 }
 
 void endpoints_free(struct endpoints *e)

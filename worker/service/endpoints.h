@@ -37,6 +37,9 @@ struct endpoints_options {
 bool endpoints_start(const struct endpoints_options *options, struct endpoints **out,
                      struct error *err) MUST_USE;
 
+/* Where they listen. */
+uint16_t endpoints_port(const struct endpoints *endpoints);
+
 void endpoints_free(struct endpoints *endpoints);
 
 DEFINE_OWNER(endpoints)

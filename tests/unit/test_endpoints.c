@@ -1,0 +1,303 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "worker/service/endpoints.h"
+
+enum { ANSWER_BYTES = 256 * 1024, PATIENCE_MS = 10000 };
+
+/* A database that the test holds by the sleeve. */
+struct fixture {
+    struct service_metrics metrics;
+    struct run_control runs;
+    struct endpoints *endpoints;
+    atomic_int reads;
+    atomic_int delay_ms;
+    atomic_bool away;
+};
+
+static bool read_fake(void *world, struct overview *overview, char **runs, struct error *err)
+{
+    struct fixture *f = world;
+
+    f->reads++;
+    (void)poll(NULL, 0, f->delay_ms);
+    if (f->away)
+        return error_set(err, ERROR_RETRY, "away");
+    *overview = (struct overview){ .queued = f->reads };
+    *runs = strdup("[]");
+    return *runs != NULL;
+}
+
+static void disconnect_fake(void *world)
+{
+    (void)world;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct error err = ERROR_INIT;
+
+    service_metrics_init(&f->metrics);
+    f->metrics.loop_last_tick_ms = clock_ms();
+    const struct endpoints_options options = { .listen = "127.0.0.1:0",
+                                               .worker = "test:1",
+                                               .all_slots = 2,
+                                               .metrics = &f->metrics,
+                                               .runs = &f->runs,
+                                               .database = { f, read_fake, disconnect_fake } };
+    *state = f;
+    return endpoints_start(&options, &f->endpoints, &err) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    endpoints_free(f->endpoints);
+    service_metrics_release(&f->metrics);
+    free(f);
+    return 0;
+}
+
+/* ---- a client ---- */
+
+static int call(const struct fixture *f)
+{
+    const struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(endpoints_port(f->endpoints)),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void say(int fd, const char *words)
+{
+    assert_int_equal(send(fd, words, strlen(words), MSG_NOSIGNAL), strlen(words));
+}
+
+/* Up to the end of the connection; the caller frees. */
+static char *hear(int fd)
+{
+    char *text = calloc(1, ANSWER_BYTES + 1);
+    size_t len = 0;
+    ssize_t n;
+
+    while ((n = recv(fd, text + len, ANSWER_BYTES - len, 0)) > 0)
+        len += (size_t)n;
+    (void)close(fd);
+    return text;
+}
+
+static char *ask(const struct fixture *f, const char *method, const char *path)
+{
+    char request[256];
+    int fd = call(f);
+
+    (void)snprintf(request, sizeof request,
+                   "%s %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", method, path);
+    say(fd, request);
+    return hear(fd);
+}
+
+static void expect(const struct fixture *f, const char *path, const char *status, const char *words)
+{
+    char *answer = ask(f, "GET", path);
+
+    assert_memory_equal(answer, "HTTP/1.1 ", 9);
+    assert_memory_equal(answer + 9, status, 3);
+    if (!strstr(answer, words))
+        fail_msg("%s: not there: %s\n%s", path, words, answer);
+    free(answer);
+}
+
+/* ---- tests ---- */
+
+static void liveness_follows_the_control_loop(void **state)
+{
+    struct fixture *f = *state;
+
+    expect(f, "/livez", "200", "alive");
+    f->metrics.loop_last_tick_ms = clock_ms() - 60000;
+    expect(f, "/livez", "200", "alive"); /* it has only just been started */
+}
+
+static void readiness_names_what_is_missing(void **state)
+{
+    struct fixture *f = *state;
+
+    expect(f, "/readyz", "503", "the database is not reached");
+    f->metrics.database_reached = true;
+    expect(f, "/readyz", "503", "not yet part of the consumer group");
+    f->metrics.subscribed = true;
+    expect(f, "/readyz", "200", "ready");
+    f->metrics.draining = true;
+    expect(f, "/readyz", "503", "stopping");
+}
+
+static void the_first_who_asks_for_runs_gets_them_from_the_database(void **state)
+{
+    struct fixture *f = *state;
+
+    f->delay_ms = 200;
+    expect(f, "/api/runs", "200", "\r\n\r\n[]\n");
+    expect(f, "/", "200", "<b>1</b>runs queued");
+    assert_int_equal(f->reads, 1);
+}
+
+static void a_slow_database_holds_up_only_who_wants_to_know_of_it(void **state)
+{
+    struct fixture *f = *state;
+    int64_t began_ms = clock_ms();
+
+    f->delay_ms = 3500;
+    int waits = call(f);
+    say(waits, "GET /api/runs HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    while (f->reads == 0)
+        (void)poll(NULL, 0, 1);
+    expect(f, "/livez", "200", "alive");
+    expect(f, "/metrics", "200", "klaviyo_worker_build_info{");
+    assert_true(clock_ms() - began_ms < 1500);
+    char *answer = hear(waits);
+    assert_memory_equal(answer, "HTTP/1.1 503", 12);
+    assert_true(clock_ms() - began_ms < 3400);
+    free(answer);
+}
+
+static void a_database_that_is_away_is_said_to_be(void **state)
+{
+    struct fixture *f = *state;
+
+    f->away = true;
+    expect(f, "/api/runs", "503", "{\"error\": \"the database does not answer\"}");
+    expect(f, "/", "200", "The database has not answered");
+}
+
+static void many_questions_cost_the_database_one_reading_a_second(void **state)
+{
+    static const char *const paths[] = { "/", "/api/runs", "/metrics", "/livez" };
+    struct fixture *f = *state;
+    int64_t began_ms = clock_ms();
+
+    for (int i = 0; i < 1000; i++)
+        expect(f, paths[i % 4], "200", "\r\n\r\n");
+    assert_true(f->reads <= 1 + (clock_ms() - began_ms) / 1000);
+}
+
+static void questions_on_one_connection_are_answered_in_order(void **state)
+{
+    struct fixture *f = *state;
+    int fd = call(f);
+
+    say(fd, "GET /livez HTTP/1.1\r\nHost: t\r\n\r\nHEAD /api/runs HTTP/1.1\r\nHost: t\r\n\r\n"
+            "GET /nothing HTTP/1.1\r\nHost: t\r\n\r\n");
+    char *answer = hear(fd);
+    char *second = strstr(answer, "alive\nHTTP/1.1 200");
+    assert_non_null(second);
+    assert_non_null(strstr(second, "HTTP/1.1 404"));
+    assert_null(strstr(answer, "[]"));
+    free(answer);
+}
+
+static void an_end_with_questions_open_is_an_end(void **state)
+{
+    struct fixture *f = *state;
+
+    f->delay_ms = 300;
+    int waits = call(f);
+    int silent = call(f);
+    say(waits, "GET /api/runs HTTP/1.1\r\nHost: t\r\n\r\n");
+    say(silent, "GET /");
+    while (f->reads == 0)
+        (void)poll(NULL, 0, 1);
+    endpoints_free(endpoints_take(&f->endpoints));
+    (void)close(waits);
+    (void)close(silent);
+}
+
+static void an_address_that_is_taken_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct endpoints *second;
+    struct error err = ERROR_INIT;
+    char where[32];
+
+    (void)snprintf(where, sizeof where, "127.0.0.1:%u", endpoints_port(f->endpoints));
+    const struct endpoints_options options = { .listen = where,
+                                               .worker = "test:2",
+                                               .metrics = &f->metrics,
+                                               .runs = &f->runs,
+                                               .database = { f, read_fake, disconnect_fake } };
+    assert_false(endpoints_start(&options, &second, &err));
+    assert_non_null(strstr(err.text, where));
+    assert_non_null(strstr(err.text, "Address already in use"));
+}
+
+static void names_and_both_families_can_be_listened_on(void **state)
+{
+    static const char *const places[] = { "localhost:0", "*:0", "[::1]:0" };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const struct endpoints_options options = { .listen = places[i],
+                                                   .worker = "test:2",
+                                                   .metrics = &f->metrics,
+                                                   .runs = &f->runs,
+                                                   .database = { f, read_fake, disconnect_fake } };
+        struct endpoints *endpoints = NULL;
+        struct error err = ERROR_INIT;
+
+        if (!endpoints_start(&options, &endpoints, &err))
+            fail_msg("%s", err.text);
+        endpoints_free(endpoints);
+    }
+}
+
+static void an_empty_address_turns_them_off(void **state)
+{
+    struct endpoints *none = *state;
+    const struct endpoints_options options = { .listen = "" };
+    struct error err = ERROR_INIT;
+
+    assert_true(endpoints_start(&options, &none, &err));
+    assert_null(none);
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_SERVER(liveness_follows_the_control_loop),
+        WITH_SERVER(readiness_names_what_is_missing),
+        WITH_SERVER(the_first_who_asks_for_runs_gets_them_from_the_database),
+        WITH_SERVER(a_slow_database_holds_up_only_who_wants_to_know_of_it),
+        WITH_SERVER(a_database_that_is_away_is_said_to_be),
+        WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),
+        WITH_SERVER(questions_on_one_connection_are_answered_in_order),
+        WITH_SERVER(an_end_with_questions_open_is_an_end),
+        WITH_SERVER(an_address_that_is_taken_is_named),
+        WITH_SERVER(names_and_both_families_can_be_listened_on),
+        cmocka_unit_test(an_empty_address_turns_them_off),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

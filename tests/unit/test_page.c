@@ -1,0 +1,138 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "worker/service/page.h"
+
+static char run_going_on[] =
+    "[{\"id\": 7, \"export\": \"a<b>&\\\"c\", \"state\": \"waiting\", \"reason\": null,"
+    " \"detail\": null, \"waiting_until\": \"2026-11-24T08:01:00.000000Z\","
+    " \"started_at\": \"2026-11-24T08:00:47.123456Z\", \"finished_at\": null,"
+    " \"counts\": {\"read\": 1234567, \"selected\": 2000, \"accepted\": 500, \"rejected\": 3}}]";
+
+static char run_failed[] =
+    "[{\"id\": 8, \"export\": \"x\", \"state\": \"failed\", \"reason\": \"list_gone\","
+    " \"detail\": \"no list <L>\", \"started_at\": null, \"counts\": {}}]";
+
+static struct page_facts facts_of(struct snapshot_view *view)
+{
+    return (struct page_facts){ .worker = "host:1",
+                                .version = "0.1.0",
+                                .state = "ready",
+                                .ready = true,
+                                .all_slots = 4,
+                                .now_ms = 20000,
+                                .database = view };
+}
+
+static void assert_shows(const struct page_facts *facts, const char *words, bool shown)
+{
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100000);
+    struct error err = ERROR_INIT;
+
+    assert_true(page_write(facts, &out, &err));
+    if ((strstr(out.data, words) != NULL) != shown)
+        fail_msg("%s: %s\n%s", shown ? "not there" : "there", words, out.data);
+}
+
+static void a_run_is_shown_with_state_and_progress(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000, .runs = run_going_on };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "<span class=\"state wait\">waiting</span>", true);
+    assert_shows(&facts, "until 08:01:00 UTC", true);
+    assert_shows(&facts, "<progress max=\"2000\" value=\"503\"", true);
+    assert_shows(&facts, "1\u202f234\u202f567", true);
+    assert_shows(&facts, "2026-11-24 08:00:47", true);
+    assert_shows(&facts, "class=\"notice\"", false);
+}
+
+static void names_are_escaped(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000, .runs = run_going_on };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "a&lt;b&gt;&amp;&quot;c", true);
+    assert_shows(&facts, "a<b>", false);
+    view.runs = run_failed;
+    assert_shows(&facts, "<b>list_gone</b> no list &lt;L&gt;", true);
+}
+
+static void the_page_says_when_the_database_is_away_or_a_connection_needs_attention(void **state)
+{
+    struct snapshot_view view = { 0 };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "The database has not answered", true);
+    view.read_ms = 5000;
+    assert_shows(&facts, "as they were 15 seconds ago", true);
+    view.read_ms = 19000;
+    assert_shows(&facts, "class=\"notice\"", false);
+    view.overview.attention = 2;
+    assert_shows(&facts, "2 connections need attention", true);
+}
+
+static void partitions_are_shown_with_their_lag_where_it_is_known(void **state)
+{
+    static const struct service_partition partitions[] = {
+        { .partition = 3, .watermark = 10, .committed = 9, .end = 25, .open = 2 },
+        { .partition = 4, .watermark = -1, .committed = -1, .end = -1 },
+    };
+    struct snapshot_view view = { .read_ms = 19000 };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "It has none now", true);
+    facts.partitions = partitions;
+    facts.n_partitions = 2;
+    assert_shows(&facts, "<td class=\"n\" data-name=\"Lag\">15</td>", true);
+    assert_shows(&facts, "<td class=\"n\" data-name=\"Lag\">–</td>", true);
+    assert_shows(&facts, "<b>15</b>events of lag here", true);
+}
+
+static void nothing_comes_from_elsewhere_and_no_script_is_there(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000, .runs = run_failed };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "http://", false);
+    assert_shows(&facts, "https://", false);
+    assert_shows(&facts, "<script", false);
+    assert_shows(&facts, "style=", false);
+}
+
+static void what_is_no_json_is_an_error(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100000);
+    char text[] = "[{";
+    struct snapshot_view view = { .read_ms = 19000, .runs = text };
+    struct page_facts facts = facts_of(&view);
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_false(page_write(&facts, &out, &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_is_shown_with_state_and_progress),
+        cmocka_unit_test(names_are_escaped),
+        cmocka_unit_test(the_page_says_when_the_database_is_away_or_a_connection_needs_attention),
+        cmocka_unit_test(partitions_are_shown_with_their_lag_where_it_is_known),
+        cmocka_unit_test(nothing_comes_from_elsewhere_and_no_script_is_there),
+        cmocka_unit_test(what_is_no_json_is_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
