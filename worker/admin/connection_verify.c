@@ -1,30 +1,13 @@
 /* `connection verify`: opens the stored key and asks Klaviyo what it is good for. */
 #include <stdio.h>
 
-#include "common/seal.h"
 #include "worker/admin/arguments.h"
 #include "worker/admin/ask.h"
 #include "worker/admin/connection.h"
+#include "worker/admin/stored_key.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connections.h"
 #include "worker/store/export_lists.h"
-
-static bool open_key(struct context *context, const char *name, struct secret *key,
-                     struct error *err)
-{
-    CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
-    CLEANUP(sealed_key_release) struct sealed_key sealed = SEALED_KEY_INIT;
-    const char *path = context->settings->secret_key_file;
-
-    if (!*path)
-        return error_set(err, ERROR_INPUT,
-                         "SECRET_KEY_FILE is not set: verify opens the stored key with it");
-    if (!seal_pair_load(&pair, path, err) || !connections_key(context->db, name, &sealed, err))
-        return false;
-    if (!seal_open(&pair, sealed.bytes, sealed.len, key, err))
-        return error_wrap(err, "connection %s", name);
-    return true;
-}
 
 /* Klaviyo says no: the workers need not find out by themselves. */
 static bool refused(struct context *context, const char *name, struct error *err)
@@ -102,7 +85,7 @@ static bool verify(struct context *context, const char *name, struct error *err)
 {
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
 
-    if (!open_key(context, name, &key, err))
+    if (!stored_key_open(context, name, &key, err))
         return false;
     CLEANUP(asker_freep)
     struct asker *asker = asker_new(context->settings, context->db, &key, NULL, err);

@@ -128,6 +128,12 @@ const struct command export_commands[] = {
                  "segments, --attribute and --property together the fields. A run that is going on\n"
                  "ends; the next one answers its events. After another --list or --connection\n"
                  "everybody is sent anew." },
+    { .words = "export preview", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+      .options = json_options, .needs = NEEDS_DATABASE, .run = export_preview,
+      .summary = "what a run would do now: counts, requests, time; imports nothing",
+      .details = "Reads, checks and compares the members as a run would, so it needs the rights of\n"
+                 "klaviyo_worker. With SECRET_KEY_FILE, and where the API key may read it (scope\n"
+                 "usage:read), Klaviyo is asked how many profiles the plan allows." },
     { .words = "export pause", .operands = "NAME", .min_operands = 1, .max_operands = 1,
       .needs = NEEDS_DATABASE, .run = pause_export,
       .summary = "end its runs and ignore its events until resumed" },

@@ -10,6 +10,9 @@ extern const struct command export_commands[];
 bool export_add(struct context *context, const struct arguments *arguments, struct error *err);
 bool export_update(struct context *context, const struct arguments *arguments, struct error *err);
 
+/* export_preview.c */
+bool export_preview(struct context *context, const struct arguments *arguments, struct error *err);
+
 /* What --attribute knows, for --help. */
 void export_print_attributes(void);
 

@@ -1,0 +1,84 @@
+"""export preview: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+from support import people
+from support.roles import make_logins
+from support.world import ACCOUNT, EXPORT, KEY, SEGMENT, World
+
+SAME = ("read", "invalid", "duplicate", "unchanged", "selected", "left")
+
+
+def counts_of(shown: dict) -> dict[str, int]:  # type: ignore[type-arg]
+    return {name: shown["counts"][name] for name in SAME}
+
+
+def test_a_preview_counts_what_the_run_then_counts(world: World) -> None:
+    population = people.mixed(2_000, too_large=2)
+    world.set_up_export(population)
+    before = len(world.simulator.diary())
+
+    first = world.admin("export", "preview", EXPORT, "--json").json
+
+    asked = [entry["endpoint"] for entry in world.simulator.diary()[before:]]
+    assert asked == ["usage"]
+    assert first["counts"] | {"left": 0} == population.expected_counts() | {"left": 0}
+    assert first["requests"] == 1 and first["body_bytes"] > 0 and first["seconds"] > 0
+    assert world.runs() == [] and world.db.value("select count(*) from klaviyo.ledger") == 0
+
+    world.start_worker()
+    world.admin("publish", SEGMENT, "--wait")
+    (run,) = world.runs()
+    assert counts_of(run) == counts_of(first)
+    again = world.admin("export", "preview", EXPORT, "--json").json
+    assert again["counts"]["unchanged"] == first["counts"]["selected"]
+    assert again["counts"]["selected"] == again["requests"] == 0
+
+
+def test_a_preview_warns_when_the_plan_may_not_hold_them(world: World) -> None:
+    world.set_up_export(people.simple(30))
+    world.simulator.add_key(KEY, ACCOUNT, ["accounts:read", "usage:read"])
+    world.simulator.control("PUT", f"accounts/{ACCOUNT}", {"usage_used": 90, "usage_max": 100})
+
+    result = world.admin("export", "preview", EXPORT, "--json")
+
+    assert {"kind": "email", "used": 90, "maximum": 100} in result.json["usage"]
+    assert "30 more may not fit" in result.stderr
+
+
+def test_a_key_that_may_not_read_the_plan_is_no_error(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    world.simulator.add_key(KEY, ACCOUNT, ["accounts:read", "lists:read"])
+
+    result = world.admin("export", "preview", EXPORT, "--json")
+
+    assert result.json["usage"] is None and result.json["counts"]["selected"] == 3
+    assert world.admin("connection", "list", "--json").json[0]["state"] == "ready"
+
+
+def test_a_preview_needs_no_key_file(world: World) -> None:
+    world.set_up_export(people.simple(3))
+
+    result = world.command("export", "preview", EXPORT, SECRET_KEY_FILE="")
+
+    assert result.rc == 0 and "selected" in result.stdout
+
+
+def test_a_preview_warns_of_more_profiles_than_the_export_may_send(world: World) -> None:
+    world.set_up_export(people.simple(11))
+    world.admin("export", "update", EXPORT, "--max-profiles", "10")
+
+    result = world.command("export", "preview", EXPORT)
+
+    assert result.rc == 0 and "11 addresses" in result.stderr
+
+
+def test_whoever_may_not_read_the_members_gets_no_preview(world: World) -> None:
+    users = make_logins(world.db)
+    world.set_up_export(people.simple(1))
+
+    refused = world.command("export", "preview", EXPORT, DATABASE_URL=users["viewer"].url)
+    world.admin("export", "preview", EXPORT)
+    served = world.command("export", "preview", EXPORT, DATABASE_URL=users["worker"].url)
+
+    assert refused.rc == 1 and served.rc == 0

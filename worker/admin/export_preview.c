@@ -1,0 +1,130 @@
+/* `export preview`: what a run would do now; reads, and sends nothing but one question. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "worker/admin/arguments.h"
+#include "worker/admin/ask.h"
+#include "worker/admin/export.h"
+#include "worker/admin/stored_key.h"
+#include "worker/admin/table.h"
+#include "worker/export/plan.h"
+#include "worker/klaviyo/client.h"
+#include "worker/store/run_task.h"
+
+DEFINE_HANDLE(json, json_t, json_decref)
+
+/* -- what the plan with Klaviyo allows -- */
+
+/* A key that may not read it is no error: then there is nothing to say. */
+static bool ask_for_usage(struct context *context, const struct run_task *task, struct usage *usage,
+                          struct error *err)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+
+    if (!stored_key_open(context, task->connection_name, &key, err))
+        return false;
+    CLEANUP(asker_freep)
+    struct asker *asker = asker_new(context->settings, context->db, &key, task->account, err);
+    return asker && ask_usage(asker, usage, err) == ASK_ANSWERED;
+}
+
+static json_t *usage_json(const struct usage *usage)
+{
+    json_t *rows = json_array();
+
+    for (size_t i = 0; i < usage->n; i++) {
+        const struct usage_row *row = &usage->rows[i];
+        json_t *maximum = row->maximum >= 0 ? json_integer(row->maximum) : json_null();
+        (void)json_array_append_new(rows, json_pack("{s:s, s:I, s:o}", "kind", row->name, "used",
+                                                    (json_int_t)row->used, "maximum", maximum));
+    }
+    return rows;
+}
+
+static void warn_of_usage(const struct usage *usage, int64_t selected)
+{
+    for (size_t i = 0; i < usage->n; i++) {
+        const struct usage_row *row = &usage->rows[i];
+        if (row->maximum >= 0 && selected > row->maximum - row->used)
+            warn_user("the Klaviyo plan allows %" PRId64 " profiles (%s) and %" PRId64
+                      " are used: %" PRId64 " more may not fit",
+                      row->maximum, row->name, row->used, selected);
+    }
+}
+
+/* Null where it is not known. */
+static json_t *look_at_usage(struct context *context, const struct run_task *task, int64_t selected)
+{
+    struct usage usage = { .n = 0 };
+    struct error err = ERROR_INIT;
+
+    bool ok = client_library_init(&err);
+    if (ok) {
+        ok = ask_for_usage(context, task, &usage, &err);
+        client_library_release();
+    }
+    if (!ok) {
+        warn_user("what the Klaviyo plan allows is not known: %s", err.text);
+        return json_null();
+    }
+    warn_of_usage(&usage, selected);
+    return usage_json(&usage);
+}
+
+/* -- the preview itself -- */
+
+/* How long the requests alone take at the pace that Klaviyo allows. */
+static double seconds_of(int64_t requests)
+{
+    struct endpoint_limit limit = endpoint_limit(ENDPOINT_IMPORT);
+
+    return requests <= limit.per_minute ? (double)requests / limit.per_second
+                                        : (double)requests / limit.per_minute * 60;
+}
+
+static void warn_of_limit(const struct run_task *task, int64_t addresses)
+{
+    if (addresses > task->max_profiles)
+        warn_user("a run would fail: %" PRId64 " addresses, --max-profiles is %" PRId64, addresses,
+                  task->max_profiles);
+}
+
+static json_t *preview_json(const struct run_task *task, const struct plan_preview *preview,
+                            json_t *usage)
+{
+    const struct run_counts *c = &preview->counts;
+
+    return json_pack("{s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:o}", "export",
+                     task->export_name, "counts", "read", (json_int_t)c->read, "invalid",
+                     (json_int_t)c->invalid, "duplicate", (json_int_t)c->duplicate, "unchanged",
+                     (json_int_t)c->unchanged, "selected", (json_int_t)c->selected, "left",
+                     (json_int_t)c->left, "requests", (json_int_t)preview->batches, "body_bytes",
+                     (json_int_t)preview->body_bytes, "seconds", seconds_of(preview->batches),
+                     "max_profiles", (json_int_t)task->max_profiles, "usage", usage);
+}
+
+static bool print(const json_t *shown, bool as_json, struct error *err)
+{
+    char *json = json_dumps(shown, 0);
+    bool ok = json ? details_print(json, as_json, err) : error_no_memory(err);
+
+    free(json);
+    return ok;
+}
+
+bool export_preview(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    CLEANUP(run_task_freep) struct run_task *task = NULL;
+    struct plan_preview preview;
+
+    if (!run_task_imagine(context->db, arguments->operands[0], &task, err) ||
+        !plan_preview(context->settings->database_url, task, &preview, err))
+        return error_wrap(err, "export %s", arguments->operands[0]);
+    const struct run_counts *c = &preview.counts;
+    warn_of_limit(task, c->read - c->invalid - c->duplicate);
+    json_t *usage = look_at_usage(context, task, c->selected);
+    CLEANUP(json_freep) json_t *shown = preview_json(task, &preview, usage);
+    return shown ? print(shown, arguments_flag(arguments, "--json"), err) : error_no_memory(err);
+}
