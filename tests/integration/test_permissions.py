@@ -389,10 +389,13 @@ def test_nobody_gives_away_what_is_not_theirs(site: Site, role: str) -> None:
     with site.users[role].connect() as connection, contextlib.suppress(psycopg.Error):
         connection.execute("grant all on all tables in schema klaviyo to public")
 
-    assert site.db.rows(
-        "select relname from pg_class where relnamespace = 'klaviyo'::regnamespace"
-        " and relacl::text ~ '[{,]='"
-    ) == []
+    assert (
+        site.db.rows(
+            "select relname from pg_class where relnamespace = 'klaviyo'::regnamespace"
+            " and relacl::text ~ '[{,]='"
+        )
+        == []
+    )
 
 
 def test_even_the_owner_does_not_change_the_audit(site: Site) -> None:
