@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
 /*
@@ -20,6 +21,7 @@ struct note {
     enum consumer_event_kind kind;
     rd_kafka_topic_partition_list_t *partitions; /* NULL where there are none */
     rd_kafka_resp_err_t code;
+    bool of_commit;
     char text[512];
 };
 
@@ -57,12 +59,14 @@ static void free_note(struct note *note)
     free(note);
 }
 
-static void note_error(struct consumer *consumer, rd_kafka_resp_err_t code, const char *text)
+static struct note *note_error(struct consumer *consumer, rd_kafka_resp_err_t code,
+                               const char *text)
 {
     struct note *note = add_note(consumer, CONSUMER_ERROR);
 
     note->code = code;
     (void)snprintf(note->text, sizeof note->text, "%s", text);
+    return note;
 }
 
 static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
@@ -77,7 +81,7 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
         add_note(consumer, rd_kafka_assignment_lost(handle) ? CONSUMER_LOST : CONSUMER_REVOKED)
             ->partitions = rd_kafka_topic_partition_list_copy(partitions);
     else {
-        note_error(consumer, code, rd_kafka_err2str(code));
+        (void)note_error(consumer, code, rd_kafka_err2str(code));
         (void)rd_kafka_assign(handle, NULL); /* as librdkafka asks, to start anew */
     }
 }
@@ -89,7 +93,7 @@ static void on_committed(rd_kafka_t *handle, rd_kafka_resp_err_t code,
     if (code == RD_KAFKA_RESP_ERR__NO_OFFSET)
         return; /* there was nothing to commit */
     if (code)
-        note_error(opaque, code, "offsets were not committed");
+        note_error(opaque, code, "offsets were not committed")->of_commit = true;
     if (partitions)
         add_note(opaque, CONSUMER_COMMITTED)->partitions =
             rd_kafka_topic_partition_list_copy(partitions);
@@ -100,11 +104,11 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
     char fatal[512];
 
     if (code != RD_KAFKA_RESP_ERR__FATAL) {
-        note_error(opaque, code, reason);
+        (void)note_error(opaque, code, reason);
         return;
     }
     (void)rd_kafka_fatal_error(handle, fatal, sizeof fatal);
-    note_error(opaque, RD_KAFKA_RESP_ERR__FATAL, fatal);
+    (void)note_error(opaque, RD_KAFKA_RESP_ERR__FATAL, fatal);
 }
 
 static bool subscribe(struct consumer *consumer, struct error *err)
@@ -114,8 +118,7 @@ static bool subscribe(struct consumer *consumer, struct error *err)
 
     (void)rd_kafka_topic_partition_list_add(topics, consumer->topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
-    return code ? kafka_handle_error(err, consumer->handle, code, "subscribing to KAFKA_TOPIC")
-                : true;
+    return code ? kafka_failure(err, consumer->handle, code, "subscribing to KAFKA_TOPIC") : true;
 }
 
 static bool open_handle(struct consumer *consumer, const struct settings *settings,
@@ -216,9 +219,10 @@ static void describe_error(struct consumer *consumer, const struct note *note,
     event->error = (struct consumer_error){
         .code = rd_kafka_err2name(note->code),
         .text = note->text,
-        .hint = kafka_handle_hint(consumer->handle, note->code),
-        .passing = kafka_handle_passing(note->code),
+        .hint = kafka_failure_hint(consumer->handle, note->code),
+        .passing = kafka_failure_passes(note->code),
         .fatal = note->code == RD_KAFKA_RESP_ERR__FATAL,
+        .of_commit = note->of_commit,
     };
 }
 
@@ -242,7 +246,7 @@ static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
                          struct consumer_event *event)
 {
     if (message->err && message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        note_error(consumer, message->err, rd_kafka_message_errstr(message));
+        (void)note_error(consumer, message->err, rd_kafka_message_errstr(message));
         rd_kafka_message_destroy(message);
         take_note(consumer, event);
         return;
@@ -309,7 +313,7 @@ static bool answered(const struct consumer *consumer, rd_kafka_error_t *refusal,
         return true;
     rd_kafka_resp_err_t code = rd_kafka_error_code(refusal);
     rd_kafka_error_destroy(refusal);
-    return kafka_handle_error(err, consumer->handle, code, what);
+    return kafka_failure(err, consumer->handle, code, what);
 }
 
 /* The whole assignment, for a group that does not hand over one partition at a time. */
@@ -319,7 +323,7 @@ static bool assign_all(const struct consumer *consumer,
 {
     rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, partitions);
 
-    return code ? kafka_handle_error(err, consumer->handle, code, what) : true;
+    return code ? kafka_failure(err, consumer->handle, code, what) : true;
 }
 
 bool consumer_accept(struct consumer *consumer, const struct consumer_event *event,
@@ -383,8 +387,7 @@ static bool pause_or_resume(struct consumer *consumer, int32_t partition, bool p
 
     if (!code)
         code = list->elems[0].err;
-    return code ? kafka_handle_error(err, consumer->handle, code, pause ? "pausing" : "resuming")
-                : true;
+    return code ? kafka_failure(err, consumer->handle, code, pause ? "pausing" : "resuming") : true;
 }
 
 bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err)

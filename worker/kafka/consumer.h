@@ -45,6 +45,7 @@ struct consumer_error {
     const char *hint; /* what to do about it, or NULL */
     bool passing;     /* brokers out of reach: information, no fault of ours */
     bool fatal;       /* this consumer will never work again */
+    bool of_commit;   /* stored offsets were not committed */
 };
 
 /* What an event points to is lent until consumer_done(). */

@@ -10,8 +10,8 @@
 #include "worker/kafka/record.h"
 
 /*
- * Private to this folder: how a handle of librdkafka is made, and what its
- * errors mean. What the handles do not have in common stands with their owners.
+ * Private to this folder: how a handle of librdkafka is made, and what all
+ * handles have in common.
  */
 enum kafka_handle_role {
     HANDLE_MEMBER, /* of the consumer group */
@@ -35,17 +35,6 @@ rd_kafka_t *kafka_handle_new(const struct settings *settings, enum kafka_handle_
 
 /* Gives up the handle; false when it had not ended after two seconds and was left behind. */
 bool kafka_handle_free(rd_kafka_t *handle);
-
-/* What a person can do about an error; NULL where the code says it all. */
-const char *kafka_handle_hint(rd_kafka_t *handle, rd_kafka_resp_err_t code);
-
-/* Brokers out of reach, elections, rebalances: librdkafka tries again and nobody need do anything.
- */
-bool kafka_handle_passing(rd_kafka_resp_err_t code);
-
-/* "what: why: hint", of kind RETRY where the error passes and INPUT where it does not. */
-bool kafka_handle_error(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
-                        const char *what);
 
 /*
  * The record that a message holds; it lends from the message. *headers is an

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
 struct noted_report {
@@ -45,7 +46,7 @@ static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, 
     note->report.tag = message->_private;
     note->report.outcome = outcome_of(message->err);
     if (message->err) {
-        (void)kafka_handle_error(&why, handle, message->err, "Kafka did not take the record");
+        (void)kafka_failure(&why, handle, message->err, "Kafka did not take the record");
         (void)snprintf(note->report.text, sizeof note->report.text, "%.255s", why.text);
     }
     if (producer->last)
@@ -58,12 +59,12 @@ static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
 {
     struct producer *producer = opaque;
-    const char *hint = kafka_handle_hint(handle, code);
+    const char *hint = kafka_failure_hint(handle, code);
 
     bool known = (rd_kafka_resp_err_t)code == producer->last_error;
     producer->last_error = code;
     producer->broken = producer->broken || code == RD_KAFKA_RESP_ERR__FATAL;
-    log_at(known || kafka_handle_passing(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
+    log_at(known || kafka_failure_passes(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
            "kafka_producer_error", LOG_STR("code", rd_kafka_err2name(code)),
            LOG_STR("reason", reason), LOG_STR("hint", hint ? hint : ""));
 }
@@ -195,7 +196,7 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
 
     rd_kafka_resp_err_t code = hand_over(producer, topic, record, tag);
     if (code && outcome_of(code) != PRODUCER_TOO_LARGE)
-        return kafka_handle_error(err, producer->handle, code, "handing a record to librdkafka");
+        return kafka_failure(err, producer->handle, code, "handing a record to librdkafka");
     if (code) { /* its own limit; a report says so as the broker's would */
         rd_kafka_message_t refused = { .err = code, ._private = tag };
         on_delivered(producer->handle, &refused, producer);
@@ -257,8 +258,7 @@ bool producer_send(struct producer *producer, const char *topic, const struct re
             return true;
     rd_kafka_resp_err_t why =
         producer->last_error ? producer->last_error : RD_KAFKA_RESP_ERR__TIMED_OUT;
-    (void)kafka_handle_error(err, producer->handle, why,
-                             "no broker acknowledged the record in time");
+    (void)kafka_failure(err, producer->handle, why, "no broker acknowledged the record in time");
     err->kind = ERROR_RETRY;
     return false;
 }

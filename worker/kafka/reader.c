@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
 struct reader {
@@ -25,13 +26,13 @@ static bool count_partitions(struct reader *reader, const char *topic, int *n, s
     const struct rd_kafka_metadata *metadata;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(reader->handle, topic, NULL);
     if (!handle)
-        return kafka_handle_error(err, reader->handle, rd_kafka_last_error(), topic);
+        return kafka_failure(err, reader->handle, rd_kafka_last_error(), topic);
 
     rd_kafka_resp_err_t code =
         rd_kafka_metadata(reader->handle, 0, handle, &metadata, reader->timeout_ms);
     rd_kafka_topic_destroy(handle);
     if (code)
-        return kafka_handle_error(err, reader->handle, code, "Kafka did not answer");
+        return kafka_failure(err, reader->handle, code, "Kafka did not answer");
 
     rd_kafka_resp_err_t refusal = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     if (metadata->topic_cnt == 1) {
@@ -39,7 +40,7 @@ static bool count_partitions(struct reader *reader, const char *topic, int *n, s
         *n = metadata->topics[0].partition_cnt;
     }
     rd_kafka_metadata_destroy(metadata);
-    return refusal ? kafka_handle_error(err, reader->handle, refusal, topic) : true;
+    return refusal ? kafka_failure(err, reader->handle, refusal, topic) : true;
 }
 
 /* Partitions that hold something are assigned from their beginning, up to the end they have now. */
@@ -53,7 +54,7 @@ static bool find_ends(struct reader *reader, const char *topic, int partitions, 
         rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
             reader->handle, topic, p, &begin, &end, reader->timeout_ms);
         if (code)
-            return kafka_handle_error(err, reader->handle, code, topic);
+            return kafka_failure(err, reader->handle, code, topic);
         if (begin == end)
             continue;
         rd_kafka_topic_partition_list_add(begins, topic, p)->offset = begin;
@@ -61,7 +62,7 @@ static bool find_ends(struct reader *reader, const char *topic, int partitions, 
     }
     reader->open = (size_t)reader->ends->cnt;
     rd_kafka_resp_err_t code = rd_kafka_assign(reader->handle, begins);
-    return code ? kafka_handle_error(err, reader->handle, code, topic) : true;
+    return code ? kafka_failure(err, reader->handle, code, topic) : true;
 }
 
 static bool open_reader(struct reader *reader, const struct settings *settings, const char *topic,
@@ -171,9 +172,9 @@ enum reader_next reader_next(struct reader *reader, const struct record **record
             return READER_RECORD;
         }
         bool goes_on = !code || code == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
-                       (kafka_handle_passing(code) && clock_ms() < until_ms);
+                       (kafka_failure_passes(code) && clock_ms() < until_ms);
         if (!goes_on) {
-            (void)kafka_handle_error(err, reader->handle, code, "reading the topic");
+            (void)kafka_failure(err, reader->handle, code, "reading the topic");
             return READER_ERROR;
         }
     }

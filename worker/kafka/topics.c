@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "common/log.h"
+#include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
 /* What the handle's errors said last, so that "timed out" can say more. */
@@ -38,11 +39,10 @@ static void look_close(struct look *look)
 
 static bool look_failed(const struct look *look, rd_kafka_resp_err_t code, struct error *err)
 {
-    bool vague = kafka_handle_passing(code) && look->last_error;
+    bool vague = kafka_failure_passes(code) && look->last_error;
 
-    (void)kafka_handle_error(err, look->handle, vague ? look->last_error : code,
-                             "Kafka did not answer");
-    if (kafka_handle_passing(code))
+    (void)kafka_failure(err, look->handle, vague ? look->last_error : code, "Kafka did not answer");
+    if (kafka_failure_passes(code))
         err->kind = ERROR_RETRY;
     return false;
 }
@@ -63,7 +63,7 @@ static bool look_at(struct look *look, struct topic_status *topic, int timeout_m
     const struct rd_kafka_metadata *metadata;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(look->handle, topic->name, NULL);
     if (!handle)
-        return kafka_handle_error(err, look->handle, rd_kafka_last_error(), topic->name);
+        return kafka_failure(err, look->handle, rd_kafka_last_error(), topic->name);
 
     rd_kafka_resp_err_t code = rd_kafka_metadata(look->handle, 0, handle, &metadata, timeout_ms);
     rd_kafka_topic_destroy(handle);
