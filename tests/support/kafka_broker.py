@@ -11,7 +11,7 @@ import tempfile
 from copy import copy
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     NewPartitions,
@@ -22,6 +22,11 @@ from support.paths import BUILD
 from support.process import Process, free_port, wait_until
 
 READY_SECONDS = 60
+NOT_YET_CODES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -196,9 +201,19 @@ class KafkaBroker:
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What the group has committed, 0 where it has not."""
         consumer = self._consumer(group)
+        partitions = [TopicPartition(topic, n) for n in self._partitions(topic)]
+
+        def ask() -> list[TopicPartition] | None:
+            try:
+                return list(consumer.committed(partitions, timeout=10))
+            except KafkaException as error:
+                # The coordinator of a fresh broker is not up at once.
+                if error.args[0].code() not in NOT_YET_CODES:
+                    raise
+                return None
+
         try:
-            partitions = [TopicPartition(topic, n) for n in self._partitions(topic)]
-            found = consumer.committed(partitions, timeout=10)
+            found = wait_until(ask, 20, f"the offsets of {group}") or []
             return {p.partition: max(p.offset, 0) for p in found}
         finally:
             consumer.close()

@@ -37,7 +37,7 @@ MAPPING = [
     "--property", "biography=biography",
 ]  # fmt: skip
 # A member that was killed holds its partitions for so long; by default for 30 s.
-CLIENT_PROPERTIES = "session.timeout.ms=6000\nheartbeat.interval.ms=1000\n"
+CLIENT_PROPERTIES = "session.timeout.ms=3000\nheartbeat.interval.ms=500\n"
 # Quick answers, so that a test waits for work and not for a clock.
 QUICK = {"POLL_INTERVAL_MIN_MS": "100", "POLL_INTERVAL_MAX_MS": "500"}
 SANITIZERS = {
