@@ -75,8 +75,10 @@ language sql as $$
 $$;
 
 -- The queued run that a free slot should take: of the account with the fewest
--- runs going on, so that one with many exports starves nobody; then the oldest.
--- Only exports that are not running.
+-- runs going on, then of the one that was served the longest ago, so that one
+-- with many exports starves nobody, even where there is one slot; then the
+-- oldest. Only exports that are not running.
+create index on klaviyo.run (started_at) where started_at is not null;
 create function klaviyo.queued_run(p_key_pair integer, p_short_only boolean) returns bigint
 language sql as $$
     with busy as (
@@ -85,18 +87,26 @@ language sql as $$
         join klaviyo.export x using (export_id)
         join klaviyo.connection c using (connection_id)
         where r.state = 'running'
+        group by 1),
+    served as (
+        select coalesce(c.account_id, c.connection_id::text) as account, max(r.started_at) as at
+        from (select export_id, started_at from klaviyo.run
+              where started_at is not null order by started_at desc limit 100) r
+        join klaviyo.export x using (export_id)
+        join klaviyo.connection c using (connection_id)
         group by 1)
     select r.run_id from klaviyo.run r
     left join klaviyo.export x using (export_id)
     left join klaviyo.connection c using (connection_id)
     left join klaviyo.connection_key k using (connection_id)
     left join busy b on b.account = coalesce(c.account_id, c.connection_id::text)
+    left join served s on s.account = coalesce(c.account_id, c.connection_id::text)
     where r.state = 'queued'
       and coalesce(k.key_pair_id, p_key_pair) = p_key_pair
-      and not exists (select from klaviyo.run s
-                      where s.export_id = r.export_id and s.state = 'running')
+      and not exists (select from klaviyo.run o
+                      where o.export_id = r.export_id and o.state = 'running')
       and (not p_short_only or klaviyo.is_short(r.export_id))
-    order by coalesce(b.runs, 0), r.queued_at
+    order by coalesce(b.runs, 0), coalesce(s.at, '-infinity'), r.queued_at
     limit 1 for update of r skip locked
 $$;
 

@@ -1,0 +1,191 @@
+"""Many accounts, exports and segments in one world, and what must become of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from support import events
+from support.world import World
+
+BATCH_ROWS, BATCH_BYTES = 10_000, 5_000_000
+MEMBERS = "select profile_id, attributes from insights.segment_profile where segment_id = %s"
+
+
+@dataclass
+class Account:
+    """A Klaviyo account with a connection of its own."""
+
+    number: int
+
+    @property
+    def id(self) -> str:
+        return f"Acct{self.number}"
+
+    @property
+    def key(self) -> str:
+        return f"pk_planted0secret0key0of0account{self.number:04d}"
+
+    @property
+    def connection(self) -> str:
+        return f"account-{self.number}"
+
+    def add_to(self, world: World) -> Account:
+        world.simulator.add_account(self.id)
+        world.simulator.add_key(self.key, self.id)
+        world.add_connection(self.connection, self.key)
+        return self
+
+
+@dataclass
+class Export:
+    """An export with a list and a segment of its own."""
+
+    account: Account
+    number: int
+    rows: int
+    points: dict[str, int] = field(default_factory=dict)  # address → property, as upstream has it
+
+    @property
+    def name(self) -> str:
+        return f"{self.account.connection}.{self.number}"
+
+    @property
+    def list_id(self) -> str:
+        return f"List{self.account.number}x{self.number}"
+
+    @property
+    def segment(self) -> str:
+        return f"segment-{self.account.number}-{self.number}"
+
+    def _profile(self, address: str) -> str:
+        return f"{self.segment}.{address.split('@')[0]}"
+
+    def add_to(self, world: World) -> Export:
+        world.simulator.add_list(self.list_id, self.account.id, self.name)
+        fields = ["--property", "points=points"]
+        world.add_export(
+            self.name,
+            segments=(self.segment,),
+            list_id=self.list_id,
+            connection=self.account.connection,
+            mapping=fields,
+        )
+        for n in range(self.rows):
+            self.points[f"p{n}@{self.segment}.example"] = 0
+        return self
+
+    def rows_for_database(self) -> Iterator[tuple[str, str]]:
+        for address, points in self.points.items():
+            yield self._profile(address), json.dumps({"email": address, "points": points})
+
+    def change(
+        self, connection: psycopg.Connection[Any], points: int, addresses: list[str]
+    ) -> None:
+        """Upstream changes these members, and takes in those that are new."""
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "insert into insights.customer_profile values (%s, %s)"
+                " on conflict (profile_id) do update set attributes = excluded.attributes",
+                [(self._profile(a), json.dumps({"email": a, "points": points})) for a in addresses],
+            )
+            cursor.executemany(
+                "insert into insights.segment_member values (%s, %s) on conflict do nothing",
+                [(self.segment, self._profile(a)) for a in addresses],
+            )
+        self.points.update(dict.fromkeys(addresses, points))
+
+    def found(self, world: World) -> dict[str, int]:
+        """What is on the list: address → property."""
+        members = world.simulator.control("GET", f"lists/{self.list_id}/members?attributes=1")
+        return {
+            m["email"]: m["attributes"].get("properties", {}).get("points")
+            for m in members["members"]
+        }
+
+
+def add_accounts(world: World, count: int) -> list[Account]:
+    return [Account(n).add_to(world) for n in range(1, count + 1)]
+
+
+def add_exports(world: World, exports: list[Export]) -> list[Export]:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda export: export.add_to(world), exports))
+    names = ((export.segment, export.segment) for export in exports)
+    world.db.copy("insights.segment (segment_id, name)", names)
+    profiles = [row for export in exports for row in export.rows_for_database()]
+    world.db.copy("insights.customer_profile (profile_id, attributes)", profiles)
+    members = ((profile.rsplit(".", 1)[0], profile) for profile, _ in profiles)
+    world.db.copy("insights.segment_member (segment_id, profile_id)", members)
+    world.db.execute("analyze insights.customer_profile, insights.segment_member")
+    return exports
+
+
+def refresh(world: World, *exports: Export) -> None:
+    world.publish(*(events.binary(export.segment) for export in exports))
+
+
+def check_lists(world: World, exports: list[Export]) -> None:
+    """Every list holds what its segment holds, with its newest values."""
+    for export in exports:
+        found = export.found(world)
+        wrong = {a for a, points in export.points.items() if found.get(a) != points}
+        strangers = found.keys() - export.points.keys()
+        assert not wrong and not strangers, (
+            f"{export.list_id}: {len(wrong)} of {len(export.points)} wrong or missing"
+            f" ({sorted(wrong)[:3]}), {len(strangers)} strangers"
+        )
+
+
+def check_requests(world: World) -> None:
+    """Nothing that was ever asked of Klaviyo is forbidden or over a limit."""
+    for entry in world.simulator.diary():
+        assert not entry.get("forbidden"), entry
+        if entry["endpoint"] == "import":
+            assert (entry["profiles"] or 0) <= BATCH_ROWS, entry
+            assert entry["bytes"] <= BATCH_BYTES, entry
+
+
+def repeated_imports(world: World) -> list[str]:
+    """Bodies that Klaviyo accepted more than once."""
+    accepted = [e["sha256"] for e in world.simulator.diary("import") if e["status"] == 202]
+    return [body for body, times in Counter(accepted).items() if times > 1]
+
+
+class Publisher:
+    """Upstream at work in a thread of its own: changes segments and says so."""
+
+    def __init__(self, world: World, exports: list[Export], pause_seconds: float) -> None:
+        self._world = world
+        self._exports = itertools.cycle(exports)
+        self._pause_seconds = pause_seconds
+        self._over = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            with self._world.db.connect() as connection:
+                for points in itertools.count(1):
+                    export = next(self._exports)
+                    addresses = [*export.points][: 1 + points % 20]
+                    export.change(connection, points, addresses)
+                    refresh(self._world, export)
+                    if self._over.wait(self._pause_seconds):
+                        return
+        except BaseException as failure:
+            self._failure = failure
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(30)
+        assert self._failure is None, self._failure
