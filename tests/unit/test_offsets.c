@@ -296,14 +296,18 @@ static void play_end(struct game *game)
         model->of[past->offset] = ENDED;
 }
 
+/* An end may be told late: at or below what was delivered since. */
 static void play_reached(struct game *game, int32_t p)
 {
     struct model *model = &game->models[p];
-    int64_t offset = game->head[p];
+    int64_t back = (int64_t)random_below(game, 3);
+    int64_t offset = game->head[p] > back ? game->head[p] - back : game->head[p];
 
     offsets_reached(game->offsets, p, offset);
     if (!model->assigned)
         return;
+    if (model->start < 0)
+        game->head[p] = offset;
     if (offset > model->reached)
         model->reached = offset;
     model->start = model->start < 0 ? offset : model->start;
