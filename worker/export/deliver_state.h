@@ -11,8 +11,10 @@
 #include "worker/store/outbox.h"
 
 /*
- * The inside of a delivery, shared by deliver.c (when what is sent), parcel.c
- * (what a batch's answers mean) and split.c (batches out of batches).
+ * The inside of a delivery, shared by deliver.c (the loop, and what it minds),
+ * parcels.c (what is on its way), dispatch.c (when what is sent), answers.c
+ * (what an answer means for the run), parcel.c (what it means for its batch) and
+ * split.c (batches out of batches).
  */
 
 /* At most so many imports in the air, so many bytes of bodies in memory. */
@@ -94,8 +96,23 @@ void deliver_let_go(struct deliver *d, const struct error *err);
 
 void deliver_progress(struct deliver *d);
 
-/* The errand was in vain: it is due again after a while, at least wait_ms. */
+/* The errand was in vain (dispatch.c): it is due again after a while, at least wait_ms. */
 void errand_again(struct deliver *d, struct errand *errand, int64_t wait_ms);
+
+/* ---- parcels.c ---- */
+void parcels_adopt_jobs(struct deliver *d); /* of an earlier owner, each for the whole time */
+void parcels_fetch(struct deliver *d);      /* planned ones, as many as may be in the air */
+void parcels_drop_finished(struct deliver *d);
+size_t parcels_posting(const struct deliver *d); /* imports in the air */
+void parcels_release(struct deliver *d);
+
+/* ---- dispatch.c ---- */
+void dispatch_due(struct deliver *d);
+void dispatch_close_gate(struct deliver *d, enum endpoint endpoint, int64_t wait_ms);
+int64_t dispatch_wait_ms(const struct deliver *d); /* until something is due */
+
+/* ---- answers.c ---- */
+void answers_take(struct deliver *d);
 
 /* ---- parcel.c ---- */
 struct parcel *parcel_new(struct outbox_batch *batch); /* takes job_id; NULL: no memory */
