@@ -2,6 +2,10 @@
 -- may not do with its own role's rights it does through the functions here,
 -- each of which asks by itself whether the user may.
 
+-- What `connection verify` saw the key do.
+alter table klaviyo.connection add scopes text[];
+grant update (scopes) on klaviyo.connection to klaviyo_worker;
+
 -- The events of a run that is about to be cancelled go to the export's queued
 -- run, made where there is none.
 create function klaviyo.hand_over(p_run_id bigint) returns void

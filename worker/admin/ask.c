@@ -119,9 +119,11 @@ static enum ask_outcome outcome_of(const struct verdict *verdict, struct error *
     case VERDICT_GONE:
         return ASK_GONE;
     case VERDICT_KEY_REFUSED:
+        (void)verdict_error(verdict, err);
+        return ASK_KEY_REFUSED;
     case VERDICT_SCOPE_MISSING:
         (void)verdict_error(verdict, err);
-        return ASK_REFUSED;
+        return ASK_SCOPE_MISSING;
     case VERDICT_ACCEPTED:
     case VERDICT_ROWS_REFUSED:
     case VERDICT_BATCH_REFUSED:

@@ -26,9 +26,10 @@ DEFINE_OWNER(asker)
 
 enum ask_outcome {
     ASK_ANSWERED,
-    ASK_GONE,    /* there is no such list */
-    ASK_REFUSED, /* Klaviyo does not accept the key, or it may not read this; err says so */
-    ASK_FAILED,  /* err says why */
+    ASK_GONE,          /* there is no such list */
+    ASK_KEY_REFUSED,   /* the key is no good; err says so */
+    ASK_SCOPE_MISSING, /* the key may not read this, which says nothing about the rest; likewise */
+    ASK_FAILED,        /* err says why */
 };
 
 enum ask_outcome ask_account(struct asker *asker, struct account *account, struct error *err)

@@ -1,6 +1,8 @@
 /* `connection verify`: opens the stored key and asks Klaviyo what it is good for. */
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "common/strbuf.h"
 #include "worker/admin/arguments.h"
 #include "worker/admin/ask.h"
 #include "worker/admin/connection.h"
@@ -9,88 +11,147 @@
 #include "worker/store/connections.h"
 #include "worker/store/export_lists.h"
 
+enum { SCOPES_MAX_BYTES = 256 };
+
+/* What was found out so far. */
+struct verification {
+    struct context *context;
+    struct asker *asker;
+    const char *name;
+    struct account account; /* empty id: the key may not read it */
+    struct strbuf scopes;
+    int lists_gone;
+};
+
+static void note_scope(struct verification *v, const char *scope)
+{
+    if (v->scopes.data && strstr(v->scopes.data, scope))
+        return;
+    strbuf_addf(&v->scopes, "%s%s", v->scopes.len > 0 ? " " : "", scope);
+}
+
 /* Klaviyo says no: the workers need not find out by themselves. */
-static bool refused(struct context *context, const char *name, struct error *err)
+static bool refused(struct verification *v, struct error *err)
 {
     struct error why = *err;
 
-    if (!connections_refused(context->db, name, err->text, err))
+    if (!connections_refused(v->context->db, v->name, why.text, err))
         return false;
     *err = why;
-    return error_wrap(err, "connection %s needs attention now", name);
+    return error_wrap(err, "connection %s needs attention now", v->name);
 }
 
-/* *gone counts the lists that Klaviyo does not have. */
-static bool verify_list(struct context *context, struct asker *asker,
-                        const struct export_list *item, int *gone, struct error *err)
+static bool verify_account(struct verification *v, struct error *err)
+{
+    switch (ask_account(v->asker, &v->account, err)) {
+    case ASK_ANSWERED:
+        note_scope(v, "accounts:read");
+        (void)printf("Connection %s: Klaviyo account %s (%s).\n", v->name, v->account.id,
+                     v->account.name);
+        return true;
+    case ASK_SCOPE_MISSING:
+        warn_user("connection %s: %s", v->name, err->text);
+        *err = ERROR_INIT;
+        return true;
+    case ASK_KEY_REFUSED:
+        return refused(v, err);
+    case ASK_GONE:
+    case ASK_FAILED:
+        break;
+    }
+    return error_wrap(err, "connection %s", v->name);
+}
+
+static bool verify_list(struct verification *v, const struct export_list *item, struct error *err)
 {
     struct list list;
 
-    switch (ask_list(asker, item->list_id, &list, err)) {
+    switch (ask_list(v->asker, item->list_id, &list, err)) {
     case ASK_ANSWERED:
+        note_scope(v, "lists:read");
         (void)printf("  export %s: list %s (%s)\n", item->export_name, item->list_id, list.name);
-        return export_lists_store(context->db, item->export_id, list.name, err);
+        return export_lists_store(v->context->db, item->export_id, list.name, err);
     case ASK_GONE:
+        note_scope(v, "lists:read");
         (void)printf("  export %s: Klaviyo has no list %s\n", item->export_name, item->list_id);
-        ++*gone;
-        return export_lists_store(context->db, item->export_id, NULL, err);
-    case ASK_REFUSED:
+        v->lists_gone++;
+        return export_lists_store(v->context->db, item->export_id, NULL, err);
+    case ASK_KEY_REFUSED:
+        return refused(v, err);
+    case ASK_SCOPE_MISSING:
     case ASK_FAILED:
         break;
     }
     return error_wrap(err, "export %s, list %s", item->export_name, item->list_id);
 }
 
-static bool verify_lists(struct context *context, struct asker *asker, const char *name,
-                         struct error *err)
+static bool verify_lists(struct verification *v, struct error *err)
 {
     struct export_list *lists;
     size_t n;
-    int gone = 0;
     bool ok = true;
 
-    if (!export_lists_of(context->db, name, &lists, &n, err))
+    if (!export_lists_of(v->context->db, v->name, &lists, &n, err))
         return false;
     for (size_t i = 0; ok && i < n; i++)
-        ok = verify_list(context, asker, &lists[i], &gone, err);
+        ok = verify_list(v, &lists[i], err);
     export_lists_free(lists, n);
-    if (ok && gone > 0)
-        return error_set(err, ERROR_INPUT,
-                         "Klaviyo does not have %d of the lists: correct them with export update",
-                         gone);
     return ok;
 }
 
-static bool verify_account(struct context *context, struct asker *asker, const char *name,
-                           struct error *err)
+/* Nice to have, for `export preview`: whatever comes of it says nothing about the key. */
+static void try_usage(struct verification *v)
 {
-    struct account account;
+    struct error ignored = ERROR_INIT;
+    struct usage usage;
 
-    switch (ask_account(asker, &account, err)) {
-    case ASK_ANSWERED:
-        break;
-    case ASK_REFUSED:
-        return refused(context, name, err);
-    case ASK_GONE:
-    case ASK_FAILED:
-        return error_wrap(err, "connection %s", name);
-    }
-    if (!connections_verified(context->db, name, account.id, account.name, err))
+    if (ask_usage(v->asker, &usage, &ignored) == ASK_ANSWERED)
+        note_scope(v, "usage:read");
+}
+
+static bool store_findings(struct verification *v, struct error *err)
+{
+    bool known = *v->account.id;
+    struct connection_findings findings = { .account_id = known ? v->account.id : NULL,
+                                            .account_name = known ? v->account.name : NULL,
+                                            .scopes = v->scopes.data };
+
+    if (!connections_verified(v->context->db, v->name, &findings, err))
         return false;
-    (void)printf("Connection %s: Klaviyo account %s (%s).\n", name, account.id, account.name);
+    (void)printf("Scopes that work: %s.\n", v->scopes.data ? v->scopes.data : "none was tried");
+    if (v->lists_gone > 0)
+        return error_set(err, ERROR_INPUT,
+                         "Klaviyo does not have %d of the lists: correct them with export update",
+                         v->lists_gone);
     return true;
+}
+
+static bool verify_with(struct verification *v, struct error *err)
+{
+    if (!verify_account(v, err) || !verify_lists(v, err))
+        return false;
+    try_usage(v);
+    return store_findings(v, err);
 }
 
 static bool verify(struct context *context, const char *name, struct error *err)
 {
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    char *account;
 
-    if (!stored_key_open(context, name, &key, err))
+    if (!stored_key_open(context, name, &key, err) ||
+        !connections_account(context->db, name, &account, err))
         return false;
-    CLEANUP(asker_freep)
-    struct asker *asker = asker_new(context->settings, context->db, &key, NULL, err);
-    return asker && verify_account(context, asker, name, err) &&
-           verify_lists(context, asker, name, err);
+    struct verification v = { .context = context,
+                              .asker =
+                                  asker_new(context->settings, context->db, &key, account, err),
+                              .name = name,
+                              .scopes = STRBUF_INIT(SCOPES_MAX_BYTES) };
+    free(account);
+    bool ok = v.asker && verify_with(&v, err);
+    asker_free(v.asker);
+    strbuf_release(&v.scopes);
+    return ok;
 }
 
 bool connection_verify(struct context *context, const struct arguments *arguments,

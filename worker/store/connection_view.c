@@ -22,7 +22,7 @@ static const char list_sql[] =
 
 static const char show_sql[] =
     "select to_json(shown) from (select " CONNECTION_MEMBERS ","
-    " c.consent_by, klaviyo.utc(c.consent_at) as consent_at, c.consent_version,"
+    " c.scopes, c.consent_by, klaviyo.utc(c.consent_at) as consent_at, c.consent_version,"
     " c.export_user as made_by, klaviyo.utc(c.created_at) as made_at,"
     " klaviyo.utc(k.changed_at) as key_changed_at, k.changed_by as key_changed_by, k.key_pair_id"
     " from klaviyo.connection c left join klaviyo.connection_key k using (connection_id)"

@@ -34,9 +34,14 @@ static const char remove_sql[] =
     "delete from klaviyo.connection where name = $1 returning connection_id";
 
 static const char verified_sql[] =
-    "update klaviyo.connection set account_id = $2, account_name = $3,"
+    "update klaviyo.connection set account_id = coalesce($2, account_id),"
+    " account_name = coalesce($3, account_name), scopes = string_to_array($4, ' '),"
     " verified_at = clock_timestamp(), attention_reason = null, attention_at = null"
     " where name = $1 returning connection_id";
+
+static const char budget_sql[] =
+    "select coalesce(account_id, 'connection:' || connection_id) from klaviyo.connection"
+    " where name = $1";
 
 static const char refused_sql[] =
     "select klaviyo.need_attention(connection_id, $2) from klaviyo.connection where name = $1";
@@ -158,14 +163,15 @@ bool connections_remove(struct db *db, const char *name, struct error *err)
     return change(db, remove_sql, &args, name, err);
 }
 
-bool connections_verified(struct db *db, const char *name, const char *account_id,
-                          const char *account_name, struct error *err)
+bool connections_verified(struct db *db, const char *name,
+                          const struct connection_findings *findings, struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
-    args_text(&args, account_id);
-    args_text(&args, account_name);
+    args_text(&args, findings->account_id);
+    args_text(&args, findings->account_name);
+    args_text(&args, findings->scopes);
     return change(db, verified_sql, &args, name, err);
 }
 
@@ -176,6 +182,20 @@ bool connections_refused(struct db *db, const char *name, const char *reason, st
     args_text(&args, name);
     args_text(&args, reason);
     return change(db, refused_sql, &args, name, err);
+}
+
+bool connections_account(struct db *db, const char *name, char **account, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!db_query_document(db, budget_sql, &args, &found, err))
+        return error_wrap(err, "connection %s", name);
+    if (!found)
+        return no_such(name, err);
+    *account = found;
+    return true;
 }
 
 bool connections_key(struct db *db, const char *name, struct sealed_key *key, struct error *err)

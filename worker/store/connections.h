@@ -41,12 +41,23 @@ bool connections_rotate(struct db *db, const struct connection_draft *draft, str
 /* Refused while exports hang on it, with their names. */
 bool connections_remove(struct db *db, const char *name, struct error *err) MUST_USE;
 
-/* Klaviyo has answered for its key: stored, and no attention is needed any more. */
-bool connections_verified(struct db *db, const char *name, const char *account_id,
-                          const char *account_name, struct error *err) MUST_USE;
+/* What Klaviyo said of its key. */
+struct connection_findings {
+    const char *account_id; /* NULL: the key may not read the account */
+    const char *account_name;
+    const char *scopes; /* that were seen to work, separated by blanks */
+};
+
+/* Stored, and no attention is needed any more. */
+bool connections_verified(struct db *db, const char *name,
+                          const struct connection_findings *findings, struct error *err) MUST_USE;
 
 /* Klaviyo has refused its key. */
 bool connections_refused(struct db *db, const char *name, const char *reason, struct error *err)
+    MUST_USE;
+
+/* Whose budget of requests counts, as the workers call it; the caller's. */
+bool connections_account(struct db *db, const char *name, char **account, struct error *err)
     MUST_USE;
 
 /* What `verify` opens: only members of klaviyo_worker may read it. */
