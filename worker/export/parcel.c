@@ -103,7 +103,7 @@ struct request parcel_request(const struct deliver *d, const struct parcel *parc
     case PARCEL_OVER:
         break;
     }
-    assert(!"a parcel that is over asks for nothing");
+    assert(false && "a parcel that is over asks for nothing");
     abort();
 }
 

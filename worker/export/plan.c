@@ -2,24 +2,13 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "common/log.h"
-#include "worker/export/batch.h"
-#include "worker/export/mapping.h"
-#include "worker/export/selection.h"
-#include "worker/klaviyo/import_job.h"
+#include "worker/export/pass.h"
 #include "worker/store/members.h"
-#include "worker/store/outbox.h"
-
-enum {
-    INVALID_MAX_ROWS = 1000,                         /* local rejections of one write */
-    OBJECT_MAX_BYTES = 2 * IMPORT_JOB_MAX_ROW_BYTES, /* larger is refused anyway */
-    COUNTS_EVERY_ROWS = 1024,                        /* how often the counts are shown */
-};
 
 /* Counts that the deliverer reads while the planner writes. */
 struct shown_counts {
@@ -37,69 +26,6 @@ struct plan {
     pthread_mutex_t cancellers_lock;
     struct db_canceller *cancel_reading, *cancel_writing;
 };
-
-/* A batch in the making and its rows. */
-struct planned {
-    struct batch batch;
-    struct outbox_rows rows;
-};
-
-/* One pass over the members; the planner's thread owns it. */
-struct pass {
-    const struct run_task *task;
-    struct plan *plan; /* NULL: a preview, nothing is written */
-    struct db *reading;
-    struct db *writing;
-    struct mapping *mapping;
-    struct selection selection;
-    struct strbuf object;
-    struct planned usual;
-    struct planned apart; /* rows that Klaviyo refused last time */
-    struct outbox_invalid invalid;
-    int64_t batches;
-    int64_t body_bytes;
-    bool over_limit;
-};
-
-static void planned_init(struct planned *planned, const struct run_task *task)
-{
-    struct batch_limits limits = { .rows = IMPORT_JOB_MAX_ROWS,
-                                   .bytes = IMPORT_JOB_MAX_BYTES -
-                                            import_job_frame_bytes(task->list_id) };
-
-    batch_init(&planned->batch, &limits);
-    outbox_rows_init(&planned->rows);
-}
-
-static void planned_release(struct planned *planned)
-{
-    batch_release(&planned->batch);
-    outbox_rows_release(&planned->rows);
-}
-
-static void pass_release(struct pass *pass)
-{
-    mapping_free(pass->mapping);
-    selection_release(&pass->selection);
-    strbuf_release(&pass->object);
-    planned_release(&pass->usual);
-    planned_release(&pass->apart);
-    outbox_invalid_release(&pass->invalid);
-    db_free(pass->reading);
-    db_free(pass->writing);
-}
-
-static bool pass_init(struct pass *pass, const struct run_task *task, struct plan *plan,
-                      struct error *err)
-{
-    *pass = (struct pass){ .task = task, .plan = plan, .object = STRBUF_INIT(OBJECT_MAX_BYTES) };
-    selection_init(&pass->selection, task->full);
-    planned_init(&pass->usual, task);
-    planned_init(&pass->apart, task);
-    outbox_invalid_init(&pass->invalid);
-    pass->mapping = mapping_new(task->fields, task->n_fields);
-    return pass->mapping || error_no_memory(err);
-}
 
 static void ring(const struct plan *plan)
 {
@@ -120,180 +46,36 @@ static void show_counts(struct plan *plan, const struct run_counts *counts)
     atomic_store_explicit(&plan->shown.left, counts->left, memory_order_relaxed);
 }
 
-/* A write of ours that fails is never the source's fault: the run is taken again. */
-static bool written(bool ok, struct error *err)
+static void batch_planned(void *world)
 {
-    if (!ok && err->kind == ERROR_INPUT)
-        err->kind = ERROR_RETRY;
-    return ok;
+    struct plan *plan = world;
+
+    atomic_fetch_add(&plan->shown.batches, 1);
+    ring(plan);
 }
 
-/* The batch goes into the outbox, unless this is a preview or over the limit. */
-static bool flush_batch(struct pass *pass, struct planned *planned, struct error *err)
+static bool may_go_on(void *world, const struct run_counts *counts)
 {
-    if (planned->batch.rows == 0)
-        return true;
-    pass->batches++;
-    pass->body_bytes += (int64_t)planned->batch.body.len;
-    if (pass->plan && !pass->over_limit) {
-        if (!written(
-                outbox_plan(pass->writing, pass->task, &planned->rows, &planned->batch.body, err),
-                err))
-            return false;
-        atomic_fetch_add(&pass->plan->shown.batches, 1);
-        ring(pass->plan);
-    }
-    batch_clear(&planned->batch);
-    outbox_rows_clear(&planned->rows);
-    return true;
-}
+    struct plan *plan = world;
 
-static bool flush_invalid(struct pass *pass, struct error *err)
-{
-    return !pass->plan ||
-           written(outbox_reject_local(pass->writing, pass->task, &pass->invalid, err), err);
-}
-
-static bool take_invalid(struct pass *pass, const struct member *member, const char *code,
-                         struct error *err)
-{
-    if (!pass->plan)
-        return true;
-    outbox_invalid_add(&pass->invalid, member->address.bytes, member->address.len,
-                       member->profile_id.bytes, member->profile_id.len, code);
-    return pass->invalid.n < INVALID_MAX_ROWS || flush_invalid(pass, err);
-}
-
-/* Keyed by the export: a fingerprint tells nothing to who has not the key. */
-static int64_t fingerprint_of(const struct pass *pass)
-{
-    unsigned char hash[crypto_shorthash_BYTES];
-    int64_t fingerprint;
-
-    static_assert(sizeof hash == sizeof fingerprint, "one 64-bit number");
-    static_assert(FINGERPRINT_KEY_BYTES == crypto_shorthash_KEYBYTES, "the key of SipHash");
-    (void)crypto_shorthash(hash, (const unsigned char *)pass->object.data, pass->object.len,
-                           pass->task->fingerprint_key);
-    memcpy(&fingerprint, hash, sizeof fingerprint);
-    return fingerprint;
-}
-
-static bool add_to_batch(struct pass *pass, struct planned *planned, const struct member *member,
-                         int64_t fingerprint, struct error *err)
-{
-    enum batch_add added = batch_add(&planned->batch, pass->object.data, pass->object.len);
-
-    if (added == BATCH_FULL) {
-        if (!flush_batch(pass, planned, err))
-            return false;
-        added = batch_add(&planned->batch, pass->object.data, pass->object.len);
-    }
-    if (added != BATCH_ADDED)
-        return error_no_memory(err);
-    if (pass->plan) {
-        struct outbox_row row = { .address = member->address.bytes,
-                                  .address_len = member->address.len,
-                                  .profile_id = member->profile_id.bytes,
-                                  .profile_id_len = member->profile_id.len,
-                                  .fingerprint = fingerprint,
-                                  .listed = selection_was_listed(member) };
-        outbox_rows_add(&planned->rows, &row);
-    }
-    return true;
-}
-
-static bool take_candidate(struct pass *pass, const struct member *member, struct error *err)
-{
-    strbuf_rewind(&pass->object, 0);
-    mapping_add(pass->mapping, &pass->object, member->address.bytes, member->address.len,
-                member->fields);
-    if (!strbuf_ok(&pass->object) || pass->object.len > IMPORT_JOB_MAX_ROW_BYTES)
-        return take_invalid(pass, member, selection_too_large(&pass->selection), err);
-
-    int64_t fingerprint = fingerprint_of(pass);
-    switch (selection_compare(&pass->selection, member, fingerprint)) {
-    case SELECTION_UNCHANGED:
-        return true;
-    case SELECTION_SEND:
-        return add_to_batch(pass, &pass->usual, member, fingerprint, err);
-    case SELECTION_SEND_APART:
-        break;
-    }
-    return add_to_batch(pass, &pass->apart, member, fingerprint, err);
-}
-
-static bool take_member(struct pass *pass, const struct member *member, struct error *err)
-{
-    const char *code;
-
-    switch (selection_offer(&pass->selection, member, &code)) {
-    case SELECTION_NOTHING:
-        return true;
-    case SELECTION_INVALID:
-        return take_invalid(pass, member, code, err);
-    case SELECTION_CANDIDATE:
-        break;
-    }
-    return take_candidate(pass, member, err);
-}
-
-/* Between two members: is it still wanted, is it still within the limit? */
-static bool look_up(struct pass *pass, int64_t n, struct error *err)
-{
-    if (selection_distinct(&pass->selection) > pass->task->max_profiles)
-        pass->over_limit = true;
-    if (!pass->plan || n % COUNTS_EVERY_ROWS != 0)
-        return true;
-    show_counts(pass->plan, &pass->selection.counts);
-    if (atomic_load(&pass->plan->stop))
-        return error_set(err, ERROR_LOST, "the plan was stopped");
-    return true;
-}
-
-static bool read_all(struct pass *pass, struct members *members, struct error *err)
-{
-    struct member member;
-
-    for (int64_t n = 1;; n++) {
-        switch (members_next(members, &member, err)) {
-        case MEMBERS_ERROR:
-            return false;
-        case MEMBERS_END:
-            return true;
-        case MEMBERS_ROW:
-            break;
-        }
-        if (!take_member(pass, &member, err) || !look_up(pass, n, err))
-            return false;
-    }
-}
-
-static bool read_and_batch(struct pass *pass, struct error *err)
-{
-    CLEANUP(members_freep) struct members *members = NULL;
-
-    if (!members_open(&members, pass->reading, pass->task, err) || !read_all(pass, members, err))
-        return false;
-    return flush_batch(pass, &pass->usual, err) && flush_batch(pass, &pass->apart, err) &&
-           flush_invalid(pass, err);
+    show_counts(plan, counts);
+    return !atomic_load(&plan->stop);
 }
 
 /* Where fewer members than the limit can come, the first batch may go at once. */
-static bool decide_overlap(struct pass *pass, struct error *err)
+static bool decide_overlap(struct plan *plan, struct pass *pass, struct error *err)
 {
     int64_t count;
 
     if (!members_count(pass->reading, pass->task, &count, err))
         return false;
     if (count <= pass->task->max_profiles)
-        atomic_store(&pass->plan->may_deliver, true);
+        atomic_store(&plan->may_deliver, true);
     return true;
 }
 
-static void share_cancellers(struct pass *pass)
+static void share_cancellers(struct plan *plan, struct pass *pass)
 {
-    struct plan *plan = pass->plan;
-
     (void)pthread_mutex_lock(&plan->cancellers_lock);
     plan->cancel_reading = db_canceller_new(pass->reading);
     plan->cancel_writing = db_canceller_new(pass->writing);
@@ -308,14 +90,14 @@ static void take_back_cancellers(struct plan *plan)
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
-static bool open_connections(struct pass *pass, struct error *err)
+static bool open_connections(struct plan *plan, struct pass *pass, struct error *err)
 {
-    const char *url = pass->plan->options.database_url;
+    const char *url = plan->options.database_url;
 
     if (!db_open(&pass->reading, url, "klaviyo-worker plan", err) ||
         !db_open(&pass->writing, url, "klaviyo-worker plan", err))
         return false;
-    share_cancellers(pass);
+    share_cancellers(plan, pass);
     return runs_note_backend(pass->reading, pass->task, err) &&
            runs_note_backend(pass->writing, pass->task, err) &&
            runs_begin_plan(pass->writing, pass->task, err);
@@ -346,10 +128,10 @@ static enum plan_outcome run_pass(struct plan *plan, struct pass *pass)
 {
     struct error err = ERROR_INIT;
 
-    if (!open_connections(pass, &err))
+    if (!open_connections(plan, pass, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
     /* Only reading the members can fail for good: that is the site's side. */
-    if (!decide_overlap(pass, &err) || !read_and_batch(pass, &err))
+    if (!decide_overlap(plan, pass, &err) || !pass_read(pass, &err))
         return conclude(plan, err.kind == ERROR_INPUT ? PLAN_SOURCE_UNREADABLE : PLAN_INTERRUPTED,
                         &err);
     show_counts(plan, &pass->selection.counts);
@@ -364,10 +146,11 @@ static enum plan_outcome run_pass(struct plan *plan, struct pass *pass)
 static void *plan_main(void *argument)
 {
     struct plan *plan = argument;
+    const struct pass_watch watch = { plan, batch_planned, may_go_on };
     struct pass pass;
     struct error err = ERROR_INIT;
 
-    if (pass_init(&pass, plan->options.task, plan, &err))
+    if (pass_init(&pass, plan->options.task, &watch, &err))
         plan->outcome = run_pass(plan, &pass);
     else
         plan->outcome = conclude(plan, PLAN_INTERRUPTED, &err);
@@ -463,7 +246,7 @@ bool plan_preview(const char *database_url, const struct run_task *task,
 
     if (!pass_init(&pass, task, NULL, err) ||
         !db_open(&pass.reading, database_url, "klaviyo-worker preview", err) ||
-        !read_and_batch(&pass, err))
+        !pass_read(&pass, err))
         return false;
     *preview = (struct plan_preview){ .counts = pass.selection.counts,
                                       .batches = pass.batches,

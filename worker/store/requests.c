@@ -43,7 +43,7 @@ static enum request_state state_of(const char *text)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(text, names[i]) == 0)
             return (enum request_state)i;
-    assert(!"a state that the schema does not know");
+    assert(false && "a state that the schema does not know");
     abort();
 }
 
