@@ -1,0 +1,247 @@
+"""What deploy/kubernetes would put into a cluster, without one."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+
+from support import kustomize
+from support.paths import TREE, program
+
+KUBERNETES = TREE / "deploy" / "kubernetes"
+OVERLAYS = ["staging", "staging/setup", "production", "production/setup"]
+WORKERS = ["staging", "production"]
+VERSIONS = ["1.35", "1.36", "1.37"]
+OWN_SCHEMAS = {"ScaledObject", "PodMonitor", "PrometheusRule"}
+CLOSE_SECONDS = 10  # after DRAIN_SECONDS the worker ends itself: worker/service/service.c
+
+# The first one may have to compile kustomize.
+pytestmark = pytest.mark.timeout(900)
+
+Document = dict[str, Any]
+
+
+@cache
+def overlay(name: str) -> list[Document]:
+    return kustomize.build(KUBERNETES / "overlays" / name)
+
+
+def of_kind(documents: list[Document], kind: str) -> list[Document]:
+    return [document for document in documents if document["kind"] == kind]
+
+
+def only(documents: list[Document], kind: str) -> Document:
+    found = of_kind(documents, kind)
+    assert len(found) == 1, [document["metadata"]["name"] for document in found]
+    return found[0]
+
+
+def pod_templates(documents: list[Document]) -> Iterator[tuple[str, Document]]:
+    for document in documents:
+        if document["kind"] in ("Deployment", "Job"):
+            yield document["metadata"]["name"], document["spec"]["template"]
+
+
+def containers(template: Document) -> list[Document]:
+    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
+
+
+def settings_of(documents: list[Document]) -> dict[str, str]:
+    settings = only(documents, "ConfigMap")["data"]
+    assert isinstance(settings, dict)
+    return settings
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_resource_is_valid_in_the_newest_versions(name: str, version: str) -> None:
+    documents = [d for d in overlay(name) if d["kind"] not in OWN_SCHEMAS]
+    assert documents
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_resources_of_operators_are_valid(name: str) -> None:
+    for document in overlay(name):
+        if document["kind"] in OWN_SCHEMAS:
+            path = KUBERNETES / "schemas" / f"{document['kind'].lower()}.schema.json"
+            jsonschema.validate(document, json.loads(path.read_text()))
+
+
+def test_production_scales_and_is_watched_and_staging_needs_no_operator() -> None:
+    assert {"ScaledObject", "PodMonitor"} <= {d["kind"] for d in overlay("production")}
+    assert not OWN_SCHEMAS & {d["kind"] for d in overlay("staging")}
+
+
+def test_the_schemas_of_operators_refuse_what_they_do_not_know() -> None:
+    scaled = json.loads(json.dumps(only(overlay("production"), "ScaledObject")))
+    schema = json.loads((KUBERNETES / "schemas" / "scaledobject.schema.json").read_text())
+    del scaled["spec"]["triggers"][0]["metadata"]["topicFromEnv"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(scaled, schema)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_pod_keeps_to_the_restricted_profile(name: str) -> None:
+    for _, template in pod_templates(overlay(name)):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert all(set(v) & {"secret", "emptyDir", "configMap"} for v in spec["volumes"])
+        for container in containers(template):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert "memory" in container["resources"]["limits"]
+    namespace = only(overlay(name), "Namespace")["metadata"]["labels"]
+    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_grace_of_termination_is_longer_than_drain_and_close(name: str) -> None:
+    template = only(overlay(name), "Deployment")["spec"]["template"]
+    drain = int(settings_of(overlay(name))["DRAIN_SECONDS"])
+    assert template["spec"]["terminationGracePeriodSeconds"] > drain + CLOSE_SECONDS
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_new_version_is_up_before_an_old_worker_goes(name: str) -> None:
+    strategy = only(overlay(name), "Deployment")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_probes_ask_the_port_that_the_worker_listens_on(name: str) -> None:
+    (worker,) = only(overlay(name), "Deployment")["spec"]["template"]["spec"]["containers"]
+    port = {p["name"]: p["containerPort"] for p in worker["ports"]}["http"]
+    assert settings_of(overlay(name))["HTTP_LISTEN"] == f"0.0.0.0:{port}"
+    paths = {probe: worker[probe]["httpGet"] for probe in worker if probe.endswith("Probe")}
+    assert paths == {
+        "startupProbe": {"path": "/livez", "port": "http"},
+        "livenessProbe": {"path": "/livez", "port": "http"},
+        "readinessProbe": {"path": "/readyz", "port": "http"},
+    }
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_secrets_come_as_files_and_never_as_variables(name: str) -> None:
+    for _, template in pod_templates(overlay(name)):
+        files = {
+            f"{mount['mountPath']}/{item['path']}"
+            for container in containers(template)
+            for mount in container["volumeMounts"]
+            for volume in template["spec"]["volumes"]
+            if volume["name"] == mount["name"]
+            for item in volume.get("secret", {}).get("items", [])
+        }
+        for container in containers(template):
+            for variable in container["env"]:
+                assert "valueFrom" not in variable
+                if variable["name"].endswith("_FILE"):
+                    assert variable["value"] in files
+            assert all("secretRef" not in source for source in container["envFrom"])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_setting_is_one_that_the_program_knows(name: str) -> None:
+    help_text = subprocess.run(
+        [program("klaviyo-worker"), "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    known = set(re.findall(r"\b[A-Z][A-Z0-9_]{4,}\b", help_text))
+    given = set(settings_of(overlay(name)))
+    for _, template in pod_templates(overlay(name)):
+        for container in containers(template):
+            if container["image"].startswith("klaviyo-worker:"):
+                given |= {variable["name"] for variable in container["env"]}
+    assert given <= known
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_refer_to_the_settings_that_are_there(name: str) -> None:
+    settings = only(overlay(name), "ConfigMap")["metadata"]["name"]
+    for _, template in pod_templates(overlay(name)):
+        for container in containers(template):
+            assert container["envFrom"] == [{"configMapRef": {"name": settings}}]
+
+
+def matches(selector: Document, template: Document) -> bool:
+    wanted = selector.get("matchLabels", {})
+    return bool(wanted.items() <= template["metadata"]["labels"].items())
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_selectors_find_the_workers(name: str) -> None:
+    documents = overlay(name)
+    template = only(documents, "Deployment")["spec"]["template"]
+    assert matches(only(documents, "Deployment")["spec"]["selector"], template)
+    assert matches(only(documents, "PodDisruptionBudget")["spec"]["selector"], template)
+    for monitor in of_kind(documents, "PodMonitor"):
+        assert matches(monitor["spec"]["selector"], template)
+    for constraint in template["spec"]["topologySpreadConstraints"]:
+        assert matches(constraint["labelSelector"], template)
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_network_denies_what_no_rule_allows(name: str) -> None:
+    policies = of_kind(overlay(name), "NetworkPolicy")
+    pods = [*pod_templates(overlay(name)), *pod_templates(overlay(f"{name}/setup"))]
+    for _, template in pods:
+        chosen = [p["spec"] for p in policies if matches(p["spec"]["podSelector"], template)]
+        closed = [spec for spec in chosen if not {"ingress", "egress"} & spec.keys()]
+        assert any(set(spec["policyTypes"]) == {"Ingress", "Egress"} for spec in closed)
+        out = [rule for spec in chosen for rule in spec.get("egress", [])]
+        ports = {port["port"] for rule in out for port in rule["ports"]}
+        assert {53, 443, 5432, 9092} == ports
+        assert all(rule.get("ports") for rule in out)
+
+
+def test_replicas_are_left_to_whoever_scales() -> None:
+    assert "replicas" not in only(overlay("production"), "Deployment")["spec"]
+    scaled = only(overlay("production"), "ScaledObject")["spec"]
+    assert scaled["minReplicaCount"] >= 2
+    (trigger,) = scaled["triggers"]
+    assert trigger["metadata"]["lagThreshold"] in ("1", "2")
+    assert trigger["metadata"]["excludePersistentLag"] == "false"
+    known = settings_of(overlay("production"))
+    names = {v for k, v in trigger["metadata"].items() if k.endswith("FromEnv")}
+    assert names == {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_GROUP_ID", "KAFKA_TOPIC"}
+    assert names <= known.keys()
+    down = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] >= 600
+
+
+@pytest.mark.parametrize("name", ["staging/setup", "production/setup"])
+def test_the_migration_has_a_database_user_of_its_own(name: str) -> None:
+    jobs = {job["metadata"]["name"]: job["spec"] for job in of_kind(overlay(name), "Job")}
+    assert set(jobs) == {"klaviyo-worker-migrate", "klaviyo-worker-topics"}
+    spec = jobs["klaviyo-worker-migrate"]["template"]["spec"]
+    assert spec["containers"][0]["args"] == ["migrate"]
+    assert spec["serviceAccountName"] != "klaviyo-worker"
+    secrets = [volume["secret"]["secretName"] for volume in spec["volumes"]]
+    assert secrets == ["klaviyo-worker-migrate"]
+
+
+def test_the_base_belongs_to_no_cluster() -> None:
+    for folder in ("base", "migrate", "topics"):
+        for document in kustomize.build(KUBERNETES / folder):
+            assert "namespace" not in document["metadata"]
+            assert document["kind"] != "Namespace"
+
+
+def test_the_jobs_make_the_topics_of_the_settings() -> None:
+    jobs = {job["metadata"]["name"]: job for job in of_kind(overlay("production/setup"), "Job")}
+    commands = [c["command"] for c in containers(jobs["klaviyo-worker-topics"]["spec"]["template"])]
+    topics = {word.split("=")[1] for words in commands for word in words if "--topic=" in word}
+    assert topics == {"$(KAFKA_TOPIC)", "$(KAFKA_DEAD_LETTER_TOPIC)"}
