@@ -1,5 +1,6 @@
 #include "worker/service/slots.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -156,28 +157,44 @@ static bool reach_database(struct slot *slot, int64_t *pause_ms)
 
 /* ---- one run ---- */
 
-/* What could not be written is given back, so that nobody waits for the lease to end. */
+static bool is_stopping(struct slots *slots)
+{
+    (void)pthread_mutex_lock(&slots->lock);
+    bool stopping = slots->stopping;
+    (void)pthread_mutex_unlock(&slots->lock);
+    return stopping;
+}
+
+/*
+ * What could not be written is given back as soon as the database is reachable,
+ * so that nobody waits for the lease to end; after that it is over anyway.
+ */
 static void give_back(struct slot *slot, const struct run_task *task)
 {
+    int64_t until_ms = clock_ms() + slot->slots->options.settings->lease_seconds * 1000;
     struct error err = ERROR_INIT;
+    int64_t pause_ms;
 
-    if (connect_slot(slot, &err))
-        (void)!runs_give_back(slot->db, task, &err);
+    while (!reach_database(slot, &pause_ms)) {
+        if (is_stopping(slot->slots) || clock_ms() + pause_ms > until_ms)
+            return;
+        (void)poll(NULL, 0, (int)pause_ms);
+    }
+    (void)!runs_give_back(slot->db, task, &err);
 }
 
 static void execute(struct slot *slot, const struct run_task *task, int64_t taken_ms)
 {
     const struct slots_options *o = &slot->slots->options;
-    struct run_options options = { o->settings, o->pair, o->user_agent, o->control, slot->bell_fd };
+    struct run_options options = { .settings = o->settings,
+                                   .pair = o->pair,
+                                   .user_agent = o->user_agent,
+                                   .control = o->control,
+                                   .bell_fd = slot->bell_fd };
     struct error err = ERROR_INIT;
 
-    (void)atomic_fetch_add(&o->control->busy_slots, 1);
-    bool ok = run_execute(&options, slot->db, task, taken_ms, &err);
-    (void)atomic_fetch_sub(&o->control->busy_slots, 1);
-    if (ok)
-        return;
-    slot->recover_from_ms = 0;
-    give_back(slot, task);
+    if (!run_execute(&options, slot->db, task, taken_ms, &err))
+        give_back(slot, task);
 }
 
 /* Long runs never hold all slots: the last one is kept for short ones. */
@@ -190,11 +207,6 @@ static bool is_last_free(struct slots *slots)
 static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
 {
     const struct slots_options *o = &slot->slots->options;
-    struct run_taker taker = { .worker = o->worker,
-                               .lease_ms = o->settings->lease_seconds * 1000,
-                               .key_pair_id = o->key_pair_id,
-                               .recover = clock_ms() >= slot->recover_from_ms,
-                               .short_only = is_last_free(slot->slots) };
     enum run_take what = RUN_TAKE_CLOSED;
     struct error err = ERROR_INIT;
 
@@ -202,6 +214,11 @@ static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
     atomic_store(&o->control->look_ms, clock_ms());
     if (!reach_database(slot, pause_ms))
         return false;
+    struct run_taker taker = { .worker = o->worker,
+                               .lease_ms = o->settings->lease_seconds * 1000,
+                               .key_pair_id = o->key_pair_id,
+                               .recover = clock_ms() >= slot->recover_from_ms,
+                               .short_only = is_last_free(slot->slots) };
     while (what == RUN_TAKE_CLOSED)
         if (!runs_take(slot->db, &taker, &what, task, &err)) {
             log_warn("take_failed", LOG_ERROR_OF(&err));
@@ -256,7 +273,6 @@ static void *slot_main(void *argument)
         }
     }
     db_free(slot->db);
-    slot->db = NULL;
     return NULL;
 }
 
