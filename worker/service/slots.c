@@ -200,7 +200,9 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
 /* Long runs never hold all slots: the last one is kept for short ones. */
 static bool is_last_free(struct slots *slots)
 {
-    return slots->n > 1 && slots_busy(slots) == slots->n - 1;
+    int64_t all = slots->options.settings->max_runs; /* n counts up while they start */
+
+    return all > 1 && slots_busy(slots) == all - 1;
 }
 
 /* One look. *pause_ms: how long to rest before the next one. */
