@@ -113,6 +113,12 @@ static void add_figure(struct strbuf *out, const char *name, int64_t number)
     strbuf_addf(out, "</b>%s</li>", name);
 }
 
+static void add_slots(struct strbuf *out, const struct page_facts *facts)
+{
+    strbuf_addf(out, "<li><b>%" PRId64 " of %" PRId64 "</b>run slots busy here</li>",
+                facts->busy_slots, facts->all_slots);
+}
+
 static int64_t sum_of_lags(const struct page_facts *facts)
 {
     int64_t sum = 0;
@@ -134,8 +140,7 @@ static void add_figures(struct strbuf *out, const struct page_facts *facts)
     add_figure(out, "runs queued", overview->queued);
     add_figure(out, "events open here", facts->open_events);
     add_figure(out, "events of lag here", sum_of_lags(facts));
-    add_figure(out, "run slots busy here", facts->busy_slots);
-    add_figure(out, "run slots here", facts->all_slots);
+    add_slots(out, facts);
     strbuf_add_str(out, "</ul>\n");
 }
 
