@@ -14,18 +14,6 @@
 
 enum { EXIT_USAGE = 2, EXIT_AGAIN = EX_TEMPFAIL };
 
-bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)
-{
-    va_list args;
-
-    context->wrong_usage = true;
-    err->kind = ERROR_INPUT;
-    va_start(args, fmt);
-    (void)vsnprintf(err->text, sizeof err->text, fmt, args);
-    va_end(args);
-    return false;
-}
-
 /* Several problems are several lines. A name from outside must not steer the terminal. */
 static void print_lines(const char *before, const char *text)
 {

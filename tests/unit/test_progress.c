@@ -1,0 +1,97 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/parse.h"
+#include "worker/admin/progress.h"
+
+#define NOW "2026-11-24T08:00:10.000000Z"
+
+static const struct {
+    const char *run;
+    const char *line;
+} cases[] = {
+    { "{'id': 1, 'export': 'news', 'state': 'queued', 'started_at': null, 'counts': {}}",
+      "run 1 of news: queued" },
+    { "{'id': 2, 'export': 'news', 'state': 'running', 'started_at': '2026-11-24T08:00:00Z',"
+      " 'counts': {'read': 100, 'selected': 80, 'accepted': 40}}",
+      "run 2 of news: running, 100 read, 40 of 80 accepted, about 10 s left" },
+    { "{'id': 3, 'export': 'news', 'state': 'running', 'started_at': '2026-11-24T08:00:00Z',"
+      " 'counts': {'read': 100, 'selected': 80, 'accepted': 0}}",
+      "run 3 of news: running, 100 read, 0 of 80 accepted" },
+    { "{'id': 4, 'export': 'news', 'state': 'waiting', 'started_at': '2026-11-24T08:00:00Z',"
+      " 'waiting_until': '2026-11-24T08:05:07.123456Z', 'counts': {'read': 9}}",
+      "run 4 of news: waiting, 9 read, 0 of 0 accepted, waiting until 08:05:07 UTC" },
+    { "{'id': 5, 'export': 'news', 'state': 'succeeded_with_rejections',"
+      " 'started_at': '2026-11-24T08:00:00Z', 'finished_at': '2026-11-24T08:00:02.5Z',"
+      " 'counts': {'read': 10, 'selected': 10, 'accepted': 7, 'rejected': 3}}",
+      "run 5 of news: succeeded_with_rejections, 10 read, 7 of 10 accepted, 3 rejected, 2.5 s" },
+    { "{'id': 6, 'export': 'news', 'state': 'cancelled', 'finished_at': '2026-11-24T08:00:02Z',"
+      " 'counts': {}}",
+      "run 6 of news: cancelled" },
+};
+
+/* JSON with single quotes, so that it can be read here. */
+static json_t *json_of(const char *text)
+{
+    char copy[512];
+
+    (void)snprintf(copy, sizeof copy, "%s", text);
+    for (char *c = copy; *c; c++)
+        if (*c == '\'')
+            *c = '"';
+    json_t *json = json_loads(copy, 0, NULL);
+    assert_non_null(json);
+    return json;
+}
+
+static void a_line_says_what_is_known(void **state)
+{
+    char line[512];
+    int64_t now_us;
+
+    (void)state;
+    assert_true(parse_rfc3339(NOW, strlen(NOW), &now_us));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *run = json_of(cases[i].run);
+        progress_line(run, now_us, line, sizeof line);
+        assert_string_equal(line, cases[i].line);
+        json_decref(run);
+    }
+}
+
+static void states_that_end_and_states_that_succeed(void **state)
+{
+    static const struct {
+        const char *run;
+        bool ended, succeeded;
+    } states[] = {
+        { "{'state': 'queued'}", false, false },
+        { "{'state': 'running'}", false, false },
+        { "{'state': 'waiting'}", false, false },
+        { "{'state': 'succeeded'}", true, true },
+        { "{'state': 'succeeded_with_rejections'}", true, true },
+        { "{'state': 'failed'}", true, false },
+        { "{'state': 'cancelled'}", true, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        json_t *run = json_of(states[i].run);
+        assert_int_equal(run_has_ended(run), states[i].ended);
+        assert_int_equal(run_has_succeeded(run), states[i].succeeded);
+        json_decref(run);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_says_what_is_known),
+        cmocka_unit_test(states_that_end_and_states_that_succeed),
+    };
+    return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
+}
