@@ -1,0 +1,101 @@
+"""migrate: by many at once, by users with few rights, on a server without our roles."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from support import people
+from support.postgres import Database, Postgres
+from support.roles import make_login
+from support.worker import Result, run_command
+from support.world import LIST, SEGMENT, World
+
+FAILED = 1
+
+
+def migrate(url: str) -> Result:
+    return run_command(["migrate"], {**World.base_env(), "DATABASE_URL": url})
+
+
+def test_databases_of_one_server_that_are_migrated_at_once(own_postgres: Postgres) -> None:
+    databases = [own_postgres.create_database(f"site_{n}") for n in range(6)]
+
+    with ThreadPoolExecutor(12) as pool:
+        results = list(pool.map(lambda db: migrate(db.url), databases * 2))
+
+    assert [result.rc for result in results] == [0] * 12, results
+    for db in databases:
+        assert db.value("select to_regclass('klaviyo.audit') is not null")
+
+
+def test_whoever_may_not_make_roles_is_told_the_statements(own_postgres: Postgres) -> None:
+    postgres = Database(own_postgres.url("postgres"), "postgres")
+    postgres.execute("create role plain login")
+    postgres.execute("create database plain owner plain")
+    url = own_postgres.url("plain").replace("postgres@", "plain@")
+
+    refused = migrate(url)
+    nothing = Database(url, "plain").value("select to_regnamespace('klaviyo') is null")
+    postgres.execute(refused.stdout)
+    done = migrate(url)
+
+    assert refused.rc == FAILED and nothing
+    assert refused.stdout.count("create role klaviyo_") == 4
+    assert done.rc == 0, done
+
+
+def test_a_repeated_migration_does_nothing(world: World) -> None:
+    applied = world.db.rows("select * from klaviyo.migration order by 1")
+
+    result = world.admin("migrate")
+
+    assert "nothing to do" in result.stdout
+    assert world.db.rows("select * from klaviyo.migration order by 1") == applied
+
+
+def test_a_site_whose_owner_is_no_superuser_works_all_the_same(world: World) -> None:
+    """The database belongs to a plain user; the worker is another one."""
+    owner = make_login(world.db, "owner")
+    world.db.execute(f'alter database "{world.db.name}" owner to "{owner.name}"')
+    world.db.execute("drop schema klaviyo cascade")
+    world.db.execute("drop schema insights cascade")
+    own = {"DATABASE_URL": owner.url}
+    key_file = world.folder / "owner.key"
+
+    must(world.command("migrate", **own))
+    must(world.command("keygen", "--out", str(key_file), **own))
+    world.add_segment(SEGMENT, people.simple(40))
+    worker_login = make_login(world.db, "w", "klaviyo_worker")
+    must(
+        world.command(
+            "connection", "add", "main", "--api-key-file", "-", "--agree-to-data-transfer",
+            stdin="pk_planted0secret0key0of0account0A1", **own,
+        )
+    )  # fmt: skip
+    must(
+        world.command(
+            "export", "add", "news", "--connection", "main", "--list", LIST, "--segment", SEGMENT,
+            "--email-field", "email", **own,
+        )
+    )  # fmt: skip
+    worker = world.start_worker(DATABASE_URL=worker_login.url, SECRET_KEY_FILE=str(key_file))
+    must(world.command("publish", SEGMENT, "--wait", **own))
+    must(world.command("publish", SEGMENT, "--full", "--wait", **own))
+    must(world.command("export", "update", "news", "--list", "ListB2", **own))
+    must(world.command("export", "remove", "news", **own))
+    must(world.command("connection", "remove", "main", **own))
+
+    assert world.simulator.count(LIST) == 40
+    worker.stop()
+    assert no_complaint_about_rights(worker.log)
+    by = world.db.rows("select distinct by_user from klaviyo.audit")
+    assert by == [(owner.name,)]
+
+
+def no_complaint_about_rights(log: Path) -> bool:
+    return "42501" not in log.read_text()
+
+
+def must(result: Result) -> None:
+    assert result.rc == 0, f"`{result.command}`: {result.stderr}"
