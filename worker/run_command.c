@@ -1,5 +1,6 @@
 #include "worker/run_command.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -69,6 +70,16 @@ static bool serve(const struct settings *settings, const struct seal_pair *pair,
     return ok;
 }
 
+/*
+ * Bodies of megabytes come and go. Left to itself the allocator learns to keep
+ * such blocks for later, one stock per thread; so they go back at once.
+ */
+static void bound_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    (void)mallopt(M_ARENA_MAX, 2);
+}
+
 static bool run(struct context *context, const struct arguments *arguments, struct error *err)
 {
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
@@ -80,6 +91,7 @@ static bool run(struct context *context, const struct arguments *arguments, stru
         return wrong_usage(context, err,
                            "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
     log_init(settings->log_level, settings->log_format);
+    bound_memory();
     service_block_signals();
     if (!load_pair(settings, &pair, err) || !context_open_database(context, err) ||
         !check_pair(context->db, &pair, &key_pair_id, err))
@@ -101,6 +113,7 @@ static void print_settings(void)
 
 const struct command run_commands[] = {
     { .words = "run",
+      .who = WORKERS,
       .operands = "",
       .needs = NEEDS_SETTINGS,
       .summary = "consume refresh events and carry exports out, until SIGTERM",

@@ -53,6 +53,7 @@ static const struct option_spec list_options[] = {
 
 const struct command audit_commands[] = {
     { .words = "audit list",
+      .who = ADMINS,
       .operands = "",
       .options = list_options,
       .needs = NEEDS_DATABASE,

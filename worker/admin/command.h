@@ -62,11 +62,19 @@ struct command {
     size_t max_operands;
     const struct option_spec *options; /* NULL: none */
     enum command_needs needs;
+    const char *who;             /* roles whose members may: "klaviyo_admin"; NULL: anybody */
     const char *summary;         /* one line, no full stop */
     const char *details;         /* more for its own --help; NULL: nothing */
     void (*print_details)(void); /* the same where it is made up; NULL: nothing */
     bool (*run)(struct context *context, const struct arguments *arguments, struct error *err);
 };
+
+/* For the rows. */
+#define ONE_OPERAND(name) .operands = (name), .min_operands = 1, .max_operands = 1
+#define ADMINS "klaviyo_admin"
+#define EXPORTERS "klaviyo_admin or klaviyo_contributor"
+#define READERS "klaviyo_admin, klaviyo_contributor or klaviyo_viewer"
+#define WORKERS "klaviyo_worker"
 
 /* Marks the failure as one of usage; returns false. */
 bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)

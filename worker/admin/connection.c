@@ -99,7 +99,7 @@ static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
 const struct command connection_commands[] = {
-    { .words = "connection add", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "connection add", .who = ADMINS, ONE_OPERAND("NAME"),
       .options = add_options, .needs = NEEDS_DATABASE, .run = connection_add,
       .summary = "store a Klaviyo account's API key, sealed",
       .details = "The key is read, never shown; Klaviyo is asked, read only, for its account.\n\n"
@@ -107,26 +107,29 @@ const struct command connection_commands[] = {
                  "  Exports that use this connection send e-mail addresses, and the profile fields\n"
                  "  that each export maps, to Klaviyo, Inc. I am entitled to have that data sent\n"
                  "  there, and the people it is about have been told as the law requires." },
-    { .words = "connection list", .operands = "", .options = json_options, .needs = NEEDS_DATABASE,
+    { .words = "connection list", .who = EXPORTERS, .operands = "",
+      .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "the connections that you may use", .run = list },
-    { .words = "connection show", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "connection show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "one connection: account, consent, state, who may use it", .run = show },
-    { .words = "connection verify", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "connection verify", .who = WORKERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = connection_verify,
       .summary = "ask Klaviyo whether the stored key works, and for its lists",
       .details = "Reads the account and the list of each export; makes nothing there. Needs\n"
                  "SECRET_KEY_FILE and the rights of klaviyo_worker. Ends `needs attention`." },
-    { .words = "connection grant", .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
+    { .words = "connection grant", .who = ADMINS,
+      .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = grant,
       .summary = "let the members of a database role use it in their exports" },
-    { .words = "connection revoke", .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
+    { .words = "connection revoke", .who = ADMINS,
+      .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = revoke,
       .summary = "take that back; exports that depend on it pause" },
-    { .words = "connection rotate-key", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "connection rotate-key", .who = ADMINS, ONE_OPERAND("NAME"),
       .options = rotate_options, .needs = NEEDS_DATABASE, .run = connection_rotate_key,
       .summary = "store a new API key; ends `needs attention`" },
-    { .words = "connection remove", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "connection remove", .who = ADMINS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = remove_connection,
       .summary = "forget a connection and its key; refused while exports use it" },
     { .words = NULL },

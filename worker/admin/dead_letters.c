@@ -183,7 +183,8 @@ static const struct option_spec replay_options[] = {
 
 /* clang-format off */
 const struct command dead_letters_commands[] = {
-    { .words = "dead-letters list", .operands = "", .options = list_options, .needs = NEEDS_SETTINGS,
+    { .words = "dead-letters list", .operands = "",
+      .options = list_options, .needs = NEEDS_SETTINGS,
       .summary = "events that came to nothing, and why", .run = list },
     { .words = "dead-letters replay", .operands = "", .options = replay_options,
       .needs = NEEDS_SETTINGS, .run = replay,

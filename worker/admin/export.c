@@ -109,18 +109,19 @@ void export_print_attributes(void)
 
 /* clang-format off */
 const struct command export_commands[] = {
-    { .words = "export add", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export add", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = add_options, .needs = NEEDS_DATABASE, .run = export_add,
       .print_details = export_print_attributes,
       .summary = "say which segments go to which list, and with which fields",
       .details = "Stores and does not run. All members of the segments are sent, one profile per\n"
                  "address." },
-    { .words = "export list", .operands = "", .options = json_options, .needs = NEEDS_DATABASE,
+    { .words = "export list", .who = EXPORTERS, .operands = "",
+      .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "the exports that you may use", .run = list },
-    { .words = "export show", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "one export: list, segments, fields, state", .run = show },
-    { .words = "export update", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export update", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = update_options, .needs = NEEDS_DATABASE, .run = export_update,
       .print_details = export_print_attributes,
       .summary = "change an export; what is not given stays",
@@ -128,18 +129,18 @@ const struct command export_commands[] = {
                  "segments, --attribute and --property together the fields. A run that is going on\n"
                  "ends; the next one answers its events. After another --list or --connection\n"
                  "everybody is sent anew." },
-    { .words = "export preview", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export preview", .who = WORKERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE, .run = export_preview,
       .summary = "what a run would do now: counts, requests, time; imports nothing",
       .details = "Reads, checks and compares the members as a run would, so it needs the rights of\n"
                  "klaviyo_worker. With SECRET_KEY_FILE, and where the API key may read it (scope\n"
                  "usage:read), Klaviyo is asked how many profiles the plan allows." },
-    { .words = "export pause", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export pause", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = pause_export,
       .summary = "end its runs and ignore its events until resumed" },
-    { .words = "export resume", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export resume", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = resume, .summary = "let it run again" },
-    { .words = "export remove", .operands = "NAME", .min_operands = 1, .max_operands = 1,
+    { .words = "export remove", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = remove_export,
       .summary = "end its runs and forget it; Klaviyo is not touched" },
     { .words = NULL },

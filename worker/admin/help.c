@@ -39,16 +39,20 @@ void help_program(const struct command *const groups[], size_t n)
                 stdout);
 }
 
+static const char *nature_of(const struct option_spec *option)
+{
+    if (option->kind == OPTION_LIST)
+        return option->required ? " (one or more)" : " (any number of times)";
+    return option->required ? " (required)" : "";
+}
+
 static void print_option(const struct option_spec *option)
 {
     char name[64];
 
     (void)snprintf(name, sizeof name, "%s%s%s", option->name, option->value ? " " : "",
                    option->value ? option->value : "");
-    (void)printf("  %-*s %s%s\n", SUMMARY_COLUMN, name, option->help,
-                 option->required              ? " (required)"
-                 : option->kind == OPTION_LIST ? " (any number of times)"
-                                               : "");
+    (void)printf("  %-*s %s%s\n", SUMMARY_COLUMN, name, option->help, nature_of(option));
 }
 
 static void print_usage(const struct command *command)
@@ -61,6 +65,8 @@ static void print_usage(const struct command *command)
     (void)printf("%c%s.\n", first, command->summary + 1);
     if (command->details)
         (void)printf("\n%s\n", command->details);
+    if (command->who)
+        (void)printf("\nFor database users who are members of %s.\n", command->who);
 }
 
 void help_command(const struct command *command)

@@ -187,6 +187,16 @@ static bool run_with_settings(struct context *context, const struct arguments *a
     return ok;
 }
 
+/* PostgreSQL says what was refused; who may do it is the command's to say. */
+static void say_who_may(const struct command *command, struct error *err)
+{
+    struct error refused = *err;
+
+    if (command->who && strstr(refused.text, "(SQLSTATE 42501)"))
+        (void)error_set(err, refused.kind, "%s: connect as a member of %s", refused.text,
+                        command->who);
+}
+
 static int run_command(const struct command *command, size_t n, char *const argv[])
 {
     struct context context = { .settings = NULL };
@@ -202,6 +212,7 @@ static int run_command(const struct command *command, size_t n, char *const argv
         return EXIT_SUCCESS;
     if (context.wrong_usage)
         return report_usage(&err, command->words);
+    say_who_may(command, &err);
     int status = report(&err);
     return context.wrong_settings ? EXIT_USAGE : status;
 }

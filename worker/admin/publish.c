@@ -216,6 +216,7 @@ static const struct option_spec options[] = {
 
 const struct command publish_commands[] = {
     { .words = "publish",
+      .who = EXPORTERS,
       .operands = "SEGMENT… | --export NAME",
       .max_operands = 10000,
       .options = options,

@@ -171,19 +171,21 @@ static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
 const struct command runs_commands[] = {
-    { .words = "runs list", .operands = "", .options = list_options, .needs = NEEDS_DATABASE,
+    { .words = "runs list", .who = READERS, .operands = "",
+      .options = list_options, .needs = NEEDS_DATABASE,
       .summary = "runs, newest first", .run = list,
       .details = "States: queued, running, waiting, succeeded, succeeded_with_rejections, failed,\n"
                  "cancelled." },
-    { .words = "runs show", .operands = "ID", .min_operands = 1, .max_operands = 1,
+    { .words = "runs show", .who = READERS, ONE_OPERAND("ID"),
       .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "one run: state, reason, times, counts", .run = show },
-    { .words = "runs watch", .operands = "[ID]", .max_operands = 1, .needs = NEEDS_DATABASE,
+    { .words = "runs watch", .who = READERS, .operands = "[ID]", .max_operands = 1,
+      .needs = NEEDS_DATABASE,
       .summary = "follow a run to its end; succeeds if it does", .run = watch },
-    { .words = "runs cancel", .operands = "ID", .min_operands = 1, .max_operands = 1,
+    { .words = "runs cancel", .who = EXPORTERS, ONE_OPERAND("ID"),
       .needs = NEEDS_DATABASE, .run = cancel,
       .summary = "stop a run at the next border; what was sent stays sent" },
-    { .words = "runs rejections", .operands = "ID", .min_operands = 1, .max_operands = 1,
+    { .words = "runs rejections", .who = EXPORTERS, ONE_OPERAND("ID"),
       .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "rows that were not delivered, and why", .run = rejections },
     { .words = NULL },

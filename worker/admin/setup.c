@@ -120,6 +120,7 @@ const struct command setup_commands[] = {
           "roles, the statements for it are printed instead.",
       .run = migrate },
     { .words = "keygen",
+      .who = ADMINS,
       .operands = "",
       .options = keygen_options,
       .needs = NEEDS_DATABASE,
