@@ -24,13 +24,10 @@ as_root() {
 
 # Prints the names that are not installed.
 missing_packages() {
-  local name
-  for name in "$@"; do
-    case $(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) in
-      installed*) ;;
-      *) printf '%s\n' "$name" ;;
-    esac
-  done
+  local installed
+  installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+    sed -n 's/^installed //p')
+  printf '%s\n' "$@" | grep -vxF -f <(printf '%s\n' "$installed")
 }
 
 apt_get() {
