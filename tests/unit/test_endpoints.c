@@ -163,6 +163,20 @@ static void the_first_who_asks_for_runs_gets_them_from_the_database(void **state
     assert_int_equal(f->reads, 1);
 }
 
+static void the_first_scrape_waits_for_the_database_and_no_other_does(void **state)
+{
+    struct fixture *f = *state;
+
+    f->delay_ms = 200;
+    expect(f, "/metrics", "200", "klaviyo_worker_queued_runs 1\n");
+    f->delay_ms = 3500;
+    (void)poll(NULL, 0, SNAPSHOT_FRESH_MS);
+    int64_t began_ms = clock_ms();
+    expect(f, "/metrics", "200", "klaviyo_worker_queued_runs 1\n");
+    assert_true(clock_ms() - began_ms < 1000);
+    assert_int_equal(f->reads, 2);
+}
+
 static void a_slow_database_holds_up_only_who_wants_to_know_of_it(void **state)
 {
     struct fixture *f = *state;
@@ -174,7 +188,7 @@ static void a_slow_database_holds_up_only_who_wants_to_know_of_it(void **state)
     while (f->reads == 0)
         (void)poll(NULL, 0, 1);
     expect(f, "/livez", "200", "alive");
-    expect(f, "/metrics", "200", "klaviyo_worker_build_info{");
+    expect(f, "/readyz", "503", "not ready");
     assert_true(clock_ms() - began_ms < 1500);
     char *answer = hear(waits);
     assert_memory_equal(answer, "HTTP/1.1 503", 12);
@@ -289,6 +303,7 @@ int main(void)
         WITH_SERVER(liveness_follows_the_control_loop),
         WITH_SERVER(readiness_names_what_is_missing),
         WITH_SERVER(the_first_who_asks_for_runs_gets_them_from_the_database),
+        WITH_SERVER(the_first_scrape_waits_for_the_database_and_no_other_does),
         WITH_SERVER(a_slow_database_holds_up_only_who_wants_to_know_of_it),
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),

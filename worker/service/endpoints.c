@@ -35,6 +35,9 @@ struct kept {
     int64_t made_ms;
 };
 
+/* What of the database an answer needs. */
+enum need { NEEDS_NONE, NEEDS_ANY, NEEDS_FRESH };
+
 enum route_name { ROUTE_PAGE, ROUTE_RUNS, ROUTE_METRICS, ROUTE_LIVEZ, ROUTE_READYZ, ROUTES };
 
 struct endpoints {
@@ -121,7 +124,6 @@ static void make_metrics(struct endpoints *e, struct kept *kept)
                                .started_us = e->started_us,
                                .ready = is_ready(e) };
 
-    (void)snapshot_want(e->snapshot); /* shown by the next one, so that none waits */
     snapshot_view(e->snapshot, false, &view);
     http_server_figures(e->server, &figures.endpoints);
     figures_write(&figures, &kept->body);
@@ -171,17 +173,17 @@ static void make_page(struct endpoints *e, struct kept *kept)
 struct route {
     const char *path;
     const char *type;
-    bool of_database; /* waits until the snapshot is fresh */
-    int64_t keep_ms;  /* it is given again for so long */
+    enum need need;  /* of the snapshot: the answer waits for it */
+    int64_t keep_ms; /* it is given again for so long */
     void (*make)(struct endpoints *e, struct kept *kept);
 };
 
 static const struct route routes[ROUTES] = {
-    [ROUTE_PAGE] = { "/", "text/html; charset=utf-8", true, KEEP_MS, make_page },
-    [ROUTE_RUNS] = { "/api/runs", JSON_TYPE, true, KEEP_MS, make_runs },
-    [ROUTE_METRICS] = { "/metrics", EXPOSITION_TYPE, false, KEEP_MS, make_metrics },
-    [ROUTE_LIVEZ] = { "/livez", TEXT_TYPE, false, 0, make_livez },
-    [ROUTE_READYZ] = { "/readyz", TEXT_TYPE, false, 0, make_readyz },
+    [ROUTE_PAGE] = { "/", "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
+    [ROUTE_RUNS] = { "/api/runs", JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
+    [ROUTE_METRICS] = { "/metrics", EXPOSITION_TYPE, NEEDS_ANY, KEEP_MS, make_metrics },
+    [ROUTE_LIVEZ] = { "/livez", TEXT_TYPE, NEEDS_NONE, 0, make_livez },
+    [ROUTE_READYZ] = { "/readyz", TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
 };
 
 /* ROUTES: there is none. */
@@ -194,6 +196,15 @@ static size_t find_route(const char *path)
     return i;
 }
 
+static bool has_what_it_needs(struct endpoints *e, enum need need)
+{
+    struct snapshot_view view;
+    bool fresh = need == NEEDS_NONE || snapshot_want(e->snapshot);
+
+    snapshot_view(e->snapshot, false, &view);
+    return fresh || (need == NEEDS_ANY && view.tried_ms > 0);
+}
+
 static enum http_asked ask(void *world, const char *path)
 {
     struct endpoints *e = world;
@@ -201,7 +212,7 @@ static enum http_asked ask(void *world, const char *path)
 
     if (i == ROUTES)
         return HTTP_UNKNOWN;
-    return !routes[i].of_database || snapshot_want(e->snapshot) ? HTTP_NOW : HTTP_LATER;
+    return has_what_it_needs(e, routes[i].need) ? HTTP_NOW : HTTP_LATER;
 }
 
 /* Young enough, and nothing was read from the database since. */
@@ -212,7 +223,7 @@ static bool is_good(struct endpoints *e, size_t i)
     if (clock_ms() - e->kept[i].made_ms >= routes[i].keep_ms)
         return false;
     snapshot_view(e->snapshot, false, &view);
-    return !routes[i].of_database || e->kept[i].made_ms > view.tried_ms;
+    return e->kept[i].made_ms > view.tried_ms;
 }
 
 static void make(struct endpoints *e, size_t i)
