@@ -110,14 +110,14 @@ static bool start_endpoints(const struct slots_options *options, struct service_
                             struct database *database, struct endpoints **endpoints,
                             struct error *err)
 {
-    const struct endpoints_options how = { .listen = options->settings->http_listen,
-                                           .worker = options->worker,
-                                           .all_slots = options->settings->max_runs,
-                                           .metrics = metrics,
-                                           .runs = options->control,
-                                           .database = { .world = database,
-                                                         .read = read_overview,
-                                                         .disconnect = disconnect_database } };
+    const struct endpoints_options how = {
+        .listen = options->settings->http_listen,
+        .worker = options->worker,
+        .all_slots = options->settings->max_runs,
+        .metrics = metrics,
+        .runs = options->control,
+        .database = { .world = database, .read = read_overview, .disconnect = disconnect_database }
+    };
 
     return endpoints_start(&how, endpoints, err);
 }
