@@ -35,7 +35,8 @@ end
 $$;
 
 -- Ends what an export has queued and running. A changed export's queued run
--- stays: it has read nothing yet, and reads the new settings.
+-- stays, as it has read nothing yet and reads the new settings; but it is
+-- locked, so that nobody takes it before the change is there to be read.
 create function klaviyo.stop_runs(p_export_id bigint, p_reason text) returns void
 language plpgsql as $$
 declare
@@ -43,10 +44,10 @@ declare
 begin
     for v in
         select * from klaviyo.run r
-        where r.export_id = p_export_id
-          and (r.state = 'running' or r.state = 'queued' and p_reason <> 'export_changed')
+        where r.export_id = p_export_id and r.state in ('queued', 'running')
         order by r.run_id for update
     loop
+        continue when v.state = 'queued' and p_reason = 'export_changed';
         if p_reason = 'export_changed' then
             perform klaviyo.hand_over(v.run_id);
         end if;
@@ -62,15 +63,15 @@ begin
 end
 $$;
 
--- The first statement of every change to an export. Runs are ended before the
--- export is locked, because those who write for a run lock in that order; and
--- once more behind that lock, for a run taken in between. From then on until
--- the commit nobody takes a run of this export or attaches an event to it.
+-- The first statement of every change to an export: locks it against new
+-- events, then ends its runs. Who writes for a run or takes one holds the run
+-- and wants no more of the export than FOR KEY SHARE, which this lock grants;
+-- who takes events in locks the export first, as this does. So nobody waits in
+-- a circle, and from here to the commit there is no run of this export to take.
 create function klaviyo.lock_export(p_export_id bigint, p_reason text) returns void
 language plpgsql as $$
 begin
-    perform klaviyo.stop_runs(p_export_id, p_reason);
-    perform from klaviyo.export where export_id = p_export_id for update;
+    perform from klaviyo.export where export_id = p_export_id for no key update;
     perform klaviyo.stop_runs(p_export_id, p_reason);
 end
 $$;

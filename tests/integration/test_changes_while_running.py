@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from support import people
+from support import events, people
 from support.process import wait_until
 from support.world import ACCOUNT, EXPORT, KEY, LIST, SEGMENT, World, check_sums
 
@@ -113,7 +116,7 @@ def test_a_paused_export_ignores_events_until_it_is_resumed(world: World) -> Non
 def test_changes_that_come_thick_and_fast_leave_a_full_list(world: World) -> None:
     world.set_up_export(people.simple(3_000))
     world.simulator.add_list(OTHER_LIST, ACCOUNT, "Other")
-    world.start_worker()
+    worker = world.start_worker()
     for n in range(12):
         world.refresh()
         target = OTHER_LIST if n % 2 else LIST
@@ -124,6 +127,7 @@ def test_changes_that_come_thick_and_fast_leave_a_full_list(world: World) -> Non
     assert world.simulator.count(OTHER_LIST) == 3_000
     world.wait_all_committed()
     assert world.db.value("select count(*) from klaviyo.ledger") == 3_000
+    assert "40P01" not in worker.log.read_text()
 
 
 def test_a_refused_key_is_marked_and_a_new_one_heals(world: World) -> None:
@@ -144,3 +148,42 @@ def test_a_refused_key_is_marked_and_a_new_one_heals(world: World) -> None:
     assert world.admin("connection", "list", "--json").json[0]["state"] == "ready"
     world.admin("publish", SEGMENT, "--wait")
     assert world.simulator.count(LIST) == 5
+
+
+@contextmanager
+def steady_refreshes(world: World) -> Iterator[None]:
+    over = threading.Event()
+
+    def refresh() -> None:
+        while not over.is_set():
+            world.publish(*[events.binary(SEGMENT) for _ in range(5)])
+
+    publisher = threading.Thread(target=refresh)
+    publisher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        publisher.join()
+
+
+def test_exports_that_come_and_go_while_events_arrive(world: World) -> None:
+    """An event may name an export that is gone in the next moment."""
+    world.add_segment(SEGMENT, people.simple(20))
+    world.add_connection()
+    worker = world.start_worker()
+    with steady_refreshes(world):
+        for _ in range(15):
+            world.add_export()
+            world.admin("export", "pause", EXPORT)
+            world.admin("export", "resume", EXPORT)
+            world.admin("export", "remove", EXPORT)
+
+    world.add_export()
+    world.admin("publish", SEGMENT, "--full", "--wait")
+
+    world.wait_all_committed()
+    assert world.dead_letters() == []
+    # Neither an export that is not there, nor two who wait for each other.
+    for sqlstate in ("23503", "40P01"):
+        assert sqlstate not in worker.log.read_text()
