@@ -63,7 +63,7 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         break;
     case DELIVER_DRAINED:
         log_info("run_given_back", LOG_INT("run", task->run_id));
-        return runs_give_back(db, task, err);
+        return runs_give_back(db, task, false, err);
     case DELIVER_LET_GO:
         return let_go(task, result->detail, err);
     }

@@ -180,7 +180,7 @@ static void give_back(struct slot *slot, const struct run_task *task)
             return;
         (void)poll(NULL, 0, (int)pause_ms);
     }
-    (void)!runs_give_back(slot->db, task, &err);
+    (void)!runs_give_back(slot->db, task, true, &err);
 }
 
 static void execute(struct slot *slot, const struct run_task *task, int64_t taken_ms)

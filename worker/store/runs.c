@@ -42,7 +42,12 @@ static const char end_plan_sql[] =
 static const char end_sql[] = "select klaviyo.end_run($1, $2::integer, $3, $4, $5)";
 
 static const char give_back_sql[] =
-    "update klaviyo.run set lease_until = '-infinity', backends = '{}'"
+    "update klaviyo.run set backends = '{}',"
+    " takes_without_progress = greatest(takes_without_progress - 1, 0),"
+    " idle_ms = idle_ms + p.pause_ms,"
+    " lease_until = clock_timestamp() + p.pause_ms * interval '1 ms'"
+    " from (select case when $3::boolean then least(15000, greatest(1000, idle_ms / 2)) else 0 end"
+    " as pause_ms from klaviyo.run where run_id = $1) p"
     " where run_id = $1 and epoch = $2 returning run_id";
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2)";
@@ -167,9 +172,13 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
     return true;
 }
 
-bool runs_give_back(struct db *db, const struct run_task *task, struct error *err)
+bool runs_give_back(struct db *db, const struct run_task *task, bool in_trouble, struct error *err)
 {
-    return run_fenced(db, give_back_sql, task, err);
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_bool(&args, in_trouble);
+    return db_fenced(db, give_back_sql, &args, NULL, err);
 }
 
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,

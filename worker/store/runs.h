@@ -85,8 +85,13 @@ struct run_ending {
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
               enum run_end *how, struct error *err) MUST_USE;
 
-/* Gives the lease back, so that any worker may go on at once. */
-bool runs_give_back(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+/*
+ * Gives the lease back, so that any worker may go on: at once, or, where the run
+ * was let go in trouble, after a pause that grows and counts as time without
+ * progress. Such a take does not count as one that brought nothing.
+ */
+bool runs_give_back(struct db *db, const struct run_task *task, bool in_trouble, struct error *err)
+    MUST_USE;
 
 /* The key was refused: the connection needs attention, its queued runs end. */
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
