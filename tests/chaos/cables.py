@@ -27,7 +27,7 @@ class SilentCable(Relay):
         self._passes.set()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:  # type: ignore[override]
-        with contextlib.suppress(OSError):
+        try:
             to_target = sink.getpeername()[1] == self._target_port
             while chunk := source.recv(CHUNK_BYTES):
                 self._passes.wait()
@@ -35,6 +35,10 @@ class SilentCable(Relay):
                     self.last_request = time.monotonic()
                 sink.sendall(chunk)
             sink.shutdown(socket.SHUT_WR)
+        except OSError:  # one end is gone: the other one hears of it
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
 
 
 def port_of(url: str) -> int:

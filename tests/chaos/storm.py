@@ -1,0 +1,412 @@
+"""A seeded storm over workers, servers, connections and answers, and what is seen in it.
+
+plan = Storm(seed).plan(seconds)     what happens in which second; the same for the same seed
+Chaos(world, …).run(plan)            does it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from chaos.cables import SilentCable, port_of
+from chaos.scenes import Account, Export
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from support import events
+from support.process import wait_until
+from support.worker import Worker
+from support.world import World
+
+SETTINGS = {
+    "LEASE_SECONDS": "5",
+    "MAX_RUNS": "4",
+    "REQUEST_TIMEOUT_SECONDS": "5",
+    "RETRY_BUDGET_SECONDS": "300",
+}
+WORKERS, WORKERS_MAX = 3, 5
+TRY_AGAIN = 75
+FREEZE_SECONDS = (1.0, 8.0)  # shorter and longer than a lease, shorter than /livez minds
+SILENCE_SECONDS = (0.5, 4.0)
+
+# Kinds of events, with how often they come.
+KINDS = {
+    "kill": 3,
+    "terminate": 2,
+    "freeze": 3,
+    "join": 1,
+    "leave": 1,
+    "broker": 1,
+    "database": 1,
+    "database_connections": 2,
+    "database_silence": 1,
+    "klaviyo_connections": 1,
+    "answers": 6,
+}
+FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("import", {"throttle": 2}),
+    ("import", {"status": 503}),
+    ("import", {"status": 500}),
+    ("import", {"reset": "before"}),
+    ("import", {"reset": "after"}),
+    ("import", {"html403": True}),
+    ("import", {"truncate": 30}),
+    ("import", {"malformed": True}),
+    ("import", {"delay_ms": 3000}),
+    ("import", {"job": "cancelled"}),
+    ("import", {"job": "vanish"}),
+    ("job", {"status": 503}),
+    ("job", {"malformed": True}),
+    ("job", {"reset": "before"}),
+    ("jobs", {"status": 502}),
+    ("jobs", {"truncate": 50}),
+    ("jobs", {"throttle": 1}),
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens; choice in [0, 1) decides to whom."""
+
+    second: int
+    kind: str
+    choice: float
+    strength: float
+
+
+class Storm:
+    """What happens when: drawn before anything runs, so that timing changes none of it."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def plan(self, seconds: int) -> list[Event]:
+        kinds = self._random.choices(list(KINDS), list(KINDS.values()), k=seconds)
+        return [
+            Event(second, kind, self._random.random(), self._random.random())
+            for second, kind in enumerate(kinds)
+        ]
+
+
+def between(limits: tuple[float, float], strength: float) -> float:
+    return limits[0] + (limits[1] - limits[0]) * strength
+
+
+class Upstream(threading.Thread):
+    """Changes segments and publishes events, whatever goes on around it."""
+
+    def __init__(self, world: World, exports: list[Export], seed: int) -> None:
+        super().__init__(daemon=True)
+        self._world = world
+        self._exports = exports
+        self._random = random.Random(seed)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": world.kafka.address,
+                "enable.idempotence": True,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 2,
+            }
+        )
+        self._over = threading.Event()
+        self.published = 0
+        self._failures: list[str] = []
+
+    def run(self) -> None:
+        for export in self._exports:
+            self._publish(export)
+        for points in itertools.count(1):
+            export = self._random.choice(self._exports)
+            self._change(export, points)
+            self._publish(export)
+            if self._over.wait(0.2 * self._random.random()):
+                return
+
+    def _change(self, export: Export, points: int) -> None:
+        """Until it has succeeded: the event says what was changed before."""
+        known = [*export.points]
+        chosen = self._random.sample(known, min(len(known), self._random.choice([1, 5, 50])))
+        new = [
+            f"new{points}-{n}@{export.segment}.example" for n in range(self._random.choice([0, 3]))
+        ]
+        while True:
+            with contextlib.suppress(psycopg.Error), self._world.db.connect() as connection:
+                export.change(connection, points, chosen + new)
+                return
+            time.sleep(0.2)
+
+    def _publish(self, export: Export) -> None:
+        message = events.binary(export.segment)
+        self._producer.produce(
+            self._world.topic,
+            message.value,
+            message.key,
+            headers=dict(message.headers),
+            on_delivery=lambda error, _: self._failures.append(str(error)) if error else None,
+        )
+        self._producer.poll(0)
+        self.published += 1
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(60)
+        left = self._producer.flush(60)
+        assert not left and not self._failures, f"{left} not written, {self._failures}"
+
+
+class Observer(threading.Thread):
+    """Looks all the time; what must never be seen ends up in `violations`."""
+
+    def __init__(self, world: World, partitions: int) -> None:
+        super().__init__(daemon=True)
+        self._world = world
+        self._partitions = [TopicPartition(world.topic, n) for n in range(partitions)]
+        self._committed = dict.fromkeys(range(partitions), 0)
+        self._checked = dict.fromkeys(range(partitions), 0)
+        self._consumer = Consumer(
+            {"bootstrap.servers": world.kafka.address, "group.id": world.group, "log_level": 2}
+        )
+        self._over = threading.Event()
+        self.looks = 0
+        self.violations: list[str] = []
+
+    def run(self) -> None:
+        try:
+            while not self._over.wait(0.1):
+                with contextlib.suppress(KafkaException, psycopg.Error):
+                    self._look()
+        except BaseException as failure:
+            self.violations.append(f"the observer failed: {failure!r}")
+
+    def _look(self) -> None:
+        found = self._consumer.committed(self._partitions, timeout=3)
+        now = {p.partition: max(p.offset, 0) for p in found if p.error is None}
+        for partition, offset in now.items():
+            if offset < self._committed[partition]:
+                self._complain(f"[{partition}] went back {self._committed[partition]} -> {offset}")
+            self._committed[partition] = offset
+        with self._world.db.connect() as connection:
+            self._look_behind(connection)
+            self._look_at_runs(connection)
+        self.looks += 1
+
+    def _look_behind(self, connection: psycopg.Connection[Any]) -> None:
+        """Read after the offsets: what they have passed must have ended by now."""
+        for partition, offset in self._committed.items():
+            begin = self._checked[partition]
+            if offset == begin:
+                continue
+            rows = connection.execute(
+                "select record_offset from klaviyo.request where partition = %s"
+                " and record_offset >= %s and record_offset < %s"
+                " and state in ('done', 'dead_lettered')",
+                (partition, begin, offset),
+            ).fetchall()
+            missing = set(range(begin, offset)) - {row[0] for row in rows}
+            if missing:
+                self._complain(f"[{partition}] committed {offset}, not ended: {sorted(missing)}")
+            self._checked[partition] = offset
+
+    def _look_at_runs(self, connection: psycopg.Connection[Any]) -> None:
+        twice = connection.execute(
+            "select export_name, count(*) from klaviyo.run where state = 'running'"
+            " group by export_name having count(*) > 1"
+        ).fetchall()
+        if twice:
+            self._complain(f"running twice: {twice}")
+
+    def _complain(self, what: str) -> None:
+        self.violations.append(f"{time.strftime('%X')} {what}")
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(30)
+        self._consumer.close()
+
+
+class Chaos:
+    """Does what a plan says, and keeps the world going."""
+
+    def __init__(self, world: World, accounts: list[Account]) -> None:
+        self.world = world
+        self._accounts = accounts
+        self._to_database = SilentCable(port_of(world.db.url))
+        self._to_klaviyo = SilentCable(port_of(world.simulator.url))
+        self._thaw_at: dict[Worker, float] = {}
+        self._silent_until = 0.0
+        self._leaving: list[Worker] = []
+        self._ended: list[Worker] = []
+        self.done: Counter[str] = Counter()
+        for _ in range(WORKERS):
+            self._start()
+
+    # -- the workers
+
+    def _start(self) -> Worker:
+        world = self.world
+        database = world.db.url.replace(f":{port_of(world.db.url)}/", f":{self._to_database.port}/")
+        return world.start_worker(
+            **SETTINGS,
+            DATABASE_URL=database,
+            KLAVIYO_BASE_URL=f"http://127.0.0.1:{self._to_klaviyo.port}",
+        )
+
+    @property
+    def _live(self) -> list[Worker]:
+        return [w for w in self.world.workers if w not in self._leaving and w not in self._ended]
+
+    @property
+    def _awake(self) -> list[Worker]:
+        return [w for w in self._live if w not in self._thaw_at]
+
+    def wait_ready(self) -> None:
+        for worker in self._live:
+            worker.wait_ready()
+
+    def _one_awake(self, event: Event) -> Worker | None:
+        return self._awake[int(event.choice * len(self._awake))] if self._awake else None
+
+    # -- what happens
+
+    def run(self, plan: list[Event], settle: Callable[[], None]) -> None:
+        begin = time.monotonic()
+        for event in plan:
+            while (left := begin + event.second - time.monotonic()) > 0:
+                time.sleep(min(left, 0.1))
+                self._tend()
+            if getattr(self, f"_do_{event.kind}")(event):
+                self.done[event.kind] += 1
+            settle()
+        self._calm()
+
+    def _tend(self) -> None:
+        """Ends what lasts, and looks at those who should be well."""
+        now = time.monotonic()
+        for worker, until in list(self._thaw_at.items()):
+            if now >= until:
+                worker.thaw()
+                del self._thaw_at[worker]
+        if self._silent_until and now >= self._silent_until:
+            self._to_database.release()
+            self._silent_until = 0.0
+        for worker in list(self._leaving):
+            if not worker.process.running:
+                self._check_ended(worker)
+
+    def _check_ended(self, worker: Worker) -> None:
+        self._leaving.remove(worker)
+        self._ended.append(worker)
+        status = worker.process.exit_status
+        assert status in (0, TRY_AGAIN), f"SIGTERM ended a worker with {status}: {worker.log}"
+
+    def check_well(self) -> None:
+        """Nobody ends by himself, and nobody says that he is stuck."""
+        for worker in self._live:
+            if worker.process.exit_status == TRY_AGAIN:  # met no database as it started
+                self._ended.append(worker)
+                self._start()
+                continue
+            assert worker.process.running, f"a worker ended by itself: {worker.log}"
+            if worker not in self._thaw_at:
+                assert worker.status("/livez") in (0, 200), f"not alive: {worker.log}"
+
+    def _calm(self) -> None:
+        """Everything is as it should be again, but for what is left to do."""
+        self.world.simulator.clear_faults()
+        for worker in list(self._thaw_at):
+            worker.thaw()
+        self._thaw_at.clear()
+        self._to_database.release()
+        self._silent_until = 0.0
+        self.world.kafka.wait_ready()
+        while len(self._live) < WORKERS:
+            self._start()
+
+    def _do_kill(self, event: Event) -> bool:
+        worker = self._one_awake(event)
+        if worker:
+            worker.kill()
+            self._ended.append(worker)
+            self._start()
+        return worker is not None
+
+    def _do_terminate(self, event: Event) -> bool:
+        if self._do_leave(event, least=1):
+            self._start()
+            return True
+        return False
+
+    def _do_leave(self, event: Event, least: int = 2) -> bool:
+        worker = self._one_awake(event)
+        if not worker or len(self._awake) < least:
+            return False
+        worker.process.send(signal.SIGTERM)
+        self._leaving.append(worker)
+        return True
+
+    def _do_join(self, _event: Event) -> bool:
+        if len(self._live) >= WORKERS_MAX:
+            return False
+        self._start()
+        return True
+
+    def _do_freeze(self, event: Event) -> bool:
+        worker = self._one_awake(event)
+        if worker:
+            worker.freeze()
+            self._thaw_at[worker] = time.monotonic() + between(FREEZE_SECONDS, event.strength)
+        return worker is not None
+
+    def _do_broker(self, _event: Event) -> bool:
+        self.world.kafka.kill()
+        self.world.kafka.start()
+        return True
+
+    def _do_database(self, event: Event) -> bool:
+        self.world.postgres.restart("fast" if event.choice < 0.5 else "immediate")
+        return True
+
+    def _do_database_connections(self, event: Event) -> bool:
+        if event.choice < 0.5:
+            self._to_database.drop()
+            return True
+        with contextlib.suppress(psycopg.Error):
+            self.world.db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name like %s and hashint4(pid) %% 2 = 0",
+                "klaviyo-worker%",
+            )
+        return True
+
+    def _do_database_silence(self, event: Event) -> bool:
+        self._to_database.hold()
+        self._silent_until = time.monotonic() + between(SILENCE_SECONDS, event.strength)
+        return True
+
+    def _do_klaviyo_connections(self, _event: Event) -> bool:
+        self._to_klaviyo.drop()
+        return True
+
+    def _do_answers(self, event: Event) -> bool:
+        endpoint, action = FAULTS[int(event.choice * len(FAULTS))]
+        account = self._accounts[int(event.strength * len(self._accounts))]
+        self.world.simulator.fault(
+            endpoint, action, times=1 + int(event.strength * 5), account=account.id
+        )
+        return True
+
+    # -- after it
+
+    def stop_all(self) -> None:
+        for worker in self._live:
+            worker.stop()
+        wait_until(lambda: self._tend() or not self._leaving, 60, "workers to leave")
