@@ -25,8 +25,13 @@ struct note {
     char text[512];
 };
 
+/* The first release that can destroy a member which has joined and has no assignment yet. */
+enum { DESTROY_FIXED_VERSION = 0x020300ff };
+
 struct consumer {
     rd_kafka_t *handle;
+    bool subscribed;
+    bool assigned;             /* at least once */
     rd_kafka_queue_t *queue;   /* the consumer's own */
     rd_kafka_queue_t *closing; /* what is left to say once close has begun; NULL before */
     int fd;
@@ -74,10 +79,11 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
 {
     struct consumer *consumer = opaque;
 
-    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        consumer->assigned = true;
         add_note(consumer, CONSUMER_ASSIGNED)->partitions =
             rd_kafka_topic_partition_list_copy(partitions);
-    else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+    } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
         add_note(consumer, rd_kafka_assignment_lost(handle) ? CONSUMER_LOST : CONSUMER_REVOKED)
             ->partitions = rd_kafka_topic_partition_list_copy(partitions);
     else {
@@ -118,6 +124,7 @@ static bool subscribe(struct consumer *consumer, struct error *err)
 
     (void)rd_kafka_topic_partition_list_add(topics, consumer->topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
+    consumer->subscribed = true;
     return code ? kafka_failure(err, consumer->handle, code, "subscribing to KAFKA_TOPIC") : true;
 }
 
@@ -168,6 +175,13 @@ struct consumer *consumer_new(const struct settings *settings, struct error *err
     return consumer;
 }
 
+/* Older releases end the process with a failed assertion where the group is still joining. */
+static bool may_destroy(const struct consumer *consumer)
+{
+    return consumer->assigned || !consumer->subscribed ||
+           rd_kafka_version() >= DESTROY_FIXED_VERSION;
+}
+
 void consumer_free(struct consumer *consumer)
 {
     if (!consumer)
@@ -180,6 +194,8 @@ void consumer_free(struct consumer *consumer)
         rd_kafka_queue_destroy(consumer->closing);
     if (consumer->queue)
         rd_kafka_queue_destroy(consumer->queue);
+    if (!may_destroy(consumer))
+        return; /* left to the end of the process */
     if (!kafka_handle_free(consumer->handle)) {
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
         return; /* with what its threads may still use */
