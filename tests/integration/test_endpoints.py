@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import subprocess
@@ -165,15 +166,45 @@ def test_it_is_alive_and_not_ready_while_the_database_is_away(
     wait_until(lambda: worker.status("/readyz") == 200, 30, "/readyz to say yes")
 
 
-def test_a_thousand_requests_within_a_second_get_their_answers(world: World) -> None:
-    worker = world.start_worker().wait_ready()
-    work = [PATHS[i % len(PATHS)] for i in range(1000)]
+def ask_often(worker: Worker, count: int) -> list[int]:
+    """Statuses of so many questions on one connection, one after the other."""
+    client = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=10)
+    statuses = []
+    for i in range(count):
+        client.request("GET", PATHS[i % len(PATHS)])
+        answer = client.getresponse()
+        statuses.append(answer.status if answer.read() else 0)
+    client.close()
+    return statuses
+
+
+def seconds_for_a_thousand(worker: Worker) -> float:
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda path: worker.status(path), work))
-    seconds = time.monotonic() - began
-    assert answers == [200] * 1000
-    assert seconds < 10, f"{seconds:.1f} s"  # mostly the client's; the bench has figures
+        answers = list(pool.map(lambda _: ask_often(worker, 50), range(20)))
+    assert answers == [[200] * 50] * 20
+    return time.monotonic() - began
+
+
+def test_a_thousand_requests_within_a_second_get_their_answers(world: World) -> None:
+    worker = world.start_worker().wait_ready()
+    wait_until(lambda: worker.status("/readyz") == 200, 10, "/readyz to say yes")
+    # The machine may be busy with other tests: the best of some.
+    assert min(seconds_for_a_thousand(worker) for _ in range(5)) < 1
+
+
+def test_a_run_beside_slow_and_malformed_clients_is_unharmed(world: World) -> None:
+    population = people.simple(2000)
+    world.set_up_export(population)
+    worker = world.start_worker().wait_ready()
+    with (
+        open_connections(worker, 150, b"GET / HTTP/1.1\r\nX: "),
+        open_connections(worker, 150, b"\x16\x03\x01" * 50),
+        open_connections(worker, 150, b""),
+    ):
+        world.refresh()
+        run = world.wait_runs_ended()[0]
+    assert run["state"] == "succeeded" and run["counts"]["accepted"] == len(population.wanted)
 
 
 @pytest.mark.parametrize(

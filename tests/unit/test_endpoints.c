@@ -231,6 +231,25 @@ static void questions_on_one_connection_are_answered_in_order(void **state)
     free(answer);
 }
 
+static void more_silent_clients_than_there_are_places_keep_nobody_out(void **state)
+{
+    enum { CLIENTS = 700 };
+    struct fixture *f = *state;
+    int clients[CLIENTS];
+    int64_t began_ms = clock_ms();
+
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = call(f);
+        if (i % 2)
+            say(clients[i], "GET /livez HTTP/1.1\r\nHost");
+    }
+    expect(f, "/livez", "200", "alive");
+    assert_true(clock_ms() - began_ms < 5000);
+    expect(f, "/metrics", "200", "klaviyo_worker_http_connections_cut_total{why=\"crowded\"} ");
+    for (int i = 0; i < CLIENTS; i++)
+        (void)close(clients[i]);
+}
+
 static void an_end_with_questions_open_is_an_end(void **state)
 {
     struct fixture *f = *state;
@@ -308,6 +327,7 @@ int main(void)
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),
         WITH_SERVER(questions_on_one_connection_are_answered_in_order),
+        WITH_SERVER(more_silent_clients_than_there_are_places_keep_nobody_out),
         WITH_SERVER(an_end_with_questions_open_is_an_end),
         WITH_SERVER(an_address_that_is_taken_is_named),
         WITH_SERVER(names_and_both_families_can_be_listened_on),

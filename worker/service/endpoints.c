@@ -48,7 +48,10 @@ struct endpoints {
     struct snapshot *snapshot;
     struct http_server *server;
     char page_policy[POLICY_BYTES];
-    struct kept kept[ROUTES]; /* of the server's thread */
+
+    /* Of the server's thread. */
+    struct kept kept[ROUTES];
+    struct http_figures figures;
 };
 
 /* ---- how this worker is ---- */
@@ -119,13 +122,13 @@ static void make_metrics(struct endpoints *e, struct kept *kept)
     struct figures figures = { .service = e->options.metrics,
                                .runs = e->options.runs,
                                .database = &view,
+                               .endpoints = e->figures,
                                .all_slots = e->options.all_slots,
                                .now_ms = clock_ms(),
                                .started_us = e->started_us,
                                .ready = is_ready(e) };
 
     snapshot_view(e->snapshot, false, &view);
-    http_server_figures(e->server, &figures.endpoints);
     figures_write(&figures, &kept->body);
     kept->status = 200;
 }
@@ -239,12 +242,14 @@ static void make(struct endpoints *e, size_t i)
     kept->status = 500;
 }
 
-static void give_answer(void *world, const char *path, struct http_answer *answer)
+static void give_answer(void *world, const char *path, const struct http_figures *figures,
+                        struct http_answer *answer)
 {
     struct endpoints *e = world;
     size_t i = find_route(path);
     struct kept *kept = &e->kept[i];
 
+    e->figures = *figures;
     if (!is_good(e, i))
         make(e, i);
     *answer = (struct http_answer){ .status = kept->status,

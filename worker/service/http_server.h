@@ -34,16 +34,18 @@ struct http_answer {
     size_t n;
 };
 
-struct http_ports {
-    void *world;
-    enum http_asked (*ask)(void *world, const char *path);
-    void (*answer)(void *world, const char *path, struct http_answer *answer);
-};
-
+/* Of the server itself, as it answers. */
 struct http_figures {
     int64_t requests[4]; /* answered with 2xx, 3xx, 4xx, 5xx */
     int64_t connections; /* now */
     int64_t cut_late, cut_crowded;
+};
+
+struct http_ports {
+    void *world;
+    enum http_asked (*ask)(void *world, const char *path);
+    void (*answer)(void *world, const char *path, const struct http_figures *figures,
+                   struct http_answer *answer);
 };
 
 /*
@@ -56,9 +58,6 @@ bool http_server_start(struct http_server **out, int listen_fd, int bell_fd,
 
 /* Ends every connection and the thread. */
 void http_server_free(struct http_server *server);
-
-/* On the server's thread, from within a port. */
-void http_server_figures(const struct http_server *server, struct http_figures *figures);
 
 DEFINE_OWNER(http_server)
 
