@@ -12,6 +12,7 @@
 #include "worker/kafka/library.h"
 #include "worker/klaviyo/client.h"
 #include "worker/run_command.h"
+#include "worker/service/http_library.h"
 #include "worker/store/roles.h"
 
 static const struct command *const groups[] = { run_commands,          setup_commands,
@@ -20,9 +21,10 @@ static const struct command *const groups[] = { run_commands,          setup_com
                                                 dead_letters_commands, audit_commands };
 
 static const struct component components[] = {
-    { "librdkafka", kafka_library_version }, { "libcurl", client_library_version },
-    { "jansson", json_library_version },     { "libpq", store_library_version },
-    { "libsodium", seal_library_version },   { "libsmartcols", table_library_version },
+    { "librdkafka", kafka_library_version },   { "libcurl", client_library_version },
+    { "jansson", json_library_version },       { "libpq", store_library_version },
+    { "libsodium", seal_library_version },     { "libmicrohttpd", http_library_version },
+    { "libsmartcols", table_library_version },
 };
 
 static const struct program program = { .groups = groups,
