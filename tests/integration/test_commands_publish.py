@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 from typing import Any
@@ -155,3 +157,40 @@ def test_an_interrupted_wait_leaves_the_run_alone(world: World) -> None:
 
     (run,) = world.wait_runs_ended(1)
     assert run["state"] == "succeeded"
+
+
+def read_terminal(process: subprocess.Popen[bytes], leader: int) -> str:
+    """All that the process writes to the terminal until it ends."""
+    written = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        written += piece
+    process.wait(30)
+    os.close(leader)
+    return written.decode()
+
+
+def test_on_a_terminal_the_line_is_drawn_over_and_over(world: World) -> None:
+    world.set_up_export(people.simple(25))
+    world.start_worker()
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [str(program("klaviyo-worker")), "publish", SEGMENT, "--wait"],
+        env={**world.env(), "TERM": "xterm"},
+        stdout=follower,
+        stderr=follower,
+        stdin=subprocess.DEVNULL,
+    )
+    os.close(follower)
+
+    text = read_terminal(process, leader)
+
+    assert process.returncode == 0, text
+    assert "\033[1A" in text and "\r\033[K" in text
+    last = text.rstrip().split("\033[K")[-1]
+    assert "succeeded, 25 read, 25 of 25 accepted" in last

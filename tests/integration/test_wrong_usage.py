@@ -189,7 +189,7 @@ def test_one_sentence_and_nothing_changed(settled: World) -> None:
 
 
 def test_long_names_and_odd_ones_are_fine(settled: World) -> None:
-    for name in ("ü" * 200, "O'Neil & \"Söhne\" %s ; drop table", "-- x", "名前"):
+    for name in ("ü" * 200, 'O\'Neil & "Söhne" %s ; drop table', "-- x", "名前"):
         settled.admin(
             "export", "add", "--connection", CONNECTION, "--list", LIST, "--segment", "s'\"\\{},",
             "--email-field", "email", "--property", "a b=x.y", "--", name,
