@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support import people
-from support.roles import Login, make_logins
+from support.roles import Login, make_login, make_logins
 from support.worker import Result
 from support.world import KEY, LIST, SEGMENT, World
 
@@ -22,11 +22,13 @@ def must(world: World, login: Login, *words: str, stdin: str = "") -> Result:
 
 def test_from_an_empty_database_to_a_filled_list(world: World) -> None:
     users = make_logins(world.db)
-    admin, contributor = users["admin"], users["contributor"]
+    admin = users["admin"]
+    team = make_login(world.db, "team", "klaviyo_contributor")
+    contributor = make_login(world.db, "mo", team.name)
     world.add_segment(SEGMENT, people.mixed(300, too_large=1))
 
     must(world, admin, "connection", "add", "main", *KEYED, stdin=KEY)
-    must(world, admin, "connection", "grant", "main", contributor.name)
+    must(world, admin, "connection", "grant", "main", team.name)
     must(
         world, contributor, "export", "add", "news", "--connection", "main", "--list", LIST,
         "--segment", SEGMENT, "--email-field", "email", "--attribute", "first_name=first_name",
@@ -44,6 +46,7 @@ def test_from_an_empty_database_to_a_filled_list(world: World) -> None:
     must(world, contributor, "export", "remove", "news")
     must(world, admin, "connection", "remove", "main")
     worker.stop()
+    assert "42501" not in worker.log.read_text()
 
 
 def test_each_sees_what_is_its_own(world: World) -> None:
@@ -86,6 +89,23 @@ def test_a_revoked_connection_pauses_the_exports_that_depend_on_it(world: World)
     shown = world.admin("export", "show", "theirs", "--json").json
     assert contributor.name in shown["pause_reason"]
     assert must(world, contributor, "export", "list", "--json").json == []
+
+
+def test_a_contributor_publishes_for_what_it_may_use_only(world: World) -> None:
+    users = make_logins(world.db)
+    world.set_up_export(people.simple(5))
+    world.add_connection("open")
+    world.add_export("theirs", connection="open")
+    world.admin("connection", "grant", "open", users["contributor"].name)
+    world.start_worker()
+
+    must(world, users["contributor"], "publish", SEGMENT, "--wait")
+    refused = run_as(world, users["contributor"], "publish", "--export", "newsletter")
+    viewer = run_as(world, users["viewer"], "publish", SEGMENT)
+
+    assert [run["export"] for run in world.runs()] == ["theirs"]
+    assert refused.rc == viewer.rc == 1
+    assert "klaviyo_contributor" in viewer.stderr
 
 
 def test_a_contributor_cancels_only_runs_of_its_own_exports(world: World) -> None:
