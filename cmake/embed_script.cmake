@@ -1,6 +1,6 @@
 # Writes OUT/PREFIX.c and OUT/PREFIX.h from FILES; see embed.cmake.
 set(source "#include \"${PREFIX}.h\"\n\n")
-set(header "/* Generated from the SQL files of this module. */\n#ifndef ${PREFIX}_H\n#define ${PREFIX}_H\n\n")
+set(header "/* Generated from files of this module. */\n#ifndef ${PREFIX}_H\n#define ${PREFIX}_H\n\n")
 set(table "")
 foreach(file IN LISTS FILES)
   get_filename_component(name ${file} NAME_WE)

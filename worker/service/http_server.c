@@ -170,8 +170,8 @@ static struct http_figures figures_of(const struct http_server *server)
     return figures;
 }
 
-static enum MHD_Result answer(struct http_server *server, struct MHD_Connection *connection,
-                              const char *path)
+static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *connection,
+                             const char *path)
 {
     const struct http_ports *ports = &server->ports;
     struct http_figures figures = figures_of(server);
@@ -211,7 +211,7 @@ static enum MHD_Result on_request(void *world, struct MHD_Connection *connection
         *n = 0;
         return MHD_YES;
     }
-    return answer(server, connection, path);
+    return reply(server, connection, path);
 }
 
 /* Our paths need no escapes: one that has any is none of ours. */
