@@ -250,6 +250,24 @@ static void more_silent_clients_than_there_are_places_keep_nobody_out(void **sta
         (void)close(clients[i]);
 }
 
+static void many_who_wait_for_a_slow_database_keep_nobody_out(void **state)
+{
+    enum { CLIENTS = 600 };
+    struct fixture *f = *state;
+    int clients[CLIENTS];
+    int64_t began_ms = clock_ms();
+
+    f->delay_ms = 3500;
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = call(f);
+        say(clients[i], "GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+    }
+    expect(f, "/livez", "200", "alive");
+    assert_true(clock_ms() - began_ms < 1900);
+    for (int i = 0; i < CLIENTS; i++)
+        (void)close(clients[i]);
+}
+
 static void an_end_with_questions_open_is_an_end(void **state)
 {
     struct fixture *f = *state;
@@ -328,6 +346,7 @@ int main(void)
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),
         WITH_SERVER(questions_on_one_connection_are_answered_in_order),
         WITH_SERVER(more_silent_clients_than_there_are_places_keep_nobody_out),
+        WITH_SERVER(many_who_wait_for_a_slow_database_keep_nobody_out),
         WITH_SERVER(an_end_with_questions_open_is_an_end),
         WITH_SERVER(an_address_that_is_taken_is_named),
         WITH_SERVER(names_and_both_families_can_be_listened_on),

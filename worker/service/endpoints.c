@@ -69,9 +69,9 @@ static const char *readiness(const struct endpoints *e)
     return "ready";
 }
 
-static bool is_ready(const struct endpoints *e)
+static bool is_ready(const char *readiness)
 {
-    return strcmp(readiness(e), "ready") == 0;
+    return strcmp(readiness, "ready") == 0;
 }
 
 static struct liveness_facts liveness_facts(struct endpoints *e)
@@ -113,7 +113,9 @@ static void make_livez(struct endpoints *e, struct kept *kept)
 
 static void make_readyz(struct endpoints *e, struct kept *kept)
 {
-    add_line(kept, is_ready(e), readiness(e));
+    const char *text = readiness(e);
+
+    add_line(kept, is_ready(text), text);
 }
 
 static void make_metrics(struct endpoints *e, struct kept *kept)
@@ -126,7 +128,7 @@ static void make_metrics(struct endpoints *e, struct kept *kept)
                                .all_slots = e->options.all_slots,
                                .now_ms = clock_ms(),
                                .started_us = e->started_us,
-                               .ready = is_ready(e) };
+                               .ready = is_ready(readiness(e)) };
 
     snapshot_view(e->snapshot, false, &view);
     figures_write(&figures, &kept->body);
@@ -149,12 +151,13 @@ static void make_runs(struct endpoints *e, struct kept *kept)
 static void make_page(struct endpoints *e, struct kept *kept)
 {
     struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
+    const char *state = readiness(e);
     struct snapshot_view view;
     struct error err = ERROR_INIT;
     struct page_facts facts = { .worker = e->options.worker,
                                 .version = PROJECT_VERSION_TEXT,
-                                .state = readiness(e),
-                                .ready = is_ready(e),
+                                .state = state,
+                                .ready = is_ready(state),
                                 .busy_slots = e->options.runs->busy_slots,
                                 .all_slots = e->options.all_slots,
                                 .open_events = e->options.metrics->events_open,

@@ -16,6 +16,7 @@ enum {
     HEADERS_MAX_BYTES = 8 * 1024, /* of a request, all together; 431 beyond */
     IDLE_SECONDS = 10,            /* without a byte in or out */
     LATER_MS = 2000,              /* so long an answer is waited for */
+    LATER_MAX = 64,               /* by so many; others get what there is */
     TURN_MS = 1000,
 };
 
@@ -26,6 +27,7 @@ struct http_server {
     pthread_t thread;
     atomic_bool stop;
     struct callers callers; /* of the thread */
+    int waiting;            /* of them */
     int64_t requests[4];
 };
 
@@ -150,10 +152,17 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     return MHD_YES;
 }
 
-static enum MHD_Result wait_for_answer(struct MHD_Connection *connection)
+static bool may_wait(const struct http_server *server, const struct caller *caller)
+{
+    return !caller->waited && server->waiting < LATER_MAX;
+}
+
+static enum MHD_Result wait_for_answer(struct http_server *server,
+                                       struct MHD_Connection *connection)
 {
     struct caller *caller = caller_of(connection);
 
+    server->waiting++;
     caller->waiting_ms = clock_ms();
     caller->waited = true;
     MHD_suspend_connection(connection);
@@ -181,8 +190,8 @@ static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *
     case HTTP_UNKNOWN:
         return refuse(server, connection, MHD_HTTP_NOT_FOUND, "there is no such page\n");
     case HTTP_LATER:
-        if (!caller_of(connection)->waited)
-            return wait_for_answer(connection);
+        if (may_wait(server, caller_of(connection)))
+            return wait_for_answer(server, connection);
         break;
     case HTTP_NOW:
         break;
@@ -224,8 +233,9 @@ static size_t leave_escaped(void *world, struct MHD_Connection *connection, char
 
 /* ---- the loop ---- */
 
-static void go_on(struct caller *caller)
+static void go_on(struct http_server *server, struct caller *caller)
 {
+    server->waiting--;
     caller->waiting_ms = 0;
     MHD_resume_connection(caller->connection);
 }
@@ -237,7 +247,7 @@ static void mind_waiting(struct http_server *server, bool rung)
 
     for (struct caller *at = server->callers.first; at; at = at->later)
         if (at->waiting_ms && (rung || at->cut || now_ms - at->waiting_ms >= LATER_MS))
-            go_on(at);
+            go_on(server, at);
 }
 
 static void lower(int64_t *ms, int64_t other_ms)
