@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from support import people
 from support.roles import make_logins
 from support.world import ACCOUNT, EXPORT, KEY, SEGMENT, World
 
+# A million on request; see the test.
+MEMBERS = int(os.environ.get("PREVIEW_MEMBERS", "50000"))
 SAME = ("read", "invalid", "duplicate", "unchanged", "selected", "left")
 
 
@@ -82,3 +88,39 @@ def test_whoever_may_not_read_the_members_gets_no_preview(world: World) -> None:
     served = world.command("export", "preview", EXPORT, DATABASE_URL=users["worker"].url)
 
     assert refused.rc == 1 and served.rc == 0
+
+
+def make_members(world: World, count: int) -> None:
+    """By SQL, so that a million are made within seconds."""
+    world.db.execute(
+        f"""
+        insert into insights.segment values ('{SEGMENT}', '{SEGMENT}');
+        insert into insights.customer_profile
+        select 'p' || lpad(n::text, 8, '0'),
+               jsonb_build_object('first_name', 'Person ' || n, 'email', case n % 100
+                   when 0 then null when 1 then 'no.address'
+                   else 'person' || n % {count * 9 // 10} || '@example.test' end)
+        from generate_series(1, {count}) n;
+        insert into insights.segment_member
+        select '{SEGMENT}', profile_id from insights.customer_profile;
+        """
+    )
+
+
+@pytest.mark.timeout(900)
+def test_a_preview_of_many_counts_what_the_run_then_counts(world: World) -> None:
+    make_members(world, MEMBERS)
+    world.add_connection()
+    mapping = ["--attribute", "first_name=first_name"]
+    world.add_export(EXPORT, "--max-profiles", str(MEMBERS), mapping=mapping)
+    before = len(world.simulator.diary())
+
+    preview = world.admin("export", "preview", EXPORT, "--json").json
+
+    assert [entry["endpoint"] for entry in world.simulator.diary()[before:]] == ["usage"]
+    world.start_worker()
+    world.admin("publish", SEGMENT)
+    (run,) = world.wait_runs_ended(1, 800)
+    assert run["state"] == "succeeded" and run["counts"]["read"] == MEMBERS
+    assert counts_of(run) == counts_of(preview)
+    assert len(world.simulator.diary("import")) == preview["requests"]
