@@ -53,9 +53,7 @@ def test_every_metric_in_alerts_and_dashboard_exists_in_a_scrape(world: World) -
     texts = RULES.read_text() + RULE_TESTS.read_text() + dashboard_expressions()
     named = set(METRIC.findall(texts)) - {"klaviyo_worker_progress_age_seconds"}  # needs a run
     assert len(named) > 20
-    wait_until(
-        lambda: named <= set(METRIC.findall(worker.page("/metrics"))), 10, f"all of {named}"
-    )
+    wait_until(lambda: named <= set(METRIC.findall(worker.page("/metrics"))), 10, f"all of {named}")
 
 
 def test_panels_of_the_dashboard_have_their_own_id_and_place() -> None:
