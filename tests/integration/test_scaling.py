@@ -295,3 +295,14 @@ def test_a_rolling_restart_under_load_repeats_no_accepted_batch(make_world: Make
     assert not repeated_imports(world)
     check_requests(world)
     check_lists(world, exports)
+
+
+def test_ten_thousand_events_that_concern_no_export_end_at_once(make_world: MakeWorld) -> None:
+    world = make_world(partitions=4)
+    world.publish(*(events.binary(f"nobody-{n % 100}") for n in range(10_000)))
+    worker = world.start_worker(LOG_LEVEL="warn")
+
+    wait_until(lambda: world.committed() == 10_000, 60, "the offsets", SLOW_POLL_SECONDS)
+
+    assert world.db.value("select count(*) from klaviyo.request") == 0
+    worker.stop()

@@ -1,0 +1,171 @@
+"""From Kafka to Klaviyo: events that concern nobody, small exports, the time in between.
+
+The simulator, the servers and this program share the machine with the worker, so
+the figures say what is possible at least. Build with TESTS_PRESET=release.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from chaos.scenes import Account, Export, add_accounts, refresh
+
+from support import events
+from support.process import wait_until
+from support.world import MakeWorld, World
+
+EVENTS = 50_000
+EXPORTS, MEMBERS, ACCOUNTS = 1000, 100, 5
+SAMPLES = 30
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[tuple[str, str]]]:
+    rows: list[tuple[str, str]] = []
+    yield rows
+    width = max((len(name) for name, _ in rows), default=0)
+    print("\n" + "\n".join(f"  {name:<{width}}  {figure}" for name, figure in rows))
+
+
+Table = list[tuple[str, str]]
+
+
+def wait_committed(world: World, count: int, seconds: float) -> float:
+    wait_until(lambda: world.committed() >= count, seconds, f"{count} offsets", 0.05)
+    return time.monotonic()
+
+
+@pytest.mark.timeout(600)
+def test_events_that_concern_no_export(make_world: MakeWorld, table: Table) -> None:
+    world = make_world(partitions=4)
+    world.publish(*(events.binary(f"nobody-{n % 1000}") for n in range(EVENTS)))
+    worker = world.start_worker(LOG_LEVEL="warn")
+    started = wait_until(lambda: worker.status("/readyz") == 200 and time.monotonic(), 30, "ready")
+    before = world.committed()
+
+    ended = wait_committed(world, EVENTS, 300)
+
+    rate = (EVENTS - before) / (ended - started)
+    table.append(("events that concern no export", f"{rate:,.0f}/s per worker"))
+
+
+def clone_exports(world: World, exports: list[Export]) -> None:
+    """As `export add` would make them; a thousand commands would take longer than all the rest."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda e: world.simulator.add_list(e.list_id, e.account.id, e.name), exports))
+    for export in exports:
+        for n in range(export.rows):
+            export.points[f"p{n}@{export.segment}.example"] = 0
+    with world.db.connect() as connection, connection.transaction():
+        connection.cursor().executemany(
+            "insert into klaviyo.export (name, connection_id, list_id, email_path)"
+            " select %s, connection_id, %s, '{email}' from klaviyo.connection where name = %s",
+            [(e.name, e.list_id, e.account.connection) for e in exports],
+        )
+        connection.cursor().executemany(
+            "insert into klaviyo.export_segment select export_id, %s from klaviyo.export"
+            " where name = %s",
+            [(e.segment, e.name) for e in exports],
+        )
+        connection.execute(
+            "insert into klaviyo.export_field"
+            " select export_id, 1, 'property', 'points', '{points}' from klaviyo.export"
+        )
+    world.db.copy(
+        "insights.customer_profile (profile_id, attributes)",
+        [row for export in exports for row in export.rows_for_database()],
+    )
+    world.db.execute(
+        "insert into insights.segment_member select regexp_replace(profile_id, '[.][^.]*$', ''),"
+        " profile_id from insights.customer_profile"
+    )
+    world.db.execute("analyze")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("limits", [False, True], ids=["limits-off", "limits-on"])
+@pytest.mark.parametrize("slots", [4, 16])
+def test_small_exports(make_world: MakeWorld, table: Table, limits: bool, slots: int) -> None:
+    world = make_world(partitions=4)
+    world.simulator.settings(limits=limits, queued_ms=20, processing_ms=20)
+    accounts: list[Account] = add_accounts(world, ACCOUNTS)
+    exports = [Export(accounts[n % ACCOUNTS], n, MEMBERS) for n in range(EXPORTS)]
+    clone_exports(world, exports)
+    if not limits:  # and so the worker's own count of them
+        unlimited(world)
+    world.start_worker(LOG_LEVEL="warn", MAX_RUNS=str(slots)).wait_ready()
+    started = time.monotonic()
+
+    refresh(world, *exports)
+    took = wait_committed(world, EXPORTS, 600) - started
+
+    requests = len(world.simulator.diary())
+    throttled = sum(entry["status"] == 429 for entry in world.simulator.diary())
+    name = f"{EXPORTS} exports of {MEMBERS}, {ACCOUNTS} accounts, {slots} slots, "
+    table.append(
+        (
+            name + ("limits on" if limits else "limits off"),
+            f"{took:.1f} s, {EXPORTS / took:.1f} runs/s, {requests / took:.1f} requests/s,"
+            f" {throttled} times 429",
+        )
+    )
+
+
+def unlimited(world: World) -> None:
+    """Places are granted without being counted."""
+    world.db.execute(
+        "create or replace function klaviyo.take_place(p_account text, p_endpoint text,"
+        " p_burst integer, p_steady integer, p_timeout_ms bigint,"
+        " out place_id bigint, out wait_ms bigint) language sql as"
+        " $$ select 1::bigint, 0::bigint $$"
+    )
+
+
+def test_the_time_from_kafka_to_klaviyo(world: World, table: Table) -> None:
+    account = add_accounts(world, 1)[0]
+    export = Export(account, 0, MEMBERS).add_to(world)
+    world.start_worker().wait_ready()
+    producer = events_producer(world)
+    times = []
+    with world.db.connect() as connection:
+        for points in range(1, SAMPLES + 1):
+            export.change(connection, points, [*export.points])
+            seen = len(world.simulator.diary("import"))
+            appended = producer(export)
+            entry = world.wait_requests("import", seen + 1)[-1]
+            times.append(1000 * (entry["at"] - appended))
+            world.wait_runs_ended(points)
+    late = sorted(times)[int(0.9 * len(times))]
+    table.append(
+        (
+            "from the record's append to its import request, idle worker",
+            f"median {statistics.median(times):.0f} ms, nine in ten below {late:.0f} ms",
+        )
+    )
+
+
+def events_producer(world: World):  # type: ignore[no-untyped-def]
+    """Publishes over a connection that stands; returns when the broker had the record."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": world.kafka.address, "linger.ms": 0, "log_level": 2})
+    producer.list_topics(world.topic, timeout=10)
+
+    def publish(export: Export) -> float:
+        message = events.binary(export.segment)
+        at: list[float] = []
+        producer.produce(
+            world.topic,
+            message.value,
+            message.key,
+            headers=dict(message.headers),
+            on_delivery=lambda *_: at.append(time.time()),
+        )
+        producer.flush(10)
+        return at[0]
+
+    return publish
