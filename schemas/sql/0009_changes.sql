@@ -97,7 +97,11 @@ begin
     if (new.connection_id, new.list_id, new.email_path, new.max_profiles, new.paused)
        is not distinct from
        (old.connection_id, old.list_id, old.email_path, old.max_profiles, old.paused) then
-        return new; -- the list's name, or the fields, which have rows of their own
+        if (new.list_name, new.list_checked_at)
+           is not distinct from (old.list_name, old.list_checked_at) then
+            new.changed_at := clock_timestamp(); -- its segments or fields, which have own rows
+        end if;
+        return new;
     end if;
     perform klaviyo.stop_runs(old.export_id, case when new.paused then 'export_paused'
                                              else 'export_changed' end);

@@ -82,7 +82,11 @@ def test_a_changed_mapping_sends_everybody_again(world: World) -> None:
     run = begin_run(world)
     wait_state(world, run["id"], "succeeded")
 
+    before = world.admin("export", "show", EXPORT, "--json").json
     world.admin("export", "update", EXPORT, "--property", "points=points")
+    after = world.admin("export", "show", EXPORT, "--json").json
+    assert after["changed_at"] > before["changed_at"]
+    assert after["properties"] == {"points": "points"} and after["attributes"] is None
     world.admin("publish", SEGMENT, "--wait")
 
     newest = world.runs()[0]
@@ -155,7 +159,7 @@ def steady_refreshes(world: World) -> Iterator[None]:
     over = threading.Event()
 
     def refresh() -> None:
-        while not over.is_set():
+        while not over.wait(0.2):
             world.publish(*[events.binary(SEGMENT) for _ in range(5)])
 
     publisher = threading.Thread(target=refresh)

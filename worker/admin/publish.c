@@ -155,6 +155,11 @@ static bool not_taken_in(struct publication *p, struct db *db, const struct refr
     return check_not_ignored(db, event, err);
 }
 
+static bool has_state(const json_t *request, const char *state)
+{
+    return strcmp(json_string_value(json_object_get(request, "state")), state) == 0;
+}
+
 static bool look_at_event(struct publication *p, struct db *db, const struct refresh_event *event,
                           json_t *runs, bool *over, struct error *err)
 {
@@ -169,8 +174,10 @@ static bool look_at_event(struct publication *p, struct db *db, const struct ref
     free(json);
     if (!seen || json_array_extend(runs, json_object_get(seen, "runs")) != 0)
         return error_no_memory(err);
-    const char *state = json_string_value(json_object_get(seen, "state"));
-    *over = state && strcmp(state, "open") != 0;
+    *over = !has_state(seen, "open");
+    if (*over && !has_state(seen, "done") && json_array_size(json_object_get(seen, "runs")) == 0)
+        return error_set(err, ERROR_INPUT, "event %s was refused: %s", event->id,
+                         json_string_value(json_object_get(seen, "reason")));
     return true;
 }
 
