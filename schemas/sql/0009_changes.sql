@@ -267,14 +267,17 @@ language sql stable as $$
         'requests', r.requests, 'throttled', r.throttled, 'retries', r.retries)
 $$;
 
--- The runs that answer an event, for whoever knows its id. null: not seen yet.
+-- The runs that answer an event, as far as the user may see them (and those of
+-- exports that are gone). null: no worker has taken the event in yet.
 create function klaviyo.follow_event(p_source text, p_event_id text) returns json
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select json_build_object(
         'state', q.state, 'reason', q.reason,
         'runs', (select coalesce(json_agg(klaviyo.run_json(r) order by r.export_name), '[]')
                  from klaviyo.request_run a join klaviyo.run r using (run_id)
-                 where a.request_id = q.request_id))
+                 left join klaviyo.export x using (export_id)
+                 where a.request_id = q.request_id
+                   and (x.export_id is null or klaviyo.may_use(x.connection_id, session_user))))
     from klaviyo.request q
     where q.source = p_source and q.event_id = p_event_id
     order by q.request_id desc limit 1

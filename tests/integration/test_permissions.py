@@ -358,6 +358,13 @@ def test_what_a_role_is_for_it_may(site: Site, role: str) -> None:
     assert not refused, f"refused to {role}: {refused}"
 
 
+def test_a_contributor_follows_an_event_to_its_own_runs_only(site: Site) -> None:
+    with site.users["contributor"].connect() as connection:
+        row = connection.execute("select klaviyo.follow_event('s', 'e')").fetchone()
+
+    assert row and [run["export"] for run in row[0]["runs"]] == ["export of granted"]
+
+
 def test_every_table_has_row_level_security(site: Site) -> None:
     rows = site.db.rows(
         "select relname from pg_class where relnamespace = 'klaviyo'::regnamespace"
