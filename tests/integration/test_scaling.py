@@ -138,23 +138,28 @@ def test_one_slot_is_kept_for_exports_whose_last_run_was_short(world: World) -> 
     long_ones = add_exports(world, [Export(slow, n, 5) for n in range(3)])
     short_one = add_exports(world, [Export(quick, 0, 5)])
     world.start_worker(MAX_RUNS="2").wait_ready()
-    refresh(world, *short_one)
-    wait_all_succeeded(world, 1)
+    refresh(world, *long_ones, *short_one)
+    wait_all_succeeded(world, 4)
+    world.db.execute(
+        "update klaviyo.run set started_at = started_at - interval '10 minutes'"
+        " where connection_name = %s",
+        slow.connection,
+    )
 
     hold(world, account=slow.id)
     refresh(world, *long_ones)
     wait_for_rows(world, 1, "select count(*) from klaviyo.run where state = 'running'")
     wait_for_rows(world, 2, "select count(*) from klaviyo.run where state = 'queued'")
     refresh(world, *short_one)
-    wait_for_rows(world, 2, "select count(*) from klaviyo.run where state = 'succeeded'")
+    wait_for_rows(world, 5, "select count(*) from klaviyo.run where state = 'succeeded'")
     assert dict(world.db.rows("select state, count(*) from klaviyo.run group by state")) == {
-        "succeeded": 2,
+        "succeeded": 5,
         "running": 1,
         "queued": 2,
     }
 
     world.simulator.clear_faults()
-    wait_all_succeeded(world, 5)
+    wait_all_succeeded(world, 8)
     world.wait_all_committed()
 
 
