@@ -25,7 +25,7 @@ static const struct command command = { .words = "thing add",
 enum { WORDS_MAX = 16 };
 
 /* Splits at blanks; a word of one tilde stands for an empty one. */
-static size_t split(char *text, char *words[])
+static size_t split(char *text, const char *words[])
 {
     size_t n = 0;
 
@@ -42,7 +42,7 @@ static size_t split(char *text, char *words[])
 static bool parse(const char *line, char *text, size_t size, struct arguments *arguments,
                   struct error *err)
 {
-    static char *words[WORDS_MAX];
+    static const char *words[WORDS_MAX];
 
     (void)snprintf(text, size, "%s", line);
     return arguments_parse(arguments, &command, split(text, words), words, err);

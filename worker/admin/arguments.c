@@ -70,7 +70,7 @@ static bool add_option(struct arguments *a, const char *word, const char *next, 
     return true;
 }
 
-static bool sort_words(struct arguments *a, size_t n, char *const argv[], struct error *err)
+static bool sort_words(struct arguments *a, size_t n, const char *const argv[], struct error *err)
 {
     bool only_operands = false;
 
@@ -110,7 +110,7 @@ static bool check_required(const struct arguments *a, struct error *err)
 }
 
 bool arguments_parse(struct arguments *arguments, const struct command *command, size_t n,
-                     char *const argv[], struct error *err)
+                     const char *const argv[], struct error *err)
 {
     struct arguments a = { .command = command };
 

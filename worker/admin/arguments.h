@@ -29,7 +29,7 @@ struct arguments {
 
 /* argv[0..n) are the words after the command's own. ERROR_INPUT: wrong usage. */
 bool arguments_parse(struct arguments *arguments, const struct command *command, size_t n,
-                     char *const argv[], struct error *err) MUST_USE;
+                     const char *const argv[], struct error *err) MUST_USE;
 
 void arguments_release(struct arguments *arguments);
 

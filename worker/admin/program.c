@@ -203,7 +203,7 @@ static int run_command(const struct command *command, size_t n, char *const argv
     struct error err = ERROR_INIT;
     struct arguments arguments;
 
-    if (!arguments_parse(&arguments, command, n, argv, &err))
+    if (!arguments_parse(&arguments, command, n, (const char *const *)argv, &err))
         return report_usage(&err, command->words);
     bool ok = command->needs == NEEDS_NOTHING ? command->run(&context, &arguments, &err)
                                               : run_with_settings(&context, &arguments, &err);
