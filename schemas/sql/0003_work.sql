@@ -55,6 +55,7 @@ create table klaviyo.run (
     worker                 text,
     lease_until            timestamptz,
     backends               integer[] not null default '{}', -- server processes of the owner
+    server_started         timestamptz, -- since when their numbers mean them
     cancelled_by           text,
     first_batch            bigint,
     planned                boolean not null default false,
@@ -123,12 +124,12 @@ create index on klaviyo.batch (export_id) where state <> 'complete';
 -- its batch is complete; complete batch rows are deleted when their run ends,
 -- so one that is gone counts as complete.
 create table klaviyo.ledger (
-    export_id    bigint not null,
-    address      text collate "C" not null,
-    fingerprint  bigint not null,       -- of the row as sent
-    batch_id     bigint not null,
-    rejected_run bigint,                -- the run in which Klaviyo refused the row
-    listed       boolean not null default false, -- an earlier batch was confirmed
+    export_id      bigint not null,
+    address        text collate "C" not null,
+    fingerprint    bigint not null, -- of the row as sent
+    batch_id       bigint not null,
+    rejected_batch bigint,          -- the batch in which Klaviyo refused the row last
+    listed         boolean not null default false, -- an earlier batch was confirmed
     primary key (export_id, address)
 );
 

@@ -83,7 +83,8 @@ create type klaviyo.event as (
     trigger text, export_name text, full_refresh boolean, confirm_removals boolean,
     traceparent text, reason text, detail text); -- reason not null: the event is invalid
 
--- Writes a request's row as it stands at first.
+-- Writes a request's row as it stands at first; null: another worker has just
+-- written it.
 create function klaviyo.insert_request(e klaviyo.event) returns bigint
 language sql as $$
     insert into klaviyo.request (
@@ -96,6 +97,7 @@ language sql as $$
         coalesce(e.confirm_removals, false), e.traceparent,
         case when e.reason is null then 'open' else 'dead_letter_due' end, e.reason, e.detail,
         case when e.reason is not null then clock_timestamp() end)
+    on conflict do nothing
     returning request_id
 $$;
 
@@ -110,7 +112,15 @@ declare
 begin
     select * into v_first from klaviyo.request q
     where q.source = e.source and q.event_id = e.event_id and q.segment_id is not null
-    order by q.request_id desc limit 1
+    order by q.request_id desc limit 1;
+    -- Runs before requests, as where a run ends: nobody waits in a circle.
+    perform from klaviyo.run r
+    where r.run_id in (select a.run_id from klaviyo.request_run a
+                       where a.request_id = v_first.request_id)
+    order by r.run_id
+    for key share;
+    select * into v_first from klaviyo.request q
+    where q.request_id = v_first.request_id
     for share;
     if not found or v_first.state in ('dead_letter_due', 'dead_lettered') then
         return null;
@@ -176,7 +186,10 @@ begin
     end if;
     if e.reason is not null then
         request_id := klaviyo.insert_request(e);
-        state := 'dead_letter_due';
+        select q.request_id, q.state into request_id, state
+        from klaviyo.request q
+        where (q.topic, q.partition, q.record_offset, q.record_ms)
+            = (e.topic, e.partition, e.record_offset, e.record_ms);
         return;
     end if;
 
@@ -194,9 +207,13 @@ begin
     end if;
 
     -- Where every run of it has ended already, it has too.
-    select a.run_id into v_run from klaviyo.request_run a
-    where a.request_id = accept_event.request_id limit 1;
-    perform klaviyo.settle_requests(v_run);
+    if not exists (select from klaviyo.request_run a join klaviyo.run r using (run_id)
+                   where a.request_id = accept_event.request_id
+                     and r.state in ('queued', 'running')) then
+        select a.run_id into v_run from klaviyo.request_run a
+        where a.request_id = accept_event.request_id limit 1;
+        perform klaviyo.settle_requests(v_run);
+    end if;
     select q.state into state from klaviyo.request q
     where q.request_id = accept_event.request_id;
 end

@@ -19,10 +19,14 @@ begin
     update klaviyo.batch set body = null, profile_ids = null
     where run_id = p_run_id and body is not null;
     -- An unfinished batch stays as long as a ledger row names it.
-    delete from klaviyo.batch b
-    where b.export_id = v_export_id and b.run_id <> p_run_id
-      and not exists (select from klaviyo.ledger l
-                      where l.export_id = v_export_id and l.batch_id = b.batch_id);
+    if exists (select from klaviyo.batch b
+               where b.export_id = v_export_id and b.run_id <> p_run_id
+                 and b.state <> 'complete') then
+        delete from klaviyo.batch b
+        where b.export_id = v_export_id and b.run_id <> p_run_id
+          and not exists (select from klaviyo.ledger l
+                          where l.export_id = v_export_id and l.batch_id = b.batch_id);
+    end if;
     perform klaviyo.settle_requests(p_run_id);
 end
 $$;
@@ -52,24 +56,27 @@ begin
 end
 $$;
 
--- An export that a worker's last free slot may run: its last run was short.
+-- An export that a worker's last free slot may run: its last run was short, or
+-- it never had one that says how long it takes.
 create function klaviyo.is_short(p_export_id bigint) returns boolean
 language sql stable as $$
     select coalesce((select r.finished_at - r.started_at < interval '1 minute'
                      from klaviyo.run r
-                     where r.export_id = p_export_id and r.started_at is not null
-                       and r.finished_at is not null
-                     order by r.run_id desc limit 1), false)
+                     where r.export_id = p_export_id
+                       and r.state in ('succeeded', 'succeeded_with_rejections')
+                     order by r.run_id desc limit 1), true)
 $$;
 
--- A run that its worker has left; of a key that the caller can open, or none.
+-- A run that its worker has left; of a key that the caller can open, or whose
+-- connection needs attention, which ends it without the key.
 create function klaviyo.abandoned_run(p_key_pair integer) returns bigint
 language sql as $$
     select r.run_id from klaviyo.run r
     left join klaviyo.export x using (export_id)
+    left join klaviyo.connection c using (connection_id)
     left join klaviyo.connection_key k using (connection_id)
     where r.state = 'running' and r.lease_until < clock_timestamp()
-      and coalesce(k.key_pair_id, p_key_pair) = p_key_pair
+      and (coalesce(k.key_pair_id, p_key_pair) = p_key_pair or c.attention_reason is not null)
     order by r.lease_until
     limit 1 for update of r skip locked
 $$;
@@ -102,7 +109,7 @@ language sql as $$
     left join busy b on b.account = coalesce(c.account_id, c.connection_id::text)
     left join served s on s.account = coalesce(c.account_id, c.connection_id::text)
     where r.state = 'queued'
-      and coalesce(k.key_pair_id, p_key_pair) = p_key_pair
+      and (coalesce(k.key_pair_id, p_key_pair) = p_key_pair or c.attention_reason is not null)
       and not exists (select from klaviyo.run o
                       where o.export_id = r.export_id and o.state = 'running')
       and (not p_short_only or klaviyo.is_short(r.export_id))
@@ -132,6 +139,7 @@ begin
     select * into v from klaviyo.run r where r.run_id = v_run_id;
     perform pg_terminate_backend(a.pid) from pg_stat_activity a
     where a.pid = any (v.backends) and a.pid <> pg_backend_pid()
+      and v.server_started = pg_postmaster_start_time() -- else the numbers are others' by now
       and a.datname = current_database() and a.usename = current_user
       and a.application_name like 'klaviyo-worker%'; -- behind a pooler it may be another's by now
 
@@ -152,7 +160,7 @@ begin
         started_at = coalesce(r.started_at, clock_timestamp()),
         lease_until = clock_timestamp() + p_lease_ms * interval '1 ms', waiting_until = null,
         first_batch = coalesce(r.first_batch, nextval('klaviyo.batch_id')), planned = false,
-        backends = array[pg_backend_pid()],
+        backends = array[pg_backend_pid()], server_started = pg_postmaster_start_time(),
         takes_without_progress = r.takes_without_progress + (v.state = 'running')::integer
     where r.run_id = v_run_id
     returning r.run_id, r.epoch, r.export_id, v.state = 'running', false;
@@ -173,9 +181,11 @@ begin
     if not found then
         return 'lost';
     end if;
-    -- A statement of its own: it sees what committed while the lock was waited for.
-    if p_state = 'succeeded' and exists (select from klaviyo.batch b where b.run_id = p_run_id
-                                         and b.state in ('planned', 'sent')) then
+    -- Statements of their own: they see what committed while the lock was waited for.
+    if p_state = 'succeeded' and (
+        not (select r.planned from klaviyo.run r where r.run_id = p_run_id)
+        or exists (select from klaviyo.batch b where b.run_id = p_run_id
+                   and b.state in ('planned', 'sent'))) then
         return 'unfinished';
     end if;
     perform klaviyo.close_run(p_run_id, p_state, p_reason, p_detail);
@@ -183,15 +193,27 @@ begin
 end
 $$;
 
+-- The objects of one part of a batch: p_offsets and p_lengths say where the row
+-- lies in the body (from 0), p_parts to which part it belongs.
+create function klaviyo.part_of_body(p_body bytea, p_part integer, p_parts integer[],
+                                     p_offsets integer[], p_lengths integer[]) returns bytea
+language sql immutable as $$
+    select string_agg(substring(p_body from u.at + 1 for u.len), E',\n'::bytea order by n)
+    from unnest(p_parts, p_offsets, p_lengths) with ordinality as u(part, at, len, n)
+    where u.part = p_part
+$$;
+
 -- Turns a batch into others: part[i] says in which new batch row i goes on,
 -- 0 that it was refused. Its ledger rows are pointed at the new batches. One
 -- function for stripping refused rows, for halving, for taking out one row.
 create function klaviyo.split_batch(p_run_id bigint, p_epoch integer, p_batch_id bigint,
-                                    p_addresses text[], p_parts integer[], p_bodies bytea[],
+                                    p_addresses text[], p_parts integer[],
+                                    p_offsets integer[], p_lengths integer[],
                                     p_codes text[], p_details text[])
 returns boolean language plpgsql as $$
 declare
     v_old klaviyo.batch;
+    v_body bytea;
     v_ids bigint[] := '{}';
     v_refused integer;
 begin
@@ -200,18 +222,19 @@ begin
         return false;
     end if;
     select * into strict v_old from klaviyo.batch where batch_id = p_batch_id for update;
+    v_body := v_old.body || ''::bytea; -- unpacked once, not for every row
 
-    for i in 1 .. coalesce(cardinality(p_bodies), 0) loop
+    for i in 1 .. (select coalesce(max(part), 0) from unnest(p_parts) part) loop
         insert into klaviyo.batch (export_id, run_id, row_count, profile_ids, body)
         select v_old.export_id, p_run_id, count(*), array_agg(v_old.profile_ids[n] order by n),
-               p_bodies[i]
+               klaviyo.part_of_body(v_body, i, p_parts, p_offsets, p_lengths)
         from unnest(p_parts) with ordinality as p(part, n) where part = i
         returning v_ids || batch_id into v_ids;
     end loop;
 
     update klaviyo.ledger l
     set batch_id = case when u.part = 0 then l.batch_id else v_ids[u.part] end,
-        rejected_run = case when u.part = 0 then p_run_id else l.rejected_run end
+        rejected_batch = case when u.part = 0 then l.batch_id else l.rejected_batch end
     from unnest(p_addresses, p_parts) as u(address, part)
     where l.export_id = v_old.export_id and l.address = u.address collate "C";
 
@@ -230,13 +253,21 @@ begin
 end
 $$;
 
--- The key of a connection was refused: its queued runs end now, later events
--- at once, until verify or rotate-key succeeds.
-create function klaviyo.mark_attention(p_connection_id bigint, p_reason text) returns void
+-- A key of the connection was refused: its queued runs end now, later events at
+-- once, until verify or rotate-key succeeds. p_sealed_key: the key that was
+-- tried; where the connection has got another since, nothing is done. Null: the
+-- one that it has. True: marked.
+create function klaviyo.mark_attention(p_connection_id bigint, p_reason text,
+                                       p_sealed_key bytea default null) returns boolean
 language plpgsql as $$
 declare
     v_run_id bigint;
 begin
+    if p_sealed_key is not null and exists (
+        select from klaviyo.connection_key k
+        where k.connection_id = p_connection_id and k.sealed_key <> p_sealed_key) then
+        return false;
+    end if;
     update klaviyo.connection
     set attention_reason = p_reason, attention_at = clock_timestamp()
     where connection_id = p_connection_id;
@@ -249,5 +280,6 @@ begin
         perform klaviyo.close_run(v_run_id, 'failed', 'connection_needs_attention',
                                   'the connection''s key was refused: run connection verify or rotate-key');
     end loop;
+    return true;
 end
 $$;

@@ -16,7 +16,8 @@ create table klaviyo.rate_place (
     account      text not null,
     endpoint     text not null,
     burst_until  timestamptz not null,
-    steady_until timestamptz not null
+    steady_until timestamptz not null,
+    answered     boolean not null default false
 );
 create index on klaviyo.rate_place (account, endpoint, steady_until);
 
@@ -29,6 +30,7 @@ language plpgsql as $$
 declare
     v_now timestamptz;
     v_blocked timestamptz;
+    v_burst klaviyo.rate_place;
     v_next timestamptz;
 begin
     insert into klaviyo.rate_budget (account, endpoint) values (p_account, p_endpoint)
@@ -39,12 +41,17 @@ begin
 
     delete from klaviyo.rate_place p
     where p.account = p_account and p.endpoint = p_endpoint and p.steady_until <= v_now;
-    -- The moment at which one fewer than the limit are left, for each window.
+    -- The moment at which one fewer than the limit are left, for each window. A
+    -- request that is in the air may be answered any time: then ask again soon.
+    select * into v_burst from klaviyo.rate_place p
+    where p.account = p_account and p.endpoint = p_endpoint
+    order by p.burst_until desc offset p_burst - 1 limit 1;
+    if not v_burst.answered then
+        v_burst.burst_until := least(v_burst.burst_until, v_now + interval '1 second');
+    end if;
     select greatest(
         v_blocked,
-        (select p.burst_until from klaviyo.rate_place p
-         where p.account = p_account and p.endpoint = p_endpoint
-         order by p.burst_until desc offset p_burst - 1 limit 1),
+        v_burst.burst_until,
         (select p.steady_until from klaviyo.rate_place p
          where p.account = p_account and p.endpoint = p_endpoint
          order by p.steady_until desc offset p_steady - 1 limit 1)) into v_next;
@@ -66,7 +73,7 @@ $$;
 create function klaviyo.return_place(p_place_id bigint) returns void
 language sql as $$
     update klaviyo.rate_place
-    set burst_until = clock_timestamp() + interval '1 second',
+    set answered = true, burst_until = clock_timestamp() + interval '1 second',
         steady_until = clock_timestamp() + interval '60 seconds'
     where place_id = p_place_id
 $$;

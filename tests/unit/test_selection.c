@@ -11,6 +11,7 @@ enum { LEDGER = 1, CONFIRMED = 2, LISTED = 4, REJECTED = 8, SETTLED = 16, NOT_TE
 static struct member member(const char *profile, const char *address, unsigned flags)
 {
     return (struct member){
+        .is_member = profile != NULL,
         .profile_id = { profile, profile ? strlen(profile) : 0 },
         .address = { address, address ? strlen(address) : 0 },
         .not_a_string = flags & NOT_TEXT,

@@ -35,6 +35,7 @@ void deliver_let_go(struct deliver *d, const struct error *err)
     if (d->over)
         return;
     (void)snprintf(d->result->detail, sizeof d->result->detail, "%s", err->text);
+    d->result->let_go_kind = err->kind;
     if (err->kind == ERROR_LOST)
         (void)atomic_fetch_add(&d->options->control->leases_lost, 1);
     end(d, DELIVER_LET_GO);
@@ -134,7 +135,7 @@ static void mind_plan(struct deliver *d)
     struct plan *plan = d->options->plan;
     bool ended = plan_has_ended(plan); /* first: what it planned before that is seen below */
     int64_t batches = plan_batches(plan);
-    const char *detail;
+    struct error why = ERROR_INIT;
 
     if (batches != d->plan_batches_seen) {
         d->plan_batches_seen = batches;
@@ -143,21 +144,20 @@ static void mind_plan(struct deliver *d)
     }
     if (!ended)
         return;
-    switch (plan_result(plan, &detail)) {
+    switch (plan_result(plan, &why)) {
     case PLAN_DONE:
+        d->plan_done = true;
         return;
     case PLAN_OVER_LIMIT:
-        deliver_fail(d, "over_profile_limit", "%s", detail);
+        deliver_fail(d, "over_profile_limit", "%s", why.text);
         return;
     case PLAN_SOURCE_UNREADABLE:
-        deliver_fail(d, "source_unreadable", "%s", detail);
+        deliver_fail(d, "source_unreadable", "%s", why.text);
         return;
     case PLAN_INTERRUPTED:
         break;
     }
-    struct error err = ERROR_INIT;
-    error_set(&err, ERROR_RETRY, "%s", detail);
-    deliver_let_go(d, &err);
+    deliver_let_go(d, &why);
 }
 
 /* ---- the loop ---- */
@@ -177,8 +177,7 @@ static void mind_control(struct deliver *d)
 /* Nothing on its way, nothing to come. */
 static void mind_end(struct deliver *d)
 {
-    if (!d->over && d->n_parcels == 0 && !d->more_planned && !d->list.in_flight &&
-        plan_has_ended(d->options->plan))
+    if (!d->over && d->n_parcels == 0 && !d->more_planned && !d->list.in_flight && d->plan_done)
         end(d, DELIVER_DONE);
 }
 

@@ -52,7 +52,8 @@ struct deliver_result {
     enum deliver_outcome outcome;
     const char *reason; /* a code of the run; NULL unless FAILED or CANCELLED */
     char detail[1536];
-    bool key_refused; /* the connection is to be marked */
+    bool key_refused;            /* the connection is to be marked */
+    enum error_kind let_go_kind; /* of LET_GO: RETRY, LOST, or FATAL for a mistake of ours */
 };
 
 void deliver(const struct deliver_options *options, struct deliver_result *result);

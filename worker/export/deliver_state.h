@@ -57,7 +57,6 @@ struct parcel {
     struct outbox_refused refused;
     int64_t strangers; /* errors that name no row of the batch */
     char *next;        /* link to the next page */
-    int64_t pages;     /* read so far */
 };
 
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };
@@ -73,6 +72,7 @@ struct deliver {
     size_t n_parcels, cap_parcels;
     bool more_planned; /* the outbox may hold batches that are no parcels yet */
     int64_t plan_batches_seen;
+    bool plan_done; /* every batch that there will be is in the outbox */
 
     struct errand listing; /* of jobs */
     struct errand list;

@@ -68,12 +68,24 @@ static bool may_start(const struct deliver *d, const struct errand *errand)
            (errand->endpoint != ENDPOINT_IMPORT || lease_allows_import(&d->lease, now));
 }
 
+/* Loading the body and taking the place took time: is there enough of the lease left? */
+static bool is_still_ours(struct deliver *d, const struct errand *errand)
+{
+    struct error err = ERROR_INIT;
+
+    if (errand->endpoint != ENDPOINT_IMPORT || lease_allows_import(&d->lease, clock_ms()))
+        return true;
+    if (!budget_return(d->db, errand->place_id, &err))
+        deliver_let_go(d, &err);
+    return false;
+}
+
 /* The request's body and strings live in the parcel until the answer. */
 static void start(struct deliver *d, struct errand *errand, struct request request)
 {
     struct error err = ERROR_INIT;
 
-    if (!take_place(d, errand))
+    if (!take_place(d, errand) || !is_still_ours(d, errand))
         return;
     request.traceparent = d->task->traceparent;
     FAILPOINT("request.before");
@@ -143,14 +155,30 @@ static int64_t next_due_ms(const struct deliver *d, const struct errand *errand)
     return (d->key_gate_ms > due ? d->key_gate_ms : due) - clock_ms();
 }
 
+/* When a parcel's next request may go; a look that the listing answers goes with that. */
+static int64_t parcel_due_ms(const struct deliver *d, const struct parcel *parcel)
+{
+    int64_t due = next_due_ms(d, &parcel->errand);
+
+    if (parcel->waits_for_list)
+        return NEVER_MS;
+    if (parcel->step == PARCEL_LOOK && !parcel->look_alone) {
+        int64_t listing = next_due_ms(d, &d->listing);
+        return listing > due ? listing : due;
+    }
+    return due;
+}
+
 /* Until something is due; the bell, an answer or the lease may end it sooner. */
 int64_t dispatch_wait_ms(const struct deliver *d)
 {
     int64_t wait = TURN_MS, lease = d->lease.next_ms - clock_ms();
 
+    if (d->list_state == LIST_WANTED && next_due_ms(d, &d->list) < wait)
+        wait = next_due_ms(d, &d->list);
     for (size_t i = 0; i < d->n_parcels; i++) {
-        int64_t due = next_due_ms(d, &d->parcels[i]->errand);
-        if (!d->parcels[i]->waits_for_list && due < wait)
+        int64_t due = parcel_due_ms(d, d->parcels[i]);
+        if (due < wait)
             wait = due;
     }
     if (lease < wait)

@@ -68,7 +68,6 @@ static bool open_errors(struct parcel *parcel, struct error *err)
     }
     outbox_refused_init(&parcel->refused);
     parcel->strangers = 0;
-    parcel->pages = 0;
     return true;
 }
 
@@ -278,10 +277,27 @@ static void add_nameless(struct parcel *parcel)
                                     "Klaviyo counted a failed row and named none");
 }
 
+/* Errors that are of use: rows named, and as many strangers as rows can be nameless. */
+static int64_t told(const struct parcel *parcel)
+{
+    int64_t most = parcel->failed >= 0 ? parcel->failed : (int64_t)parcel->rows.n;
+
+    return parcel->refused.n + (parcel->strangers < most ? parcel->strangers : most);
+}
+
+/* Goes to the next page, unless this one told nothing new: a server going in circles. */
+static bool turn_page(struct parcel *parcel, const char *next, bool news)
+{
+    free(parcel->next);
+    parcel->next = next && news ? strdup(next) : NULL;
+    return parcel->next || !next || !news;
+}
+
 static void take_error_page(struct deliver *d, struct parcel *parcel, const struct answer *answer)
 {
     struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
     struct error err = ERROR_INIT;
+    int64_t before = told(parcel);
 
     if (!import_error_page_parse(answer, &page, &err)) {
         errand_again(d, &parcel->errand, 0);
@@ -289,14 +305,10 @@ static void take_error_page(struct deliver *d, struct parcel *parcel, const stru
     }
     for (size_t i = 0; i < page.n; i++)
         take_error(parcel, &page.errors[i]);
-    /* A page names a row at least: more pages than rows is a server going in circles. */
-    bool more = page.next && ++parcel->pages <= (int64_t)parcel->rows.n;
-    free(parcel->next);
-    parcel->next = more ? strdup(page.next) : NULL;
-    bool out_of_memory = more && !parcel->next;
+    bool ok = turn_page(parcel, page.next, told(parcel) > before);
     import_error_page_release(&page);
 
-    if (out_of_memory) {
+    if (!ok) {
         error_no_memory(&err);
         deliver_let_go(d, &err);
     } else if (parcel->next) {

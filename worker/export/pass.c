@@ -53,11 +53,11 @@ void pass_release(struct pass *pass)
     db_free(pass->writing);
 }
 
-/* A write of ours that fails is never the source's fault: the run is taken again. */
+/* A write of ours that is refused is never the source's fault. */
 static bool written(bool ok, struct error *err)
 {
     if (!ok && err->kind == ERROR_INPUT)
-        err->kind = ERROR_RETRY;
+        err->kind = ERROR_FATAL;
     return ok;
 }
 
@@ -170,16 +170,19 @@ static bool take_member(struct pass *pass, const struct member *member, struct e
     return take_candidate(pass, member, err);
 }
 
+static bool ask_watch(struct pass *pass, struct error *err)
+{
+    if (!pass->watch || pass->watch->go_on(pass->watch->world, &pass->selection.counts))
+        return true;
+    return error_set(err, ERROR_LOST, "the plan was stopped");
+}
+
 /* Between two members: is it still wanted, is it still within the limit? */
 static bool look_up(struct pass *pass, int64_t n, struct error *err)
 {
     if (selection_distinct(&pass->selection) > pass->task->max_profiles)
         pass->over_limit = true;
-    if (!pass->watch || n % LOOK_EVERY_ROWS != 0)
-        return true;
-    if (!pass->watch->go_on(pass->watch->world, &pass->selection.counts))
-        return error_set(err, ERROR_LOST, "the plan was stopped");
-    return true;
+    return n % LOOK_EVERY_ROWS != 0 || ask_watch(pass, err);
 }
 
 static bool read_all(struct pass *pass, struct members *members, struct error *err)
@@ -200,11 +203,25 @@ static bool read_all(struct pass *pass, struct members *members, struct error *e
     }
 }
 
+/* One snapshot for the count and the stream: what was counted is what comes. */
+static bool count_members(struct pass *pass, struct members *members, struct error *err)
+{
+    int64_t count;
+
+    if (!pass->watch)
+        return true;
+    if (!members_count(members, &count, err))
+        return false;
+    pass->watch->counted(pass->watch->world, count);
+    return ask_watch(pass, err);
+}
+
 bool pass_read(struct pass *pass, struct error *err)
 {
     CLEANUP(members_freep) struct members *members = NULL;
 
-    if (!members_open(&members, pass->reading, pass->task, err) || !read_all(pass, members, err))
+    if (!ask_watch(pass, err) || !members_open(&members, pass->reading, pass->task, err) ||
+        !count_members(pass, members, err) || !read_all(pass, members, err))
         return false;
     return flush_batch(pass, &pass->usual, err) && flush_batch(pass, &pass->apart, err) &&
            flush_invalid(pass, err);

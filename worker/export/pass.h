@@ -23,6 +23,7 @@
 /* Whoever wants to know how it goes; called on the pass's thread. */
 struct pass_watch {
     void *world;
+    void (*counted)(void *world, int64_t members);               /* before the first one is read */
     void (*planned)(void *world);                                /* a batch is in the outbox */
     bool (*go_on)(void *world, const struct run_counts *counts); /* now and then; false: stop */
 };

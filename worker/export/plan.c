@@ -1,6 +1,7 @@
 #include "worker/export/plan.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 #include "common/log.h"
 #include "worker/export/pass.h"
 #include "worker/store/members.h"
+
+enum { STOP_AGAIN_MS = 20 };
 
 /* Counts that the deliverer reads while the planner writes. */
 struct shown_counts {
@@ -46,6 +49,15 @@ static void show_counts(struct plan *plan, const struct run_counts *counts)
     atomic_store_explicit(&plan->shown.left, counts->left, memory_order_relaxed);
 }
 
+/* Where no more members than the limit can come, the first batch may go at once. */
+static void members_counted(void *world, int64_t members)
+{
+    struct plan *plan = world;
+
+    if (members <= plan->options.task->max_profiles)
+        atomic_store(&plan->may_deliver, true);
+}
+
 static void batch_planned(void *world)
 {
     struct plan *plan = world;
@@ -60,18 +72,6 @@ static bool may_go_on(void *world, const struct run_counts *counts)
 
     show_counts(plan, counts);
     return !atomic_load(&plan->stop);
-}
-
-/* Where fewer members than the limit can come, the first batch may go at once. */
-static bool decide_overlap(struct plan *plan, struct pass *pass, struct error *err)
-{
-    int64_t count;
-
-    if (!members_count(pass->reading, pass->task, &count, err))
-        return false;
-    if (count <= pass->task->max_profiles)
-        atomic_store(&plan->may_deliver, true);
-    return true;
 }
 
 static void share_cancellers(struct plan *plan, struct pass *pass)
@@ -131,7 +131,7 @@ static enum plan_outcome run_pass(struct plan *plan, struct pass *pass)
     if (!open_connections(plan, pass, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
     /* Only reading the members can fail for good: that is the site's side. */
-    if (!decide_overlap(plan, pass, &err) || !pass_read(pass, &err))
+    if (!pass_read(pass, &err))
         return conclude(plan, err.kind == ERROR_INPUT ? PLAN_SOURCE_UNREADABLE : PLAN_INTERRUPTED,
                         &err);
     show_counts(plan, &pass->selection.counts);
@@ -146,7 +146,7 @@ static enum plan_outcome run_pass(struct plan *plan, struct pass *pass)
 static void *plan_main(void *argument)
 {
     struct plan *plan = argument;
-    const struct pass_watch watch = { plan, batch_planned, may_go_on };
+    const struct pass_watch watch = { plan, members_counted, batch_planned, may_go_on };
     struct pass pass;
     struct error err = ERROR_INIT;
 
@@ -202,10 +202,10 @@ bool plan_has_ended(const struct plan *plan)
     return atomic_load(&plan->ended);
 }
 
-enum plan_outcome plan_result(const struct plan *plan, const char **detail)
+enum plan_outcome plan_result(const struct plan *plan, struct error *why)
 {
     assert(plan_has_ended(plan));
-    *detail = plan->why.text;
+    *why = plan->why;
     return plan->outcome;
 }
 
@@ -232,8 +232,11 @@ void plan_free(struct plan *plan)
 {
     if (!plan)
         return;
-    if (!plan_has_ended(plan))
+    /* More than once: a cancel between two statements cancels nothing. */
+    while (!plan_has_ended(plan)) {
         plan_stop(plan);
+        (void)poll(NULL, 0, STOP_AGAIN_MS);
+    }
     (void)pthread_join(plan->thread, NULL);
     (void)pthread_mutex_destroy(&plan->cancellers_lock);
     free(plan);

@@ -29,8 +29,8 @@ struct plan_options {
 
 enum plan_outcome {
     PLAN_DONE,
-    PLAN_OVER_LIMIT,        /* more profiles than the export may send; detail has both numbers */
-    PLAN_SOURCE_UNREADABLE, /* the site's view has an error; detail has the SQLSTATE */
+    PLAN_OVER_LIMIT,        /* more profiles than the export may send; the error has both numbers */
+    PLAN_SOURCE_UNREADABLE, /* the site's view has an error; the error has the SQLSTATE */
     PLAN_INTERRUPTED, /* the database was away, the run lost or the plan stopped: take again */
 };
 
@@ -45,8 +45,8 @@ bool plan_may_deliver(const struct plan *plan);
 
 bool plan_has_ended(const struct plan *plan);
 
-/* Once it has ended; detail is lent until plan_free(). */
-enum plan_outcome plan_result(const struct plan *plan, const char **detail);
+/* Once it has ended; why is written where it is not DONE. */
+enum plan_outcome plan_result(const struct plan *plan, struct error *why);
 
 /* The counts as they stand; batches: how many were planned. */
 struct run_counts plan_counts(const struct plan *plan);

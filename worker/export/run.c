@@ -38,11 +38,23 @@ static bool write_end(const struct run_options *options, struct db *db, const st
 }
 
 /* Ours no longer, or not to be reached: nothing is written. */
-static bool let_go(const struct run_task *task, const char *why, struct error *err)
+static bool let_go(const struct run_task *task, enum error_kind kind, const char *why,
+                   struct error *err)
 {
     log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
              LOG_STR("why", why));
-    return error_set(err, ERROR_RETRY, "%s", why);
+    return error_set(err, kind, "%s", why);
+}
+
+/* The connection is marked, unless it has got another key meanwhile: then the run goes on. */
+static bool mark_connection(struct db *db, const struct run_task *task, struct error *err)
+{
+    bool marked;
+
+    if (!runs_mark_attention(db, task, "key_refused", &marked, err))
+        return false;
+    return marked ||
+           let_go(task, ERROR_RETRY, "the key was refused, and there is a new one by now", err);
 }
 
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
@@ -54,7 +66,7 @@ static bool conclude(const struct run_options *options, struct db *db, const str
     case DELIVER_DONE:
         break;
     case DELIVER_FAILED:
-        if (result->key_refused && !runs_mark_attention(db, task, "key_refused", err))
+        if (result->key_refused && !mark_connection(db, task, err))
             return false;
         ending = (struct run_ending){ "failed", result->reason, result->detail };
         break;
@@ -63,9 +75,9 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         break;
     case DELIVER_DRAINED:
         log_info("run_given_back", LOG_INT("run", task->run_id));
-        return runs_give_back(db, task, false, err);
+        return runs_give_back(db, task, RUN_DRAINED, err);
     case DELIVER_LET_GO:
-        return let_go(task, result->detail, err);
+        return let_go(task, result->let_go_kind, result->detail, err);
     }
     return write_end(options, db, task, &ending, err);
 }

@@ -64,7 +64,7 @@ enum selection_step selection_offer(struct selection *selection, const struct me
 {
     struct run_counts *counts = &selection->counts;
 
-    if (!member->profile_id.bytes) {
+    if (!member->is_member) {
         count_absent(selection, member);
         return SELECTION_NOTHING;
     }

@@ -28,33 +28,28 @@ static const char *code_of(const struct verdict *verdict)
     return verdict->code[0] ? verdict->code : "refused";
 }
 
-/* Adds the row to the split, and its object to the body of its part. */
-static bool add_row(struct outbox_split *split, struct strbuf *bodies, const struct parts *parts,
-                    const struct row *row, size_t i, const struct verdict_row *refused)
-{
-    if (refused || parts->all_refused) {
-        outbox_split_add_row(split, row->address, row->address_len, 0,
-                             refused ? refused->code : code_of(parts->verdict),
-                             refused ? refused->detail : parts->verdict->detail);
-        return false;
-    }
-    size_t part = i >= parts->halves_at;
-    if (bodies[part].len > 0)
-        strbuf_add_str(&bodies[part], ",\n");
-    strbuf_add(&bodies[part], row->object, row->len);
-    outbox_split_add_row(split, row->address, row->address_len, (int64_t)part + 1, NULL, NULL);
-    return true;
-}
-
-static size_t fill_split(struct outbox_split *split, struct strbuf *bodies,
-                         const struct parts *parts, const struct rows *rows)
+/* How many rows go on. */
+static size_t fill_split(struct outbox_split *split, const struct parts *parts,
+                         const struct rows *rows, const char *body)
 {
     size_t next = 0, kept = 0;
 
-    for (size_t i = 0; i < rows->n; i++)
-        kept += add_row(split, bodies, parts, &rows->row[i], i, refusal_of(parts, i, &next));
-    for (size_t part = 0; part < 2 && bodies[part].len > 0; part++)
-        outbox_split_add_body(split, bodies[part].data, bodies[part].len);
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct verdict_row *named = refusal_of(parts, i, &next);
+        bool refused = named || parts->all_refused;
+        struct outbox_split_row row = { .address = rows->row[i].address,
+                                        .address_len = rows->row[i].address_len,
+                                        .offset = (size_t)(rows->row[i].object - body),
+                                        .len = rows->row[i].len,
+                                        .part = refused ? 0 : 1 + (i >= parts->halves_at) };
+
+        if (refused) {
+            row.code = named ? named->code : code_of(parts->verdict);
+            row.detail = named ? named->detail : parts->verdict->detail;
+        }
+        outbox_split_add(split, &row);
+        kept += !refused;
+    }
     return kept;
 }
 
@@ -62,16 +57,9 @@ static bool write_split(struct deliver *d, struct parcel *parcel, const struct p
                         const struct rows *rows, struct error *err)
 {
     CLEANUP(outbox_split_release) struct outbox_split split;
-    CLEANUP(strbuf_release) struct strbuf first = STRBUF_INIT(IMPORT_JOB_MAX_BYTES);
-    CLEANUP(strbuf_release) struct strbuf second = STRBUF_INIT(IMPORT_JOB_MAX_BYTES);
-    struct strbuf bodies[2] = { first, second };
 
     outbox_split_init(&split, parcel->batch.batch_id);
-    size_t kept = fill_split(&split, bodies, parts, rows);
-    first = bodies[0];
-    second = bodies[1];
-    if (!strbuf_ok(&first) || !strbuf_ok(&second))
-        return error_no_memory(err);
+    size_t kept = fill_split(&split, parts, rows, parcel->body.data);
     if (!outbox_split(d->db, d->task, &split, err))
         return false;
 

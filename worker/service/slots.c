@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -25,8 +26,7 @@ struct slot {
     pthread_t thread;
     int bell_fd;
     struct db *db;
-    unsigned attempts;       /* to reach the database, in a row */
-    int64_t recover_from_ms; /* before that it takes nobody else's runs */
+    unsigned attempts; /* to reach the database, in a row */
 };
 
 struct slots {
@@ -37,7 +37,8 @@ struct slots {
     bool woken;
     bool draining;
     bool stopping;
-    int64_t retention_ms; /* when old rows are to be looked for; of the looking slot */
+    atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
+    int64_t retention_ms;         /* when old rows are to be looked for; of the looking slot */
     int busy;
     int n;
     struct slot slot[];
@@ -134,17 +135,24 @@ static bool connect_slot(struct slot *slot, struct error *err)
 }
 
 /*
- * False: not reachable, *pause_ms is how long to leave it alone. After an
- * outage the others get one renewal's time before their runs are taken.
+ * After an outage of the database the others get one renewal's time before their
+ * runs are taken: they were away as well.
  */
+static void note_outage(struct slots *slots)
+{
+    int64_t renewal_ms = slots->options.settings->lease_seconds * 1000 / 5;
+
+    atomic_store(&slots->recover_from_ms, clock_ms() + renewal_ms);
+}
+
+/* False: not reachable, *pause_ms is how long to leave it alone. */
 static bool reach_database(struct slot *slot, int64_t *pause_ms)
 {
-    const struct settings *settings = slot->slots->options.settings;
     struct error err = ERROR_INIT;
 
     if (connect_slot(slot, &err)) {
         if (slot->attempts > 0)
-            slot->recover_from_ms = clock_ms() + settings->lease_seconds * 1000 / 5;
+            note_outage(slot->slots);
         slot->attempts = 0;
         return true;
     }
@@ -169,7 +177,7 @@ static bool is_stopping(struct slots *slots)
  * What could not be written is given back as soon as the database is reachable,
  * so that nobody waits for the lease to end; after that it is over anyway.
  */
-static void give_back(struct slot *slot, const struct run_task *task)
+static void give_back(struct slot *slot, const struct run_task *task, enum run_give_back how)
 {
     int64_t until_ms = clock_ms() + slot->slots->options.settings->lease_seconds * 1000;
     struct error err = ERROR_INIT;
@@ -180,7 +188,7 @@ static void give_back(struct slot *slot, const struct run_task *task)
             return;
         (void)poll(NULL, 0, (int)pause_ms);
     }
-    (void)!runs_give_back(slot->db, task, true, &err);
+    (void)!runs_give_back(slot->db, task, how, &err);
 }
 
 static void execute(struct slot *slot, const struct run_task *task, int64_t taken_ms)
@@ -193,8 +201,11 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
                                    .bell_fd = slot->bell_fd };
     struct error err = ERROR_INIT;
 
-    if (!run_execute(&options, slot->db, task, taken_ms, &err))
-        give_back(slot, task);
+    if (run_execute(&options, slot->db, task, taken_ms, &err) || err.kind == ERROR_LOST)
+        return;
+    if (err.kind == ERROR_RETRY)
+        note_outage(slot->slots);
+    give_back(slot, task, err.kind == ERROR_RETRY ? RUN_TROUBLED : RUN_MISTAKEN);
 }
 
 /* Long runs never hold all slots: the last one is kept for short ones. */
@@ -205,28 +216,34 @@ static bool is_last_free(struct slots *slots)
     return all > 1 && slots_busy(slots) == all - 1;
 }
 
-/* One look. *pause_ms: how long to rest before the next one. */
-static bool look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
+enum look { LOOK_FOUND, LOOK_NOTHING, LOOK_AWAY /* the database is not reachable */ };
+
+static enum look take_run(struct slot *slot, struct run_task **task)
 {
     const struct slots_options *o = &slot->slots->options;
-    enum run_take what = RUN_TAKE_CLOSED;
-    struct error err = ERROR_INIT;
-
-    *pause_ms = TICK_MS;
-    atomic_store(&o->control->look_ms, clock_ms());
-    if (!reach_database(slot, pause_ms))
-        return false;
     struct run_taker taker = { .worker = o->worker,
                                .lease_ms = o->settings->lease_seconds * 1000,
                                .key_pair_id = o->key_pair_id,
-                               .recover = clock_ms() >= slot->recover_from_ms,
+                               .recover = clock_ms() >= slot->slots->recover_from_ms,
                                .short_only = is_last_free(slot->slots) };
+    enum run_take what = RUN_TAKE_CLOSED;
+    struct error err = ERROR_INIT;
+
     while (what == RUN_TAKE_CLOSED)
         if (!runs_take(slot->db, &taker, &what, task, &err)) {
             log_warn("take_failed", LOG_ERROR_OF(&err));
-            return false;
+            note_outage(slot->slots);
+            return LOOK_NOTHING;
         }
-    return what == RUN_TAKE_TASK;
+    return what == RUN_TAKE_TASK ? LOOK_FOUND : LOOK_NOTHING;
+}
+
+/* One look. *pause_ms: how long to rest before the next one. */
+static enum look look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
+{
+    *pause_ms = TICK_MS;
+    atomic_store(&slot->slots->options.control->look_ms, clock_ms());
+    return reach_database(slot, pause_ms) ? take_run(slot, task) : LOOK_AWAY;
 }
 
 /* A piece of work for who has nothing to do: some at a time, a run comes first. */
@@ -246,16 +263,22 @@ static void tidy(struct slot *slot)
         slots->retention_ms = clock_ms() + RETENTION_EVERY_MS;
 }
 
-static bool look_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms)
+/*
+ * Looks until there is a run. A slot without a connection lets another one look:
+ * that may have one, where the server takes no more.
+ */
+static bool look_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms,
+                             int64_t *pause_ms)
 {
-    int64_t pause_ms = 0;
-
-    while (rest(slot->slots, pause_ms)) {
+    *pause_ms = 0;
+    while (rest(slot->slots, *pause_ms)) {
         *taken_ms = clock_ms();
-        if (look(slot, task, &pause_ms))
-            return true;
+        enum look found = look(slot, task, pause_ms);
+        if (found != LOOK_NOTHING)
+            return found == LOOK_FOUND;
         tidy(slot);
     }
+    *pause_ms = 0;
     return false;
 }
 
@@ -265,13 +288,15 @@ static void *slot_main(void *argument)
 
     while (begin_to_look(slot->slots)) {
         CLEANUP(run_task_freep) struct run_task *task = NULL;
-        int64_t taken_ms;
-        bool found = look_until_found(slot, &task, &taken_ms);
+        int64_t taken_ms, pause_ms;
+        bool found = look_until_found(slot, &task, &taken_ms, &pause_ms);
 
         end_looking(slot->slots, found);
         if (found) {
             execute(slot, task, taken_ms);
             run_is_over(slot->slots);
+        } else {
+            (void)poll(NULL, 0, (int)pause_ms);
         }
     }
     db_free(slot->db);

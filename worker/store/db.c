@@ -7,6 +7,8 @@
 #include "common/parse.h"
 #include "worker/store/statement.h"
 
+enum { TRIES_MAX = 5 /* of a statement that was undone for another's sake */ };
+
 struct db {
     PGconn *conn;
     bool listening;
@@ -32,13 +34,23 @@ static bool is_transient(const char *sqlstate)
     return false;
 }
 
+bool db_failure_without_words(const PGresult *rows, const char *what, struct error *err)
+{
+    const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
+
+    return error_set(err, is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT, "%s (SQLSTATE %s)",
+                     what, sqlstate);
+}
+
 bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(1024);
     const char *sqlstate = rows ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
     const char *primary = rows ? PQresultErrorField(rows, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 
-    /* The primary message only: details quote values of rows. */
+    /* The primary message only, and not of class 22: the rest quotes values of rows. */
+    if (sqlstate && strncmp(sqlstate, "22", 2) == 0)
+        return db_failure_without_words(rows, what, err);
     add_reason(&text, primary ? primary : PQerrorMessage(db->conn));
     const char *why = text.data ? text.data : "no reason given";
     if (!sqlstate)
@@ -286,15 +298,26 @@ bool args_array(struct args *args, const struct strbuf *array, struct error *err
     return true;
 }
 
+/* Of two statements that waited for each other, one is undone: it is simply run again. */
+static bool was_undone(const PGresult *rows)
+{
+    const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
+
+    return sqlstate && strncmp(sqlstate, "40", 2) == 0;
+}
+
 static bool run_statement(struct db *db, const char *sql, const struct args *args, int binary,
                           PGresult **out, struct error *err)
 {
     static const struct args none = { .n = 0 };
     const struct args *a = args ? args : &none;
+    bool alone = PQtransactionStatus(db->conn) == PQTRANS_IDLE;
+    CLEANUP(rows_freep) PGresult *rows = NULL;
 
-    CLEANUP(rows_freep)
-    PGresult *rows =
-        PQexecParams(db->conn, sql, a->n, NULL, a->values, a->lengths, a->formats, binary);
+    for (int tries = 0; tries == 0 || (alone && tries < TRIES_MAX && was_undone(rows)); tries++) {
+        PQclear(rows);
+        rows = PQexecParams(db->conn, sql, a->n, NULL, a->values, a->lengths, a->formats, binary);
+    }
     ExecStatusType status = PQresultStatus(rows);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT)
         return db_failure(db, rows, "a statement failed", err);

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/store/statement.h"
 
@@ -10,10 +11,19 @@
  * our own go into it (an export's id, a run's, a position): names, paths and
  * segments are looked up by the statement itself.
  */
-enum { SQL_MAX_BYTES = 65536, FIXED_FIELDS = 6 };
+enum { SQL_MAX_BYTES = 65536, FIXED_FIELDS = 7 };
+
+/*
+ * Longer addresses and values are refused anyway (254 characters, 100,000 bytes
+ * a profile): what is cut off need not travel, nor be held in memory. The cut of
+ * an address stands in the statement.
+ */
+enum { FIELD_MAX_CHARACTERS = 100001 };
 
 struct members {
     struct db *db;
+    const struct run_task *task;
+    bool started; /* the stream; else the first call of members_next() does */
     struct copy_reader reader;
     char *message; /* libpq's, of the row that is lent */
     struct copy_field *fields;
@@ -33,20 +43,21 @@ static const char settings_sql[] =
 
 static void add_member_side(struct strbuf *sql, const struct run_task *task)
 {
-    strbuf_add_str(sql,
-                   "select case when jsonb_typeof(e) = 'string' then"
-                   " nullif(lower(btrim(e #>> '{}', E' \\t\\n\\x0b\\f\\r') collate \"C\"), '') end"
-                   " collate \"C\" as address,"
-                   " jsonb_typeof(e) not in ('string', 'null') as not_a_string, p.*");
+    strbuf_add_str(
+        sql,
+        "select case when jsonb_typeof(e) = 'string' then"
+        " nullif(left(lower(btrim(e #>> '{}', E' \\t\\n\\x0b\\f\\r') collate \"C\"), 320), '') end"
+        " collate \"C\" as address,"
+        " jsonb_typeof(e) not in ('string', 'null') as not_a_string, true as is_member, p.*");
     strbuf_addf(sql,
                 " from (select profile_id, attributes #> (select email_path from klaviyo.export"
                 " where export_id = %" PRId64 ") as e",
                 task->export_id);
     for (size_t i = 0; i < task->n_fields; i++)
         strbuf_addf(sql,
-                    ", (attributes #> (select path from klaviyo.export_field where export_id ="
-                    " %" PRId64 " order by position offset %zu limit 1))::text as f%zu",
-                    task->export_id, i, i);
+                    ", left((attributes #> (select path from klaviyo.export_field where export_id ="
+                    " %" PRId64 " order by position offset %zu limit 1))::text, %d) as f%zu",
+                    task->export_id, i, FIELD_MAX_CHARACTERS, i);
     strbuf_addf(sql, " from " SEGMENTS ") p", task->export_id);
 }
 
@@ -54,11 +65,10 @@ static void add_ledger_side(struct strbuf *sql, const struct run_task *task)
 {
     strbuf_addf(sql,
                 "select l.address, l.fingerprint, (b.batch_id is null)::integer * %d"
-                " + l.listed::integer * %d + (l.rejected_run is not null)::integer * %d"
-                " + (l.batch_id >= %" PRId64 " or l.rejected_run is not distinct from %" PRId64
-                ")::integer * %d as flags",
-                FLAG_CONFIRMED, FLAG_LISTED, FLAG_REJECTED, task->first_batch, task->run_id,
-                FLAG_SETTLED);
+                " + l.listed::integer * %d + coalesce(l.rejected_batch = l.batch_id or"
+                " b.batch_id > l.rejected_batch, false)::integer * %d"
+                " + (l.batch_id >= %" PRId64 ")::integer * %d as flags",
+                FLAG_CONFIRMED, FLAG_LISTED, FLAG_REJECTED, task->first_batch, FLAG_SETTLED);
     strbuf_addf(sql,
                 " from klaviyo.ledger l left join klaviyo.batch b on b.batch_id = l.batch_id"
                 " and b.state <> 'complete' and b.export_id = %" PRId64
@@ -69,7 +79,8 @@ static void add_ledger_side(struct strbuf *sql, const struct run_task *task)
 static void add_statement(struct strbuf *sql, const struct run_task *task)
 {
     strbuf_add_str(sql, "copy (select m.profile_id, coalesce(m.address, l.address),"
-                        " m.not_a_string::integer, l.address is not null, l.flags, l.fingerprint");
+                        " m.not_a_string::integer, l.address is not null, l.flags, l.fingerprint,"
+                        " m.is_member");
     for (size_t i = 0; i < task->n_fields; i++)
         strbuf_addf(sql, ", m.f%zu", i);
     strbuf_add_str(sql, " from (");
@@ -81,7 +92,22 @@ static void add_statement(struct strbuf *sql, const struct run_task *task)
                         " m.profile_id collate \"C\") to stdout (format binary)");
 }
 
-/* Only this statement reads what is not ours: its errors are the site's. */
+/*
+ * Only these statements read what is not ours: their errors are the site's. Its
+ * words may quote a value of a row, so only those about names are passed on.
+ */
+static bool source_failure(struct db *db, const PGresult *rows, struct error *err)
+{
+    const char *sqlstate = rows ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
+
+    if (!sqlstate || strncmp(sqlstate, "42", 2) == 0)
+        return db_failure(db, rows, "the members cannot be read", err);
+    return db_failure_without_words(rows,
+                                    "the members cannot be read: insights.segment_profile "
+                                    "raises an error",
+                                    err);
+}
+
 static bool start_copy(struct db *db, const struct run_task *task, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
@@ -92,7 +118,7 @@ static bool start_copy(struct db *db, const struct run_task *task, struct error 
         return error_no_memory(err);
     rows = PQexec(db_handle(db), sql.data);
     if (PQresultStatus(rows) != PGRES_COPY_OUT)
-        return db_failure(db, rows, "the members cannot be read", err);
+        return source_failure(db, rows, err);
     return true;
 }
 
@@ -108,14 +134,15 @@ bool members_open(struct members **out, struct db *db, const struct run_task *ta
     members->fields = calloc(members->n_fields, sizeof *members->fields);
     if (!members->fields)
         return error_no_memory(err);
-    if (!db_begin(db, err) || !db_query(db, settings_sql, NULL, NULL, err) ||
-        !start_copy(db, task, err))
+    members->task = task;
+    if (!db_query(db, "begin isolation level repeatable read read only", NULL, NULL, err) ||
+        !db_query(db, settings_sql, NULL, NULL, err))
         return false;
     *out = members_take(&members);
     return true;
 }
 
-/* Ends the transaction; a stream that was not read to its end costs the connection. */
+/* A stream that was not read to its end leaves the connection of no use. */
 void members_free(struct members *members)
 {
     if (!members)
@@ -124,8 +151,6 @@ void members_free(struct members *members)
     free(members->fields);
     if (PQtransactionStatus(db_handle(members->db)) != PQTRANS_ACTIVE)
         db_rollback(members->db);
-    else
-        PQreset(db_handle(members->db));
     free(members);
 }
 
@@ -135,6 +160,7 @@ static void read_member(const struct members *members, struct member *member)
     int64_t flags = copy_int(&f[4]);
 
     *member = (struct member){
+        .is_member = f[6].bytes != NULL,
         .profile_id = f[0],
         .address = f[1],
         .not_a_string = copy_int(&f[2]) == 1,
@@ -154,7 +180,7 @@ static enum members_next end_of_stream(struct members *members, struct error *er
     CLEANUP(rows_freep) PGresult *rows = PQgetResult(db_handle(members->db));
 
     if (PQresultStatus(rows) != PGRES_COMMAND_OK) {
-        db_failure(members->db, rows, "the members cannot be read", err);
+        source_failure(members->db, rows, err);
         return MEMBERS_ERROR;
     }
     PQclear(PQgetResult(db_handle(members->db))); /* NULL: the connection is free again */
@@ -163,6 +189,9 @@ static enum members_next end_of_stream(struct members *members, struct error *er
 
 enum members_next members_next(struct members *members, struct member *member, struct error *err)
 {
+    if (!members->started && !start_copy(members->db, members->task, err))
+        return MEMBERS_ERROR;
+    members->started = true;
     for (;;) {
         PQfreemem(members->message);
         members->message = NULL;
@@ -184,16 +213,17 @@ enum members_next members_next(struct members *members, struct member *member, s
     }
 }
 
-bool members_count(struct db *db, const struct run_task *task, int64_t *count, struct error *err)
+bool members_count(struct members *members, int64_t *count, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(1024);
     CLEANUP(rows_freep) PGresult *rows = NULL;
 
-    strbuf_addf(&sql, "select count(*) from " SEGMENTS, task->export_id);
+    strbuf_addf(&sql, "select count(*) from " SEGMENTS, members->task->export_id);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
-    if (!db_query(db, sql.data, NULL, &rows, err))
-        return error_wrap(err, "the members cannot be read");
+    rows = PQexec(db_handle(members->db), sql.data);
+    if (PQresultStatus(rows) != PGRES_TUPLES_OK)
+        return source_failure(members->db, rows, err);
     *count = row_int64(rows, 0, 0);
     return true;
 }

@@ -16,18 +16,18 @@
  * by address and read as one stream, sorted by address, then profile id (both
  * by bytes). Rows without an address stand first. Memory is constant.
  *
- * A member of two segments comes twice, side by side. An address in the ledger
- * whose profile is no member any more comes without a profile id.
+ * A member of two segments comes twice, side by side.
  */
 struct member {
-    struct copy_field profile_id; /* null: only the ledger knows the address */
-    struct copy_field address;    /* trimmed, ASCII in lower case; null: there is none */
-    bool not_a_string;            /* the field is there and no JSON string */
-    bool known;                   /* the ledger has a row; the rest is from it */
-    bool confirmed;               /* its last batch was */
-    bool listed;                  /* an earlier batch was confirmed */
-    bool rejected;                /* Klaviyo refused it last time */
-    bool settled;                 /* this run has done with it before */
+    bool is_member; /* else only the ledger knows the address */
+    struct copy_field profile_id;
+    struct copy_field address; /* trimmed, ASCII in lower case; null: there is none */
+    bool not_a_string;         /* the field is there and no JSON string */
+    bool known;                /* the ledger has a row; the rest is from it */
+    bool confirmed;            /* its last batch was */
+    bool listed;               /* an earlier batch was confirmed */
+    bool rejected;             /* Klaviyo refused it last time */
+    bool settled;              /* this run has done with it before */
     int64_t fingerprint;
     const struct copy_field *fields; /* JSON texts of the export's fields, in their order */
 };
@@ -35,9 +35,10 @@ struct member {
 struct members;
 
 /*
- * Starts the stream in a transaction of its own, which is the connection's only
- * work until members_free(). ERROR_INPUT: the site's view cannot be read; the
- * text has the SQLSTATE.
+ * Begins a transaction with one snapshot, which is the connection's only work
+ * until members_free(); the connection is of use afterwards only if the stream
+ * was read to its end. The task outlives it. Here and below ERROR_INPUT: the
+ * site's view cannot be read; the text has the SQLSTATE and no value of a row.
  */
 bool members_open(struct members **out, struct db *db, const struct run_task *task,
                   struct error *err) MUST_USE;
@@ -50,8 +51,10 @@ enum members_next { MEMBERS_ROW, MEMBERS_END, MEMBERS_ERROR };
 enum members_next members_next(struct members *members, struct member *member, struct error *err)
     MUST_USE;
 
-/* How many members the segments have, counted twice where in two of them. */
-bool members_count(struct db *db, const struct run_task *task, int64_t *count, struct error *err)
-    MUST_USE;
+/*
+ * How many there are, counted twice where in two segments; before the first
+ * members_next().
+ */
+bool members_count(struct members *members, int64_t *count, struct error *err) MUST_USE;
 
 #endif

@@ -20,7 +20,7 @@ static const char plan_sql[] =
     " from batch b, unnest($6::text[], $7::bigint[], $8::boolean[])"
     " as u(address, fingerprint, listed)"
     " on conflict (export_id, address) do update"
-    " set fingerprint = excluded.fingerprint, batch_id = excluded.batch_id, rejected_run = null,"
+    " set fingerprint = excluded.fingerprint, batch_id = excluded.batch_id,"
     " listed = ledger.listed or excluded.listed)"
     " select batch_id from batch";
 
@@ -62,7 +62,7 @@ static const char confirm_sql[] =
     " and b.state = 'sent' returning b.batch_id, b.export_id, b.run_id, b.row_count,"
     " old.profile_ids),"
     " refused as ("
-    " update klaviyo.ledger l set rejected_run = b.run_id"
+    " update klaviyo.ledger l set rejected_batch = b.batch_id"
     " from batch b, unnest($4::text[]) as u(address)"
     " where l.export_id = b.export_id and l.address = u.address collate \"C\"),"
     " named as ("
@@ -82,8 +82,8 @@ static const char confirm_sql[] =
     " select batch_id from batch";
 
 static const char split_sql[] =
-    "select klaviyo.split_batch($1, $2::integer, $3, $4::text[], $5::integer[], $6::bytea[],"
-    " $7::text[], $8::text[])";
+    "select klaviyo.split_batch($1, $2::integer, $3, $4::text[], $5::integer[], $6::integer[],"
+    " $7::integer[], $8::text[], $9::text[])";
 
 static void open_array(struct strbuf *array)
 {
@@ -362,32 +362,30 @@ void outbox_split_init(struct outbox_split *split, int64_t batch_id)
     split->batch_id = batch_id;
     open_array(&split->addresses);
     open_array(&split->parts);
+    open_array(&split->offsets);
+    open_array(&split->lengths);
     open_array(&split->codes);
     open_array(&split->details);
-    open_array(&split->bodies);
 }
 
 void outbox_split_release(struct outbox_split *split)
 {
     strbuf_release(&split->addresses);
     strbuf_release(&split->parts);
+    strbuf_release(&split->offsets);
+    strbuf_release(&split->lengths);
     strbuf_release(&split->codes);
     strbuf_release(&split->details);
-    strbuf_release(&split->bodies);
 }
 
-void outbox_split_add_row(struct outbox_split *split, const char *address, size_t address_len,
-                          int64_t part, const char *code, const char *detail)
+void outbox_split_add(struct outbox_split *split, const struct outbox_split_row *row)
 {
-    array_text(&split->addresses, address, address_len);
-    array_int64(&split->parts, part);
-    add_string(&split->codes, code);
-    add_string(&split->details, detail);
-}
-
-void outbox_split_add_body(struct outbox_split *split, const char *body, size_t len)
-{
-    array_bytes(&split->bodies, body, len);
+    array_text(&split->addresses, row->address, row->address_len);
+    array_int64(&split->parts, row->part);
+    array_int64(&split->offsets, (int64_t)row->offset);
+    array_int64(&split->lengths, (int64_t)row->len);
+    add_string(&split->codes, row->code);
+    add_string(&split->details, row->detail);
 }
 
 bool outbox_split(struct db *db, const struct run_task *task, struct outbox_split *split,
@@ -399,8 +397,8 @@ bool outbox_split(struct db *db, const struct run_task *task, struct outbox_spli
     args_fence(&args, task);
     args_int64(&args, split->batch_id);
     if (!close_array(&args, &split->addresses, err) || !close_array(&args, &split->parts, err) ||
-        !close_array(&args, &split->bodies, err) || !close_array(&args, &split->codes, err) ||
-        !close_array(&args, &split->details, err) ||
+        !close_array(&args, &split->offsets, err) || !close_array(&args, &split->lengths, err) ||
+        !close_array(&args, &split->codes, err) || !close_array(&args, &split->details, err) ||
         !FAILPOINT_AROUND("split", db_query(db, split_sql, &args, &rows, err)))
         return false;
     return row_bool(rows, 0, 0) || error_lost(err);

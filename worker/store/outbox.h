@@ -131,23 +131,33 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
                     struct outbox_refused *refused, struct error *err) MUST_USE;
 
 /*
- * Turns a batch into others. Row i, in the order of the body, goes on in part
- * parts[i] (1 to n_bodies), or is refused (0) with code and detail.
+ * Turns a batch into others. A row, in the order of the body, goes on in part 1
+ * or 2, or is refused (0) with code and detail. The bodies are cut out of the
+ * old one by the server.
  */
+struct outbox_split_row {
+    const char *address;
+    size_t address_len;
+    size_t offset; /* of the object in the body */
+    size_t len;
+    int64_t part;
+    const char *code; /* of a refused one; else NULL */
+    const char *detail;
+};
+
 struct outbox_split {
     int64_t batch_id;
     struct strbuf addresses;
     struct strbuf parts;
+    struct strbuf offsets;
+    struct strbuf lengths;
     struct strbuf codes;
     struct strbuf details;
-    struct strbuf bodies;
 };
 
 void outbox_split_init(struct outbox_split *split, int64_t batch_id);
 void outbox_split_release(struct outbox_split *split);
-void outbox_split_add_row(struct outbox_split *split, const char *address, size_t address_len,
-                          int64_t part, const char *code, const char *detail);
-void outbox_split_add_body(struct outbox_split *split, const char *body, size_t len);
+void outbox_split_add(struct outbox_split *split, const struct outbox_split_row *row);
 bool outbox_split(struct db *db, const struct run_task *task, struct outbox_split *split,
                   struct error *err) MUST_USE;
 

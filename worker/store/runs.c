@@ -7,6 +7,8 @@
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
+enum { GIVE_BACK_PAUSE_MS = 2000 };
+
 static const char take_sql[] = "select run_id, epoch, export_id, taken_over, closed"
                                " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean,"
                                " $5::boolean)";
@@ -43,14 +45,12 @@ static const char end_sql[] = "select klaviyo.end_run($1, $2::integer, $3, $4, $
 
 static const char give_back_sql[] =
     "update klaviyo.run set backends = '{}',"
-    " takes_without_progress = greatest(takes_without_progress - 1, 0),"
-    " idle_ms = idle_ms + p.pause_ms,"
-    " lease_until = clock_timestamp() + p.pause_ms * interval '1 ms'"
-    " from (select case when $3::boolean then least(15000, greatest(1000, idle_ms / 2)) else 0 end"
-    " as pause_ms from klaviyo.run where run_id = $1) p"
+    " takes_without_progress = case when $4::boolean then greatest(takes_without_progress - 1, 0)"
+    " else takes_without_progress end,"
+    " lease_until = clock_timestamp() + $3::bigint * interval '1 ms'"
     " where run_id = $1 and epoch = $2 returning run_id";
 
-static const char attention_sql[] = "select klaviyo.mark_attention($1, $2)";
+static const char attention_sql[] = "select klaviyo.mark_attention($1, $2, $3::bytea)";
 
 static const char list_name_sql[] = "update klaviyo.export set list_name = $2,"
                                     " list_checked_at = now() where export_id = $1";
@@ -172,23 +172,30 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
     return true;
 }
 
-bool runs_give_back(struct db *db, const struct run_task *task, bool in_trouble, struct error *err)
+bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_back how,
+                    struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
-    args_bool(&args, in_trouble);
+    args_int64(&args, how == RUN_DRAINED ? 0 : GIVE_BACK_PAUSE_MS);
+    args_bool(&args, how != RUN_MISTAKEN);
     return db_fenced(db, give_back_sql, &args, NULL, err);
 }
 
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
-                         struct error *err)
+                         bool *marked, struct error *err)
 {
+    CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->connection_id);
     args_text(&args, reason);
-    return db_query(db, attention_sql, &args, NULL, err);
+    args_bytes(&args, task->sealed_key, task->sealed_key_len);
+    if (!db_query(db, attention_sql, &args, &rows, err))
+        return false;
+    *marked = row_bool(rows, 0, 0);
+    return true;
 }
 
 bool runs_store_list_name(struct db *db, const struct run_task *task, const char *name,

@@ -85,17 +85,22 @@ struct run_ending {
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
               enum run_end *how, struct error *err) MUST_USE;
 
-/*
- * Gives the lease back, so that any worker may go on: at once, or, where the run
- * was let go in trouble, after a pause that grows and counts as time without
- * progress. Such a take does not count as one that brought nothing.
- */
-bool runs_give_back(struct db *db, const struct run_task *task, bool in_trouble, struct error *err)
-    MUST_USE;
+/* Why a run is given back before its end. */
+enum run_give_back {
+    RUN_DRAINED,  /* the process ends: anybody may go on at once */
+    RUN_TROUBLED, /* the database was away: after a pause, as often as it takes */
+    RUN_MISTAKEN, /* something of ours is wrong: the same, and it counts as a take in vain */
+};
 
-/* The key was refused: the connection needs attention, its queued runs end. */
+bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_back how,
+                    struct error *err) MUST_USE;
+
+/*
+ * The task's key was refused: the connection needs attention, its queued runs
+ * end. *marked: false where the connection has got another key meanwhile.
+ */
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
-                         struct error *err) MUST_USE;
+                         bool *marked, struct error *err) MUST_USE;
 
 /* What Klaviyo calls the export's list. */
 bool runs_store_list_name(struct db *db, const struct run_task *task, const char *name,

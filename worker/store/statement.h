@@ -78,6 +78,9 @@ bool row_copy(const PGresult *rows, int row, int column, char **out, struct erro
 /* The error of a failed result, in the terms of db.h; what: what was being done. */
 bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err);
 
+/* The same without the server's words, which may quote a value of a row. */
+bool db_failure_without_words(const PGresult *rows, const char *what, struct error *err);
+
 /* libpq's handle, for COPY. */
 PGconn *db_handle(struct db *db);
 
