@@ -22,8 +22,10 @@ import pytest
 from support.kafka_broker import KafkaBroker
 from support.paths import BUILD
 from support.postgres import Postgres
+from support.worker import run_command
 from support.world import MakeWorld, Services, World
 
+TEMPLATE = "with_schema"
 LOGS = BUILD / "test-logs"
 
 
@@ -40,6 +42,12 @@ class SharedServers:
         self.postgres.start()
         self.kafka.wait_ready()
         self.postgres.wait_ready()
+        self._make_template()
+
+    def _make_template(self) -> None:
+        database = self.postgres.create_database(TEMPLATE)
+        result = run_command(["migrate"], {**World.base_env(), "DATABASE_URL": database.url})
+        assert result.rc == 0, result
 
     def stop(self) -> None:
         self.kafka.stop()
@@ -74,7 +82,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def without_processes(servers: SharedServers) -> Services:
     """The same servers as seen from a process that did not start them."""
-    return Services(servers.kafka.as_guest(), servers.postgres.as_guest())
+    return Services(servers.kafka.as_guest(), servers.postgres.as_guest(), TEMPLATE)
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +165,11 @@ def make_world(
     def make(
         kafka: KafkaBroker | None = None, postgres: Postgres | None = None, partitions: int = 1
     ) -> World:
-        services = Services(kafka or shared_services.kafka, postgres or shared_services.postgres)
+        services = Services(
+            kafka or shared_services.kafka,
+            postgres or shared_services.postgres,
+            None if postgres else shared_services.template,
+        )
         world = World(short_name(request.node), services, logs, partitions)
         made.append(world)
         return world.prepare()

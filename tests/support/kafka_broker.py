@@ -11,11 +11,17 @@ import tempfile
 from copy import copy
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
 )
 
 from support.paths import BUILD
@@ -101,6 +107,7 @@ class KafkaBroker:
         self.port = free_port()
         self._properties = folder / "server.properties"
         self._process: Process | None = None
+        self._admin: AdminClient | None = None
         self._write_properties()
         self._format()
 
@@ -156,17 +163,25 @@ class KafkaBroker:
         """The same broker for a process that did not start it."""
         guest = copy(self)
         guest._process = None
+        guest._admin = None
         return guest
 
     def admin(self) -> AdminClient:
-        return AdminClient(
-            {"bootstrap.servers": self.address, "log_level": 2, "socket.timeout.ms": 5000}
-        )
+        """One client for all questions: each new one costs threads and a connection."""
+        if self._admin is None:
+            self._admin = AdminClient(
+                {
+                    "bootstrap.servers": self.address,
+                    "log_level": 2,
+                    "socket.timeout.ms": 5000,
+                    "reconnect.backoff.max.ms": 500,
+                }
+            )
+        return self._admin
 
     def create_topic(self, name: str, partitions: int, **settings: str) -> None:
         topic = NewTopic(name, partitions, 1, config=dict(settings))
-        admin = self.admin()  # outcomes need it alive
-        for outcome in admin.create_topics([topic]).values():
+        for outcome in self.admin().create_topics([topic]).values():
             outcome.result(20)
         # Created is not yet known everywhere; a producer would get an error.
         wait_until(
@@ -174,49 +189,41 @@ class KafkaBroker:
         )
 
     def delete_topic(self, name: str) -> None:
-        admin = self.admin()  # outcomes need it alive
-        for outcome in admin.delete_topics([name]).values():
+        for outcome in self.admin().delete_topics([name]).values():
             outcome.result(20)
 
     def add_partitions(self, name: str, total: int) -> None:
-        admin = self.admin()  # outcomes need it alive
-        for outcome in admin.create_partitions([NewPartitions(name, total)]).values():
+        for outcome in self.admin().create_partitions([NewPartitions(name, total)]).values():
             outcome.result(20)
 
     def _partitions(self, topic: str) -> list[int]:
         metadata = self.admin().list_topics(topic, timeout=5).topics[topic]
         return [] if metadata.error else sorted(metadata.partitions)
 
-    def _consumer(self, group: str) -> Consumer:
-        return Consumer({"bootstrap.servers": self.address, "group.id": group, "log_level": 2})
-
     def end_offsets(self, topic: str) -> dict[int, int]:
-        consumer = self._consumer("reader-of-ends")
-        try:
-            partitions = [TopicPartition(topic, n) for n in self._partitions(topic)]
-            return {p.partition: consumer.get_watermark_offsets(p, 5)[1] for p in partitions}
-        finally:
-            consumer.close()
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(topic, n): latest for n in self._partitions(topic)}
+        answers = self.admin().list_offsets(wanted)
+        return {p.partition: int(answer.result(20).offset) for p, answer in answers.items()}
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What the group has committed, 0 where it has not."""
-        consumer = self._consumer(group)
-        partitions = [TopicPartition(topic, n) for n in self._partitions(topic)]
+        question = ConsumerGroupTopicPartitions(
+            group, [TopicPartition(topic, n) for n in self._partitions(topic)]
+        )
 
         def ask() -> list[TopicPartition] | None:
             try:
-                return list(consumer.committed(partitions, timeout=10))
+                answer = self.admin().list_consumer_group_offsets([question])[group]
+                return list(answer.result(20).topic_partitions)
             except KafkaException as error:
                 # The coordinator of a fresh broker is not up at once.
                 if error.args[0].code() not in NOT_YET_CODES:
                     raise
                 return None
 
-        try:
-            found = wait_until(ask, 20, f"the offsets of {group}") or []
-            return {p.partition: max(p.offset, 0) for p in found}
-        finally:
-            consumer.close()
+        found = wait_until(ask, 20, f"the offsets of {group}") or []
+        return {p.partition: max(p.offset, 0) for p in found}
 
 
 def make_archive() -> None:

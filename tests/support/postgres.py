@@ -139,9 +139,12 @@ class Postgres:
     def url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self, name: str) -> Database:
+    def create_database(self, name: str, template: str = "template1") -> Database:
+        statement = sql.SQL("create database {} template {}").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            connection.execute(statement)
         return Database(self.url(name), name)
 
     def drop_database(self, name: str) -> None:
