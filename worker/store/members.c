@@ -37,6 +37,19 @@ static const char settings_sql[] =
     "select set_config('statement_timeout', '0', true), set_config('work_mem', '64MB', true),"
     " set_config('idle_in_transaction_session_timeout', '0', true)";
 
+/*
+ * Starting parallel workers costs more than a small segment does, and the
+ * planner knows little of a table that was filled a moment ago.
+ */
+enum { PARALLEL_FROM_ROWS = 100000 };
+
+static const char not_parallel_sql[] =
+    "select set_config('max_parallel_workers_per_gather', '0', true)";
+
+static const char parallel_sql[] =
+    "select set_config('max_parallel_workers_per_gather', reset_val, true) from pg_settings"
+    " where name = 'max_parallel_workers_per_gather'";
+
 #define SEGMENTS                                                                     \
     "insights.segment_profile where segment_id = any (array(select segment_id from " \
     "klaviyo.export_segment where export_id = %" PRId64 "))"
@@ -213,7 +226,7 @@ enum members_next members_next(struct members *members, struct member *member, s
     }
 }
 
-bool members_count(struct members *members, int64_t *count, struct error *err)
+static bool count(struct members *members, int64_t *n, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(1024);
     CLEANUP(rows_freep) PGresult *rows = NULL;
@@ -224,6 +237,18 @@ bool members_count(struct members *members, int64_t *count, struct error *err)
     rows = PQexec(db_handle(members->db), sql.data);
     if (PQresultStatus(rows) != PGRES_TUPLES_OK)
         return source_failure(members->db, rows, err);
-    *count = row_int64(rows, 0, 0);
+    *n = row_int64(rows, 0, 0);
+    return true;
+}
+
+bool members_count(struct members *members, int64_t *n, struct error *err)
+{
+    int64_t found;
+
+    if (!db_query(members->db, not_parallel_sql, NULL, NULL, err) || !count(members, &found, err))
+        return false;
+    if (found >= PARALLEL_FROM_ROWS && !db_query(members->db, parallel_sql, NULL, NULL, err))
+        return false;
+    *n = found;
     return true;
 }

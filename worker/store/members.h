@@ -55,6 +55,6 @@ enum members_next members_next(struct members *members, struct member *member, s
  * How many there are, counted twice where in two segments; before the first
  * members_next().
  */
-bool members_count(struct members *members, int64_t *count, struct error *err) MUST_USE;
+bool members_count(struct members *members, int64_t *n, struct error *err) MUST_USE;
 
 #endif
