@@ -243,7 +243,7 @@ static bool count(struct members *members, int64_t *n, struct error *err)
 
 bool members_count(struct members *members, int64_t *n, struct error *err)
 {
-    int64_t found;
+    int64_t found = 0;
 
     if (!db_query(members->db, not_parallel_sql, NULL, NULL, err) || !count(members, &found, err))
         return false;
