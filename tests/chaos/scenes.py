@@ -129,8 +129,8 @@ def add_exports(world: World, exports: list[Export]) -> list[Export]:
     return exports
 
 
-def refresh(world: World, *exports: Export) -> None:
-    world.publish(*(events.binary(export.segment) for export in exports))
+def refresh(world: World, *exports: Export, full: bool = False) -> None:
+    world.publish(*(events.binary(export.segment, full=full) for export in exports))
 
 
 def check_lists(world: World, exports: list[Export]) -> None:

@@ -147,7 +147,7 @@ def test_one_slot_is_kept_for_exports_whose_last_run_was_short(world: World) -> 
     )
 
     hold(world, account=slow.id)
-    refresh(world, *long_ones)
+    refresh(world, *long_ones, full=True)
     wait_for_rows(world, 1, "select count(*) from klaviyo.run where state = 'running'")
     wait_for_rows(world, 2, "select count(*) from klaviyo.run where state = 'queued'")
     refresh(world, *short_one)
