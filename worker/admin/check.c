@@ -1,10 +1,10 @@
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/seal.h"
 #include "worker/admin/arguments.h"
+#include "worker/admin/json.h"
 #include "worker/admin/setup.h"
 #include "worker/admin/table.h"
 #include "worker/kafka/topics.h"
@@ -17,8 +17,6 @@
  * written anywhere.
  */
 enum { KAFKA_TIMEOUT_MS = 10000 };
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 struct check {
     const struct settings *settings;

@@ -1,20 +1,18 @@
 #include "worker/admin/dead_letters.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
 #include "common/strbuf.h"
 #include "worker/admin/arguments.h"
+#include "worker/admin/json.h"
 #include "worker/admin/table.h"
 #include "worker/kafka/producer.h"
 #include "worker/kafka/reader.h"
 #include "worker/service/dead_letter.h"
 
 enum { KAFKA_TIMEOUT_MS = 15000, TEXT_MAX_BYTES = 4096 };
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 /* Bytes of somebody else's as JSON; what is not UTF-8 is shown as question marks. */
 static json_t *text_of(const void *bytes, size_t n)

@@ -1,19 +1,17 @@
 /* `export preview`: what a run would do now; reads, and sends nothing but one question. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "worker/admin/arguments.h"
 #include "worker/admin/ask.h"
 #include "worker/admin/export.h"
+#include "worker/admin/json.h"
 #include "worker/admin/stored_key.h"
 #include "worker/admin/table.h"
 #include "worker/export/plan.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/run_task.h"
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 /* -- what the plan with Klaviyo allows -- */
 

@@ -4,11 +4,10 @@
 #include <poll.h>
 
 #include "common/clock.h"
+#include "worker/admin/json.h"
 #include "worker/admin/progress.h"
 
 enum { LOOK_EVERY_MS = 300, DATABASE_PATIENCE_MS = 60000 };
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 /* The first one that did not succeed, as an error. */
 static bool check_ends(const json_t *runs, struct error *err)

@@ -1,20 +1,18 @@
 #include "worker/admin/publish.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
 #include "worker/admin/arguments.h"
 #include "worker/admin/follow.h"
+#include "worker/admin/json.h"
 #include "worker/admin/name.h"
 #include "worker/admin/refresh_event.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/history.h"
 
 enum { SEND_TIMEOUT_MS = 30000, TAKEN_IN_LATE_MS = 15000 };
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 /* What is published: one event for each target, [{"segment", "export"}]. */
 struct publication {

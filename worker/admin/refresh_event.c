@@ -1,14 +1,12 @@
 #include "worker/admin/refresh_event.h"
+#include "worker/admin/json.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "common/clock.h"
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 /* Version 4: random, but for the bits that say so. */
 static bool make_uuid(char *text, struct error *err)

@@ -1,6 +1,6 @@
 #include "worker/admin/table.h"
+#include "worker/admin/json.h"
 
-#include <jansson.h>
 #include <libsmartcols.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,6 @@
 
 enum { CELL_MAX_BYTES = 4096 };
 
-DEFINE_HANDLE(json, json_t, json_decref)
 DEFINE_HANDLE(table, struct libscols_table, scols_unref_table)
 
 const char *table_library_version(void)

@@ -1,5 +1,6 @@
 #include "worker/store/connection_view.h"
 
+#include "worker/store/connections.h"
 #include "worker/store/document.h"
 #include "worker/store/statement.h"
 
@@ -41,13 +42,6 @@ static const char of_account_sql[] =
     "select string_agg(name, ', ' order by name) from klaviyo.connection"
     " where account_id = $1 and name <> $2";
 
-static bool no_such(const char *name, struct error *err)
-{
-    return error_set(err, ERROR_INPUT,
-                     "there is no connection %s that you may use: connection list shows them",
-                     name);
-}
-
 /* Chooses the statement by what the user may see. */
 static bool query_shown(struct db *db, const char *all, const char *granted,
                         const struct args *args, char **json, struct error *err)
@@ -75,7 +69,7 @@ bool connection_view_show(struct db *db, const char *name, char **json, struct e
     if (!query_shown(db, show_sql, show_granted_sql, &args, &found, err))
         return error_wrap(err, "connection %s", name);
     if (!found)
-        return no_such(name, err);
+        return connections_missing(name, err);
     *json = found;
     return true;
 }

@@ -64,7 +64,7 @@ static const char revoke_sql[] =
 
 static const char pause_sql[] = "select klaviyo.pause_unusable($1, $2)";
 
-static bool no_such(const char *name, struct error *err)
+bool connections_missing(const char *name, struct error *err)
 {
     return error_set(err, ERROR_INPUT,
                      "there is no connection %s that you may use: connection list shows them",
@@ -113,7 +113,7 @@ static bool check_account(struct db *db, const struct connection_draft *draft, s
     if (!db_query(db, account_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", draft->name);
     if (rows_count(rows) == 0)
-        return no_such(draft->name, err);
+        return connections_missing(draft->name, err);
     const char *before = row_text(rows, 0, 0);
     if (!before || !draft->account_id || strcmp(before, draft->account_id) == 0)
         return true;
@@ -133,7 +133,7 @@ bool connections_rotate(struct db *db, const struct connection_draft *draft, str
     draft_args(&args, draft);
     if (!db_query(db, rotate_sql, &args, &rows, err))
         return error_wrap(err, "storing the new key");
-    return rows_count(rows) > 0 || no_such(draft->name, err);
+    return rows_count(rows) > 0 || connections_missing(draft->name, err);
 }
 
 /* A statement about one connection that returns a row where it is there. */
@@ -144,7 +144,7 @@ static bool change(struct db *db, const char *sql, const struct args *args, cons
 
     if (!db_query(db, sql, args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    return rows_count(rows) > 0 || no_such(name, err);
+    return rows_count(rows) > 0 || connections_missing(name, err);
 }
 
 bool connections_remove(struct db *db, const char *name, struct error *err)
@@ -193,7 +193,7 @@ bool connections_account(struct db *db, const char *name, char **account, struct
     if (!db_query_document(db, budget_sql, &args, &found, err))
         return error_wrap(err, "connection %s", name);
     if (!found)
-        return no_such(name, err);
+        return connections_missing(name, err);
     *account = found;
     return true;
 }
@@ -207,7 +207,7 @@ bool connections_key(struct db *db, const char *name, struct sealed_key *key, st
     if (!db_query_binary(db, key_sql, &args, &rows, err))
         return error_wrap(err, "reading the sealed key, which only members of klaviyo_worker may");
     if (rows_count(rows) == 0)
-        return no_such(name, err);
+        return connections_missing(name, err);
 
     size_t len = (size_t)PQgetlength(rows, 0, 1);
     unsigned char *bytes = malloc(len + 1);
@@ -228,7 +228,7 @@ bool connections_grant(struct db *db, const char *name, const char *role, struct
     if (!db_query(db, grant_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
     if (rows_count(rows) == 0)
-        return no_such(name, err);
+        return connections_missing(name, err);
     if (!row_bool(rows, 0, 0))
         return error_set(err, ERROR_INPUT,
                          "there is no role %s on this server: nothing was granted", role);

@@ -23,6 +23,9 @@ struct sealed_key {
 
 void sealed_key_release(struct sealed_key *key);
 
+/* The error for one that is not there, or not to be seen; false. */
+bool connections_missing(const char *name, struct error *err);
+
 struct connection_draft {
     const char *name;
     int consent_version;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "worker/store/document.h"
+#include "worker/store/exports.h"
 #include "worker/store/statement.h"
 
 #define EXPORT_MEMBERS                                                                \
@@ -36,12 +37,6 @@ static const char source_sql[] =
     " klaviyo.look_at_source(array(select segment_id from klaviyo.export_segment g"
     " where g.export_id = x.export_id), x.email_path) s where x.name = $1";
 
-static bool no_such(const char *name, struct error *err)
-{
-    return error_set(err, ERROR_INPUT,
-                     "there is no export %s that you may use: export list shows them", name);
-}
-
 bool export_view_list(struct db *db, char **json, struct error *err)
 {
     if (!db_query_document(db, list_sql, NULL, json, err))
@@ -58,7 +53,7 @@ bool export_view_show(struct db *db, const char *name, char **json, struct error
     if (!db_query_document(db, show_sql, &args, &found, err))
         return error_wrap(err, "export %s", name);
     if (!found)
-        return no_such(name, err);
+        return exports_missing(name, err);
     *json = found;
     return true;
 }
@@ -74,7 +69,7 @@ bool export_view_source(struct db *db, const char *name, struct export_source *s
     if (!db_query(db, source_sql, &args, &rows, err))
         return false;
     if (rows_count(rows) == 0)
-        return no_such(name, err);
+        return exports_missing(name, err);
     if (!row_is_null(rows, 0, 0)) {
         seen.unknown_segments = strdup(row_text(rows, 0, 0));
         if (!seen.unknown_segments)

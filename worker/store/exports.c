@@ -45,7 +45,7 @@ static const char resume_sql[] =
     "update klaviyo.export set paused = false, pause_reason = null where export_id = $1";
 static const char remove_sql[] = "delete from klaviyo.export where export_id = $1";
 
-static bool no_such(const char *name, struct error *err)
+bool exports_missing(const char *name, struct error *err)
 {
     return error_set(err, ERROR_INPUT,
                      "there is no export %s that you may use: export list shows them", name);
@@ -80,7 +80,7 @@ static bool find_export(struct db *db, const char *name, int64_t *export_id, str
     if (!db_query(db, find_sql, &args, &rows, err))
         return error_wrap(err, "export %s", name);
     if (rows_count(rows) == 0)
-        return no_such(name, err);
+        return exports_missing(name, err);
     *export_id = row_int64(rows, 0, 0);
     return true;
 }

@@ -37,6 +37,9 @@ struct export_draft {
     bool replace_fields; /* an update gives new ones, maybe none */
 };
 
+/* The error for one that is not there, or not to be seen; false. */
+bool exports_missing(const char *name, struct error *err);
+
 bool exports_add(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
 bool exports_update(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
 bool exports_pause(struct db *db, const char *name, struct error *err) MUST_USE;

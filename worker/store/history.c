@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "worker/store/document.h"
+#include "worker/store/exports.h"
 #include "worker/store/statement.h"
 
 static const char list_sql[] =
@@ -154,8 +155,7 @@ bool history_targets_of_export(struct db *db, const char *name, char **json, str
     if (!db_query_document(db, of_export_sql, &args, &found, err))
         return error_wrap(err, "export %s", name);
     if (!found)
-        return error_set(err, ERROR_INPUT,
-                         "there is no export %s that you may use: export list shows them", name);
+        return exports_missing(name, err);
     *json = found;
     return true;
 }
