@@ -17,7 +17,6 @@ from support import events
 from support.world import World
 
 BATCH_ROWS, BATCH_BYTES = 10_000, 5_000_000
-MEMBERS = "select profile_id, attributes from insights.segment_profile where segment_id = %s"
 
 
 @dataclass

@@ -307,7 +307,9 @@ class Chaos:
         self._ended.append(worker)
         status = worker.process.exit_status
         # The signal's own end: it came before the worker had begun.
-        assert status in (0, TRY_AGAIN, -signal.SIGTERM), f"SIGTERM ended a worker with {status}: {worker.log}"
+        assert status in (0, TRY_AGAIN, -signal.SIGTERM), (
+            f"SIGTERM ended a worker with {status}: {worker.log}"
+        )
 
     def check_well(self) -> None:
         """Nobody ends by himself, and nobody says that he is stuck."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from chaos.secure_broker import SecureBroker
+
 from support import events, people
 from support.process import wait_until
 from support.worker import Worker
