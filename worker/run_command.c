@@ -77,8 +77,10 @@ static bool serve(const struct settings *settings, const struct seal_pair *pair,
 static void bound_memory(void)
 {
     /* NOLINTBEGIN(concurrency-mt-unsafe): no thread runs yet */
+    /* NOLINTBEGIN(concurrency-mt-unsafe): no thread runs yet */
     (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
     (void)mallopt(M_ARENA_MAX, 2);
+    /* NOLINTEND(concurrency-mt-unsafe) */
     /* NOLINTEND(concurrency-mt-unsafe) */
 }
 
