@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from support import kustomize
 from support.paths import TREE, program
@@ -78,7 +79,7 @@ def test_resources_of_operators_are_valid(name: str) -> None:
 
 
 def test_production_scales_and_is_watched_and_staging_needs_no_operator() -> None:
-    assert {"ScaledObject", "PodMonitor"} <= {d["kind"] for d in overlay("production")}
+    assert {d["kind"] for d in overlay("production")} >= OWN_SCHEMAS
     assert not OWN_SCHEMAS & {d["kind"] for d in overlay("staging")}
 
 
@@ -245,3 +246,9 @@ def test_the_jobs_make_the_topics_of_the_settings() -> None:
     commands = [c["command"] for c in containers(jobs["klaviyo-worker-topics"]["spec"]["template"])]
     topics = {word.split("=")[1] for words in commands for word in words if "--topic=" in word}
     assert topics == {"$(KAFKA_TOPIC)", "$(KAFKA_DEAD_LETTER_TOPIC)"}
+
+
+def test_the_alerts_of_the_operator_are_those_of_the_rules_file() -> None:
+    rules = yaml.safe_load((TREE / "deploy/alerts/klaviyo-worker.rules.yaml").read_text())
+    made = only(overlay("production"), "PrometheusRule")["spec"]
+    assert made == rules, "stale: deploy/kubernetes/components/prometheus/make-rules writes it anew"

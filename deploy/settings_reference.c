@@ -1,0 +1,33 @@
+/* Writes deploy/settings.md from the table that the program reads its settings by. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/settings.h"
+
+static const char before[] =
+    "# Settings\n"
+    "\n"
+    "Environment variables. All wrong ones are reported at once, before anything is opened. Variables\n"
+    "that are not in this table are ignored. An empty variable counts as not set, save `HTTP_LISTEN`.\n"
+    "\n";
+
+static const char after[] =
+    "\n"
+    "- `DATABASE_URL_FILE` names a file with the value of `DATABASE_URL`; set one of the two. A file is\n"
+    "  not seen in the environment of the process.\n"
+    "- `KAFKA_CONFIG_FILE` has one `property=value` a line, as `kcat -F` reads it; lines that begin with\n"
+    "  `#` are comments. Properties that the worker's guarantees rest on are refused, with the reason.\n"
+    "- `KLAVIYO_ALLOW_HTTP=1` allows `http://` towards another machine. For tests only: it shows the key.\n"
+    "- SIGTERM takes `DRAIN_SECONDS` and 10 s more at most. Give whoever stops the worker longer than\n"
+    "  that: `terminationGracePeriodSeconds`, `TimeoutStopSec`.\n"
+    "- All workers of one group should have the same `KAFKA_*`, `KLAVIYO_*` and `LEASE_SECONDS`.\n"
+    "\n"
+    "This file is written by `settings-reference`; CONTRIBUTING.md says how.\n";
+
+int main(void)
+{
+    (void)fputs(before, stdout);
+    settings_print_markdown(stdout);
+    (void)fputs(after, stdout);
+    return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
+}

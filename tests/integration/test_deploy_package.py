@@ -1,0 +1,144 @@
+"""What `cmake --install` and the Debian package bring, and that they go again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.paths import BUILD, TREE
+
+# It is compiled as it is shipped, with the prefix of a package.
+pytestmark = pytest.mark.timeout(1200)
+
+FOLDER = BUILD / "package"
+ETC = Path("etc/klaviyo-worker")
+
+
+def run(*command: str | Path, cwd: Path = TREE, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        list(command), cwd=cwd, capture_output=True, text=True, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Iterator[Path]:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = ["-DBUILD_TESTING=OFF", "-DCMAKE_INSTALL_PREFIX=/usr"]
+        run("cmake", "--preset", "release", "-B", FOLDER, *options)
+        run("cmake", "--build", FOLDER)
+        yield FOLDER
+
+
+@pytest.fixture(scope="module")
+def package(compiled: Path) -> Path:
+    for old in compiled.glob("*.deb"):
+        old.unlink()
+    run("cpack", "-G", "DEB", cwd=compiled)
+    (made,) = compiled.glob("*.deb")
+    return made
+
+
+class Root:
+    """A system of its own for dpkg, with nothing in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "var/lib/dpkg/updates").mkdir(parents=True)
+        (folder / "var/lib/dpkg/info").mkdir()
+        (folder / "var/lib/dpkg/status").touch()
+
+    def dpkg(self, *arguments: str | Path) -> str:
+        forces = ["--force-depends", "--force-script-chrootless", "--force-not-root"]
+        command = ["dpkg", f"--root={self.folder}", "--log=/dev/null", *forces, *arguments]
+        return run(*command, env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"})
+
+    def files(self) -> set[str]:
+        everything = (path for path in self.folder.rglob("*") if not path.is_dir())
+        names = {str(path.relative_to(self.folder)) for path in everything}
+        return {name for name in names if not name.startswith("var/lib/dpkg/")}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return Root(tmp_path / "root")
+
+
+def version(program: Path) -> str:
+    return run(program, "--version").splitlines()[0]
+
+
+def test_a_package_installs_runs_and_purges_cleanly(package: Path, root: Root) -> None:
+    root.dpkg("--install", package)
+    assert version(root.folder / "usr/bin/klaviyo-worker").startswith("klaviyo-worker 0.1.0")
+    assert "Status: install ok installed" in root.dpkg("--status", "klaviyo-worker")
+
+    root.dpkg("--remove", "klaviyo-worker")
+    assert root.files() == {f"{ETC}/klaviyo-worker.env", f"{ETC}/kafka.properties"}
+
+    root.dpkg("--purge", "klaviyo-worker")
+    assert root.files() == set()
+    assert not (root.folder / ETC).exists()
+
+
+def test_a_purge_never_takes_the_key_that_opens_stored_keys(package: Path, root: Root) -> None:
+    root.dpkg("--install", package)
+    key = root.folder / ETC / "secret.key"
+    key.write_text("made by keygen")
+    root.dpkg("--purge", "klaviyo-worker")
+    assert root.files() == {f"{ETC}/secret.key"}
+
+
+def test_settings_that_were_changed_survive_another_installation(
+    package: Path, root: Root
+) -> None:
+    root.dpkg("--install", package)
+    settings = root.folder / ETC / "klaviyo-worker.env"
+    settings.write_text("MAX_RUNS=1\n")
+    root.dpkg("--install", package)
+    assert settings.read_text() == "MAX_RUNS=1\n"
+
+
+def test_the_package_says_what_it_needs(package: Path) -> None:
+    needs = run("dpkg-deb", "--field", package, "Depends")
+    for library in ("ca-certificates", "librdkafka1", "libpq5", "libcurl", "libsodium23"):
+        assert library in needs
+
+
+def test_an_installation_keeps_to_the_folders_of_gnu(compiled: Path, tmp_path: Path) -> None:
+    run("cmake", "--install", compiled, env={"DESTDIR": str(tmp_path)})
+    for name in (
+        "usr/bin/klaviyo-worker",
+        "usr/lib/systemd/system/klaviyo-worker.service",
+        "usr/share/man/man1/klaviyo-worker.1",
+        "usr/share/bash-completion/completions/klaviyo-worker",
+        "usr/share/zsh/vendor-completions/_klaviyo-worker",
+        "usr/share/doc/klaviyo-worker/runbook.md",
+        "usr/share/klaviyo-worker/schemas/events/segment-refreshed.v1.schema.json",
+        "etc/klaviyo-worker/klaviyo-worker.env",
+    ):
+        assert (tmp_path / name).is_file(), name
+    secret = tmp_path / "etc/klaviyo-worker/kafka.properties"
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_with_another_prefix_everything_is_below_it(tmp_path: Path) -> None:
+    build, prefix = tmp_path / "build", tmp_path / "prefix"
+    options = ["-DBUILD_TESTING=OFF", f"-DCMAKE_INSTALL_PREFIX={prefix}"]
+    run("cmake", "--preset", "release", "-B", build, *options)
+    (build / "worker").mkdir(exist_ok=True)
+    (build / "worker/klaviyo-worker").write_text("#!/bin/sh\n")
+    run("cmake", "--install", build)
+    unit = (prefix / "lib/systemd/system/klaviyo-worker.service").read_text()
+    assert f"ExecStart={prefix}/bin/klaviyo-worker run" in unit
+    assert f"EnvironmentFile={prefix}/etc/klaviyo-worker/klaviyo-worker.env" in unit
+    assert (prefix / "etc/klaviyo-worker/klaviyo-worker.env").is_file()
+    assert not (build / "CPackConfig.cmake").exists()

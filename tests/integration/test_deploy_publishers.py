@@ -1,0 +1,71 @@
+"""The examples for publishers, run as they stand in the guide."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import people
+from support.kafka_broker import class_path
+from support.paths import TREE
+from support.world import LIST, SEGMENT, World
+
+GUIDE = TREE / "deploy" / "publishers.md"
+NAMES = {"python": "publish.py", "sh": "publish.sh", "java": "Publish.java"}
+
+
+def example(language: str, folder: Path) -> Path:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1
+    path = folder / NAMES[language]
+    path.write_text(blocks[0])
+    return path
+
+
+def command(language: str, path: Path) -> list[str]:
+    interpreters = {
+        "python": [sys.executable],
+        "sh": ["sh", "-eu"],
+        "java": ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", class_path()],
+    }
+    return [*interpreters[language], str(path)]
+
+
+def publish(world: World, language: str, folder: Path, refresh: str) -> None:
+    env = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": world.kafka.address,
+        "KAFKA_TOPIC": world.topic,
+    }
+    words = [*command(language, example(language, folder)), SEGMENT, refresh]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("language", sorted(NAMES))
+def test_an_example_of_the_guide_fills_the_list(
+    world: World, tmp_path: Path, language: str
+) -> None:
+    world.set_up_export(people.simple(50))
+    world.start_worker()
+    publish(world, language, tmp_path, "refresh-1")
+    (run,) = world.wait_runs_ended()
+    assert run["state"] == "succeeded"
+    assert run["events"] == 1
+    assert len(world.simulator.members(LIST)) == 50
+    world.wait_all_committed()
+
+
+def test_an_event_that_an_example_repeats_is_no_new_work(world: World, tmp_path: Path) -> None:
+    world.set_up_export(people.simple(10))
+    world.start_worker()
+    for _ in range(2):
+        publish(world, "python", tmp_path, "refresh-1")
+        world.wait_runs_ended()
+    world.wait_all_committed()
+    assert len(world.runs()) == 1
