@@ -65,12 +65,14 @@ static long count_characters(const char *bytes, size_t n)
 
 static enum event_verdict keep(struct parse *p, const char *bytes, size_t n, char **out)
 {
-    char *copy = strndup(bytes, n);
+    char *copy = malloc(n + 1); /* strndup() would look for an end beyond the record */
 
     if (!copy) {
         error_no_memory(p->err);
         return EVENT_NO_MEMORY;
     }
+    memcpy(copy, bytes, n);
+    copy[n] = '\0';
     *out = copy;
     return EVENT_VALID;
 }
