@@ -355,6 +355,21 @@ bool consumer_accept(struct consumer *consumer, const struct consumer_event *eve
                     err);
 }
 
+/*
+ * librdkafka commits what is stored when it unassigns, lost or not. A topic that
+ * was deleted and made again would begin where the old one ended.
+ */
+static void forget_stored(const struct consumer *consumer,
+                          const rd_kafka_topic_partition_list_t *partitions)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_copy(partitions);
+
+    for (int i = 0; i < none->cnt; i++)
+        none->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
+    (void)rd_kafka_offsets_store(consumer->handle, none); /* refused: it is gone already */
+}
+
 bool consumer_let_go(struct consumer *consumer, const struct consumer_event *event,
                      struct error *err)
 {
@@ -362,6 +377,8 @@ bool consumer_let_go(struct consumer *consumer, const struct consumer_event *eve
     const struct note *note = event->handle;
 
     assert(event->kind == CONSUMER_REVOKED || event->kind == CONSUMER_LOST);
+    if (event->kind == CONSUMER_LOST)
+        forget_stored(consumer, note->partitions);
     if (!is_cooperative(consumer))
         return assign_all(consumer, NULL, what, err);
     return answered(consumer, rd_kafka_incremental_unassign(consumer->handle, note->partitions),
