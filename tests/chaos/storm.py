@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -375,7 +376,14 @@ class Chaos:
         return True
 
     def _do_database(self, event: Event) -> bool:
-        self.world.postgres.restart("fast" if event.choice < 0.5 else "immediate")
+        server = self.world.postgres
+        try:
+            server.restart("fast" if event.choice < 0.5 else "immediate")
+        except subprocess.CalledProcessError:  # it takes longer than pg_ctl waits
+            assert server._process
+            server._process.wait(90)
+            server.start()
+            server.wait_ready()
         return True
 
     def _do_database_connections(self, event: Event) -> bool:
