@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.paths import BUILD, TREE
+from support import shipped
+from support.shipped import run
 
-# It is compiled as it is shipped, with the prefix of a package.
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(shipped.COMPILE_SECONDS)
 
-FOLDER = BUILD / "package"
 ETC = Path("etc/klaviyo-worker")
-
-
-def run(*command: str | Path, cwd: Path = TREE, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        list(command), cwd=cwd, capture_output=True, text=True, env={**os.environ, **(env or {})}
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def compiled() -> Iterator[Path]:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        options = ["-DBUILD_TESTING=OFF", "-DCMAKE_INSTALL_PREFIX=/usr"]
-        run("cmake", "--preset", "release", "-B", FOLDER, *options)
-        run("cmake", "--build", FOLDER)
-        yield FOLDER
+    with shipped.compiled() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
