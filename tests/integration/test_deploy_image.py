@@ -74,12 +74,15 @@ def test_the_image_does_the_main_job_with_a_read_only_root(rootfs: Path, world: 
     worker = Process(
         inside(rootfs, "run"), world.folder / "image.log", env=with_files(rootfs, env)
     )
-    world.refresh()
-    (ended,) = world.wait_runs_ended()
-    assert ended["state"] == "succeeded"
-    assert world.simulator.count(LIST) == 100
-    world.wait_all_committed()
-    assert worker.stop() == 0
+    try:
+        world.refresh()
+        (ended,) = world.wait_runs_ended()
+        assert ended["state"] == "succeeded"
+        assert world.simulator.count(LIST) == 100
+        world.wait_all_committed()
+        assert worker.stop() == 0
+    finally:
+        worker.kill()  # it changed its user: nothing else would end it
 
 
 def instructions() -> list[list[str]]:
