@@ -182,6 +182,9 @@ static bool may_destroy(const struct consumer *consumer)
            rd_kafka_version() >= DESTROY_FIXED_VERSION;
 }
 
+/* What librdkafka cannot let go of stays, in sight, to the end of the process. */
+static struct consumer *volatile left_behind;
+
 void consumer_free(struct consumer *consumer)
 {
     if (!consumer)
@@ -194,12 +197,14 @@ void consumer_free(struct consumer *consumer)
         rd_kafka_queue_destroy(consumer->closing);
     if (consumer->queue)
         rd_kafka_queue_destroy(consumer->queue);
+    left_behind = consumer;
     if (!may_destroy(consumer))
-        return; /* left to the end of the process */
+        return;
     if (!kafka_handle_free(consumer->handle)) {
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
         return; /* with what its threads may still use */
     }
+    left_behind = NULL;
     while (consumer->first) {
         struct note *note = consumer->first;
         consumer->first = note->next;
