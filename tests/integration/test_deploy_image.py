@@ -29,8 +29,7 @@ READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("image") / "rootfs"
-    with shipped.compiled() as build:
-        run("deploy/rootfs", build / "worker" / "klaviyo-worker", folder)
+    run("deploy/rootfs", shipped.compiled() / "worker" / "klaviyo-worker", folder)
     folder.parent.chmod(0o755)
     folder.parent.parent.chmod(0o755)
     yield folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,10 @@ ETC = Path("etc/klaviyo-worker")
 
 
 @pytest.fixture(scope="module")
-def compiled() -> Iterator[Path]:
-    with shipped.compiled() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def package(compiled: Path) -> Path:
-    for old in compiled.glob("*.deb"):
-        old.unlink()
-    run("cpack", "-G", "DEB", cwd=compiled)
-    (made,) = compiled.glob("*.deb")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    run("cpack", "-G", "DEB", "-B", folder, cwd=shipped.compiled())
+    (made,) = folder.glob("*.deb")
     return made
 
 
@@ -97,8 +89,8 @@ def test_the_package_says_what_it_needs(package: Path) -> None:
         assert library in needs
 
 
-def test_an_installation_keeps_to_the_folders_of_gnu(compiled: Path, tmp_path: Path) -> None:
-    run("cmake", "--install", compiled, env={"DESTDIR": str(tmp_path)})
+def test_an_installation_keeps_to_the_folders_of_gnu(tmp_path: Path) -> None:
+    run("cmake", "--install", shipped.compiled(), env={"DESTDIR": str(tmp_path)})
     for name in (
         "usr/bin/klaviyo-worker",
         "usr/lib/systemd/system/klaviyo-worker.service",

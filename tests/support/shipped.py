@@ -5,8 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from support.paths import BUILD, TREE
@@ -24,13 +23,13 @@ def run(*command: str | Path, cwd: Path = TREE, env: dict[str, str] | None = Non
     return done.stdout
 
 
-@contextmanager
-def compiled() -> Iterator[Path]:
-    """The build, for one process at a time."""
+@cache
+def compiled() -> Path:
+    """The folder of the build; whoever comes first compiles, the others wait."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         options = ["-DBUILD_TESTING=OFF", "-DCMAKE_INSTALL_PREFIX=/usr"]
         run("cmake", "--preset", "release", "-B", FOLDER, *options)
         run("cmake", "--build", FOLDER)
-        yield FOLDER
+    return FOLDER
