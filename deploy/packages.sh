@@ -58,5 +58,5 @@ need_packages() {
   [ "${#missing[@]}" -eq 0 ] && return 0
 
   printf 'installing %d packages: %s\n' "${#missing[@]}" "${missing[*]}"
-  { apt_get update && install_without_cluster "${missing[@]}"; } >"${PACKAGES_LOG:-/dev/stderr}" 2>&1
+  { apt_get update && install_without_cluster "${missing[@]}"; } >>"${PACKAGES_LOG:-/dev/stderr}" 2>&1
 }
