@@ -63,7 +63,7 @@ static bool connect_database(struct intake_work *work)
     work->connected = true;
     work->metrics->database_reached = true;
     work->look_soon = true; /* notifications may have been missed */
-    worked(work);
+    /* Being let in is no success yet: a full disk lets in and takes nothing. */
     return true;
 }
 
