@@ -130,11 +130,6 @@ static bool fake_notified(void *opaque)
     return true;
 }
 
-static void fake_wake(void *opaque)
-{
-    (void)opaque;
-}
-
 static void fake_drain(void *opaque, int64_t deadline_ms)
 {
     (void)opaque;
@@ -170,7 +165,7 @@ static const struct service_ports ports = {
                 .mark = fake_mark,
                 .socket = fake_socket,
                 .notified = fake_notified },
-    .slots = { .wake = fake_wake, .drain = fake_drain, .cancel = fake_cancel, .busy = fake_busy },
+    .slots = { .drain = fake_drain, .cancel = fake_cancel, .busy = fake_busy },
 };
 
 /* One service on a thread of its own. */

@@ -76,11 +76,6 @@ static bool database_notified(void *world)
     return db_is_up(database->db);
 }
 
-static void wake_slots(void *world)
-{
-    slots_wake(world);
-}
-
 static void drain_slots(void *world, int64_t deadline_ms)
 {
     slots_drain(world, deadline_ms);
@@ -146,7 +141,6 @@ bool service_run(const struct slots_options *options, struct service_metrics *me
                     .socket = database_socket,
                     .notified = database_notified },
         .slots = { .world = slots,
-                   .wake = wake_slots,
                    .drain = drain_slots,
                    .cancel = cancel_slots,
                    .busy = busy_slots },

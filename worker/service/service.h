@@ -29,7 +29,6 @@
 /* The run slots, as the loop sees them; worker/service/run.c has the real ones. */
 struct slots_ports {
     void *world;
-    void (*wake)(void *world);                       /* there may be a new run */
     void (*drain)(void *world, int64_t deadline_ms); /* of clock_ms() */
     void (*cancel)(void *world);
     int (*busy)(void *world); /* slots with a run */
