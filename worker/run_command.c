@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/parse.h"
 #include "common/seal.h"
 #include "worker/admin/version.h"
 #include "worker/klaviyo/client.h"
@@ -70,6 +73,22 @@ static bool serve(const struct settings *settings, const struct seal_pair *pair,
     return ok;
 }
 
+/* A revision lives two years; upgrading within 12 to 18 months is Klaviyo's advice. */
+enum { REVISION_OLD_DAYS = 548 };
+
+static void warn_of_old_revision(const char *revision)
+{
+    char day[sizeof "2026-10-15T00:00:00Z"];
+    int64_t from_us;
+
+    (void)snprintf(day, sizeof day, "%.10sT00:00:00Z", revision);
+    if (!parse_rfc3339(day, strlen(day), &from_us))
+        return; /* settings_load() has refused it */
+    int64_t days = (clock_utc_us() - from_us) / (24 * 3600 * INT64_C(1000000));
+    if (days > REVISION_OLD_DAYS)
+        log_warn("klaviyo_revision_old", LOG_STR("revision", revision), LOG_INT("days", days));
+}
+
 /*
  * Bodies of megabytes come and go. Left to itself the allocator learns to keep
  * such blocks for later, one stock per thread; so they go back at once.
@@ -95,6 +114,7 @@ static bool run(struct context *context, const struct arguments *arguments, stru
         return wrong_usage(context, err,
                            "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
     log_init(settings->log_level, settings->log_format);
+    warn_of_old_revision(settings->klaviyo_revision);
     bound_memory();
     service_block_signals();
     if (!load_pair(settings, &pair, err) || !context_open_database(context, err) ||

@@ -143,3 +143,11 @@ def test_migrate_can_be_run_by_many_at_once_and_again(world: World) -> None:
     assert before == world.db.rows(
         "select * from pg_tables where schemaname in ('klaviyo', 'insights')"
     )
+
+
+def test_an_old_revision_of_the_api_is_warned_of(world: World) -> None:
+    old = world.start_worker(KLAVIYO_REVISION="2024-10-15").wait_ready()
+    new = world.start_worker().wait_ready()
+
+    assert [event["revision"] for event in old.events("klaviyo_revision_old")] == ["2024-10-15"]
+    assert new.events("klaviyo_revision_old") == []
