@@ -84,7 +84,7 @@ static void warn_of_old_revision(const char *revision)
     (void)snprintf(day, sizeof day, "%.10sT00:00:00Z", revision);
     if (!parse_rfc3339(day, strlen(day), &from_us))
         return; /* settings_load() has refused it */
-    int64_t days = (clock_utc_us() - from_us) / (24 * 3600 * INT64_C(1000000));
+    int64_t days = (clock_utc_us() - from_us) / (INT64_C(86400) * 1000000);
     if (days > REVISION_OLD_DAYS)
         log_warn("klaviyo_revision_old", LOG_STR("revision", revision), LOG_INT("days", days));
 }
