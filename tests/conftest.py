@@ -55,6 +55,14 @@ class SharedServers:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+# What waits longest begins first, so that nothing long is left over at the end.
+LONG = ("test_recovery", "test_sharing", "test_scaling", "test_crash_points")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.name.startswith(LONG))
+
+
 def is_xdist_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
