@@ -116,13 +116,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def short_name(item: pytest.Item) -> str:
-    """Of letters, digits and dashes; short enough for the name of a database."""
+    """Of letters, digits and dashes, short enough for a database's name; anew for each attempt."""
+    identity = f"{item.nodeid} {getattr(item, 'execution_count', 1)}"
     words = re.sub(r"[^a-z0-9]+", "-", item.name.lower().removeprefix("test_")).strip("-")
-    return f"{words[:36].strip('-')}-{zlib.crc32(item.nodeid.encode()) % 100_000:05d}"
+    return f"{words[:36].strip('-')}-{zlib.crc32(identity.encode()) % 100_000:05d}"
 
 
 def log_folder(item: pytest.Item) -> Path:
-    return LOGS / re.sub(r"[^A-Za-z0-9_.-]+", "-", item.name)
+    attempt = getattr(item, "execution_count", 1)
+    return LOGS / (re.sub(r"[^A-Za-z0-9_.-]+", "-", item.name) + (f"-again-{attempt}" if attempt > 1 else ""))
 
 
 @pytest.fixture
