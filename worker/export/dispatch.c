@@ -80,6 +80,16 @@ static bool is_still_ours(struct deliver *d, const struct errand *errand)
     return false;
 }
 
+/*
+ * Imports go one after the other at the pace that the limit allows, not in
+ * bursts: the rate is the same, and when Klaviyo says stop, few are in the air.
+ */
+static void keep_pace(struct deliver *d, enum endpoint endpoint)
+{
+    if (endpoint == ENDPOINT_IMPORT)
+        dispatch_close_gate(d, endpoint, 1000 / endpoint_limit(endpoint).per_second);
+}
+
 /* The request's body and strings live in the parcel until the answer. */
 static void start(struct deliver *d, struct errand *errand, struct request request)
 {
@@ -96,6 +106,7 @@ static void start(struct deliver *d, struct errand *errand, struct request reque
     }
     errand->in_flight = true;
     d->sums.requests++;
+    keep_pace(d, errand->endpoint);
 }
 
 /* Looks that the listing of jobs answers all at once. */
