@@ -8,7 +8,7 @@
 BUILD_PACKAGES=(
   build-essential cmake ninja-build pkg-config git ca-certificates
   librdkafka-dev libcurl4-openssl-dev libjansson-dev libpq-dev libsodium-dev
-  libmicrohttpd-dev libsmartcols-dev libcmocka-dev
+  libmicrohttpd-dev libsmartcols-dev libsystemd-dev libcmocka-dev
 )
 
 as_root() {

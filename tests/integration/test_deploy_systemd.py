@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+import time
+from pathlib import Path
 
 from support.paths import TREE, program
+from support.process import wait_until
+from support.world import World
 
 SYSTEMD = TREE / "deploy" / "systemd"
 UNIT = SYSTEMD / "klaviyo-worker.service"
@@ -57,3 +62,65 @@ def test_its_settings_are_ones_that_the_program_knows() -> None:
     assert "KAFKA_BOOTSTRAP_SERVERS" in names
     known = set(re.findall(r"^  ([A-Z_]{4,}) ", help_of_run(), re.MULTILINE))
     assert names <= known
+
+
+class Systemd:
+    """Hears what a service tells it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notify"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(self.path))
+        self.socket.setblocking(False)
+        self.told: list[str] = []
+
+    def heard(self, line: str) -> int:
+        """How often a line was told so far."""
+        while True:
+            try:
+                self.told += self.socket.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return self.told.count(line)
+
+    def environment(self, patience_seconds: int) -> dict[str, str]:
+        return {
+            "NOTIFY_SOCKET": str(self.path),
+            "WATCHDOG_USEC": str(patience_seconds * 1_000_000),
+        }
+
+
+def test_systemd_hears_of_readiness_life_and_the_end(world: World, tmp_path: Path) -> None:
+    systemd = Systemd(tmp_path)
+    worker = world.start_worker(DRAIN_SECONDS="20", **systemd.environment(1))
+    wait_until(lambda: systemd.heard("READY=1"), 30, "the service to be ready")
+    wait_until(lambda: systemd.heard("WATCHDOG=1") > 2, 30, "signs of life")
+    assert systemd.heard("STOPPING=1") == 0
+
+    worker.stop()
+    assert systemd.heard("STOPPING=1") == 1
+    (extended,) = [line for line in systemd.told if line.startswith("EXTEND_TIMEOUT_USEC=")]
+    assert int(extended.split("=")[1]) / 1_000_000 > 20 + CLOSE_SECONDS
+
+
+def test_a_worker_is_ready_for_systemd_though_kafka_is_away(world: World, tmp_path: Path) -> None:
+    systemd = Systemd(tmp_path)
+    world.start_worker(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", **systemd.environment(1))
+    wait_until(lambda: systemd.heard("READY=1"), 30, "the service to be ready")
+    wait_until(lambda: systemd.heard("WATCHDOG=1") > 2, 30, "signs of life")
+
+
+def is_stopped(pid: int) -> bool:
+    return ") T " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_a_frozen_worker_falls_silent(world: World, tmp_path: Path) -> None:
+    systemd = Systemd(tmp_path)
+    worker = world.start_worker(**systemd.environment(1))
+    wait_until(lambda: systemd.heard("WATCHDOG=1"), 30, "a sign of life")
+    worker.freeze()
+    wait_until(lambda: is_stopped(worker.process.pid), 10, "the worker to be frozen")
+    before = systemd.heard("WATCHDOG=1")
+    time.sleep(2)  # systemd would have ended it after one
+    assert systemd.heard("WATCHDOG=1") == before
+    worker.thaw()
+    wait_until(lambda: systemd.heard("WATCHDOG=1") > before, 30, "life again")

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/service/flow.h"
+#include "worker/service/supervisor.h"
 #include "worker/service/watchdog.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
     LETTERS_MS = 2000,        /* for dead letters on their way when everything else has ended */
     SETTLE_MS = 500,          /* for ends that were recorded last to come back */
     HARD_DEADLINE_MS = 10000, /* beyond DRAIN_SECONDS */
+    EXIT_MS = 5000,           /* for the process to be gone after that */
 };
 
 enum state { RUNNING, DRAINING, CLOSING, OVER, FAILED };
@@ -27,6 +29,7 @@ struct service {
     struct service_metrics *metrics;
     struct error *err; /* why it FAILED */
     struct flow *flow;
+    struct supervisor supervisor;
     int signal_fd;
     int signals; /* how many came */
     bool broken; /* err is set: the loop cannot go on */
@@ -88,6 +91,7 @@ static void turn(struct service *s)
         m->loop_longest_turn_us = took_us;
     m->loop_ticks++;
     m->loop_last_tick_ms = clock_ms();
+    supervisor_tell_alive(&s->supervisor, m->loop_last_tick_ms);
 }
 
 /* ---- states ---- */
@@ -102,6 +106,7 @@ static enum state drain(struct service *s)
     flow_take_no_more(s->flow);
     watchdog_note("runs");
     watchdog_arm(s->drain_until_ms + HARD_DEADLINE_MS);
+    supervisor_tell_stopping(s->drain_until_ms + HARD_DEADLINE_MS + EXIT_MS - now_ms);
     slots->drain(slots->world, s->drain_until_ms);
     return DRAINING;
 }
@@ -206,9 +211,12 @@ static bool open_signals(struct service *s)
 bool service_loop(const struct settings *settings, const struct service_ports *ports,
                   struct service_metrics *metrics, struct error *err)
 {
-    struct service s = {
-        .settings = settings, .ports = ports, .metrics = metrics, .err = err, .signal_fd = -1
-    };
+    struct service s = { .settings = settings,
+                         .ports = ports,
+                         .metrics = metrics,
+                         .err = err,
+                         .supervisor = supervisor_meet(),
+                         .signal_fd = -1 };
 
     if (!open_signals(&s))
         return false;
@@ -217,6 +225,7 @@ bool service_loop(const struct settings *settings, const struct service_ports *p
     if (stopped) {
         log_info("service_started", LOG_STR("topic", settings->kafka_topic),
                  LOG_STR("group", settings->kafka_group_id));
+        supervisor_tell_ready();
         stopped = drive(&s);
     }
     watchdog_note("closing connections");
