@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "worker/service/callers.h"
 #include "worker/service/endpoints.h"
 
 enum { ANSWER_BYTES = 256 * 1024, PATIENCE_MS = 10000 };
@@ -71,6 +72,15 @@ static int tear_down(void **state)
     service_metrics_release(&f->metrics);
     free(f);
     return 0;
+}
+
+static void wait_for_reads(const struct fixture *f, int n)
+{
+    int64_t began_ms = clock_ms();
+
+    while (f->reads < n && clock_ms() - began_ms < PATIENCE_MS)
+        (void)poll(NULL, 0, 1);
+    assert_int_equal(f->reads, n);
 }
 
 /* ---- a client ---- */
@@ -174,7 +184,7 @@ static void the_first_scrape_waits_for_the_database_and_no_other_does(void **sta
     int64_t began_ms = clock_ms();
     expect(f, "/metrics", "200", "klaviyo_worker_queued_runs 1\n");
     assert_true(clock_ms() - began_ms < 1000);
-    assert_int_equal(f->reads, 2);
+    wait_for_reads(f, 2); /* it was asked for, beside the answer */
 }
 
 static void a_slow_database_holds_up_only_who_wants_to_know_of_it(void **state)
@@ -185,8 +195,7 @@ static void a_slow_database_holds_up_only_who_wants_to_know_of_it(void **state)
     f->delay_ms = 3500;
     int waits = call(f);
     say(waits, "GET /api/runs HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
-    while (f->reads == 0)
-        (void)poll(NULL, 0, 1);
+    wait_for_reads(f, 1);
     expect(f, "/livez", "200", "alive");
     expect(f, "/readyz", "503", "not ready");
     assert_true(clock_ms() - began_ms < 1500);
@@ -229,6 +238,23 @@ static void questions_on_one_connection_are_answered_in_order(void **state)
     assert_non_null(strstr(second, "HTTP/1.1 404"));
     assert_null(strstr(answer, "[]"));
     free(answer);
+}
+
+static void a_silent_client_beyond_its_share_is_cut_off_and_no_other(void **state)
+{
+    enum { CLIENTS = CALLERS_PER_ADDRESS + 1 };
+    struct fixture *f = *state;
+    int clients[CLIENTS];
+    int64_t began_ms = clock_ms();
+    char byte;
+
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] = call(f);
+    free(hear(clients[0]));
+    assert_true(clock_ms() - began_ms < 5000); /* long before it would be idle for too long */
+    assert_int_equal(recv(clients[1], &byte, 1, MSG_DONTWAIT), -1);
+    for (int i = 1; i < CLIENTS; i++)
+        (void)close(clients[i]);
 }
 
 static void more_silent_clients_than_there_are_places_keep_nobody_out(void **state)
@@ -277,8 +303,7 @@ static void an_end_with_questions_open_is_an_end(void **state)
     int silent = call(f);
     say(waits, "GET /api/runs HTTP/1.1\r\nHost: t\r\n\r\n");
     say(silent, "GET /");
-    while (f->reads == 0)
-        (void)poll(NULL, 0, 1);
+    wait_for_reads(f, 1);
     endpoints_free(endpoints_take(&f->endpoints));
     (void)close(waits);
     (void)close(silent);
@@ -345,6 +370,7 @@ int main(void)
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),
         WITH_SERVER(questions_on_one_connection_are_answered_in_order),
+        WITH_SERVER(a_silent_client_beyond_its_share_is_cut_off_and_no_other),
         WITH_SERVER(more_silent_clients_than_there_are_places_keep_nobody_out),
         WITH_SERVER(many_who_wait_for_a_slow_database_keep_nobody_out),
         WITH_SERVER(an_end_with_questions_open_is_an_end),

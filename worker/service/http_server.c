@@ -33,6 +33,10 @@ struct http_server {
 
 /* ---- callers ---- */
 
+/*
+ * What the library says of a connection is good until it is asked again, of
+ * anything: from 1.0 on all answers share one place. So each is taken out at once.
+ */
 static struct caller *caller_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
@@ -41,17 +45,30 @@ static struct caller *caller_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
-static struct caller *add_caller(struct http_server *server, struct MHD_Connection *connection)
+static int socket_of(struct MHD_Connection *connection)
 {
-    const union MHD_ConnectionInfo *fd =
+    const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    const union MHD_ConnectionInfo *address =
+
+    return info ? info->connect_fd : -1;
+}
+
+static const struct sockaddr *address_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 
-    if (!fd || !address)
+    return info ? info->client_addr : NULL;
+}
+
+static struct caller *add_caller(struct http_server *server, struct MHD_Connection *connection)
+{
+    const struct sockaddr *address = address_of(connection);
+    int fd = socket_of(connection);
+
+    if (fd < 0 || !address)
         return NULL;
-    struct caller *caller =
-        callers_add(&server->callers, fd->connect_fd, address->client_addr, clock_ms());
+    struct caller *caller = callers_add(&server->callers, fd, address, clock_ms());
     if (caller)
         caller->connection = connection;
     return caller;
