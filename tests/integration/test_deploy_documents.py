@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from support.log_reference import reference
 from support.paths import TREE, program
 
 DEPLOY = TREE / "deploy"
@@ -63,6 +64,25 @@ def options_of(command: str) -> set[str]:
 
 def settings() -> set[str]:
     return set(re.findall(r"^  ([A-Z][A-Z_]{4,}) ", help_of("run"), re.MULTILINE))
+
+
+# -- the log -------------------------------------------------------------------
+
+LOGGED = re.compile(
+    r'\b(?:log_(?:debug|info|warn|error)\(|assignment_log\(|log_(?:at|event)\([^;"]*,\s+)"(\w+)"'
+)
+CHOSEN = re.compile(r'log_\w+\([^;"]*\? "(\w+)" : "(\w+)"')
+
+
+def logged_events() -> set[str]:
+    sources = [path.read_text() for path in (TREE / "worker").rglob("*.c")]
+    named = {name for text in sources for name in LOGGED.findall(text)}
+    return named | {name for text in sources for pair in CHOSEN.findall(text) for name in pair}
+
+
+def test_the_reference_of_the_log_has_every_event_and_no_other() -> None:
+    assert len(logged_events()) > 40
+    assert set(reference()) == logged_events()
 
 
 # -- reference and man page ----------------------------------------------------

@@ -14,6 +14,7 @@ import psycopg
 
 from support import events
 from support.kafka_broker import KafkaBroker
+from support.log_reference import complaint
 from support.people import Population
 from support.postgres import Database, Postgres
 from support.process import SLOW_POLL_SECONDS, wait_until
@@ -251,7 +252,7 @@ class World:
     # -- the end --------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends everything; complains of what a sanitizer found."""
+        """Ends everything; complains of what a sanitizer found, and of unknown lines in a log."""
         for worker in self.workers:
             worker.kill()
         if self._watch:
@@ -260,6 +261,8 @@ class World:
         self.simulator.stop()
         reports = [report for worker in self.workers if (report := worker.sanitizer_report())]
         assert not reports, "\n".join(reports)
+        complaints = {c for worker in self.workers for e in worker.events() if (c := complaint(e))}
+        assert not complaints, "\n".join(sorted(complaints))
 
     def _keep_diary(self) -> None:
         text = "\n".join(json.dumps(entry) for entry in self.simulator.diary())

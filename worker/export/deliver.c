@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "worker/export/deliver_state.h"
 
 enum { WAITING_MS = 500 /* a shorter wait for a limit is not worth telling */ };
@@ -84,6 +85,20 @@ static struct run_beat make_beat(struct deliver *d)
     return beat;
 }
 
+/* As listings show it: running becomes waiting, or the other way round. */
+static void log_change(const struct deliver *d, const struct run_beat *beat)
+{
+    bool waits = beat->waiting_ms > 0;
+
+    if (waits == d->told_waiting)
+        return;
+    log_info(waits ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
+             LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", beat->waiting_ms),
+             LOG_INT("read", beat->counts.read), LOG_INT("selected", beat->counts.selected),
+             LOG_INT("accepted", d->accepted),
+             LOG_STR("trace", d->task->traceparent ? d->task->traceparent : ""));
+}
+
 static void renew_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
@@ -96,6 +111,7 @@ static void renew_lease(struct deliver *d)
         return;
     }
     lease_renewed(&d->lease, sent_ms);
+    log_change(d, &beat);
     d->told_waiting = beat.waiting_ms > 0;
     d->progress = false;
     d->sums = (struct run_beat){ 0 };

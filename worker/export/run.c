@@ -1,39 +1,55 @@
 #include "worker/export/run.h"
 
+#include <string.h>
+
 #include "common/log.h"
 #include "worker/export/deliver.h"
 
-static void log_end(const struct run_task *task, const struct run_ending *ending)
+static const char *text_or_empty(const char *text)
 {
+    return text ? text : "";
+}
+
+static void log_end(const struct run_task *task, const struct run_ending *ending,
+                    const struct run_record *record)
+{
+    const struct run_counts *counts = &record->counts;
+
     log_info("run_ended", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("state", ending->state),
-             LOG_STR("reason", ending->reason ? ending->reason : ""),
-             LOG_STR("detail", ending->detail ? ending->detail : ""));
+             LOG_STR("state", record->state), LOG_STR("reason", text_or_empty(ending->reason)),
+             LOG_STR("detail", text_or_empty(ending->detail)), LOG_INT("read", counts->read),
+             LOG_INT("invalid", counts->invalid), LOG_INT("duplicate", counts->duplicate),
+             LOG_INT("unchanged", counts->unchanged), LOG_INT("selected", counts->selected),
+             LOG_INT("accepted", record->accepted), LOG_INT("rejected", record->rejected),
+             LOG_INT("left", counts->left), LOG_INT("requests", record->requests),
+             LOG_INT("throttled", record->throttled), LOG_INT("retries", record->retries),
+             LOG_STR("trace", text_or_empty(task->traceparent)));
 }
 
 static void count_end(struct run_control *control, const struct run_ending *ending,
-                      enum run_end how)
+                      const struct run_record *record)
 {
-    bool failed = ending->state[0] == 'f';
-    size_t succeeded = how == RUN_END_WITH_REJECTIONS ? 1 : 0;
-    size_t which = ending->state[0] == 's' ? succeeded : failed ? 2 : 3;
+    static const char *const states[] = { "succeeded", "succeeded_with_rejections", "failed" };
+    size_t which = 0;
 
+    while (which < 3 && strcmp(states[which], record->state) != 0)
+        which++; /* 3: cancelled */
     (void)atomic_fetch_add(&control->runs_ended[which], 1);
-    if (failed)
+    if (which == 2)
         tally_failure(&control->tally, ending->reason);
 }
 
 static bool write_end(const struct run_options *options, struct db *db, const struct run_task *task,
                       const struct run_ending *ending, struct error *err)
 {
-    enum run_end how;
+    struct run_record record;
 
-    if (!runs_end(db, task, ending, &how, err))
+    if (!runs_end(db, task, ending, &record, err))
         return err->kind == ERROR_LOST;
-    if (how == RUN_END_UNFINISHED)
+    if (!*record.state)
         return error_set(err, ERROR_RETRY, "there are batches that were not sent");
-    log_end(task, ending);
-    count_end(options->control, ending, how);
+    log_end(task, ending, &record);
+    count_end(options->control, ending, &record);
     return true;
 }
 
@@ -42,7 +58,7 @@ static bool let_go(const struct run_task *task, enum error_kind kind, const char
                    struct error *err)
 {
     log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("why", why));
+             LOG_STR("why", why), LOG_STR("trace", text_or_empty(task->traceparent)));
     return error_set(err, kind, "%s", why);
 }
 
@@ -74,7 +90,9 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         ending = (struct run_ending){ "cancelled", result->reason, result->detail };
         break;
     case DELIVER_DRAINED:
-        log_info("run_given_back", LOG_INT("run", task->run_id));
+        log_info("run_given_back", LOG_INT("run", task->run_id),
+                 LOG_STR("export", task->export_name),
+                 LOG_STR("trace", text_or_empty(task->traceparent)));
         return runs_give_back(db, task, RUN_DRAINED, err);
     case DELIVER_LET_GO:
         return let_go(task, result->let_go_kind, result->detail, err);
@@ -128,7 +146,7 @@ bool run_execute(const struct run_options *options, struct db *db, const struct 
 
     log_info("run_taken", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
              LOG_STR("export", task->export_name), LOG_INT("taken_over", task->taken_over),
-             LOG_INT("full", task->full));
+             LOG_INT("full", task->full), LOG_STR("trace", text_or_empty(task->traceparent)));
     (void)atomic_fetch_add(&options->control->runs_taken, 1);
     (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
 

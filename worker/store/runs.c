@@ -1,7 +1,9 @@
 #include "worker/store/runs.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/failpoint.h"
 #include "worker/store/fence.h"
@@ -41,7 +43,12 @@ static const char end_plan_sql[] =
     " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8, kept_rows = $8"
     " where run_id = $1 and epoch = $2 returning run_id";
 
-static const char end_sql[] = "select klaviyo.end_run($1, $2::integer, $3, $4, $5)";
+/* Its counts stood before: the end changes none of them. */
+static const char end_sql[] =
+    "select e.state, r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows,"
+    " r.selected_rows, r.left_rows, r.accepted_rows, r.rejected_rows, r.requests, r.throttled,"
+    " r.retries from klaviyo.end_run($1, $2::integer, $3, $4, $5) as e (state)"
+    " left join klaviyo.run r on r.run_id = $1";
 
 static const char give_back_sql[] =
     "update klaviyo.run set backends = '{}',"
@@ -151,24 +158,40 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 
+static void read_record(const PGresult *rows, const char *state, struct run_record *record)
+{
+    (void)snprintf(record->state, sizeof record->state, "%s", state);
+    record->counts = (struct run_counts){ .read = row_int64(rows, 0, 1),
+                                          .invalid = row_int64(rows, 0, 2),
+                                          .duplicate = row_int64(rows, 0, 3),
+                                          .unchanged = row_int64(rows, 0, 4),
+                                          .selected = row_int64(rows, 0, 5),
+                                          .left = row_int64(rows, 0, 6) };
+    record->accepted = row_int64(rows, 0, 7);
+    record->rejected = row_int64(rows, 0, 8);
+    record->requests = row_int64(rows, 0, 9);
+    record->throttled = row_int64(rows, 0, 10);
+    record->retries = row_int64(rows, 0, 11);
+}
+
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
-              enum run_end *how, struct error *err)
+              struct run_record *record, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
+    *record = (struct run_record){ .state = "" };
     args_fence(&args, task);
     args_text(&args, ending->state);
     args_text(&args, ending->reason);
     args_text(&args, ending->detail);
     if (!FAILPOINT_AROUND("end_run", db_query(db, end_sql, &args, &rows, err)))
         return false;
-    const char *answer = row_text(rows, 0, 0);
-    if (strcmp(answer, "lost") == 0)
+    const char *state = row_text(rows, 0, 0);
+    if (strcmp(state, "lost") == 0)
         return error_lost(err);
-    *how = strcmp(answer, "unfinished") == 0                  ? RUN_END_UNFINISHED
-           : strcmp(answer, "succeeded_with_rejections") == 0 ? RUN_END_WITH_REJECTIONS
-                                                              : RUN_END_DONE;
+    if (strcmp(state, "unfinished") != 0)
+        read_record(rows, state, record);
     return true;
 }
 

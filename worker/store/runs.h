@@ -70,20 +70,23 @@ bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *e
 bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_counts *counts,
                    struct error *err) MUST_USE;
 
-enum run_end {
-    RUN_END_DONE,
-    RUN_END_WITH_REJECTIONS, /* done, as succeeded_with_rejections */
-    RUN_END_UNFINISHED,      /* there are batches to be sent */
-};
-
 struct run_ending {
     const char *state;  /* succeeded, failed or cancelled */
     const char *reason; /* a code; NULL: none */
     const char *detail; /* a sentence; NULL: none */
 };
 
+/* A run that has ended, as it is recorded: its whole life, whoever owned it. */
+struct run_record {
+    char state[32]; /* "" as long as it has not ended */
+    struct run_counts counts;
+    int64_t accepted, rejected;
+    int64_t requests, throttled, retries;
+};
+
+/* record->state is "" where the run cannot end: there are batches to be sent. */
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
-              enum run_end *how, struct error *err) MUST_USE;
+              struct run_record *record, struct error *err) MUST_USE;
 
 /* Why a run is given back before its end. */
 enum run_give_back {
