@@ -32,6 +32,9 @@ static const struct {
     { "{'id': 6, 'export': 'news', 'state': 'cancelled', 'finished_at': '2026-11-24T08:00:02Z',"
       " 'counts': {}}",
       "run 6 of news: cancelled" },
+    { "{'id': 7, 'export': 'news', 'state': 'running', 'started_at': '2026-11-24T08:00:00Z',"
+      " 'counts': {'read': 0, 'selected': 0, 'accepted': 40, 'rejected': 2}}",
+      "run 7 of news: running, 0 read, 40 of 42 accepted, 2 rejected" },
 };
 
 /* JSON with single quotes, so that it can be read here. */

@@ -78,6 +78,14 @@ static void add_times(struct strbuf *line, const json_t *run, int64_t now_us)
         strbuf_addf(line, ", %.1f s", (double)took_us / 1e6);
 }
 
+/* While members are still read, the count of the selected lags a second behind. */
+static int64_t selected(const json_t *run)
+{
+    int64_t done = count_of(run, "accepted") + count_of(run, "rejected");
+
+    return count_of(run, "selected") > done ? count_of(run, "selected") : done;
+}
+
 void progress_line(const json_t *run, int64_t now_us, char *text, size_t size)
 {
     CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(LINE_MAX_BYTES);
@@ -88,7 +96,7 @@ void progress_line(const json_t *run, int64_t now_us, char *text, size_t size)
                 text_of(run, "state"));
     if (*text_of(run, "started_at"))
         strbuf_addf(&line, ", %" PRId64 " read, %" PRId64 " of %" PRId64 " accepted",
-                    count_of(run, "read"), count_of(run, "accepted"), count_of(run, "selected"));
+                    count_of(run, "read"), count_of(run, "accepted"), selected(run));
     if (rejected > 0)
         strbuf_addf(&line, ", %" PRId64 " rejected", rejected);
     add_times(&line, run, now_us);

@@ -8,7 +8,10 @@
 #include "common/log.h"
 #include "worker/export/deliver_state.h"
 
-enum { WAITING_MS = 500 /* a shorter wait for a limit is not worth telling */ };
+enum {
+    WAITING_MS = 500,     /* a shorter wait for a limit is not worth telling */
+    TELL_COUNTS_MS = 1000 /* while the plan reads, its counts are told so often */
+};
 
 /* ---- how it ends ---- */
 
@@ -120,6 +123,14 @@ static void renew_lease(struct deliver *d)
     free(cancelled_by);
 }
 
+/* Something that listings show has changed. */
+static bool has_news(const struct deliver *d, int64_t now)
+{
+    if (!d->plan_done && now - d->lease.renewed_ms >= TELL_COUNTS_MS)
+        return true;
+    return d->told_waiting != (waiting_for_limit_ms(d) > 0);
+}
+
 static void mind_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
@@ -130,7 +141,7 @@ static void mind_lease(struct deliver *d)
         client_abort_all(d->options->client);
         error_set(&err, ERROR_LOST, "the lease of the run is over: this worker stood still");
         deliver_let_go(d, &err);
-    } else if (lease_is_due(&d->lease, now) || d->told_waiting != (waiting_for_limit_ms(d) > 0)) {
+    } else if (lease_is_due(&d->lease, now) || has_news(d, now)) {
         renew_lease(d);
     }
 }
