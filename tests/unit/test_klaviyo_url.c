@@ -65,6 +65,7 @@ static void a_link_to_the_next_page_is_followed(void **state)
           JOBS "/am9iLTE/import-errors?c=1" },
         { "/api/profile-bulk-import-jobs/am9iLTE/import-errors/?c=1",
           JOBS "/am9iLTE/import-errors?c=1" },
+        { "?c=1", JOBS "/am9iLTE/import-errors?c=1" },
     };
 
     (void)state;
@@ -76,18 +77,44 @@ static void a_link_to_the_next_page_is_followed(void **state)
     }
 }
 
+#define ERRORS "/api/profile-bulk-import-jobs/am9iLTE/import-errors"
+
+static void whatever_host_a_link_names_the_base_is_asked(void **state)
+{
+    static const char *const bases[] = { BASE, "http://127.0.0.1:8081",
+                                         "https://gateway.example/klaviyo",
+                                         "https://gateway.example/api/" };
+    static const char *const links[] = {
+        BASE ERRORS "/?c=1",
+        "https://evil.example" ERRORS "?c=1",
+        "http://a.klaviyo.com" ERRORS "?c=1",
+        "https://a.klaviyo.com:8443" ERRORS "?c=1",
+        "https://a.klaviyo.com@evil.example" ERRORS "?c=1",
+        "//evil.example" ERRORS "?c=1",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bases) * COUNT(links); i++) {
+        const char *base = bases[i / COUNT(links)];
+        struct request errors = import_error_request("am9iLTE", links[i % COUNT(links)]);
+        size_t n = strlen(base) - (base[strlen(base) - 1] == '/');
+        char want[256];
+
+        print_message("%s %s\n", base, errors.link);
+        (void)snprintf(want, sizeof want, "%.*s" ERRORS "?c=1", (int)n, base);
+        expect_url(base, &errors, want);
+    }
+}
+
 static void a_link_that_leads_elsewhere_is_not_followed(void **state)
 {
     static const char *const links[] = {
-        "https://evil.example/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
-        "http://a.klaviyo.com/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
-        "https://a.klaviyo.com:8443/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
-        "https://a.klaviyo.com@evil.example/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
         JOBS "/other/import-errors?c=1",
         JOBS "?c=1",
         JOBS "/am9iLTE/import-errors/../../../lists/x?c=1",
         BASE "/api/profile-subscription-bulk-create-jobs?c=1",
-        "//evil.example/api/profile-bulk-import-jobs/am9iLTE/import-errors?c=1",
+        "https://evil.example/import-errors?c=1",
+        BASE "/v2" ERRORS "?c=1",
         JOBS "/am9iLTE/import-errors", /* the first page again, for ever */
         JOBS "/am9iLTE/import-errors?",
         "file:///etc/passwd",
@@ -152,6 +179,7 @@ int main(void)
         cmocka_unit_test(listings_ask_for_large_pages),
         cmocka_unit_test(ids_and_parameters_are_escaped),
         cmocka_unit_test(a_link_to_the_next_page_is_followed),
+        cmocka_unit_test(whatever_host_a_link_names_the_base_is_asked),
         cmocka_unit_test(a_link_that_leads_elsewhere_is_not_followed),
         cmocka_unit_test(a_base_is_https_or_loopback),
     };

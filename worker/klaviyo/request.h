@@ -35,8 +35,8 @@ struct request {
 
     /*
      * `links.next` of the page before, NULL for the first. Its query replaces the
-     * one above. The client refuses a link that leads anywhere but to this
-     * endpoint and id at the place it is talking to.
+     * one above. The client refuses a link to another path; the host that the link
+     * names does not count, the one it is talking to is asked.
      */
     const char *link;
 
