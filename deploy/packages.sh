@@ -2,6 +2,8 @@
 #
 #   need_packages NAME...   installs those that are missing; with nothing
 #                           missing it calls no package manager at all
+#   fetch_program PACKAGE PROGRAM FOLDER
+#                           copies one program out of a package that is not installed
 
 # What it takes to compile everything, tests included.
 # shellcheck disable=SC2034 # used by those who source this
@@ -59,4 +61,17 @@ need_packages() {
 
   printf 'installing %d packages: %s\n' "${#missing[@]}" "${missing[*]}"
   { apt_get update && install_without_cluster "${missing[@]}"; } >>"${PACKAGES_LOG:-/dev/stderr}" 2>&1
+}
+
+fetch_program() {
+  local package=$1 program=$2 folder=$3 work status=0
+  work=$(mktemp -d) && mkdir -p "$folder" || return
+  (
+    cd "$work" || exit
+    apt-get -q download "$package" || { apt_get update && apt-get -q download "$package"; } || exit
+    dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x -C "$work" ".$program" || exit
+    mv ".$program" "$folder/"
+  ) || status=$?
+  rm -rf "$work"
+  return "$status"
 }

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from support import events, people
-from support.paths import program
+from support.paths import program, tool
 from support.postgres import Postgres
 from support.process import Process, free_port, wait_until
 from support.worker import Worker
@@ -144,9 +144,8 @@ def test_metrics_pass_promtool_and_tell_what_happened(world: World) -> None:
 
 
 def check_with_promtool(text: str) -> None:
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
-    )
+    command = [tool("promtool"), "check", "metrics"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
     assert len(names) == len(set(names)) and all(n.startswith("klaviyo_worker_") for n in names)

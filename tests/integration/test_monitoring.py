@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import Any
 
-from support.paths import TREE
+from support.paths import TREE, tool
 from support.process import wait_until
 from support.world import World
 
@@ -19,7 +19,9 @@ ALERT = re.compile(r"- alert: (\w+)")
 
 
 def promtool(*arguments: str) -> None:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool("promtool"), *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -20,6 +20,13 @@ def program(name: str) -> Path:
     return found[0]
 
 
+def tool(name: str) -> Path:
+    """A program that tests/run fetched for the tests alone."""
+    path = BUILD / "tools" / name
+    assert path.exists(), f"{path} is missing: run tests/run"
+    return path
+
+
 def postgres_program(name: str) -> Path:
     """A program of the newest PostgreSQL server installed."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
