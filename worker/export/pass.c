@@ -208,10 +208,10 @@ static bool count_members(struct pass *pass, struct members *members, struct err
 {
     int64_t count;
 
-    if (!pass->watch)
-        return true;
     if (!members_count(members, &count, err))
         return false;
+    if (!pass->watch)
+        return true;
     pass->watch->counted(pass->watch->world, count);
     return ask_watch(pass, err);
 }

@@ -7,11 +7,13 @@
 #include "worker/store/statement.h"
 
 /*
- * COPY takes no parameters, so the statement is put together; only numbers of
- * our own go into it (an export's id, a run's, a position): names, paths and
- * segments are looked up by the statement itself.
+ * COPY takes no parameters, so the statement is put together: of numbers of our
+ * own (an export's id, a run's, a position) and of the segments' ids as escaped
+ * literals. Names and paths are looked up by the statement itself. The ids must
+ * be there to be seen: PostgreSQL's planner takes a segment that it cannot see
+ * for a large one, and would read every profile for a hundred members.
  */
-enum { SQL_MAX_BYTES = 65536, FIXED_FIELDS = 7 };
+enum { SQL_MAX_BYTES = 4 * 1024 * 1024, FIXED_FIELDS = 7 };
 
 /*
  * Longer addresses and values are refused anyway (254 characters, 100,000 bytes
@@ -23,7 +25,8 @@ enum { FIELD_MAX_CHARACTERS = 100001 };
 struct members {
     struct db *db;
     const struct run_task *task;
-    bool started; /* the stream; else the first call of members_next() does */
+    struct strbuf source; /* the view and the segments, as a part of a statement */
+    bool started;         /* the stream; else the first call of members_next() does */
     struct copy_reader reader;
     char *message; /* libpq's, of the row that is lent */
     struct copy_field *fields;
@@ -38,24 +41,55 @@ static const char settings_sql[] =
     " set_config('idle_in_transaction_session_timeout', '0', true)";
 
 /*
- * Starting parallel workers costs more than a small segment does, and the
- * planner knows little of a table that was filled a moment ago.
+ * Starting parallel workers costs more than a small segment does, and looking up
+ * the profiles of a large one singly more than reading all; and the planner
+ * knows little of a table that was filled a moment ago.
  */
-enum { PARALLEL_FROM_ROWS = 100000 };
+enum { LARGE_FROM_ROWS = 100000 };
 
-static const char not_parallel_sql[] =
-    "select set_config('max_parallel_workers_per_gather', '0', true)";
+static const char small_sql[] = "select set_config('max_parallel_workers_per_gather', '0', true)";
 
-static const char parallel_sql[] =
-    "select set_config('max_parallel_workers_per_gather', reset_val, true) from pg_settings"
-    " where name = 'max_parallel_workers_per_gather'";
+static const char large_sql[] =
+    "select set_config(name, reset_val, true), set_config('enable_nestloop', 'off', true)"
+    " from pg_settings where name = 'max_parallel_workers_per_gather'";
 
-#define SEGMENTS                                                                     \
-    "insights.segment_profile where segment_id = any (array(select segment_id from " \
-    "klaviyo.export_segment where export_id = %" PRId64 "))"
+static const char segments_sql[] =
+    "select segment_id from klaviyo.export_segment where export_id = $1 order by segment_id";
 
-static void add_member_side(struct strbuf *sql, const struct run_task *task)
+static bool add_literal(struct db *db, struct strbuf *sql, const char *text, struct error *err)
 {
+    char *literal = PQescapeLiteral(db_handle(db), text, strlen(text));
+
+    if (!literal)
+        return db_failure(db, NULL, "naming a segment", err);
+    strbuf_add_str(sql, literal);
+    PQfreemem(literal);
+    return true;
+}
+
+static bool make_source(struct members *members, struct error *err)
+{
+    CLEANUP(rows_freep) PGresult *rows = NULL;
+    struct strbuf *source = &members->source;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, members->task->export_id);
+    if (!db_query(members->db, segments_sql, &args, &rows, err))
+        return false;
+    strbuf_add_str(source, "insights.segment_profile where segment_id = any (array[");
+    for (int i = 0; i < rows_count(rows); i++) {
+        strbuf_add_str(source, i > 0 ? ", " : "");
+        if (!add_literal(members->db, source, row_text(rows, i, 0), err))
+            return false;
+    }
+    strbuf_add_str(source, "]::text[])");
+    return strbuf_ok(source) || error_no_memory(err);
+}
+
+static void add_member_side(struct strbuf *sql, const struct members *members)
+{
+    const struct run_task *task = members->task;
+
     strbuf_add_str(
         sql,
         "select case when jsonb_typeof(e) = 'string' then"
@@ -71,7 +105,7 @@ static void add_member_side(struct strbuf *sql, const struct run_task *task)
                     ", left((attributes #> (select path from klaviyo.export_field where export_id ="
                     " %" PRId64 " order by position offset %zu limit 1))::text, %d) as f%zu",
                     task->export_id, i, FIELD_MAX_CHARACTERS, i);
-    strbuf_addf(sql, " from " SEGMENTS ") p", task->export_id);
+    strbuf_addf(sql, " from %s) p", members->source.data);
 }
 
 static void add_ledger_side(struct strbuf *sql, const struct run_task *task)
@@ -89,17 +123,17 @@ static void add_ledger_side(struct strbuf *sql, const struct run_task *task)
                 task->export_id, task->export_id);
 }
 
-static void add_statement(struct strbuf *sql, const struct run_task *task)
+static void add_statement(struct strbuf *sql, const struct members *members)
 {
     strbuf_add_str(sql, "copy (select m.profile_id, coalesce(m.address, l.address),"
                         " m.not_a_string::integer, l.address is not null, l.flags, l.fingerprint,"
                         " m.is_member");
-    for (size_t i = 0; i < task->n_fields; i++)
+    for (size_t i = 0; i < members->task->n_fields; i++)
         strbuf_addf(sql, ", m.f%zu", i);
     strbuf_add_str(sql, " from (");
-    add_member_side(sql, task);
+    add_member_side(sql, members);
     strbuf_add_str(sql, ") m full join (");
-    add_ledger_side(sql, task);
+    add_ledger_side(sql, members->task);
     strbuf_add_str(sql, ") l on l.address = m.address"
                         " order by coalesce(m.address, l.address) collate \"C\" nulls first,"
                         " m.profile_id collate \"C\") to stdout (format binary)");
@@ -121,17 +155,17 @@ static bool source_failure(struct db *db, const PGresult *rows, struct error *er
                                     err);
 }
 
-static bool start_copy(struct db *db, const struct run_task *task, struct error *err)
+static bool start_copy(const struct members *members, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
     CLEANUP(rows_freep) PGresult *rows = NULL;
 
-    add_statement(&sql, task);
+    add_statement(&sql, members);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
-    rows = PQexec(db_handle(db), sql.data);
+    rows = PQexec(db_handle(members->db), sql.data);
     if (PQresultStatus(rows) != PGRES_COPY_OUT)
-        return source_failure(db, rows, err);
+        return source_failure(members->db, rows, err);
     return true;
 }
 
@@ -148,8 +182,9 @@ bool members_open(struct members **out, struct db *db, const struct run_task *ta
     if (!members->fields)
         return error_no_memory(err);
     members->task = task;
+    members->source = STRBUF_INIT(SQL_MAX_BYTES);
     if (!db_query(db, "begin isolation level repeatable read read only", NULL, NULL, err) ||
-        !db_query(db, settings_sql, NULL, NULL, err))
+        !db_query(db, settings_sql, NULL, NULL, err) || !make_source(members, err))
         return false;
     *out = members_take(&members);
     return true;
@@ -162,6 +197,7 @@ void members_free(struct members *members)
         return;
     PQfreemem(members->message);
     free(members->fields);
+    strbuf_release(&members->source);
     if (PQtransactionStatus(db_handle(members->db)) != PQTRANS_ACTIVE)
         db_rollback(members->db);
     free(members);
@@ -202,7 +238,7 @@ static enum members_next end_of_stream(struct members *members, struct error *er
 
 enum members_next members_next(struct members *members, struct member *member, struct error *err)
 {
-    if (!members->started && !start_copy(members->db, members->task, err))
+    if (!members->started && !start_copy(members, err))
         return MEMBERS_ERROR;
     members->started = true;
     for (;;) {
@@ -228,10 +264,10 @@ enum members_next members_next(struct members *members, struct member *member, s
 
 static bool count(struct members *members, int64_t *n, struct error *err)
 {
-    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(1024);
+    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
     CLEANUP(rows_freep) PGresult *rows = NULL;
 
-    strbuf_addf(&sql, "select count(*) from " SEGMENTS, members->task->export_id);
+    strbuf_addf(&sql, "select count(*) from %s", members->source.data);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
     rows = PQexec(db_handle(members->db), sql.data);
@@ -245,9 +281,9 @@ bool members_count(struct members *members, int64_t *n, struct error *err)
 {
     int64_t found = 0;
 
-    if (!db_query(members->db, not_parallel_sql, NULL, NULL, err) || !count(members, &found, err))
+    if (!db_query(members->db, small_sql, NULL, NULL, err) || !count(members, &found, err))
         return false;
-    if (found >= PARALLEL_FROM_ROWS && !db_query(members->db, parallel_sql, NULL, NULL, err))
+    if (found >= LARGE_FROM_ROWS && !db_query(members->db, large_sql, NULL, NULL, err))
         return false;
     *n = found;
     return true;
