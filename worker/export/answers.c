@@ -11,7 +11,36 @@
 enum {
     KEY_RETRY_MS = 10 * 1000, /* between a refused key and the second try */
     THROTTLED_MS = 1000,      /* a 429 that does not say for how long: the burst window */
+    LISTING_TRIES = 2,        /* in vain, one after the other */
 };
+
+/* It only saves requests: where it is of no use, each job is asked for by itself. */
+static void do_without_listing(struct deliver *d, int status)
+{
+    d->no_listing = true;
+    log_info("job_listing_given_up", LOG_INT("run", d->task->run_id), LOG_INT("status", status));
+}
+
+static bool is_listing_useless(const struct deliver *d, enum verdict_action action)
+{
+    switch (action) {
+    case VERDICT_OK:
+    case VERDICT_THROTTLED:
+    case VERDICT_KEY_REFUSED:
+    case VERDICT_SCOPE_MISSING:
+        return false;
+    case VERDICT_AGAIN:
+        return d->listing.attempts >= LISTING_TRIES;
+    case VERDICT_ACCEPTED:
+    case VERDICT_ROWS_REFUSED:
+    case VERDICT_BATCH_REFUSED:
+    case VERDICT_TOO_LARGE:
+    case VERDICT_GONE:
+    case VERDICT_UNEXPECTED:
+        break;
+    }
+    return true;
+}
 
 /* A page of the newest jobs: whose job is not on it is looked at alone. */
 static void listing_answer(struct deliver *d, const struct answer *answer)
@@ -20,7 +49,10 @@ static void listing_answer(struct deliver *d, const struct answer *answer)
     struct error err = ERROR_INIT;
 
     if (!import_job_listing_parse(answer, &listing, &err)) {
-        errand_again(d, &d->listing, 0);
+        if (d->listing.attempts < LISTING_TRIES)
+            errand_again(d, &d->listing, 0);
+        else
+            do_without_listing(d, answer->status);
         return;
     }
     d->listing.attempts = 0;
@@ -133,6 +165,10 @@ static void unexpected(struct deliver *d, const struct verdict *verdict)
 static void act_on(struct deliver *d, struct errand *errand, const struct answer *answer,
                    const struct verdict *verdict)
 {
+    if (errand == &d->listing && is_listing_useless(d, verdict->action)) {
+        do_without_listing(d, verdict->status);
+        return;
+    }
     switch (verdict->action) {
     case VERDICT_OK:
     case VERDICT_ACCEPTED:

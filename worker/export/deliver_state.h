@@ -75,6 +75,7 @@ struct deliver {
     bool plan_done; /* every batch that there will be is in the outbox */
 
     struct errand listing; /* of jobs */
+    bool no_listing;       /* it is not served, or does not help */
     struct errand list;
     enum list_state list_state;
 

@@ -115,7 +115,7 @@ static size_t common_looks(const struct deliver *d, bool *due)
     size_t n = 0;
 
     *due = false;
-    for (size_t i = 0; i < d->n_parcels; i++) {
+    for (size_t i = 0; i < d->n_parcels && !d->no_listing; i++) {
         const struct parcel *parcel = d->parcels[i];
 
         if (parcel->step != PARCEL_LOOK || parcel->look_alone || parcel->errand.in_flight)
@@ -173,7 +173,7 @@ static int64_t parcel_due_ms(const struct deliver *d, const struct parcel *parce
 
     if (parcel->waits_for_list)
         return NEVER_MS;
-    if (parcel->step == PARCEL_LOOK && !parcel->look_alone) {
+    if (parcel->step == PARCEL_LOOK && !parcel->look_alone && !d->no_listing) {
         int64_t listing = next_due_ms(d, &d->listing);
         return listing > due ? listing : due;
     }

@@ -1,0 +1,53 @@
+"""Jobs end though their listing is of no use: it only saves requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support import people
+from support.world import LIST, World, check_sums
+
+BATCH = 10_000
+ERROR = '{"errors":[{"status":"%d","code":"not_found","title":"no","detail":"no","source":{}}]}'
+
+
+def answer(status: int, body: str, content_type: str = "application/vnd.api+json") -> dict[str, Any]:
+    return {"status": status, "body": body, "content_type": content_type}
+
+
+ANSWERS = {
+    "not served": answer(404, ERROR % 404),
+    "parameters refused": answer(400, ERROR % 400),
+    "no such method": answer(405, ERROR % 405),
+    "gone": answer(410, ERROR % 410),
+    "a page instead": answer(200, "<html></html>", "text/html"),
+    "something else": answer(200, '{"data":{"id":"x"}}'),
+    "empty": answer(204, ""),
+    "a gateway's page": answer(404, "<html>not found</html>", "text/html"),
+    "always down": answer(503, ERROR % 503),
+    "broken": {"malformed": True},
+    "reset": {"reset": "before"},
+}
+
+
+@pytest.mark.parametrize("action", ANSWERS.values(), ids=ANSWERS.keys())
+def test_a_run_ends_though_the_listing_of_jobs_does_not_help(
+    world: World, action: dict[str, Any]
+) -> None:
+    population = people.simple(2 * BATCH + 50)
+    world.set_up_export(population)
+    world.simulator.settings(queued_ms=300, processing_ms=300)
+    world.simulator.fault("jobs", action, times=-1)
+    worker = world.start_worker()
+    world.refresh()
+    (run,) = world.wait_runs_ended()
+
+    assert run["state"] == "succeeded", run["detail"]
+    check_sums(run)
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+    # Three tries; a connection that breaks is tried twice by itself.
+    assert 1 <= len(world.simulator.diary("jobs")) <= 6
+    assert len(worker.events("job_listing_given_up")) == 1
+    assert len(world.simulator.diary("import")) == 3
