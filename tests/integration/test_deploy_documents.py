@@ -66,6 +66,14 @@ def settings() -> set[str]:
     return set(re.findall(r"^  ([A-Z][A-Z_]{4,}) ", help_of("run"), re.MULTILINE))
 
 
+def test_the_readme_names_every_library_of_the_build() -> None:
+    packages = (DEPLOY / "packages.sh").read_text().split("BUILD_PACKAGES=(")[1].split(")")[0]
+    libraries = {name for name in packages.split() if name.endswith("-dev")}
+    assert len(libraries) > 6
+    readme = (TREE / "README.md").read_text()
+    assert {name for name in libraries if name not in readme} == set()
+
+
 # -- the log -------------------------------------------------------------------
 
 LOGGED = re.compile(
