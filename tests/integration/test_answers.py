@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
-from support import people
+from support import events, people
 from support.process import wait_until
-from support.world import ACCOUNT, CONNECTION, KEY, LIST, World, check_sums
+from support.roles import make_login
+from support.worker import Worker
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World, check_sums
 
 BATCH = 10_000
+OTHER_ACCOUNT, OTHER_LIST = "AcctB2", "ListB2"
 
 
 def run_once(world: World, seconds: float = 60, **settings: str) -> dict[str, Any]:
@@ -45,20 +51,36 @@ def test_retry_after_is_obeyed_to_the_second(world: World) -> None:
     population = people.simple(6 * BATCH)
     world.set_up_export(population)
     world.simulator.fault("import", {"throttle": 7}, skip=2, times=1)
+    worker = world.start_worker().wait_ready()
 
-    run = run_once(world)
+    # The fourth batch is planned once the worker knows of the refusal: none is in the air then.
+    with hold_planning(world, sorted(population.wanted)[3 * BATCH]):
+        world.refresh()
+        wait_until(lambda: 429 in answers(worker), 60, "the third import to be refused")
+    run = world.wait_runs_ended(1)[0]
 
-    refused = [e for e in world.simulator.diary("import") if e["status"] == 429]
-    assert len(refused) == 1
-    promised = refused[0]["done_at"] + 7
-    # Those in the air when the refusal came could not know.
-    early = [
-        e for e in world.simulator.diary("import") if refused[0]["done_at"] < e["at"] < promised
-    ]
-    assert [e for e in early if e["at"] > refused[0]["done_at"] + 0.2] == []
+    imports = world.simulator.diary("import")
+    (refused,) = [e for e in imports if e["status"] == 429]
+    assert len(imports) == 7
+    assert [e for e in imports if refused["done_at"] < e["at"] < refused["done_at"] + 7] == []
     assert run["state"] == "succeeded"
     assert run["counts"]["throttled"] == 1
     assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+@contextmanager
+def hold_planning(world: World, address: str) -> Iterator[None]:
+    """Whoever plans this address waits: a row of the same key is about to be written."""
+    rows = """insert into klaviyo.ledger (export_id, address, fingerprint, batch_id)
+    select export_id, %s, 0, 0 from klaviyo.export"""
+    with psycopg.connect(world.db.url) as connection:
+        connection.execute(rows, (address,))
+        yield
+        connection.rollback()
+
+
+def answers(worker: Worker) -> list[int]:
+    return [event["status"] for event in worker.events("answer") if event["endpoint"] == "import"]
 
 
 def test_a_waiting_run_says_until_when(world: World) -> None:
@@ -143,11 +165,109 @@ def test_a_revoked_key_fails_the_run_and_marks_the_connection(world: World) -> N
     assert run_once(world)["reason"] == "connection_needs_attention"
     assert len(world.simulator.diary()) == len(asked)
 
+    rotate_key(world)
+    assert run_once(world)["state"] == "succeeded"
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_key_revoked_in_the_middle_of_a_run_stops_that_account_alone(world: World) -> None:
+    population = people.simple(6 * BATCH)
+    world.set_up_export(population)
+    add_other_account(world)
+    world.start_worker().wait_ready()
+
+    # Both runs stand in their middle: two batches are confirmed, four are left.
+    with hold_planning(world, sorted(population.wanted)[2 * BATCH]):
+        world.refresh()
+        wait_until(
+            lambda: [run["counts"]["accepted"] for run in world.runs()] == [2 * BATCH] * 2,
+            60,
+            "two batches of each run to be confirmed",
+        )
+        world.simulator.remove_key(KEY)
+
+    ended = by_export(world.wait_runs_ended(2))
+    assert (ended[EXPORT]["state"], ended[EXPORT]["reason"]) == ("failed", "key_refused")
+    assert (ended[EXPORT]["counts"]["accepted"], ended[EXPORT]["counts"]["rejected"]) == (2 * BATCH, 0)
+    assert connection_state(world) == "needs attention"
+    assert ended["other"]["state"] == "succeeded"
+    assert world.simulator.emails(OTHER_LIST) == population.wanted.keys()
+    world.wait_all_committed()
+    (letter,) = world.dead_letters()
+    assert letter.header("x-klaviyo-worker-reason") == "key_refused"
+
+    # Until the key is rotated nothing is asked of that account, and the other one goes on.
+    asked = len(imports_of(world, ACCOUNT))
+    world.refresh()
+    ended = by_export(world.wait_runs_ended(4)[:2])
+    assert ended[EXPORT]["reason"] == "connection_needs_attention"
+    assert ended["other"]["state"] == "succeeded"
+    assert len(imports_of(world, ACCOUNT)) == asked
+
+    rotate_key(world)
+    assert connection_state(world) == "ready"
+    world.refresh()
+    run = by_export(world.wait_runs_ended(6)[:2])[EXPORT]
+    assert run["state"] == "succeeded"
+    check_sums(run)
+    assert (run["counts"]["unchanged"], run["counts"]["selected"]) == (2 * BATCH, 4 * BATCH)
+    assert sum(e["profiles"] for e in imports_of(world, ACCOUNT)[asked:]) == 4 * BATCH
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_key_revoked_while_imports_are_in_the_air_confirms_none_of_them(world: World) -> None:
+    """They are accepted, but nobody may ask any more what became of them."""
+    population = people.simple(6 * BATCH)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"delay_ms": 6000}, skip=2, times=-1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    wait_until(
+        lambda: sum(run["counts"]["accepted"] for run in world.runs()) >= 2 * BATCH,
+        60,
+        "two batches to be confirmed",
+    )
+
+    world.simulator.remove_key(KEY)
+
+    run = world.wait_runs_ended(1)[0]
+    assert (run["state"], run["reason"]) == ("failed", "key_refused")
+    assert run["counts"]["rejected"] == 0
+    confirmed = run["counts"]["accepted"]
+    world.simulator.clear_faults()
+    rotate_key(world)
+    run = run_once(world)
+    check_sums(run)
+    assert (run["counts"]["unchanged"], run["counts"]["selected"]) == (confirmed, 6 * BATCH - confirmed)
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def rotate_key(world: World) -> None:
     new_key = "pk_another0key0of0the0same0account"
     world.simulator.add_key(new_key, ACCOUNT)
     world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=new_key)
-    assert run_once(world)["state"] == "succeeded"
-    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def add_other_account(world: World) -> None:
+    """An account with an export of the same segment."""
+    key = "pk_planted0secret0key0of0account0B2"
+    world.simulator.add_account(OTHER_ACCOUNT)
+    world.simulator.add_key(key, OTHER_ACCOUNT)
+    world.simulator.add_list(OTHER_LIST, OTHER_ACCOUNT, "Other")
+    world.add_connection("other", key)
+    world.add_export("other", connection="other", list_id=OTHER_LIST)
+
+
+def by_export(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {run["export"]: run for run in runs}
+
+
+def imports_of(world: World, account: str) -> list[dict[str, Any]]:
+    return [e for e in world.simulator.diary("import") if e["account"] == account]
+
+
+def connection_state(world: World) -> str:
+    return str(world.admin("connection", "show", CONNECTION, "--json").json["state"])
 
 
 def test_a_deleted_list_fails_the_run_and_rejects_nobody(world: World) -> None:
@@ -345,28 +465,55 @@ def test_a_job_that_never_ends_is_given_up_and_sent_again(world: World) -> None:
 
 # -- the source ------------------------------------------------------------
 
-BROKEN_VIEWS = {
-    "42703": "create view insights.segment_profile as select segment_id, profile_id"
-    " from insights.segment_member",
-    "22012": "create view insights.segment_profile as select segment_id, profile_id,"
-    " attributes || jsonb_build_object('x', 1 / (length(profile_id) - length(profile_id)))"
-    " as attributes from insights.segment_member join insights.customer_profile using (profile_id)",
+VIEW = "insights.segment_profile"
+SITE_VIEW = f"create or replace view {VIEW} as select segment_id, profile_id, {{attributes}} as attributes"
+SITE_VIEW += " from insights.segment_member join insights.customer_profile using (profile_id)"
+DIVIDED = "attributes || jsonb_build_object('x', 1 / (length(profile_id) - length(profile_id)))"
+# What breaks the view, and what mends it.
+BROKEN = {
+    "missing-column": (
+        "42703",
+        f"alter view {VIEW} rename column attributes to properties",
+        f"alter view {VIEW} rename column properties to attributes",
+    ),
+    "no-permission-on-view": (
+        "42501",
+        f"revoke select on {VIEW} from klaviyo_worker",
+        f"grant select on {VIEW} to klaviyo_worker",
+    ),
+    "no-permission-on-schema": (
+        "42501",
+        "revoke usage on schema insights from klaviyo_worker",
+        "grant usage on schema insights to klaviyo_worker",
+    ),
+    "division-by-zero": (
+        "22012",
+        SITE_VIEW.format(attributes=DIVIDED),
+        SITE_VIEW.format(attributes="attributes"),
+    ),
 }
 
 
-@pytest.mark.parametrize("sqlstate", BROKEN_VIEWS)
+@pytest.mark.parametrize("case", BROKEN)
 def test_an_error_in_the_view_fails_the_run_and_the_partition_goes_on(
-    world: World, sqlstate: str
+    world: World, case: str
 ) -> None:
-    world.set_up_export(people.simple(50))
-    definition = world.db.value("select pg_get_viewdef('insights.segment_profile'::regclass)")
-    world.db.execute("drop view insights.segment_profile")
-    world.db.execute(BROKEN_VIEWS[sqlstate])
+    sqlstate, breaks, mends = BROKEN[case]
+    population = people.simple(50)
+    world.set_up_export(population)
+    worker = make_login(world.db, "worker", "klaviyo_worker")
+    world.db.execute(breaks)
+    world.start_worker(DATABASE_URL=worker.url).wait_ready()
 
-    run = run_once(world)
+    world.publish(events.binary(SEGMENT), events.binary("nobody-uses-it"))
+    run = world.wait_runs_ended(1)[0]
+    world.wait_all_committed()
 
     assert (run["state"], run["reason"]) == ("failed", "source_unreadable")
     assert sqlstate in run["detail"]
-    world.db.execute("drop view insights.segment_profile")
-    world.db.execute(f"create view insights.segment_profile as {definition}")
+    assert world.simulator.diary("import") == []
+    (letter,) = world.dead_letters()
+    assert letter.header("x-klaviyo-worker-reason") == "source_unreadable"
+    world.db.execute(mends)
     assert run_once(world)["state"] == "succeeded"
+    assert world.simulator.emails(LIST) == population.wanted.keys()
