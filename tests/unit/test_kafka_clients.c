@@ -279,6 +279,52 @@ static void closing_is_quick_at_any_moment(void **state)
     mock_cluster_stop(&mock);
 }
 
+/* Many records at once, past our own producer, which waits for each. */
+static void fill(const struct mock_cluster *mock, int records)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char why[256], value[] = "a record";
+
+    rd_kafka_conf_set_log_cb(conf, ignore_log);
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers",
+                                       mock->settings.kafka_bootstrap_servers, why, sizeof why),
+                     RD_KAFKA_CONF_OK);
+    rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_non_null(handle);
+    for (int i = 0; i < records; i++)
+        assert_int_equal(rd_kafka_producev(handle, RD_KAFKA_V_TOPIC("events"),
+                                           RD_KAFKA_V_VALUE(value, sizeof value - 1),
+                                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                           RD_KAFKA_V_END),
+                         RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_flush(handle, DEADLINE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_destroy(handle);
+}
+
+/* Fetches are on their way while the group is left: what they bring is nobody's. */
+static void records_that_come_amid_the_close_do_no_harm(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 3);
+
+    (void)state;
+    fill(&mock, 30000);
+    for (int read = 1; read < 3000; read += 900) {
+        char group[32]; /* another one each time: the mock's is slow to take in a second member */
+        (void)snprintf(group, sizeof group, "group-%d", read);
+        mock.settings.kafka_group_id = group;
+        struct consumer *consumer = new_consumer(&mock);
+        struct consumer_event event = { .kind = CONSUMER_NONE };
+
+        for (int i = 0; i < read; i++) {
+            await(consumer, CONSUMER_MESSAGE, &event);
+            consumer_done(consumer, &event);
+        }
+        close_cleanly(consumer);
+        consumer_free(consumer);
+    }
+    mock_cluster_stop(&mock);
+}
+
 static struct producer_report report_of(struct producer *producer)
 {
     struct producer_report report;
@@ -446,6 +492,7 @@ int main(void)
         cmocka_unit_test(a_partition_not_ours_stores_nothing),
         cmocka_unit_test(a_pause_neither_skips_nor_repeats),
         cmocka_unit_test(closing_is_quick_at_any_moment),
+        cmocka_unit_test(records_that_come_amid_the_close_do_no_harm),
         cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
         cmocka_unit_test(topics_are_looked_at),

@@ -282,11 +282,20 @@ static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
     }
 }
 
+/* What fetches on their way still bring is let fall: it stays for the next owner. */
+static void serve_closing(struct consumer *consumer)
+{
+    rd_kafka_message_t *message;
+
+    while ((message = rd_kafka_consume_queue(consumer->closing, 0)))
+        rd_kafka_message_destroy(message);
+}
+
 static rd_kafka_message_t *poll_once(struct consumer *consumer)
 {
     if (!consumer->closing)
         return rd_kafka_consumer_poll(consumer->handle, 0);
-    (void)rd_kafka_queue_poll_callback(consumer->closing, 0);
+    serve_closing(consumer);
     return NULL;
 }
 
