@@ -159,6 +159,23 @@ def repeated_imports(world: World) -> list[str]:
     return [body for body, times in Counter(accepted).items() if times > 1]
 
 
+def overtaken_exports(world: World, exports: list[Export]) -> list[Export]:
+    """Whose import came late: its connection broke, it was sent again, and newer rows passed it."""
+    repeated = set(repeated_imports(world))
+    accepted = [e for e in world.simulator.diary("import") if e["status"] == 202]
+    lists = {
+        late["list"]
+        for late in accepted
+        for newer in accepted
+        if late["sha256"] in repeated
+        and newer["list"] == late["list"]
+        and newer["sha256"] != late["sha256"]
+        and newer["at"] > late["at"]
+        and newer["done_at"] < late["done_at"]
+    }
+    return [export for export in exports if export.list_id in lists]
+
+
 class Publisher:
     """Upstream at work in a thread of its own: changes segments and says so."""
 
