@@ -291,13 +291,14 @@ static void fill(const struct mock_cluster *mock, int records)
                      RD_KAFKA_CONF_OK);
     rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     assert_non_null(handle);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(handle, "events", NULL);
+    assert_non_null(topic);
     for (int i = 0; i < records; i++)
-        assert_int_equal(rd_kafka_producev(handle, RD_KAFKA_V_TOPIC("events"),
-                                           RD_KAFKA_V_VALUE(value, sizeof value - 1),
-                                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                           RD_KAFKA_V_END),
-                         RD_KAFKA_RESP_ERR_NO_ERROR);
+        assert_int_equal(rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value,
+                                          sizeof value - 1, NULL, 0, NULL),
+                         0);
     assert_int_equal(rd_kafka_flush(handle, DEADLINE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(handle);
 }
 
