@@ -367,6 +367,24 @@ static void one_event_that_the_database_refuses_holds_up_no_other(void **state)
     intake_free(intake);
 }
 
+static void beside_an_event_that_the_database_refuses_others_end(void **state)
+{
+    struct intake *intake = start();
+
+    (void)state;
+    submit(intake, event_at(0, 1, true));
+    submit(intake, event_at(0, POISON, true));
+    submit(intake, event_at(0, IGNORED_FROM, true));
+    struct open_event_list out = collect(intake, 1);
+    free_all(&out);
+    change(end_all);
+    out = collect(intake, 1); /* nothing else came in that would have woken it */
+    assert_int_equal(out.first->record->offset, 1);
+    assert_int_equal(out.first->state, OPEN_EVENT_DONE);
+    free_all(&out);
+    intake_free(intake);
+}
+
 static void events_of_a_partition_given_up_come_back_dropped(void **state)
 {
     struct intake *intake = start();
@@ -412,6 +430,7 @@ int main(void)
         cmocka_unit_test(an_invalid_event_is_written_down_then_buried_then_done),
         cmocka_unit_test(a_database_that_is_away_is_waited_for),
         cmocka_unit_test(one_event_that_the_database_refuses_holds_up_no_other),
+        cmocka_unit_test(beside_an_event_that_the_database_refuses_others_end),
         cmocka_unit_test(events_of_a_partition_given_up_come_back_dropped),
         cmocka_unit_test(what_is_still_there_at_the_end_is_freed),
     };

@@ -134,7 +134,8 @@ static void sort_accepted(struct intake_work *work, struct open_event *event,
 
 /*
  * The database refused something about these events: they go to the end of the
- * queue, and fewer are tried together, until a single one stands alone.
+ * queue, and fewer are tried together, until a single one stands alone. What was
+ * accepted is looked after meanwhile.
  */
 static void set_aside(struct intake_work *work, struct open_event_list *batch)
 {
@@ -143,6 +144,8 @@ static void set_aside(struct intake_work *work, struct open_event_list *batch)
     work->batch_max = work->batch_max > 1 ? batch->n / 2 : 1;
     if (work->batch_max == 0)
         work->batch_max = 1;
+    work->accept_after_ms = work->not_before_ms;
+    work->not_before_ms = 0;
     open_event_append(&work->fresh, batch);
 }
 
@@ -150,6 +153,11 @@ static void put_back(struct intake_work *work, struct open_event_list *batch)
 {
     open_event_append(batch, &work->fresh);
     work->fresh = *batch;
+}
+
+static bool may_accept(const struct intake_work *work, int64_t now_ms)
+{
+    return work->fresh.first && now_ms >= work->accept_after_ms;
 }
 
 static bool accept_batch(struct intake_work *work)
@@ -161,12 +169,12 @@ static bool accept_batch(struct intake_work *work)
     struct error err = ERROR_INIT;
     size_t n = 0;
 
+    if (!may_accept(work, clock_ms()))
+        return true;
     while (n < work->batch_max && work->fresh.first) {
         describe(work->fresh.first, &in[n++]);
         open_event_push(&batch, open_event_pop(&work->fresh));
     }
-    if (n == 0)
-        return true;
     if (!work->ports->accept(work->ports->world, in, n, out, &err)) {
         failed(work, "accepting events", &err);
         if (err.kind == ERROR_RETRY)
@@ -175,6 +183,7 @@ static bool accept_batch(struct intake_work *work)
             set_aside(work, &batch);
         return false;
     }
+    work->accept_after_ms = 0;
     worked(work);
     work->batch_max = work->batch_max * 2 < BATCH_MAX ? work->batch_max * 2 : BATCH_MAX;
     for (size_t i = 0; i < n; i++)
@@ -278,7 +287,8 @@ static bool look(struct intake_work *work)
         failed(work, "asking for what has ended", &err);
         return false;
     }
-    worked(work);
+    if (work->accept_after_ms == 0) /* else there is an event that the database refuses */
+        worked(work);
     if (n_ends > 0)
         sort_ended(work, ends, n_ends);
     request_ends_free(ends, n_ends);
@@ -293,19 +303,24 @@ static int64_t next_look_ms(const struct intake_work *work)
     return work->looked_ms + (work->look_soon ? LOOK_PAUSE_MS : LOOK_INTERVAL_MS);
 }
 
-static bool has_work(const struct intake_work *work)
-{
-    return work->fresh.first || work->buried.first;
-}
-
 void intake_work_turn(struct intake_work *work)
 {
     if (clock_ms() < work->not_before_ms || !connect_database(work))
         return;
-    if (!mark_buried(work) || !accept_batch(work))
+    if (!mark_buried(work) || (!accept_batch(work) && !work->connected))
         return;
     if (clock_ms() >= next_look_ms(work))
         (void)look(work);
+}
+
+static int64_t next_accept_ms(const struct intake_work *work)
+{
+    return work->fresh.first ? work->accept_after_ms : INT64_MAX;
+}
+
+static int64_t earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
 }
 
 int intake_work_wait_ms(const struct intake_work *work)
@@ -315,10 +330,10 @@ int intake_work_wait_ms(const struct intake_work *work)
 
     if (now_ms < work->not_before_ms)
         until_ms = work->not_before_ms;
-    else if (!work->connected || has_work(work))
+    else if (!work->connected || work->buried.first)
         until_ms = now_ms;
-    else if (next_look_ms(work) < until_ms)
-        until_ms = next_look_ms(work);
+    else
+        until_ms = earlier(until_ms, earlier(next_accept_ms(work), next_look_ms(work)));
     return until_ms > now_ms ? (int)(until_ms - now_ms) : 0;
 }
 

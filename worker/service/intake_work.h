@@ -47,6 +47,7 @@ struct intake_work {
     bool connected;
     bool failing; /* has been logged */
     int64_t back_off_ms, not_before_ms;
+    int64_t accept_after_ms; /* 0, unless the database refused an event last time */
     int64_t looked_ms;
     bool look_soon; /* something may have ended */
 };
