@@ -49,5 +49,24 @@ def test_a_run_ends_though_the_listing_of_jobs_does_not_help(
     assert world.simulator.emails(LIST) == population.wanted.keys()
     # Three tries; a connection that breaks is tried twice by itself.
     assert 1 <= len(world.simulator.diary("jobs")) <= 6
-    assert len(worker.events("job_listing_given_up")) == 1
+    assert len(worker.events("job_listing_given_up")) <= 1
     assert len(world.simulator.diary("import")) == 3
+
+
+@pytest.mark.parametrize(
+    "action",
+    [{"throttle": 600}, {**answer(503, ERROR % 503), "headers": {"retry-after": "600"}}],
+    ids=["used up", "away for long"],
+)
+def test_a_listing_that_must_wait_is_not_waited_for(world: World, action: dict[str, Any]) -> None:
+    population = people.simple(2 * BATCH + 50)
+    world.set_up_export(population)
+    world.simulator.settings(queued_ms=300, processing_ms=300)
+    world.simulator.fault("jobs", action)
+    world.start_worker()
+    world.refresh()
+    (run,) = world.wait_runs_ended(seconds=30)
+
+    assert run["state"] == "succeeded", run["detail"]
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+    assert len(world.simulator.diary("jobs")) == 1

@@ -54,7 +54,10 @@ void deliver_progress(struct deliver *d)
 
 /* ---- the lease ---- */
 
-/* Requests in the air or something to be sent now: not waiting for a limit. */
+/*
+ * Requests in the air or something to be sent now: not waiting for a limit. The
+ * listing of jobs is nothing to wait for.
+ */
 static int64_t waiting_for_limit_ms(const struct deliver *d)
 {
     int64_t now = clock_ms(), longest = 0;
@@ -62,7 +65,7 @@ static int64_t waiting_for_limit_ms(const struct deliver *d)
     if (client_in_flight(d->options->client) > 0)
         return 0;
     for (size_t i = 0; i < ENDPOINT_COUNT; i++)
-        if (d->gate_ms[i] - now > longest)
+        if (i != ENDPOINT_JOBS && d->gate_ms[i] - now > longest)
             longest = d->gate_ms[i] - now;
     return longest > WAITING_MS ? longest : 0;
 }

@@ -109,13 +109,21 @@ static void start(struct deliver *d, struct errand *errand, struct request reque
     keep_pace(d, errand->endpoint);
 }
 
+/* Now: while it is throttled or failed a moment ago, jobs are looked at one by one. */
+static bool listing_may_go(const struct deliver *d)
+{
+    int64_t now = clock_ms();
+
+    return !d->no_listing && now >= d->listing.due_ms && now >= d->gate_ms[ENDPOINT_JOBS];
+}
+
 /* Looks that the listing of jobs answers all at once. */
 static size_t common_looks(const struct deliver *d, bool *due)
 {
     size_t n = 0;
 
     *due = false;
-    for (size_t i = 0; i < d->n_parcels && !d->no_listing; i++) {
+    for (size_t i = 0; i < d->n_parcels && listing_may_go(d); i++) {
         const struct parcel *parcel = d->parcels[i];
 
         if (parcel->step != PARCEL_LOOK || parcel->look_alone || parcel->errand.in_flight)
@@ -166,18 +174,12 @@ static int64_t next_due_ms(const struct deliver *d, const struct errand *errand)
     return (d->key_gate_ms > due ? d->key_gate_ms : due) - clock_ms();
 }
 
-/* When a parcel's next request may go; a look that the listing answers goes with that. */
+/* When a parcel's next request may go; a look waits for a listing in the air. */
 static int64_t parcel_due_ms(const struct deliver *d, const struct parcel *parcel)
 {
-    int64_t due = next_due_ms(d, &parcel->errand);
+    bool listed = parcel->step == PARCEL_LOOK && !parcel->look_alone && d->listing.in_flight;
 
-    if (parcel->waits_for_list)
-        return NEVER_MS;
-    if (parcel->step == PARCEL_LOOK && !parcel->look_alone && !d->no_listing) {
-        int64_t listing = next_due_ms(d, &d->listing);
-        return listing > due ? listing : due;
-    }
-    return due;
+    return parcel->waits_for_list || listed ? NEVER_MS : next_due_ms(d, &parcel->errand);
 }
 
 /* Until something is due; the bell, an answer or the lease may end it sooner. */
