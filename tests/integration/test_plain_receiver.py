@@ -32,6 +32,8 @@ class Receiver(ThreadingHTTPServer):
         self.jobs: dict[str, list[str]] = {}
         self.refused: set[str] = set()
         self.failed_count_told = True
+        self.page_rows = 100
+        self.repeated_pages = 0  # the first page comes so often again, before the others
 
     @property
     def url(self) -> str:
@@ -51,6 +53,11 @@ class Receiver(ThreadingHTTPServer):
         failed = sum(email in self.refused for email in self.jobs[job])
         told = {"failed_count": failed} if self.failed_count_told else {}
         return {"status": "complete", **told}
+
+    def error_pages(self, job: str) -> list[list[dict[str, Any]]]:
+        errors = self.errors(job)
+        pages = [errors[n : n + self.page_rows] for n in range(0, len(errors), self.page_rows)]
+        return pages[:1] * self.repeated_pages + pages or [[]]
 
     def errors(self, job: str) -> list[dict[str, Any]]:
         return [
@@ -76,12 +83,19 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
-    def give(self, status: int, data: Any = None) -> None:
+    def give_errors(self, job: str) -> None:
+        pages = self.server.error_pages(job)
+        number = int((re.search(r"cursor(?:%5[dD]|\])=(\d+)", self.path) or [0, 0])[1])
+        link = f"https://a.klaviyo.com{JOBS}/{job}/import-errors/?page%5Bcursor%5D={number + 1}"
+        more = number + 1 < len(pages)
+        self.give(200, pages[number], links={"next": link if more else None})
+
+    def give(self, status: int, data: Any = None, **more: Any) -> None:
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.end_headers()
         if data is not None:
-            self.wfile.write(json.dumps({"data": data}).encode())
+            self.wfile.write(json.dumps({"data": data, **more}).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -93,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         found = re.fullmatch(rf"{JOBS}/(job\d+)(/import-errors)?/?(\?.*)?", self.path)
         if found and found[2]:
-            self.give(200, self.server.errors(found[1]))
+            self.give_errors(found[1])
         elif found:
             job = {"type": "profile-bulk-import-job", "id": found[1]}
             self.give(200, {**job, "attributes": self.server.look(found[1])})
@@ -114,11 +128,7 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-@pytest.mark.parametrize("failed_count_told", [True, False])
-def test_a_receiver_of_few_words_gets_every_member(
-    world: World, receiver: Receiver, failed_count_told: bool
-) -> None:
-    population = people.simple(2 * BATCH + 500)
+def set_up(world: World, receiver: Receiver, population: people.Population) -> None:
     world.add_segment("loyal", population)
     added = world.command(
         *("connection", "add", "plain", "--api-key-file", "-", "--agree-to-data-transfer"),
@@ -127,10 +137,18 @@ def test_a_receiver_of_few_words_gets_every_member(
     )
     assert added.rc == 0, added.stderr
     world.add_export("newsletter", segments=("loyal",), connection="plain")
-    receiver.refused = set(sorted(population.wanted)[:3])
-    receiver.failed_count_told = failed_count_told
     world.start_worker(KLAVIYO_BASE_URL=receiver.url)
     world.refresh("loyal")
+
+
+@pytest.mark.parametrize("failed_count_told", [True, False])
+def test_a_receiver_of_few_words_gets_every_member(
+    world: World, receiver: Receiver, failed_count_told: bool
+) -> None:
+    population = people.simple(2 * BATCH + 500)
+    receiver.refused = set(sorted(population.wanted)[:3])
+    receiver.failed_count_told = failed_count_told
+    set_up(world, receiver, population)
 
     (run,) = world.wait_runs_ended()
     assert run["state"] == "succeeded_with_rejections", run["detail"]
@@ -138,3 +156,30 @@ def test_a_receiver_of_few_words_gets_every_member(
     assert {row["email"] for row in world.rejections(run["id"])} == receiver.refused
     assert receiver.members() == population.wanted.keys() - receiver.refused
     assert sum(map(len, receiver.jobs.values())) == len(population.wanted)
+
+
+def test_pages_that_tell_of_the_same_rows_again_are_not_the_last(
+    world: World, receiver: Receiver
+) -> None:
+    population = people.simple(500)
+    receiver.refused = set(sorted(population.wanted)[:25])
+    receiver.page_rows = 10
+    receiver.repeated_pages = 3
+    set_up(world, receiver, population)
+
+    (run,) = world.wait_runs_ended()
+    assert run["state"] == "succeeded_with_rejections", run["detail"]
+    assert {row["email"] for row in world.rejections(run["id"])} == receiver.refused
+
+
+def test_pages_without_an_end_are_left(world: World, receiver: Receiver) -> None:
+    population = people.simple(500)
+    receiver.refused = set(sorted(population.wanted)[:25])
+    receiver.page_rows = 10
+    receiver.repeated_pages = 100_000
+    set_up(world, receiver, population)
+
+    (run,) = world.wait_runs_ended()
+    assert run["state"] == "succeeded_with_rejections", run["detail"]
+    assert run["counts"]["rejected"] == 25
+    assert run["counts"]["requests"] < 20

@@ -97,7 +97,8 @@ static void list_answer(struct deliver *d, const struct answer *answer,
 static void useful_answer(struct deliver *d, struct errand *errand, const struct answer *answer,
                           const struct verdict *verdict)
 {
-    d->key_gate_ms = 0;
+    if (errand->endpoint == d->key_refused_at) /* another one may need less of the key */
+        d->key_gate_ms = 0;
     if (errand->parcel)
         parcel_answer(d, errand->parcel, answer, verdict);
     else if (errand == &d->list)
@@ -114,6 +115,7 @@ static void key_refused(struct deliver *d, struct errand *errand, const struct v
     errand->due_ms = 0;
     if (d->key_gate_ms == 0) {
         d->key_gate_ms = clock_ms() + KEY_RETRY_MS;
+        d->key_refused_at = errand->endpoint;
         d->sums.retries++;
         return;
     }

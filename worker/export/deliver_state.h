@@ -57,6 +57,7 @@ struct parcel {
     struct outbox_refused refused;
     int64_t strangers; /* errors that name no row of the batch */
     char *next;        /* link to the next page */
+    int stale_pages;   /* in a row, without an error that was news */
 };
 
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };
@@ -86,6 +87,7 @@ struct deliver {
     bool told_waiting;
     int64_t gate_ms[ENDPOINT_COUNT]; /* before which nothing is sent there */
     int64_t key_gate_ms;             /* 0, or when a refused key is tried once more */
+    enum endpoint key_refused_at;    /* while key_gate_ms is set */
     int64_t accepted;                /* rows, by this owner */
     struct run_beat sums;            /* requests, throttled, retries since the last beat */
     char last_trouble[VERDICT_TEXT_BYTES];

@@ -6,6 +6,8 @@
 #include "common/log.h"
 #include "worker/export/deliver_state.h"
 
+enum { STALE_PAGES_MAX = 10 };
+
 struct parcel *parcel_new(struct outbox_batch *batch)
 {
     struct parcel *parcel = calloc(1, sizeof *parcel);
@@ -32,6 +34,7 @@ void parcel_unload(struct parcel *parcel)
         free(parcel->next);
         parcel->named = NULL;
         parcel->next = NULL;
+        parcel->stale_pages = 0;
     }
     strbuf_release(&parcel->body);
     parcel->loaded = false;
@@ -285,12 +288,31 @@ static int64_t told(const struct parcel *parcel)
     return parcel->refused.n + (parcel->strangers < most ? parcel->strangers : most);
 }
 
-/* Goes to the next page, unless this one told nothing new: a server going in circles. */
+/*
+ * Is there a next page to be read? Pages may tell of the same rows again; a
+ * server that goes in circles tells nothing else, and is left after a while.
+ */
+static bool has_next_page(struct parcel *parcel, const char *next, bool news)
+{
+    parcel->stale_pages = news ? 0 : parcel->stale_pages + 1;
+    if (!next || parcel->stale_pages >= STALE_PAGES_MAX)
+        return false;
+    return news || !parcel->next || strcmp(next, parcel->next) != 0;
+}
+
+/* parcel->next is NULL after the last page. */
 static bool turn_page(struct parcel *parcel, const char *next, bool news)
 {
+    char *copy = NULL;
+
+    if (has_next_page(parcel, next, news)) {
+        copy = strdup(next);
+        if (!copy)
+            return false;
+    }
     free(parcel->next);
-    parcel->next = next && news ? strdup(next) : NULL;
-    return parcel->next || !next || !news;
+    parcel->next = copy;
+    return true;
 }
 
 static void take_error_page(struct deliver *d, struct parcel *parcel, const struct answer *answer)
