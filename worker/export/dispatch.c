@@ -90,6 +90,18 @@ static void keep_pace(struct deliver *d, enum endpoint endpoint)
         dispatch_close_gate(d, endpoint, 1000 / endpoint_limit(endpoint).per_second);
 }
 
+/* Nothing was sent: its place is free again. */
+static void not_started(struct deliver *d, struct errand *errand, const struct error *why)
+{
+    struct error err = ERROR_INIT;
+
+    (void)snprintf(d->last_trouble, sizeof d->last_trouble, "%.200s", why->text);
+    if (budget_return(d->db, errand->place_id, &err))
+        errand_again(d, errand, 0);
+    else
+        deliver_let_go(d, &err);
+}
+
 /* The request's body and strings live in the parcel until the answer. */
 static void start(struct deliver *d, struct errand *errand, struct request request)
 {
@@ -100,8 +112,7 @@ static void start(struct deliver *d, struct errand *errand, struct request reque
     request.traceparent = d->task->traceparent;
     FAILPOINT("request.before");
     if (!client_start(d->options->client, &request, errand, &err)) {
-        (void)snprintf(d->last_trouble, sizeof d->last_trouble, "%.200s", err.text);
-        errand_again(d, errand, 0);
+        not_started(d, errand, &err);
         return;
     }
     errand->in_flight = true;

@@ -287,7 +287,7 @@ static void serve_closing(struct consumer *consumer)
 {
     rd_kafka_message_t *message;
 
-    while ((message = rd_kafka_consume_queue(consumer->closing, 0)))
+    while (!consumer->first && (message = rd_kafka_consume_queue(consumer->closing, 0)))
         rd_kafka_message_destroy(message);
 }
 

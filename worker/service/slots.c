@@ -228,13 +228,17 @@ static enum look take_run(struct slot *slot, struct run_task **task)
                                .short_only = is_last_free(slot->slots) };
     enum run_take what = RUN_TAKE_CLOSED;
     struct error err = ERROR_INIT;
+    int64_t closed;
 
-    while (what == RUN_TAKE_CLOSED)
-        if (!runs_take(slot->db, &taker, &what, task, &err)) {
+    while (what == RUN_TAKE_CLOSED) {
+        if (!runs_take(slot->db, &taker, &what, task, &closed, &err)) {
             log_warn("take_failed", LOG_ERROR_OF(&err));
             note_outage(slot->slots);
             return LOOK_NOTHING;
         }
+        if (what == RUN_TAKE_CLOSED)
+            log_info("run_closed", LOG_INT("run", closed));
+    }
     return what == RUN_TAKE_TASK ? LOOK_FOUND : LOOK_NOTHING;
 }
 

@@ -41,17 +41,17 @@ static const char settings_sql[] =
     " set_config('idle_in_transaction_session_timeout', '0', true)";
 
 /*
- * Starting parallel workers costs more than a small segment does, and looking up
- * the profiles of a large one singly more than reading all; and the planner
- * knows little of a table that was filled a moment ago.
+ * Starting parallel workers costs more than a small segment does, and the
+ * planner knows little of a table that was filled a moment ago.
  */
-enum { LARGE_FROM_ROWS = 100000 };
+enum { PARALLEL_FROM_ROWS = 100000 };
 
-static const char small_sql[] = "select set_config('max_parallel_workers_per_gather', '0', true)";
+static const char not_parallel_sql[] =
+    "select set_config('max_parallel_workers_per_gather', '0', true)";
 
-static const char large_sql[] =
-    "select set_config(name, reset_val, true), set_config('enable_nestloop', 'off', true)"
-    " from pg_settings where name = 'max_parallel_workers_per_gather'";
+static const char parallel_sql[] =
+    "select set_config('max_parallel_workers_per_gather', reset_val, true) from pg_settings"
+    " where name = 'max_parallel_workers_per_gather'";
 
 static const char segments_sql[] =
     "select segment_id from klaviyo.export_segment where export_id = $1 order by segment_id";
@@ -281,9 +281,9 @@ bool members_count(struct members *members, int64_t *n, struct error *err)
 {
     int64_t found = 0;
 
-    if (!db_query(members->db, small_sql, NULL, NULL, err) || !count(members, &found, err))
+    if (!db_query(members->db, not_parallel_sql, NULL, NULL, err) || !count(members, &found, err))
         return false;
-    if (found >= LARGE_FROM_ROWS && !db_query(members->db, large_sql, NULL, NULL, err))
+    if (found >= PARALLEL_FROM_ROWS && !db_query(members->db, parallel_sql, NULL, NULL, err))
         return false;
     *n = found;
     return true;

@@ -76,7 +76,7 @@ static bool query_take(struct db *db, const struct run_taker *taker, PGresult **
 }
 
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, struct error *err)
+               struct run_task **task, int64_t *closed, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     CLEANUP(run_task_freep) struct run_task *taken = calloc(1, sizeof *taken);
@@ -87,6 +87,7 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
         return false;
     if (rows_count(rows) == 0 || row_bool(rows, 0, 4)) {
         *what = rows_count(rows) == 0 ? RUN_TAKE_NONE : RUN_TAKE_CLOSED;
+        *closed = rows_count(rows) == 0 ? 0 : row_int64(rows, 0, 0);
         return true;
     }
 

@@ -19,7 +19,7 @@
  */
 enum run_take {
     RUN_TAKE_NONE,   /* nothing to do now */
-    RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …): ask again */
+    RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …), *closed: ask again */
     RUN_TAKE_TASK,   /* *task is the caller's */
 };
 
@@ -32,7 +32,7 @@ struct run_taker {
 };
 
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, struct error *err) MUST_USE;
+               struct run_task **task, int64_t *closed, struct error *err) MUST_USE;
 
 /* Counts of a planning pass, as they stand. */
 struct run_counts {
