@@ -47,8 +47,8 @@ def test_a_run_ends_though_the_listing_of_jobs_does_not_help(
     assert run["state"] == "succeeded", run["detail"]
     check_sums(run)
     assert world.simulator.emails(LIST) == population.wanted.keys()
-    # Three tries; a connection that breaks is tried twice by itself.
-    assert 1 <= len(world.simulator.diary("jobs")) <= 6
+    # Three tries in vain, each of which a broken connection may double or triple.
+    assert 1 <= len(world.simulator.diary("jobs")) <= 9
     assert len(worker.events("job_listing_given_up")) <= 1
     assert len(world.simulator.diary("import")) == 3
 
