@@ -11,28 +11,17 @@ import tempfile
 from copy import copy
 from pathlib import Path
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     NewPartitions,
     NewTopic,
-    OffsetSpec,
 )
 
 from support.paths import BUILD
 from support.process import Process, free_port, wait_until
 
 READY_SECONDS = 60
-NOT_YET_CODES = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -108,6 +97,7 @@ class KafkaBroker:
         self._properties = folder / "server.properties"
         self._process: Process | None = None
         self._admin: AdminClient | None = None
+        self._observer: tuple[str, Consumer] | None = None
         self._write_properties()
         self._format()
 
@@ -164,6 +154,7 @@ class KafkaBroker:
         guest = copy(self)
         guest._process = None
         guest._admin = None
+        guest._observer = None
         return guest
 
     def admin(self) -> AdminClient:
@@ -200,27 +191,30 @@ class KafkaBroker:
         metadata = self.admin().list_topics(topic, timeout=5).topics[topic]
         return [] if metadata.error else sorted(metadata.partitions)
 
+    def _observe(self, group: str) -> Consumer:
+        """Asks for offsets and never joins. The newest group's is kept: each costs threads."""
+        if self._observer is None or self._observer[0] != group:
+            if self._observer:
+                self._observer[1].close()
+            settings = {"bootstrap.servers": self.address, "group.id": group, "log_level": 2}
+            self._observer = (group, Consumer({**settings, "reconnect.backoff.max.ms": 500}))
+        return self._observer[1]
+
     def end_offsets(self, topic: str) -> dict[int, int]:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(topic, n): latest for n in self._partitions(topic)}
-        answers = self.admin().list_offsets(wanted)
-        return {p.partition: int(answer.result(20).offset) for p, answer in answers.items()}
+        observer = self._observer[1] if self._observer else self._observe("tests")
+        asked = [TopicPartition(topic, n) for n in self._partitions(topic)]
+        return {p.partition: observer.get_watermark_offsets(p, timeout=20)[1] for p in asked}
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What the group has committed, 0 where it has not."""
-        question = ConsumerGroupTopicPartitions(
-            group, [TopicPartition(topic, n) for n in self._partitions(topic)]
-        )
+        asked = [TopicPartition(topic, n) for n in self._partitions(topic)]
 
         def ask() -> list[TopicPartition] | None:
             try:
-                answer = self.admin().list_consumer_group_offsets([question])[group]
-                return list(answer.result(20).topic_partitions)
-            except KafkaException as error:
-                # The coordinator of a fresh broker is not up at once.
-                if error.args[0].code() not in NOT_YET_CODES:
-                    raise
-                return None
+                found = self._observe(group).committed(asked, timeout=5)
+            except KafkaException:
+                return None  # the coordinator of a fresh broker is not up at once
+            return None if any(p.error for p in found) else found
 
         found = wait_until(ask, 20, f"the offsets of {group}") or []
         return {p.partition: max(p.offset, 0) for p in found}
