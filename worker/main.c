@@ -34,5 +34,8 @@ static const struct program program = { .groups = groups,
 
 int main(int argc, char *argv[])
 {
-    return program_main(&program, argc, argv);
+    int status = program_main(&program, argc, argv);
+
+    kafka_library_end(status);
+    return status;
 }

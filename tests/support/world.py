@@ -15,6 +15,7 @@ import psycopg
 from support import events
 from support.kafka_broker import KafkaBroker
 from support.log_reference import complaint
+from support.paths import TREE
 from support.people import Population
 from support.postgres import Database, Postgres
 from support.process import SLOW_POLL_SECONDS, wait_until
@@ -45,10 +46,11 @@ MAPPING = [
 CLIENT_PROPERTIES = "session.timeout.ms=3000\nheartbeat.interval.ms=500\n"
 # Quick answers, so that a test waits for work and not for a clock.
 QUICK = {"POLL_INTERVAL_MIN_MS": "100", "POLL_INTERVAL_MAX_MS": "500"}
+TSAN_SUPPRESSIONS = TREE / "tests" / "support" / "tsan.supp"
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+    "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={TSAN_SUPPRESSIONS}",
 }
 
 

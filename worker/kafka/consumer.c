@@ -198,8 +198,10 @@ void consumer_free(struct consumer *consumer)
     if (consumer->queue)
         rd_kafka_queue_destroy(consumer->queue);
     left_behind = consumer;
-    if (!may_destroy(consumer))
+    if (!may_destroy(consumer)) {
+        kafka_handle_leave_behind();
         return;
+    }
     if (!kafka_handle_free(consumer->handle)) {
         log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
         return; /* with what its threads may still use */

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -218,6 +219,18 @@ rd_kafka_t *kafka_handle_new(const struct settings *settings, enum kafka_handle_
     return handle;
 }
 
+static atomic_bool left_behind;
+
+void kafka_handle_leave_behind(void)
+{
+    left_behind = true;
+}
+
+bool kafka_handle_is_left_behind(void)
+{
+    return left_behind;
+}
+
 static void *destroy(void *handle)
 {
     rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
@@ -232,13 +245,16 @@ bool kafka_handle_free(rd_kafka_t *handle)
 
     if (!handle)
         return true;
-    if (pthread_create(&thread, NULL, destroy, handle) != 0)
+    if (pthread_create(&thread, NULL, destroy, handle) != 0) {
+        kafka_handle_leave_behind();
         return false;
+    }
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += DESTROY_SECONDS;
     if (pthread_timedjoin_np(thread, NULL, &until) == 0)
         return true;
     (void)pthread_detach(thread);
+    kafka_handle_leave_behind();
     return false;
 }
 

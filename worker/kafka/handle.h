@@ -36,6 +36,10 @@ rd_kafka_t *kafka_handle_new(const struct settings *settings, enum kafka_handle_
 /* Gives up the handle; false when it had not ended after two seconds and was left behind. */
 bool kafka_handle_free(rd_kafka_t *handle);
 
+/* A handle stays to the end of the process, with its threads. */
+void kafka_handle_leave_behind(void);
+bool kafka_handle_is_left_behind(void);
+
 /*
  * The record that a message holds; it lends from the message. *headers is an
  * array that is made larger as needed; the caller frees it at the end.
