@@ -517,3 +517,21 @@ def test_an_error_in_the_view_fails_the_run_and_the_partition_goes_on(
     world.db.execute(mends)
     assert run_once(world)["state"] == "succeeded"
     assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
+def test_a_key_refused_for_imports_rests_though_its_other_requests_are_answered(
+    world: World,
+) -> None:
+    refusal = '{"errors":[{"status":"403","code":"permission_denied","title":"no","detail":"no"}]}'
+    world.set_up_export(people.simple(3 * BATCH))
+    world.simulator.settings(queued_ms=100, processing_ms=60_000)  # there is always a job to look at
+    action = {"status": 403, "body": refusal, "content_type": "application/vnd.api+json"}
+    world.simulator.fault("import", action, skip=1, times=-1)
+    world.start_worker()
+    world.refresh()
+    (run,) = world.wait_runs_ended()
+
+    assert (run["state"], run["reason"]) == ("failed", "key_refused")
+    refused = [e["at"] for e in world.simulator.diary("import") if e["status"] == 403]
+    assert len(refused) <= 4  # two in the air, and both once more
+    assert refused[-1] - refused[0] >= 9
