@@ -24,7 +24,13 @@ struct log_field {
     int64_t num;
 };
 
-#define LOG_STR(name_, value) ((struct log_field){ .name = (name_), .str = (value) })
+/* No text is an empty one. */
+static inline const char *log_text(const char *text)
+{
+    return text ? text : "";
+}
+
+#define LOG_STR(name_, value) ((struct log_field){ .name = (name_), .str = log_text(value) })
 #define LOG_INT(name_, value) ((struct log_field){ .name = (name_), .num = (int64_t)(value) })
 #define LOG_ERROR_OF(err) LOG_STR("error", (err)->text)
 

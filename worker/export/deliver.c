@@ -101,8 +101,7 @@ static void log_change(const struct deliver *d, const struct run_beat *beat)
     log_info(waits ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
              LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", beat->waiting_ms),
              LOG_INT("read", beat->counts.read), LOG_INT("selected", beat->counts.selected),
-             LOG_INT("accepted", d->accepted),
-             LOG_STR("trace", d->task->traceparent ? d->task->traceparent : ""));
+             LOG_INT("accepted", d->accepted), LOG_STR("trace", d->task->traceparent));
 }
 
 static void renew_lease(struct deliver *d)

@@ -5,25 +5,20 @@
 #include "common/log.h"
 #include "worker/export/deliver.h"
 
-static const char *text_or_empty(const char *text)
-{
-    return text ? text : "";
-}
-
 static void log_end(const struct run_task *task, const struct run_ending *ending,
                     const struct run_record *record)
 {
     const struct run_counts *counts = &record->counts;
 
     log_info("run_ended", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("state", record->state), LOG_STR("reason", text_or_empty(ending->reason)),
-             LOG_STR("detail", text_or_empty(ending->detail)), LOG_INT("read", counts->read),
+             LOG_STR("state", record->state), LOG_STR("reason", ending->reason),
+             LOG_STR("detail", ending->detail), LOG_INT("read", counts->read),
              LOG_INT("invalid", counts->invalid), LOG_INT("duplicate", counts->duplicate),
              LOG_INT("unchanged", counts->unchanged), LOG_INT("selected", counts->selected),
              LOG_INT("accepted", record->accepted), LOG_INT("rejected", record->rejected),
              LOG_INT("left", counts->left), LOG_INT("requests", record->requests),
              LOG_INT("throttled", record->throttled), LOG_INT("retries", record->retries),
-             LOG_STR("trace", text_or_empty(task->traceparent)));
+             LOG_STR("trace", task->traceparent));
 }
 
 static void count_end(struct run_control *control, const struct run_ending *ending,
@@ -58,7 +53,7 @@ static bool let_go(const struct run_task *task, enum error_kind kind, const char
                    struct error *err)
 {
     log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("why", why), LOG_STR("trace", text_or_empty(task->traceparent)));
+             LOG_STR("why", why), LOG_STR("trace", task->traceparent));
     return error_set(err, kind, "%s", why);
 }
 
@@ -91,8 +86,7 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         break;
     case DELIVER_DRAINED:
         log_info("run_given_back", LOG_INT("run", task->run_id),
-                 LOG_STR("export", task->export_name),
-                 LOG_STR("trace", text_or_empty(task->traceparent)));
+                 LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
         return runs_give_back(db, task, RUN_DRAINED, err);
     case DELIVER_LET_GO:
         return let_go(task, result->let_go_kind, result->detail, err);
@@ -146,7 +140,7 @@ bool run_execute(const struct run_options *options, struct db *db, const struct 
 
     log_info("run_taken", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
              LOG_STR("export", task->export_name), LOG_INT("taken_over", task->taken_over),
-             LOG_INT("full", task->full), LOG_STR("trace", text_or_empty(task->traceparent)));
+             LOG_INT("full", task->full), LOG_STR("trace", task->traceparent));
     (void)atomic_fetch_add(&options->control->runs_taken, 1);
     (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
 

@@ -66,7 +66,7 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
     producer->broken = producer->broken || code == RD_KAFKA_RESP_ERR__FATAL;
     log_at(known || kafka_failure_passes(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
            "kafka_producer_error", LOG_STR("code", rd_kafka_err2name(code)),
-           LOG_STR("reason", reason), LOG_STR("hint", hint ? hint : ""));
+           LOG_STR("reason", reason), LOG_STR("hint", hint));
 }
 
 static bool open_handle(struct producer *producer, struct error *err)

@@ -210,6 +210,5 @@ void assignment_log(const char *name, const struct consumer_event *event)
     for (size_t i = 0; i < event->partitions_n; i++)
         strbuf_addf(&text, "%s%d", i > 0 ? "," : "",
                     (int)consumer_event_partition(event, i).partition);
-    log_info(name, LOG_INT("count", event->partitions_n),
-             LOG_STR("partitions", text.data ? text.data : ""));
+    log_info(name, LOG_INT("count", event->partitions_n), LOG_STR("partitions", text.data));
 }

@@ -246,7 +246,7 @@ static void take_error(struct flow *f, const struct consumer_error *error)
     if (is_news(f, error->code))
         log_at(error->passing ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "kafka_error",
                LOG_STR("code", error->code), LOG_STR("reason", error->text),
-               LOG_STR("hint", error->hint ? error->hint : ""));
+               LOG_STR("hint", error->hint));
     if (error->fatal)
         give_up(f, ERROR_FATAL, error->text);
 }

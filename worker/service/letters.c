@@ -94,9 +94,8 @@ static void acknowledged(struct letters *letters, struct open_event *event,
     log_warn("dead_letter_written", LOG_STR("reason", event->reason),
              LOG_INT("partition", event->record->partition),
              LOG_INT("offset", event->record->offset), LOG_INT("request", event->request_id),
-             LOG_STR("exports", event->exports ? event->exports : ""),
-             LOG_INT("without_value", event->letter_too_large),
-             LOG_STR("trace", event->event.traceparent ? event->event.traceparent : ""));
+             LOG_STR("exports", event->exports), LOG_INT("without_value", event->letter_too_large),
+             LOG_STR("trace", event->event.traceparent));
     event->state = OPEN_EVENT_BURIED;
     open_event_push(buried, event);
 }

@@ -29,7 +29,7 @@ static void *watch(void *unused)
     while (!dog.disarmed) {
         if (clock_ms() >= dog.deadline_ms) {
             const char *phase = dog.phase;
-            log_error("shutdown_deadline_passed", LOG_STR("waiting_for", phase ? phase : ""));
+            log_error("shutdown_deadline_passed", LOG_STR("waiting_for", phase));
             _exit(EXIT_FAILURE);
         }
         (void)nanosleep(&pause, NULL);
