@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from support import people
+from support.process import wait_until
 from support.world import EXPORT, LIST, SEGMENT, World, check_sums
 
 
@@ -140,3 +141,32 @@ def test_removing_an_export_touches_nothing_in_klaviyo(world: World) -> None:
     assert len(world.simulator.diary()) == requests
     world.refresh()
     world.wait_all_committed()
+
+
+PROFILES_READ = (
+    "select coalesce(seq_tup_read, 0), coalesce(idx_tup_fetch, 0) from pg_stat_user_tables"
+    " where relid = 'insights.customer_profile'::regclass"
+)
+
+
+def test_a_small_segment_is_read_without_reading_every_profile(world: World) -> None:
+    world.set_up_export(people.simple(100))
+    world.db.execute(
+        "insert into insights.customer_profile"
+        " select 'other' || n, jsonb_build_object('email', 'other' || n || '@example.test')"
+        " from generate_series(1, 50000) n"
+    )
+    world.db.execute(
+        "insert into insights.segment_member select 'others-' || n % 30, 'other' || n"
+        " from generate_series(1, 50000) n"
+    )
+    world.db.execute("analyze insights.customer_profile, insights.segment_member")
+    (before,) = world.db.rows(PROFILES_READ)
+    world.start_worker()
+    world.refresh()
+    world.wait_runs_ended()
+
+    # Figures come when the connection that read has ended.
+    wait_until(lambda: world.db.rows(PROFILES_READ)[0][1] >= before[1] + 100, 20, "the figures")
+    (after,) = world.db.rows(PROFILES_READ)
+    assert after[0] - before[0] < 50_000
