@@ -49,10 +49,10 @@ static void listing_answer(struct deliver *d, const struct answer *answer)
     struct error err = ERROR_INIT;
 
     if (!import_job_listing_parse(answer, &listing, &err)) {
-        if (d->listing.attempts < LISTING_TRIES)
-            errand_again(d, &d->listing, 0);
-        else
+        if (is_listing_useless(d, VERDICT_AGAIN))
             do_without_listing(d, answer->status);
+        else
+            errand_again(d, &d->listing, 0);
         return;
     }
     d->listing.attempts = 0;

@@ -202,10 +202,8 @@ void consumer_free(struct consumer *consumer)
         kafka_handle_leave_behind();
         return;
     }
-    if (!kafka_handle_free(consumer->handle)) {
-        log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
+    if (!kafka_handle_free(consumer->handle))
         return; /* with what its threads may still use */
-    }
     left_behind = NULL;
     while (consumer->first) {
         struct note *note = consumer->first;

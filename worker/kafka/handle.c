@@ -245,15 +245,14 @@ bool kafka_handle_free(rd_kafka_t *handle)
 
     if (!handle)
         return true;
-    if (pthread_create(&thread, NULL, destroy, handle) != 0) {
-        kafka_handle_leave_behind();
-        return false;
+    if (pthread_create(&thread, NULL, destroy, handle) == 0) {
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += DESTROY_SECONDS;
+        if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+            return true;
+        (void)pthread_detach(thread);
     }
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += DESTROY_SECONDS;
-    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
-        return true;
-    (void)pthread_detach(thread);
+    log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
     kafka_handle_leave_behind();
     return false;
 }

@@ -33,7 +33,7 @@ rd_kafka_t *kafka_handle_new(const struct settings *settings, enum kafka_handle_
                              const struct kafka_handle_callbacks *callbacks, struct error *err)
     MUST_USE;
 
-/* Gives up the handle; false when it had not ended after two seconds and was left behind. */
+/* Gives up the handle; false, and logged, when it was left behind: not at its end after 2 s. */
 bool kafka_handle_free(rd_kafka_t *handle);
 
 /* A handle stays to the end of the process, with its threads. */

@@ -112,8 +112,7 @@ void reader_free(struct reader *reader)
     if (!reader)
         return;
     give_back(reader);
-    if (!kafka_handle_free(reader->handle))
-        log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
+    (void)kafka_handle_free(reader->handle);
     if (reader->ends)
         rd_kafka_topic_partition_list_destroy(reader->ends);
     free(reader->done);

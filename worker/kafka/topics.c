@@ -33,8 +33,7 @@ static bool look_open(struct look *look, const struct settings *settings, struct
 
 static void look_close(struct look *look)
 {
-    if (!kafka_handle_free(look->handle))
-        log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
+    (void)kafka_handle_free(look->handle);
 }
 
 static bool look_failed(const struct look *look, rd_kafka_resp_err_t code, struct error *err)
