@@ -97,8 +97,7 @@ static void log_event(enum log_level level, const char *name, const struct open_
 {
     log_at(level, name, LOG_INT("partition", event->record->partition),
            LOG_INT("offset", event->record->offset), LOG_INT("request", event->request_id),
-           LOG_STR("segment", event->event.segment_id),
-           LOG_STR("trace", event->event.traceparent));
+           LOG_STR("segment", event->event.segment_id), LOG_STR("trace", event->event.traceparent));
 }
 
 /* Where an event goes once its row stands, or needs none. */
