@@ -10,6 +10,7 @@ from support import people
 from support.world import LIST, World, check_sums
 
 BATCH = 10_000
+JOB_MS = 3000  # so that several are open at once on a slow machine, too
 ERROR = '{"errors":[{"status":"%d","code":"not_found","title":"no","detail":"no","source":{}}]}'
 
 
@@ -38,7 +39,7 @@ def test_a_run_ends_though_the_listing_of_jobs_does_not_help(
 ) -> None:
     population = people.simple(2 * BATCH + 50)
     world.set_up_export(population)
-    world.simulator.settings(queued_ms=300, processing_ms=300)
+    world.simulator.settings(queued_ms=300, processing_ms=JOB_MS)
     world.simulator.fault("jobs", action, times=-1)
     worker = world.start_worker()
     world.refresh()
@@ -61,7 +62,7 @@ def test_a_run_ends_though_the_listing_of_jobs_does_not_help(
 def test_a_listing_that_must_wait_is_not_waited_for(world: World, action: dict[str, Any]) -> None:
     population = people.simple(2 * BATCH + 50)
     world.set_up_export(population)
-    world.simulator.settings(queued_ms=300, processing_ms=300)
+    world.simulator.settings(queued_ms=300, processing_ms=JOB_MS)
     world.simulator.fault("jobs", action)
     world.start_worker()
     world.refresh()
