@@ -11,7 +11,7 @@ set(deploy ${PROJECT_SOURCE_DIR}/deploy)
 # The program that writes deploy/settings.md.
 if(BUILD_TESTING)
   add_executable(settings-reference ${deploy}/settings_reference.c)
-  target_link_libraries(settings-reference PRIVATE common)
+  target_link_libraries(settings-reference PRIVATE settings)
 endif()
 
 set(settings_folder ${CMAKE_INSTALL_SYSCONFDIR})

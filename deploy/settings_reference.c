@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/settings.h"
+#include "worker/settings/settings.h"
 
 static const char before[] =
     "# Settings\n"

@@ -6,13 +6,13 @@
 #include "worker/admin/export.h"
 #include "worker/admin/program.h"
 #include "worker/admin/publish.h"
+#include "worker/admin/run_service.h"
 #include "worker/admin/runs.h"
 #include "worker/admin/setup.h"
-#include "worker/admin/table.h"
+#include "worker/cli/table.h"
+#include "worker/http/http_server.h"
 #include "worker/kafka/library.h"
 #include "worker/klaviyo/client.h"
-#include "worker/run_command.h"
-#include "worker/service/http_library.h"
 #include "worker/store/roles.h"
 
 static const struct command *const groups[] = { run_commands,          setup_commands,

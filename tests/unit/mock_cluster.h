@@ -6,7 +6,7 @@
 /* It wants rdkafka.h before it. */
 #include <librdkafka/rdkafka_mock.h>
 
-#include "common/settings.h"
+#include "worker/settings/settings.h"
 
 /*
  * librdkafka's own mock broker, in this process, with the settings that lead to

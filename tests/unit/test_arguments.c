@@ -5,8 +5,8 @@
 
 #include <cmocka.h>
 
-#include "worker/admin/arguments.h"
-#include "worker/admin/nearest.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/nearest.h"
 
 static const struct option_spec options[] = {
     { "--list", OPTION_VALUE, true, "LIST_ID", "the list" },

@@ -13,7 +13,7 @@
 #include "common/strbuf.h"
 #include "worker/klaviyo/client.h"
 #include "worker/klaviyo/import_job.h"
-#include "worker/klaviyo/list.h"
+#include "worker/klaviyo/klaviyo_list.h"
 
 /*
  * A server that does to every request what the test told it, one thread for each
@@ -257,13 +257,13 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct answer call(struct client *client, const struct request *request)
+static struct response call(struct client *client, const struct request *request)
 {
     struct error err = ERROR_INIT;
-    struct answer answer = ANSWER_INIT;
+    struct response response = ANSWER_INIT;
 
-    assert_true(client_call(client, request, &answer, &err));
-    return answer;
+    assert_true(client_call(client, request, &response, &err));
+    return response;
 }
 
 static void start(struct client *client, const struct request *request, void *tag)
@@ -304,11 +304,11 @@ static void each_request_carries_key_revision_and_name(void **state)
         "\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n",
     };
     struct world *world = *state;
-    struct request request = list_request("YafG4m");
+    struct request request = klaviyo_list_request("YafG4m");
 
     request.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    CLEANUP(answer_release) struct answer answer = call(world->client, &request);
-    assert_int_equal(answer.transport, TRANSPORT_ANSWERED);
+    CLEANUP(response_release) struct response response = call(world->client, &request);
+    assert_int_equal(response.transport, TRANSPORT_ANSWERED);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         assert_non_null(strstr(world->server->request, wanted[i]));
     assert_null(strstr(world->server->request, "Content-Type"));
@@ -322,16 +322,16 @@ static void an_answer_is_handed_over_as_it_came(void **state)
     struct world *world = *state;
 
     behave(world->server, REPLY, reply);
-    CLEANUP(answer_release) struct answer answer = call(world->client, &accounts);
-    assert_int_equal(answer.transport, TRANSPORT_ANSWERED);
-    assert_int_equal(answer.endpoint, ENDPOINT_ACCOUNTS);
-    assert_int_equal(answer.status, 429);
-    assert_string_equal(answer.content_type, "application/vnd.api+json; x=y");
-    assert_string_equal(answer.retry_after, "17");
-    assert_string_equal(answer.body, "{\"errors\":7");
-    assert_int_equal(answer.body_bytes, 11);
-    assert_true(answer.duration_ms >= 0 && answer.duration_ms < PATIENCE_MS);
-    assert_string_equal(answer.why, "");
+    CLEANUP(response_release) struct response response = call(world->client, &accounts);
+    assert_int_equal(response.transport, TRANSPORT_ANSWERED);
+    assert_int_equal(response.endpoint, ENDPOINT_ACCOUNTS);
+    assert_int_equal(response.status, 429);
+    assert_string_equal(response.content_type, "application/vnd.api+json; x=y");
+    assert_string_equal(response.retry_after, "17");
+    assert_string_equal(response.body, "{\"errors\":7");
+    assert_int_equal(response.body_bytes, 11);
+    assert_true(response.duration_ms >= 0 && response.duration_ms < PATIENCE_MS);
+    assert_string_equal(response.why, "");
 }
 
 static void a_large_body_arrives_whole_and_without_a_pause(void **state)
@@ -346,10 +346,10 @@ static void a_large_body_arrives_whole_and_without_a_pause(void **state)
         rows[i] = (char)('a' + i % 26);
     import_job_add_tail(&tail, "YafG4m");
     struct request request = import_job_request(rows, n, &tail);
-    CLEANUP(answer_release) struct answer answer = call(world->client, &request);
+    CLEANUP(response_release) struct response response = call(world->client, &request);
 
-    assert_int_equal(answer.status, 200);
-    assert_true(answer.duration_ms < 900); /* curl waits 1 s for a "100 Continue" */
+    assert_int_equal(response.status, 200);
+    assert_true(response.duration_ms < 900); /* curl waits 1 s for a "100 Continue" */
     assert_non_null(
         strstr(world->server->request, "\r\nContent-Type: application/vnd.api+json\r\n"));
     assert_null(strstr(world->server->request, "\r\nExpect:"));
@@ -368,9 +368,9 @@ static void a_plus_arrives_as_one(void **state)
     struct world *world = *state;
     struct request request = { .endpoint = ENDPOINT_JOBS,
                                .query = { { "filter", "equals(email,\"ada+x@shop.example\")" } } };
-    CLEANUP(answer_release) struct answer answer = call(world->client, &request);
+    CLEANUP(response_release) struct response response = call(world->client, &request);
 
-    assert_int_equal(answer.status, 200);
+    assert_int_equal(response.status, 200);
     assert_non_null(strcasestr(world->server->request, "ada%2bx%40shop.example"));
 }
 
@@ -379,9 +379,9 @@ static void connections_are_used_again(void **state)
     struct world *world = *state;
 
     for (int i = 0; i < 5; i++) {
-        CLEANUP(answer_release) struct answer answer = call(world->client, &accounts);
+        CLEANUP(response_release) struct response response = call(world->client, &accounts);
 
-        assert_int_equal(answer.status, 200);
+        assert_int_equal(response.status, 200);
     }
     assert_int_equal(atomic_load(&world->server->n_requests), 5);
     assert_int_equal(atomic_load(&world->server->n_connections), 1);
@@ -393,10 +393,10 @@ static void a_redirect_is_an_answer_like_any_other(void **state)
 
     behave(world->server, REPLY,
            "HTTP/1.1 302 Found\r\nLocation: /api/elsewhere\r\nContent-Length: 0\r\n\r\n");
-    CLEANUP(answer_release) struct answer answer = call(world->client, &accounts);
-    assert_int_equal(answer.transport, TRANSPORT_ANSWERED);
-    assert_int_equal(answer.status, 302);
-    assert_null(answer.body);
+    CLEANUP(response_release) struct response response = call(world->client, &accounts);
+    assert_int_equal(response.transport, TRANSPORT_ANSWERED);
+    assert_int_equal(response.status, 302);
+    assert_null(response.body);
     assert_int_equal(atomic_load(&world->server->n_requests), 1);
 }
 
@@ -406,11 +406,11 @@ static void a_request_that_is_not_answered_times_out(void **state)
     CLEANUP(client_freep) struct client *hasty = client_of(world->server->base_url, 100);
 
     behave(world->server, HANG, NULL);
-    CLEANUP(answer_release) struct answer answer = call(hasty, &accounts);
-    assert_int_equal(answer.transport, TRANSPORT_TIMED_OUT);
-    assert_int_equal(answer.status, 0);
-    assert_true(answer.duration_ms >= 100 && answer.duration_ms < PATIENCE_MS);
-    assert_non_null(strstr(answer.why, "timed out"));
+    CLEANUP(response_release) struct response response = call(hasty, &accounts);
+    assert_int_equal(response.transport, TRANSPORT_TIMED_OUT);
+    assert_int_equal(response.status, 0);
+    assert_true(response.duration_ms >= 100 && response.duration_ms < PATIENCE_MS);
+    assert_non_null(strstr(response.why, "timed out"));
 }
 
 static void nobody_there_is_unreachable(void **state)
@@ -421,9 +421,9 @@ static void nobody_there_is_unreachable(void **state)
 
     (void)world;
     server_free(gone);
-    CLEANUP(answer_release) struct answer answer = call(client, &accounts);
-    assert_int_equal(answer.transport, TRANSPORT_UNREACHABLE);
-    assert_true(answer.why[0] != '\0');
+    CLEANUP(response_release) struct response response = call(client, &accounts);
+    assert_int_equal(response.transport, TRANSPORT_UNREACHABLE);
+    assert_true(response.why[0] != '\0');
 }
 
 static void a_cut_answer_is_broken(void **state)
@@ -444,12 +444,12 @@ static void a_cut_answer_is_broken(void **state)
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         behave(world->server, cases[i].manner, cases[i].reply);
-        CLEANUP(answer_release) struct answer answer = call(world->client, &accounts);
-        print_message("%s\n", answer.why);
-        assert_int_equal(answer.transport, TRANSPORT_BROKEN);
-        assert_null(answer.body);
+        CLEANUP(response_release) struct response response = call(world->client, &accounts);
+        print_message("%s\n", response.why);
+        assert_int_equal(response.transport, TRANSPORT_BROKEN);
+        assert_null(response.body);
         if (cases[i].status)
-            assert_int_equal(answer.status, cases[i].status);
+            assert_int_equal(response.status, cases[i].status);
     }
     assert_int_equal(atomic_load(&world->server->n_requests), sizeof cases / sizeof cases[0]);
 }
@@ -457,7 +457,7 @@ static void a_cut_answer_is_broken(void **state)
 static void an_endless_answer_is_given_up(void **state)
 {
     struct world *world = *state;
-    size_t n = sizeof OK_REPLY - 1 + 2 + ANSWER_BODY_MAX_BYTES + 2;
+    size_t n = sizeof OK_REPLY - 1 + 2 + RESPONSE_BODY_MAX_BYTES + 2;
     char *reply = malloc(n + 1);
 
     assert_non_null(reply);
@@ -465,10 +465,10 @@ static void an_endless_answer_is_given_up(void **state)
     memset(reply + sizeof OK_REPLY - 1 + 2, ' ', n - (sizeof OK_REPLY - 1 + 2));
     reply[n] = '\0';
     behave(world->server, REPLY_AND_CLOSE, reply);
-    CLEANUP(answer_release) struct answer answer = call(world->client, &accounts);
-    assert_int_equal(answer.transport, TRANSPORT_OVERSIZE);
-    assert_int_equal(answer.status, 200);
-    assert_null(answer.body);
+    CLEANUP(response_release) struct response response = call(world->client, &accounts);
+    assert_int_equal(response.transport, TRANSPORT_OVERSIZE);
+    assert_int_equal(response.status, 200);
+    assert_null(response.body);
     behave(world->server, REPLY, EMPTY); /* once it is not sending any more */
     free(reply);
 }
@@ -481,11 +481,11 @@ static void a_body_is_never_sent_twice(void **state)
 
     import_job_add_tail(&tail, "YafG4m");
     struct request request = import_job_request("{}", 2, &tail);
-    CLEANUP(answer_release) struct answer first = call(world->client, &request);
+    CLEANUP(response_release) struct response first = call(world->client, &request);
     assert_int_equal(first.status, 200);
 
     behave(world->server, REPLY_AND_CLOSE, "");
-    CLEANUP(answer_release) struct answer second = call(world->client, &request);
+    CLEANUP(response_release) struct response second = call(world->client, &request);
     assert_int_equal(second.transport, TRANSPORT_BROKEN);
     assert_int_equal(atomic_load(&world->server->n_requests), 2);
 }
@@ -501,12 +501,12 @@ static void many_are_in_flight_and_each_answer_finds_its_way_back(void **state)
         start(world->client, &accounts, &tags[i]);
     assert_int_equal(client_in_flight(world->client), 5);
     for (int i = 0; i < 5;) {
-        CLEANUP(answer_release) struct answer answer = ANSWER_INIT;
+        CLEANUP(response_release) struct response response = ANSWER_INIT;
 
         wait_ms(world->client, PATIENCE_MS, -1);
-        if (!client_next(world->client, &answer))
+        if (!client_next(world->client, &response))
             continue;
-        seen[(int *)answer.tag - tags] = true;
+        seen[(int *)response.tag - tags] = true;
         i++;
         assert_int_equal(client_in_flight(world->client), (size_t)(5 - i));
     }
@@ -562,20 +562,20 @@ static void an_abort_takes_back_what_was_not_read(void **state)
         assert_true(clock_ms() < until && usleep(1000) == 0);
 
     behave(world->server, REPLY, EMPTY);
-    CLEANUP(answer_release) struct answer answer = call(world->client, &accounts);
-    assert_int_equal(answer.status, 200); /* it works on */
+    CLEANUP(response_release) struct response response = call(world->client, &accounts);
+    assert_int_equal(response.status, 200); /* it works on */
 }
 
 static void an_abort_drops_answers_that_nobody_took(void **state)
 {
     struct world *world = *state;
-    struct answer answer = ANSWER_INIT;
+    struct response response = ANSWER_INIT;
 
     start(world->client, &accounts, NULL);
     wait_ms(world->client, PATIENCE_MS, -1);
     client_abort_all(world->client);
     assert_int_equal(client_in_flight(world->client), 0);
-    assert_false(client_next(world->client, &answer));
+    assert_false(client_next(world->client, &response));
 }
 
 static void a_link_elsewhere_begins_no_request(void **state)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "common/strbuf.h"
-#include "worker/service/dead_letter.h"
+#include "worker/ingest/dead_letter.h"
 
 #define HEADER(name_, text)                                               \
     {                                                                     \

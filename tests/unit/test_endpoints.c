@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "worker/service/callers.h"
-#include "worker/service/endpoints.h"
+#include "worker/http/endpoints.h"
+#include "worker/http/http_connections.h"
 
 enum { ANSWER_BYTES = 256 * 1024, PATIENCE_MS = 10000 };
 
@@ -104,7 +104,7 @@ static void say(int fd, const char *words)
     assert_int_equal(send(fd, words, strlen(words), MSG_NOSIGNAL), strlen(words));
 }
 
-/* Up to the end of the connection; the caller frees. */
+/* Up to the end of the connection; the http_connection frees. */
 static char *hear(int fd)
 {
     char *text = calloc(1, ANSWER_BYTES + 1);
@@ -242,7 +242,7 @@ static void questions_on_one_connection_are_answered_in_order(void **state)
 
 static void a_silent_client_beyond_its_share_is_cut_off_and_no_other(void **state)
 {
-    enum { CLIENTS = CALLERS_PER_ADDRESS + 1 };
+    enum { CLIENTS = HTTP_CONNECTIONS_PER_ADDRESS + 1 };
     struct fixture *f = *state;
     int clients[CLIENTS];
     int64_t began_ms = clock_ms();

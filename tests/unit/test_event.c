@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "worker/service/event.h"
+#include "worker/ingest/event.h"
 
 #define LEAST "\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\""
 #define PLAIN "{" LEAST "}"

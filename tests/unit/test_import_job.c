@@ -77,12 +77,12 @@ static void a_job_is_read_with_counts_or_without(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        CLEANUP(answer_release)
-        struct answer answer = answer_from(ENDPOINT_JOB, 200, cases[i].example);
+        CLEANUP(response_release)
+        struct response response = answer_from(ENDPOINT_JOB, 200, cases[i].example);
         struct error err = ERROR_INIT;
         struct import_job job;
 
-        assert_true(import_job_parse(&answer, &job, &err));
+        assert_true(import_job_parse(&response, &job, &err));
         assert_string_equal(job.id, JOB);
         assert_int_equal(job.status, cases[i].status);
         assert_int_equal(import_job_has_ended(&job), cases[i].has_ended);
@@ -94,8 +94,8 @@ static void a_job_is_read_with_counts_or_without(void **state)
 
 static void a_status_nobody_knows_is_not_the_end(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer =
+    CLEANUP(response_release)
+    struct response response =
         answer_of(ENDPOINT_JOB, 200,
                   "{\"data\":{\"id\":\"a\",\"attributes\":{\"status\":\"resting\","
                   "\"failed_count\":-3,\"total_count\":\"7\"}}}");
@@ -103,7 +103,7 @@ static void a_status_nobody_knows_is_not_the_end(void **state)
     struct import_job job;
 
     (void)state;
-    assert_true(import_job_parse(&answer, &job, &err));
+    assert_true(import_job_parse(&response, &job, &err));
     assert_int_equal(job.status, IMPORT_JOB_UNKNOWN);
     assert_false(import_job_has_ended(&job));
     assert_int_equal(job.failed, -1);
@@ -113,10 +113,10 @@ static void a_status_nobody_knows_is_not_the_end(void **state)
 /* An empty id in the path is answered by the listing; a job must not be read from that. */
 static void a_listing_is_no_job_and_a_job_no_listing(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer many = answer_from(ENDPOINT_JOB, 200, "answers/jobs.json");
-    CLEANUP(answer_release)
-    struct answer one = answer_from(ENDPOINT_JOBS, 200, "answers/job-complete.json");
+    CLEANUP(response_release)
+    struct response many = answer_from(ENDPOINT_JOB, 200, "answers/jobs.json");
+    CLEANUP(response_release)
+    struct response one = answer_from(ENDPOINT_JOBS, 200, "answers/job-complete.json");
     struct error err = ERROR_INIT;
     struct import_job job;
     struct import_job_listing listing;
@@ -133,14 +133,14 @@ static void a_listing_is_no_job_and_a_job_no_listing(void **state)
 
 static void a_listing_answers_for_many_jobs(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_JOBS, 200, "answers/jobs.json");
+    CLEANUP(response_release)
+    struct response response = answer_from(ENDPOINT_JOBS, 200, "answers/jobs.json");
     CLEANUP(import_job_listing_release)
     struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(import_job_listing_parse(&answer, &listing, &err));
+    assert_true(import_job_listing_parse(&response, &listing, &err));
     assert_int_equal(listing.n, 3);
     assert_int_equal(import_job_listing_find(&listing, "am9iLTE")->status, IMPORT_JOB_COMPLETE);
     assert_int_equal(import_job_listing_find(&listing, "am9iLTI")->status, IMPORT_JOB_CANCELLED);
@@ -149,15 +149,15 @@ static void a_listing_answers_for_many_jobs(void **state)
 
 static void a_listing_leaves_out_what_has_no_id(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer =
+    CLEANUP(response_release)
+    struct response response =
         answer_of(ENDPOINT_JOBS, 200, "{\"data\":[null,{\"id\":\"\"},{\"id\":\"a\"},7]}");
     CLEANUP(import_job_listing_release)
     struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(import_job_listing_parse(&answer, &listing, &err));
+    assert_true(import_job_listing_parse(&response, &listing, &err));
     assert_int_equal(listing.n, 1);
     assert_non_null(import_job_listing_find(&listing, "a"));
 }
@@ -171,13 +171,14 @@ static void an_import_error_names_its_row_by_address_or_index_or_not(void **stat
         { "bob@", 1 }, { "ada@shop.example", -1 }, { "eve+list@shop.example", -1 }, { NULL, 7 },
         { NULL, -1 },
     };
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_IMPORT_ERRORS, 200, "answers/import-errors.json");
+    CLEANUP(response_release)
+    struct response response =
+        answer_from(ENDPOINT_IMPORT_ERRORS, 200, "answers/import-errors.json");
     CLEANUP(import_error_page_release) struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(import_error_page_parse(&answer, &page, &err));
+    assert_true(import_error_page_parse(&response, &page, &err));
     assert_int_equal(page.n, COUNT(want));
     for (size_t i = 0; i < page.n; i++) {
         assert_int_equal(page.errors[i].row, want[i].row);
@@ -201,12 +202,12 @@ static void the_last_page_has_no_next(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
-        CLEANUP(answer_release)
-        struct answer answer = answer_of(ENDPOINT_IMPORT_ERRORS, 200, bodies[i]);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_IMPORT_ERRORS, 200, bodies[i]);
         CLEANUP(import_error_page_release) struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
         struct error err = ERROR_INIT;
 
-        assert_true(import_error_page_parse(&answer, &page, &err));
+        assert_true(import_error_page_parse(&response, &page, &err));
         assert_int_equal(page.n, 0);
         assert_null(page.next);
     }
@@ -214,13 +215,13 @@ static void the_last_page_has_no_next(void **state)
 
 static void an_import_error_may_hold_nothing_at_all(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_of(ENDPOINT_IMPORT_ERRORS, 200, "{\"data\":[{},null,[]]}");
+    CLEANUP(response_release)
+    struct response response = answer_of(ENDPOINT_IMPORT_ERRORS, 200, "{\"data\":[{},null,[]]}");
     CLEANUP(import_error_page_release) struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(import_error_page_parse(&answer, &page, &err));
+    assert_true(import_error_page_parse(&response, &page, &err));
     assert_int_equal(page.n, 3); /* each of them is a row that was not imported */
     for (size_t i = 0; i < page.n; i++) {
         assert_null(page.errors[i].email);
@@ -236,15 +237,16 @@ static void what_is_no_json_object_is_asked_for_again(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
-        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_JOBS, 200, bodies[i]);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_JOBS, 200, bodies[i]);
         struct import_job job;
         struct import_job_listing listing;
         struct import_error_page page;
         struct error err = ERROR_INIT;
 
-        assert_false(import_job_parse(&answer, &job, &err));
-        assert_false(import_job_listing_parse(&answer, &listing, &err));
-        assert_false(import_error_page_parse(&answer, &page, &err));
+        assert_false(import_job_parse(&response, &job, &err));
+        assert_false(import_job_listing_parse(&response, &listing, &err));
+        assert_false(import_error_page_parse(&response, &page, &err));
         assert_int_equal(err.kind, ERROR_RETRY);
     }
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "worker/service/intake.h"
+#include "worker/ingest/intake.h"
 
 enum { DEADLINE_MS = 10000, REQUESTS_MAX = 4096 };
 
@@ -68,20 +68,20 @@ static void fake_disconnect(void *world)
     (void)pthread_mutex_unlock(&database.lock);
 }
 
-static bool answer_one(const struct request_in *in, struct request_out *out)
+static bool answer_one(const struct event_row *in, struct event_row_result *out)
 {
     if (in->offset == POISON)
         return false;
-    *out = (struct request_out){ .request_id = in->offset + 1, .state = REQUEST_OPEN };
+    *out = (struct event_row_result){ .request_id = in->offset + 1, .state = EVENT_ROW_OPEN };
     if (in->reason)
-        out->state = REQUEST_DEAD_LETTER_DUE;
+        out->state = EVENT_ROW_DEAD_LETTER_DUE;
     else if (in->offset >= IGNORED_FROM)
-        *out = (struct request_out){ .state = REQUEST_IGNORED };
+        *out = (struct event_row_result){ .state = EVENT_ROW_IGNORED };
     return true;
 }
 
-static bool fake_accept(void *world, const struct request_in *in, size_t n, struct request_out *out,
-                        struct error *err)
+static bool fake_accept(void *world, const struct event_row *in, size_t n,
+                        struct event_row_result *out, struct error *err)
 {
     (void)world;
     (void)pthread_mutex_lock(&database.lock);
@@ -95,19 +95,19 @@ static bool fake_accept(void *world, const struct request_in *in, size_t n, stru
     return ok;
 }
 
-static void end_one(struct request_end *end, int64_t id)
+static void end_one(struct event_row_end *end, int64_t id)
 {
-    *end = (struct request_end){ .request_id = id, .state = REQUEST_DONE };
+    *end = (struct event_row_end){ .request_id = id, .state = EVENT_ROW_DONE };
     if (!database.failed)
         return;
-    end->state = REQUEST_DEAD_LETTER_DUE;
+    end->state = EVENT_ROW_DEAD_LETTER_DUE;
     end->reason = strdup("list_gone");
     end->detail = strdup("the list is gone");
     end->exports = strdup("a");
     end->run_id = 17;
 }
 
-static bool fake_ended(void *world, const int64_t *ids, size_t n, struct request_end **ends,
+static bool fake_ended(void *world, const int64_t *ids, size_t n, struct event_row_end **ends,
                        size_t *n_ends, struct error *err)
 {
     (void)world;
@@ -168,10 +168,10 @@ static struct intake *start(void)
     return intake;
 }
 
-static struct open_event *event_at(int32_t partition, int64_t offset, bool valid)
+static struct pending_event *event_at(int32_t partition, int64_t offset, bool valid)
 {
     const struct record record = { .topic = "t", .partition = partition, .offset = offset };
-    struct open_event *event = open_event_new(record_copy(&record), 1);
+    struct pending_event *event = pending_event_new(record_copy(&record), 1);
 
     assert_non_null(event);
     event->valid = valid;
@@ -182,19 +182,19 @@ static struct open_event *event_at(int32_t partition, int64_t offset, bool valid
     return event;
 }
 
-static void submit(struct intake *intake, struct open_event *event)
+static void submit(struct intake *intake, struct pending_event *event)
 {
-    struct open_event_list list = { 0 };
+    struct pending_event_list list = { 0 };
 
-    open_event_push(&list, event);
+    pending_event_push(&list, event);
     intake_submit(intake, &list);
     assert_null(list.first);
 }
 
 /* Waits for n events; wakes by the descriptor alone. */
-static struct open_event_list collect(struct intake *intake, size_t n)
+static struct pending_event_list collect(struct intake *intake, size_t n)
 {
-    struct open_event_list out = { 0 };
+    struct pending_event_list out = { 0 };
     int64_t until_ms = clock_ms() + DEADLINE_MS;
 
     while (out.n < n) {
@@ -207,10 +207,10 @@ static struct open_event_list collect(struct intake *intake, size_t n)
     return out;
 }
 
-static void free_all(struct open_event_list *list)
+static void free_all(struct pending_event_list *list)
 {
-    for (struct open_event *event; (event = open_event_pop(list));)
-        open_event_free(event);
+    for (struct pending_event *event; (event = pending_event_pop(list));)
+        pending_event_free(event);
 }
 
 static int locked(const int *value)
@@ -250,8 +250,8 @@ static void an_event_that_concerns_nobody_comes_back_ignored(void **state)
 
     (void)state;
     submit(intake, event_at(0, IGNORED_FROM, true));
-    struct open_event_list out = collect(intake, 1);
-    assert_int_equal(out.first->state, OPEN_EVENT_IGNORED);
+    struct pending_event_list out = collect(intake, 1);
+    assert_int_equal(out.first->state, PENDING_EVENT_IGNORED);
     free_all(&out);
     intake_free(intake);
 }
@@ -260,13 +260,13 @@ static void many_events_share_a_commit(void **state)
 {
     enum { EVENTS = 2000 };
     struct intake *intake = start();
-    struct open_event_list list = { 0 };
+    struct pending_event_list list = { 0 };
 
     (void)state;
     for (int i = 0; i < EVENTS; i++)
-        open_event_push(&list, event_at(0, IGNORED_FROM + 10000 + i, true));
+        pending_event_push(&list, event_at(0, IGNORED_FROM + 10000 + i, true));
     intake_submit(intake, &list);
-    struct open_event_list out = collect(intake, EVENTS);
+    struct pending_event_list out = collect(intake, EVENTS);
     assert_true(locked(&database.accepts) <= 5);
     free_all(&out);
     intake_free(intake);
@@ -275,7 +275,7 @@ static void many_events_share_a_commit(void **state)
 static void an_open_event_waits_for_its_end(void **state)
 {
     struct intake *intake = start();
-    struct open_event_list out = { 0 };
+    struct pending_event_list out = { 0 };
 
     (void)state;
     for (int64_t i = 0; i < 10; i++)
@@ -285,8 +285,8 @@ static void an_open_event_waits_for_its_end(void **state)
     assert_int_equal(out.n, 0);
     change(end_all);
     out = collect(intake, 10);
-    for (const struct open_event *event = out.first; event; event = event->next)
-        assert_int_equal(event->state, OPEN_EVENT_DONE);
+    for (const struct pending_event *event = out.first; event; event = event->next)
+        assert_int_equal(event->state, PENDING_EVENT_DONE);
     free_all(&out);
     intake_free(intake);
 }
@@ -298,8 +298,8 @@ static void a_failed_run_brings_its_reason(void **state)
     (void)state;
     change(fail_all);
     submit(intake, event_at(0, 3, true));
-    struct open_event_list out = collect(intake, 1);
-    assert_int_equal(out.first->state, OPEN_EVENT_DEAD);
+    struct pending_event_list out = collect(intake, 1);
+    assert_int_equal(out.first->state, PENDING_EVENT_DEAD_LETTER_DUE);
     assert_string_equal(out.first->reason, "list_gone");
     assert_string_equal(out.first->detail, "the list is gone");
     assert_string_equal(out.first->exports, "a");
@@ -314,16 +314,16 @@ static void an_invalid_event_is_written_down_then_buried_then_done(void **state)
 
     (void)state;
     submit(intake, event_at(0, 3, false));
-    struct open_event_list out = collect(intake, 1);
-    assert_int_equal(out.first->state, OPEN_EVENT_DEAD);
+    struct pending_event_list out = collect(intake, 1);
+    assert_int_equal(out.first->state, PENDING_EVENT_DEAD_LETTER_DUE);
     assert_string_equal(out.first->reason, "event_invalid");
     assert_int_equal(out.first->request_id, 4);
     assert_int_equal(locked(&database.marks), 0);
 
-    out.first->state = OPEN_EVENT_BURIED;
+    out.first->state = PENDING_EVENT_DEAD_LETTERED;
     intake_submit(intake, &out);
     out = collect(intake, 1);
-    assert_int_equal(out.first->state, OPEN_EVENT_DONE);
+    assert_int_equal(out.first->state, PENDING_EVENT_DONE);
     assert_int_equal(locked(&database.marks), 1);
     free_all(&out);
     intake_free(intake);
@@ -336,7 +336,7 @@ static void a_database_that_is_away_is_waited_for(void **state)
     (void)state;
     submit(intake, event_at(0, 1, true));
     submit(intake, event_at(0, IGNORED_FROM, true));
-    struct open_event_list out = collect(intake, 1);
+    struct pending_event_list out = collect(intake, 1);
     free_all(&out);
     change(go_away);
     change(end_all);
@@ -354,14 +354,14 @@ static void one_event_that_the_database_refuses_holds_up_no_other(void **state)
 {
     enum { EVENTS = 40 };
     struct intake *intake = start();
-    struct open_event_list list = { 0 };
+    struct pending_event_list list = { 0 };
 
     (void)state;
     for (int i = 0; i < EVENTS; i++)
-        open_event_push(&list, event_at(0, i == 7 ? POISON : IGNORED_FROM + i, true));
+        pending_event_push(&list, event_at(0, i == 7 ? POISON : IGNORED_FROM + i, true));
     intake_submit(intake, &list);
-    struct open_event_list out = collect(intake, EVENTS - 1);
-    for (const struct open_event *event = out.first; event; event = event->next)
+    struct pending_event_list out = collect(intake, EVENTS - 1);
+    for (const struct pending_event *event = out.first; event; event = event->next)
         assert_int_not_equal(event->record->offset, POISON);
     free_all(&out);
     intake_free(intake);
@@ -375,12 +375,12 @@ static void beside_an_event_that_the_database_refuses_others_end(void **state)
     submit(intake, event_at(0, 1, true));
     submit(intake, event_at(0, POISON, true));
     submit(intake, event_at(0, IGNORED_FROM, true));
-    struct open_event_list out = collect(intake, 1);
+    struct pending_event_list out = collect(intake, 1);
     free_all(&out);
     change(end_all);
     out = collect(intake, 1); /* nothing else came in that would have woken it */
     assert_int_equal(out.first->record->offset, 1);
-    assert_int_equal(out.first->state, OPEN_EVENT_DONE);
+    assert_int_equal(out.first->state, PENDING_EVENT_DONE);
     free_all(&out);
     intake_free(intake);
 }
@@ -393,13 +393,13 @@ static void events_of_a_partition_given_up_come_back_dropped(void **state)
     submit(intake, event_at(1, 1, true));
     submit(intake, event_at(2, 2, true));
     submit(intake, event_at(0, IGNORED_FROM, true)); /* behind them: they were accepted */
-    struct open_event_list out = collect(intake, 1);
+    struct pending_event_list out = collect(intake, 1);
     free_all(&out);
     intake_drop(intake, 1);
     submit(intake, event_at(1, 3, true)); /* of the next assignment */
     out = collect(intake, 1);
     assert_int_equal(out.n, 1);
-    assert_int_equal(out.first->state, OPEN_EVENT_DROPPED);
+    assert_int_equal(out.first->state, PENDING_EVENT_DROPPED);
     assert_int_equal(out.first->record->offset, 1);
     free_all(&out);
     change(end_all);

@@ -74,7 +74,7 @@ static void answer(struct consumer *consumer, struct consumer_event *event)
     if (event->kind == CONSUMER_ASSIGNED)
         ok = consumer_accept(consumer, event, &err);
     if (event->kind == CONSUMER_REVOKED || event->kind == CONSUMER_LOST)
-        ok = consumer_let_go(consumer, event, &err);
+        ok = consumer_unassign(consumer, event, &err);
     if (!ok)
         fail_msg("%s", err.text);
 }

@@ -6,7 +6,7 @@
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/client.h"
 #include "worker/klaviyo/import_job.h"
-#include "worker/klaviyo/list.h"
+#include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/usage.h"
 #include "worker/klaviyo/verdict.h"
 
@@ -73,16 +73,16 @@ char *__wrap_strdup(const char *text)
     return copy ? memcpy(copy, text, strlen(text) + 1) : NULL;
 }
 
-/* An answer that needs no memory of its own. */
-static struct answer borrow(enum endpoint endpoint, int status, char *body)
+/* a response that needs no memory of its own. */
+static struct response borrow(enum endpoint endpoint, int status, char *body)
 {
-    struct answer answer = { .endpoint = endpoint,
-                             .transport = TRANSPORT_ANSWERED,
-                             .status = status,
-                             .body = body,
-                             .body_bytes = strlen(body) };
+    struct response response = { .endpoint = endpoint,
+                                 .transport = TRANSPORT_ANSWERED,
+                                 .status = status,
+                                 .body = body,
+                                 .body_bytes = strlen(body) };
 
-    return answer;
+    return response;
 }
 
 /*
@@ -105,14 +105,14 @@ static void a_verdict_holds_all_refused_rows_or_none(void **state)
                     i > 0 ? "," : "", i);
     strbuf_add_str(&body, "]}");
     assert_true(strbuf_ok(&body));
-    struct answer answer = borrow(ENDPOINT_IMPORT, 400, body.data);
+    struct response response = borrow(ENDPOINT_IMPORT, 400, body.data);
 
     while (next_round()) {
         CLEANUP(verdict_release) struct verdict verdict = VERDICT_INIT;
         struct error err = ERROR_INIT;
 
         rounds++;
-        if (!verdict_judge(&answer, ROWS, 0, &verdict, &err))
+        if (!verdict_judge(&response, ROWS, 0, &verdict, &err))
             assert_int_equal(err.kind, ERROR_RETRY);
         else if (verdict.action == VERDICT_ROWS_REFUSED)
             assert_int_equal(verdict.n_rows, ROWS);
@@ -123,54 +123,54 @@ static void a_verdict_holds_all_refused_rows_or_none(void **state)
     assert_true(rounds > ROWS);
 }
 
-static bool parse_job(const struct answer *answer, struct error *err)
+static bool parse_job(const struct response *response, struct error *err)
 {
     struct import_job job;
 
-    return import_job_parse(answer, &job, err);
+    return import_job_parse(response, &job, err);
 }
 
-static bool parse_listing(const struct answer *answer, struct error *err)
+static bool parse_listing(const struct response *response, struct error *err)
 {
     CLEANUP(import_job_listing_release)
     struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
 
-    return import_job_listing_parse(answer, &listing, err) && listing.n == 3;
+    return import_job_listing_parse(response, &listing, err) && listing.n == 3;
 }
 
-static bool parse_errors(const struct answer *answer, struct error *err)
+static bool parse_errors(const struct response *response, struct error *err)
 {
     CLEANUP(import_error_page_release) struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
 
-    return import_error_page_parse(answer, &page, err) && page.n == 5 && page.next;
+    return import_error_page_parse(response, &page, err) && page.n == 5 && page.next;
 }
 
-static bool parse_list(const struct answer *answer, struct error *err)
+static bool parse_list(const struct response *response, struct error *err)
 {
-    struct list list;
+    struct klaviyo_list list;
 
-    return list_parse(answer, &list, err);
+    return klaviyo_list_parse(response, &list, err);
 }
 
-static bool parse_account(const struct answer *answer, struct error *err)
+static bool parse_account(const struct response *response, struct error *err)
 {
     struct account account;
 
-    return account_parse(answer, &account, err);
+    return account_parse(response, &account, err);
 }
 
-static bool parse_usage(const struct answer *answer, struct error *err)
+static bool parse_usage(const struct response *response, struct error *err)
 {
     struct usage usage;
 
-    return usage_parse(answer, &usage, err) && usage.n == 2;
+    return usage_parse(response, &usage, err) && usage.n == 2;
 }
 
 static void a_parser_reads_everything_or_says_again(void **state)
 {
     static const struct {
         const char *example;
-        bool (*parse)(const struct answer *answer, struct error *err);
+        bool (*parse)(const struct response *response, struct error *err);
     } cases[] = {
         { "answers/job-complete.json", parse_job },
         { "answers/jobs.json", parse_listing },
@@ -183,14 +183,14 @@ static void a_parser_reads_everything_or_says_again(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *body = read_example(cases[i].example);
-        struct answer answer = borrow(ENDPOINT_JOBS, 200, body);
+        struct response response = borrow(ENDPOINT_JOBS, 200, body);
         unsigned rounds = 0;
 
         while (next_round()) {
             struct error err = ERROR_INIT;
 
             rounds++;
-            if (!cases[i].parse(&answer, &err))
+            if (!cases[i].parse(&response, &err))
                 assert_true(has_failed && err.kind == ERROR_RETRY);
         }
         assert_true(rounds > 5);
@@ -234,7 +234,7 @@ static void a_request_begins_or_leaves_no_trace(void **state)
     (void)state;
     assert_non_null(client);
     while (next_round()) {
-        struct request request = import_job_look_request("am9iLTE");
+        struct request request = import_job_poll_request("am9iLTE");
 
         err = ERROR_INIT;
         rounds++;

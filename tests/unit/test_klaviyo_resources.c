@@ -2,20 +2,20 @@
 
 #include "common/strbuf.h"
 #include "worker/klaviyo/account.h"
-#include "worker/klaviyo/list.h"
+#include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/usage.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void a_list_has_an_id_and_a_name(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_LIST, 200, "answers/list.json");
+    CLEANUP(response_release)
+    struct response response = answer_from(ENDPOINT_LIST, 200, "answers/list.json");
     struct error err = ERROR_INIT;
-    struct list list;
+    struct klaviyo_list list;
 
     (void)state;
-    assert_true(list_parse(&answer, &list, &err));
+    assert_true(klaviyo_list_parse(&response, &list, &err));
     assert_string_equal(list.id, "YafG4m");
     assert_string_equal(list.name, "Autumn \xe2\x80\x93 best customers");
 }
@@ -31,11 +31,12 @@ static void a_list_without_an_id_is_malformed(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
-        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_LIST, 200, bodies[i]);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_LIST, 200, bodies[i]);
         struct error err = ERROR_INIT;
-        struct list list;
+        struct klaviyo_list list;
 
-        assert_false(list_parse(&answer, &list, &err));
+        assert_false(klaviyo_list_parse(&response, &list, &err));
         assert_int_equal(err.kind, ERROR_RETRY);
     }
 }
@@ -56,14 +57,14 @@ static void a_list_id_is_letters_digits_underscores_and_hyphens(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++)
-        assert_int_equal(list_id_check(cases[i].id, &err), cases[i].good);
+        assert_int_equal(klaviyo_list_id_check(cases[i].id, &err), cases[i].good);
     assert_int_equal(err.kind, ERROR_INPUT);
 
     memset(longest, 'a', sizeof longest);
     longest[LIST_ID_MAX + 1] = '\0';
-    assert_false(list_id_check(longest, &err));
+    assert_false(klaviyo_list_id_check(longest, &err));
     longest[LIST_ID_MAX] = '\0';
-    assert_true(list_id_check(longest, &err));
+    assert_true(klaviyo_list_id_check(longest, &err));
 }
 
 static void an_account_has_an_id_and_perhaps_a_name(void **state)
@@ -83,14 +84,14 @@ static void an_account_has_an_id_and_perhaps_a_name(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        CLEANUP(answer_release)
-        struct answer answer = cases[i].body
-                                   ? answer_of(ENDPOINT_ACCOUNTS, 200, cases[i].body)
-                                   : answer_from(ENDPOINT_ACCOUNTS, 200, "answers/accounts.json");
+        CLEANUP(response_release)
+        struct response response =
+            cases[i].body ? answer_of(ENDPOINT_ACCOUNTS, 200, cases[i].body)
+                          : answer_from(ENDPOINT_ACCOUNTS, 200, "answers/accounts.json");
         struct error err = ERROR_INIT;
         struct account account;
 
-        assert_int_equal(account_parse(&answer, &account, &err), cases[i].id != NULL);
+        assert_int_equal(account_parse(&response, &account, &err), cases[i].id != NULL);
         if (!cases[i].id)
             continue;
         assert_string_equal(account.id, cases[i].id);
@@ -134,13 +135,13 @@ static void a_key_is_private_and_stays_out_of_the_text(void **state)
 
 static void only_usage_of_profiles_is_read(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_USAGE, 200, "answers/billing-usage.json");
+    CLEANUP(response_release)
+    struct response response = answer_from(ENDPOINT_USAGE, 200, "answers/billing-usage.json");
     struct error err = ERROR_INIT;
     struct usage usage;
 
     (void)state;
-    assert_true(usage_parse(&answer, &usage, &err));
+    assert_true(usage_parse(&response, &usage, &err));
     assert_int_equal(usage.n, 2);
     assert_string_equal(usage.rows[0].name, "active-profiles");
     assert_int_equal(usage.rows[0].used, 4821);
@@ -155,11 +156,12 @@ static void no_usage_of_profiles_is_no_error(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
-        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_USAGE, 200, bodies[i]);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_USAGE, 200, bodies[i]);
         struct error err = ERROR_INIT;
         struct usage usage;
 
-        assert_true(usage_parse(&answer, &usage, &err));
+        assert_true(usage_parse(&response, &usage, &err));
         assert_int_equal(usage.n, 0);
     }
 }
@@ -176,8 +178,8 @@ static void usage_has_room_for_so_many_rows(void **state)
         strbuf_add_str(&body, ",{\"attributes\":{\"unit\":\"profiles\",\"usage_used\":1e300}}");
     strbuf_add_str(&body, "]}");
 
-    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_USAGE, 200, body.data);
-    assert_true(usage_parse(&answer, &usage, &err));
+    CLEANUP(response_release) struct response response = answer_of(ENDPOINT_USAGE, 200, body.data);
+    assert_true(usage_parse(&response, &usage, &err));
     assert_int_equal(usage.n, USAGE_MAX_ROWS);
     assert_int_equal(usage.rows[0].used, 0);
 }

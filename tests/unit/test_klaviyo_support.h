@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "worker/klaviyo/answer.h"
+#include "worker/klaviyo/response.h"
 
 /*
  * Answers as a test writes them down: status, content type and a body, which is
@@ -37,25 +37,25 @@ UNUSED static char *read_example(const char *name)
     return text;
 }
 
-UNUSED static struct answer answer_of(enum endpoint endpoint, int status, const char *body)
+UNUSED static struct response answer_of(enum endpoint endpoint, int status, const char *body)
 {
-    struct answer answer = { .endpoint = endpoint,
-                             .transport = TRANSPORT_ANSWERED,
-                             .status = status,
-                             .content_type = strdup("application/vnd.api+json"),
-                             .body = body ? strdup(body) : NULL,
-                             .body_bytes = body ? strlen(body) : 0 };
+    struct response response = { .endpoint = endpoint,
+                                 .transport = TRANSPORT_ANSWERED,
+                                 .status = status,
+                                 .content_type = strdup("application/vnd.api+json"),
+                                 .body = body ? strdup(body) : NULL,
+                                 .body_bytes = body ? strlen(body) : 0 };
 
-    return answer;
+    return response;
 }
 
-UNUSED static struct answer answer_from(enum endpoint endpoint, int status, const char *example)
+UNUSED static struct response answer_from(enum endpoint endpoint, int status, const char *example)
 {
     char *body = read_example(example);
-    struct answer answer = answer_of(endpoint, status, body);
+    struct response response = answer_of(endpoint, status, body);
 
     free(body);
-    return answer;
+    return response;
 }
 
 #endif

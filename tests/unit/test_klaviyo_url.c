@@ -1,7 +1,7 @@
 #include "test_klaviyo_support.h"
 
 #include "worker/klaviyo/import_job.h"
-#include "worker/klaviyo/list.h"
+#include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/url.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -23,9 +23,9 @@ static void the_endpoint_makes_the_path(void **state)
     (void)state;
     expect_url(BASE, &(struct request){ .endpoint = ENDPOINT_IMPORT }, JOBS);
     expect_url(BASE, &(struct request){ .endpoint = ENDPOINT_ACCOUNTS }, BASE "/api/accounts");
-    struct request look = import_job_look_request("am9iLTE");
+    struct request look = import_job_poll_request("am9iLTE");
     expect_url(BASE, &look, JOBS "/am9iLTE");
-    struct request list = list_request("YafG4m");
+    struct request list = klaviyo_list_request("YafG4m");
     expect_url("http://127.0.0.1:8081", &list, "http://127.0.0.1:8081/api/lists/YafG4m");
     expect_url("https://gateway.example/klaviyo", &list,
                "https://gateway.example/klaviyo/api/lists/YafG4m");
@@ -43,7 +43,7 @@ static void listings_ask_for_large_pages(void **state)
 
 static void ids_and_parameters_are_escaped(void **state)
 {
-    struct request look = import_job_look_request("a+b?c=d&e%f#g");
+    struct request look = import_job_poll_request("a+b?c=d&e%f#g");
     struct request filter = { .endpoint = ENDPOINT_JOBS,
                               .query = {
                                   { "filter", "equals(email,\"ada+x@shop.example\")&a=b" } } };

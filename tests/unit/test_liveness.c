@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "worker/service/liveness.h"
+#include "worker/http/liveness.h"
 
 enum { NOW = 10 * LIVENESS_STALL_MS, LONG_AGO = NOW - LIVENESS_STALL_MS - 1, RECENT = NOW - 50 };
 

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "worker/service/offsets.h"
+#include "worker/ingest/offsets.h"
 
 static void watermark_is(struct offsets *offsets, int32_t partition, int64_t expected)
 {

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#include "worker/service/page.h"
+#include "worker/http/page.h"
 
 static char run_going_on[] =
     "[{\"id\": 7, \"export\": \"a<b>&\\\"c\", \"state\": \"waiting\", \"reason\": null,"

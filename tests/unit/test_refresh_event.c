@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "worker/admin/refresh_event.h"
-#include "worker/service/event.h"
+#include "worker/ingest/event.h"
 
 /* Written by `publish`, read as the service reads it. */
 static void round_trip(struct refresh_event *written, struct event *read)

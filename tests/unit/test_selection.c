@@ -108,8 +108,8 @@ static void what_is_sent_follows_from_the_ledger(void **state)
         { LEDGER | CONFIRMED, 7, true, SELECTION_SEND, true },
         { LEDGER, 7, false, SELECTION_SEND, false },
         { LEDGER | LISTED, 7, false, SELECTION_SEND, true },
-        { LEDGER | CONFIRMED | REJECTED, 7, false, SELECTION_SEND_APART, false },
-        { LEDGER | CONFIRMED | REJECTED | LISTED, 7, false, SELECTION_SEND_APART, true },
+        { LEDGER | CONFIRMED | REJECTED, 7, false, SELECTION_SEND_ISOLATED, false },
+        { LEDGER | CONFIRMED | REJECTED | LISTED, 7, false, SELECTION_SEND_ISOLATED, true },
     };
 
     (void)state;

@@ -19,7 +19,7 @@
 #include "worker/kafka/reader.h"
 #include "worker/kafka/topics.h"
 #include "worker/service/service.h"
-#include "worker/service/watchdog.h"
+#include "worker/service/shutdown_deadline.h"
 
 /*
  * The whole loop against a broker in this process, with a database and run
@@ -61,21 +61,21 @@ static void fake_disconnect(void *opaque)
     (void)opaque;
 }
 
-static struct request_out answer_one(const struct request_in *in)
+static struct event_row_result answer_one(const struct event_row *in)
 {
     if (!in->reason && strcmp(in->segment_id, "nobody") == 0)
-        return (struct request_out){ .state = REQUEST_IGNORED };
+        return (struct event_row_result){ .state = EVENT_ROW_IGNORED };
 
-    struct request_out out = { .request_id = ++world.next_id, .state = REQUEST_OPEN };
+    struct event_row_result out = { .request_id = ++world.next_id, .state = EVENT_ROW_OPEN };
     if (in->reason)
-        out.state = REQUEST_DEAD_LETTER_DUE;
+        out.state = EVENT_ROW_DEAD_LETTER_DUE;
     else
         world.is_dead[out.request_id] = strcmp(in->segment_id, "dies") == 0;
     return out;
 }
 
-static bool fake_accept(void *opaque, const struct request_in *in, size_t n,
-                        struct request_out *out, struct error *err)
+static bool fake_accept(void *opaque, const struct event_row *in, size_t n,
+                        struct event_row_result *out, struct error *err)
 {
     (void)opaque;
     (void)err;
@@ -86,7 +86,7 @@ static bool fake_accept(void *opaque, const struct request_in *in, size_t n,
     return true;
 }
 
-static bool fake_ended(void *opaque, const int64_t *ids, size_t n, struct request_end **ends,
+static bool fake_ended(void *opaque, const int64_t *ids, size_t n, struct event_row_end **ends,
                        size_t *n_ends, struct error *err)
 {
     (void)opaque;
@@ -95,11 +95,11 @@ static bool fake_ended(void *opaque, const int64_t *ids, size_t n, struct reques
     *n_ends = 0;
     lock();
     for (size_t i = 0; i < n; i++) {
-        struct request_end *end = &(*ends)[*n_ends];
+        struct event_row_end *end = &(*ends)[*n_ends];
         if (!world.release && !world.is_dead[ids[i]])
             continue;
         end->request_id = ids[i];
-        end->state = world.is_dead[ids[i]] ? REQUEST_DEAD_LETTER_DUE : REQUEST_DONE;
+        end->state = world.is_dead[ids[i]] ? EVENT_ROW_DEAD_LETTER_DUE : EVENT_ROW_DONE;
         end->reason = world.is_dead[ids[i]] ? strdup("list_gone") : NULL;
         (*n_ends)++;
     }
@@ -208,7 +208,7 @@ static void terminate(void)
 static void drop_curtain(struct stage *stage)
 {
     assert_int_equal(pthread_join(stage->thread, NULL), 0);
-    watchdog_disarm();
+    shutdown_deadline_disarm();
     if (!stage->stopped)
         fail_msg("%s", stage->err.text);
     producer_free(stage->producer);
@@ -294,7 +294,7 @@ static void offsets_follow_their_events_to_the_end(void **state)
     publish_segment(stage, "nobody"); /* 5 */
     await_count(&metrics.events_received, 6);
     await_committed(stage, 2);
-    await_count(&metrics.events_done, 2); /* the two dead ones, buried and marked */
+    await_count(&metrics.events_done, 2); /* the two dead ones, dead_lettered and marked */
     assert_int_equal(committed(stage), 2);
     lock();
     assert_int_equal(world.marks, 2);
@@ -370,7 +370,7 @@ static void a_stop_waits_for_the_runs_and_takes_no_more_events(void **state)
     world.busy = 0;
     unlock();
     assert_int_equal(pthread_join(stage->thread, NULL), 0);
-    watchdog_disarm();
+    shutdown_deadline_disarm();
     assert_true(stage->stopped);
     assert_int_equal(committed(stage), 1);
     producer_free(stage->producer);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "common/settings.h"
+#include "worker/settings/settings.h"
 
 static const char *const names[] = {
     "DATABASE_URL",

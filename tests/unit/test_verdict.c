@@ -7,12 +7,12 @@
 #define NOW_US INT64_C(1795507247000000) /* Tue, 24 Nov 2026 08:00:47 GMT */
 #define HTML "answers/challenge.html"
 
-static struct verdict judge(const struct answer *answer, size_t rows)
+static struct verdict judge(const struct response *response, size_t rows)
 {
     struct error err = ERROR_INIT;
     struct verdict verdict = VERDICT_INIT;
 
-    assert_true(verdict_judge(answer, rows, NOW_US, &verdict, &err));
+    assert_true(verdict_judge(response, rows, NOW_US, &verdict, &err));
     return verdict;
 }
 
@@ -89,12 +89,12 @@ static void every_answer_has_its_meaning(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(answers); i++) {
-        CLEANUP(answer_release)
-        struct answer answer =
+        CLEANUP(response_release)
+        struct response response =
             answers[i].example
                 ? answer_from(answers[i].endpoint, answers[i].status, answers[i].example)
                 : answer_of(answers[i].endpoint, answers[i].status, NULL);
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
 
         print_message("%s %d %s: %s\n", endpoint_name(answers[i].endpoint), answers[i].status,
                       answers[i].example ? answers[i].example : "-",
@@ -124,11 +124,11 @@ static void no_whole_answer_means_again(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct answer answer = { .endpoint = ENDPOINT_IMPORT,
-                                 .transport = cases[i].transport,
-                                 .status = cases[i].status,
-                                 .why = "it broke" };
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        struct response response = { .endpoint = ENDPOINT_IMPORT,
+                                     .transport = cases[i].transport,
+                                     .status = cases[i].status,
+                                     .why = "it broke" };
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
 
         print_message("%s %d\n", transport_name(cases[i].transport), cases[i].status);
         assert_int_equal(verdict.action, cases[i].action);
@@ -163,12 +163,12 @@ static void a_gateway_is_told_from_klaviyo_by_type_and_body(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        CLEANUP(answer_release)
-        struct answer answer = answer_of(ENDPOINT_IMPORT, 403, cases[i].body);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_IMPORT, 403, cases[i].body);
 
-        free(answer.content_type);
-        answer.content_type = cases[i].type ? strdup(cases[i].type) : NULL;
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        free(response.content_type);
+        response.content_type = cases[i].type ? strdup(cases[i].type) : NULL;
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
         print_message("%s: %s\n", cases[i].type ? cases[i].type : "-", cases[i].body);
         assert_int_equal(verdict.action, cases[i].action);
     }
@@ -176,9 +176,9 @@ static void a_gateway_is_told_from_klaviyo_by_type_and_body(void **state)
 
 static void a_verdict_names_the_job(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_IMPORT, 202, "answers/import-accepted.json");
-    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 2);
+    CLEANUP(response_release)
+    struct response response = answer_from(ENDPOINT_IMPORT, 202, "answers/import-accepted.json");
+    CLEANUP(verdict_release) struct verdict verdict = judge(&response, 2);
 
     (void)state;
     assert_string_equal(verdict.job.id,
@@ -203,8 +203,9 @@ static void an_accepted_answer_without_a_usable_id_is_malformed(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(bodies); i++) {
-        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 202, bodies[i]);
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 2);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_IMPORT, 202, bodies[i]);
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 2);
 
         print_message("%s\n", bodies[i]);
         assert_int_equal(verdict.action, VERDICT_AGAIN);
@@ -213,9 +214,10 @@ static void an_accepted_answer_without_a_usable_id_is_malformed(void **state)
 
 static void refused_rows_come_once_each_in_order_with_klaviyos_words(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json");
-    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+    CLEANUP(response_release)
+    struct response response =
+        answer_from(ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json");
+    CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
 
     (void)state;
     assert_int_equal(verdict.n_rows, 2);
@@ -229,9 +231,9 @@ static void refused_rows_come_once_each_in_order_with_klaviyos_words(void **stat
 
 static void an_error_without_a_row_explains_a_mixed_refusal(void **state)
 {
-    CLEANUP(answer_release)
-    struct answer answer = answer_from(ENDPOINT_IMPORT, 400, "answers/import-mixed.json");
-    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+    CLEANUP(response_release)
+    struct response response = answer_from(ENDPOINT_IMPORT, 400, "answers/import-mixed.json");
+    CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
 
     (void)state;
     assert_int_equal(verdict.action, VERDICT_BATCH_REFUSED);
@@ -271,9 +273,9 @@ static void a_pointer_names_a_row_of_the_request_or_none(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        CLEANUP(answer_release)
-        struct answer answer = answer_of(ENDPOINT_IMPORT, 400, cases[i].body);
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_IMPORT, 400, cases[i].body);
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
 
         print_message("%s\n", cases[i].body);
         assert_int_equal(verdict.action, cases[i].action);
@@ -285,7 +287,7 @@ enum { MANY = 10000 };
 
 static void ten_thousand_refused_rows_are_all_told_apart(void **state)
 {
-    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(ANSWER_BODY_MAX_BYTES);
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(RESPONSE_BODY_MAX_BYTES);
 
     (void)state;
     strbuf_add_str(&body, "{\"meta\":{},\"errors\":[");
@@ -297,8 +299,8 @@ static void ten_thousand_refused_rows_are_all_told_apart(void **state)
     strbuf_add_str(&body, "]}");
     assert_true(strbuf_ok(&body));
 
-    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 400, body.data);
-    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, MANY);
+    CLEANUP(response_release) struct response response = answer_of(ENDPOINT_IMPORT, 400, body.data);
+    CLEANUP(verdict_release) struct verdict verdict = judge(&response, MANY);
     assert_int_equal(verdict.action, VERDICT_ROWS_REFUSED);
     assert_int_equal(verdict.n_rows, MANY);
     for (size_t i = 0; i < MANY; i++) {
@@ -319,10 +321,10 @@ static void a_truncated_refusal_refuses_nothing(void **state)
 
     (void)state;
     for (size_t cut = 0; cut < n; cut += 7) {
-        CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 400, whole);
+        CLEANUP(response_release) struct response response = answer_of(ENDPOINT_IMPORT, 400, whole);
 
-        answer.body_bytes = cut;
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        response.body_bytes = cut;
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
         assert_int_equal(verdict.action, VERDICT_AGAIN);
         assert_int_equal(verdict.n_rows, 0);
         assert_string_equal(verdict.detail, "");
@@ -340,8 +342,8 @@ static void a_long_detail_is_cut_at_a_whole_character(void **state)
         strbuf_add_str(&body, "\xc3\xa9");
     strbuf_add_str(&body, "\",\"source\":{\"pointer\":\"" ROWS "1\"}}]}");
 
-    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_IMPORT, 400, body.data);
-    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+    CLEANUP(response_release) struct response response = answer_of(ENDPOINT_IMPORT, 400, body.data);
+    CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
     assert_int_equal(strlen(verdict.detail), 1023);
     assert_int_equal(strlen(verdict.rows[0].detail), 1023);
     assert_string_equal(verdict.detail + 1021, "\xc3\xa9");
@@ -362,11 +364,11 @@ static void retry_after_is_heeded_where_it_is_given(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        CLEANUP(answer_release)
-        struct answer answer = answer_of(ENDPOINT_IMPORT, cases[i].status, NULL);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_IMPORT, cases[i].status, NULL);
 
-        answer.retry_after = cases[i].retry_after ? strdup(cases[i].retry_after) : NULL;
-        CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 10);
+        response.retry_after = cases[i].retry_after ? strdup(cases[i].retry_after) : NULL;
+        CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
         assert_int_equal(verdict.retry_after_ms, cases[i].ms);
     }
 }
@@ -375,8 +377,8 @@ static void the_text_says_status_and_code_and_no_address(void **state)
 {
     static const char body[] = "{\"errors\":[{\"code\":\"invalid\",\"detail\":"
                                "\"ada@shop.example is not an address\"}]}";
-    CLEANUP(answer_release) struct answer answer = answer_of(ENDPOINT_LIST, 409, body);
-    CLEANUP(verdict_release) struct verdict verdict = judge(&answer, 0);
+    CLEANUP(response_release) struct response response = answer_of(ENDPOINT_LIST, 409, body);
+    CLEANUP(verdict_release) struct verdict verdict = judge(&response, 0);
     struct error err = ERROR_INIT;
     char text[VERDICT_TEXT_BYTES];
     char detail[VERDICT_DETAIL_BYTES];
@@ -393,10 +395,10 @@ static void the_text_says_status_and_code_and_no_address(void **state)
 
 static void the_text_says_what_broke(void **state)
 {
-    struct answer broken = { .endpoint = ENDPOINT_IMPORT,
-                             .transport = TRANSPORT_BROKEN,
-                             .why = "connection reset" };
-    CLEANUP(answer_release) struct answer html = answer_from(ENDPOINT_JOB, 403, HTML);
+    struct response broken = { .endpoint = ENDPOINT_IMPORT,
+                               .transport = TRANSPORT_BROKEN,
+                               .why = "connection reset" };
+    CLEANUP(response_release) struct response html = answer_from(ENDPOINT_JOB, 403, HTML);
     CLEANUP(verdict_release) struct verdict first = judge(&broken, 1);
     CLEANUP(verdict_release) struct verdict second = judge(&html, 0);
     struct error err = ERROR_INIT;

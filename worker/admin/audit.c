@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "worker/admin/arguments.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/table.h"
 #include "worker/store/audit.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };

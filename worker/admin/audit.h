@@ -1,7 +1,7 @@
 #ifndef WORKER_ADMIN_AUDIT_H
 #define WORKER_ADMIN_AUDIT_H
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /* audit list */
 extern const struct command audit_commands[];

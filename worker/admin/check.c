@@ -3,10 +3,10 @@
 #include <stdlib.h>
 
 #include "common/seal.h"
-#include "worker/admin/arguments.h"
-#include "worker/admin/json.h"
 #include "worker/admin/setup.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/json.h"
+#include "worker/cli/table.h"
 #include "worker/kafka/topics.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"

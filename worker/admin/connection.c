@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "worker/admin/arguments.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/table.h"
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
 

@@ -1,7 +1,7 @@
 #ifndef WORKER_ADMIN_CONNECTION_H
 #define WORKER_ADMIN_CONNECTION_H
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /* connection add, list, show, verify, grant, revoke, rotate-key, remove */
 extern const struct command connection_commands[];

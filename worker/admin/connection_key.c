@@ -3,10 +3,10 @@
 #include <stdlib.h>
 
 #include "common/seal.h"
-#include "worker/admin/arguments.h"
-#include "worker/admin/ask.h"
 #include "worker/admin/connection.h"
+#include "worker/admin/klaviyo_query.h"
 #include "worker/admin/name.h"
+#include "worker/cli/arguments.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
@@ -56,9 +56,9 @@ static bool look_up_account(struct context *context, const struct arguments *arg
     if (arguments_flag(arguments, "--no-verify"))
         return true;
 
-    CLEANUP(asker_freep)
-    struct asker *asker = asker_new(context->settings, context->db, key, NULL, err);
-    if (asker && ask_account(asker, account, err) == ASK_ANSWERED)
+    CLEANUP(klaviyo_query_freep)
+    struct klaviyo_query *query = klaviyo_query_new(context->settings, context->db, key, NULL, err);
+    if (query && klaviyo_query_account(query, account, err) == KLAVIYO_QUERY_ANSWERED)
         return true;
     return error_wrap(err, "nothing was stored (--no-verify would store the key unasked)");
 }

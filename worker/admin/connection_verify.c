@@ -3,10 +3,10 @@
 #include <stdlib.h>
 
 #include "common/strbuf.h"
-#include "worker/admin/arguments.h"
-#include "worker/admin/ask.h"
 #include "worker/admin/connection.h"
+#include "worker/admin/klaviyo_query.h"
 #include "worker/admin/stored_key.h"
+#include "worker/cli/arguments.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connections.h"
 #include "worker/store/export_lists.h"
@@ -16,7 +16,7 @@ enum { SCOPES_MAX_BYTES = 256 };
 /* What was found out so far. */
 struct verification {
     struct context *context;
-    struct asker *asker;
+    struct klaviyo_query *query;
     const char *name;
     struct account account; /* empty id: the key may not read it */
     struct strbuf scopes;
@@ -43,20 +43,20 @@ static bool refused(struct verification *v, struct error *err)
 
 static bool verify_account(struct verification *v, struct error *err)
 {
-    switch (ask_account(v->asker, &v->account, err)) {
-    case ASK_ANSWERED:
+    switch (klaviyo_query_account(v->query, &v->account, err)) {
+    case KLAVIYO_QUERY_ANSWERED:
         note_scope(v, "accounts:read");
         (void)printf("Connection %s: Klaviyo account %s (%s).\n", v->name, v->account.id,
                      v->account.name);
         return true;
-    case ASK_SCOPE_MISSING:
+    case KLAVIYO_QUERY_SCOPE_MISSING:
         warn_user("connection %s: %s", v->name, err->text);
         *err = ERROR_INIT;
         return true;
-    case ASK_KEY_REFUSED:
+    case KLAVIYO_QUERY_KEY_REFUSED:
         return refused(v, err);
-    case ASK_GONE:
-    case ASK_FAILED:
+    case KLAVIYO_QUERY_GONE:
+    case KLAVIYO_QUERY_FAILED:
         break;
     }
     return error_wrap(err, "connection %s", v->name);
@@ -64,22 +64,22 @@ static bool verify_account(struct verification *v, struct error *err)
 
 static bool verify_list(struct verification *v, const struct export_list *item, struct error *err)
 {
-    struct list list;
+    struct klaviyo_list list;
 
-    switch (ask_list(v->asker, item->list_id, &list, err)) {
-    case ASK_ANSWERED:
+    switch (klaviyo_query_list(v->query, item->list_id, &list, err)) {
+    case KLAVIYO_QUERY_ANSWERED:
         note_scope(v, "lists:read");
         (void)printf("  export %s: list %s (%s)\n", item->export_name, item->list_id, list.name);
         return export_lists_store(v->context->db, item->export_id, list.name, err);
-    case ASK_GONE:
+    case KLAVIYO_QUERY_GONE:
         note_scope(v, "lists:read");
         (void)printf("  export %s: Klaviyo has no list %s\n", item->export_name, item->list_id);
         v->lists_gone++;
         return export_lists_store(v->context->db, item->export_id, NULL, err);
-    case ASK_KEY_REFUSED:
+    case KLAVIYO_QUERY_KEY_REFUSED:
         return refused(v, err);
-    case ASK_SCOPE_MISSING:
-    case ASK_FAILED:
+    case KLAVIYO_QUERY_SCOPE_MISSING:
+    case KLAVIYO_QUERY_FAILED:
         break;
     }
     return error_wrap(err, "export %s, list %s", item->export_name, item->list_id);
@@ -105,7 +105,7 @@ static void try_usage(struct verification *v)
     struct error ignored = ERROR_INIT;
     struct usage usage;
 
-    if (ask_usage(v->asker, &usage, &ignored) == ASK_ANSWERED)
+    if (klaviyo_query_usage(v->query, &usage, &ignored) == KLAVIYO_QUERY_ANSWERED)
         note_scope(v, "usage:read");
 }
 
@@ -143,13 +143,13 @@ static bool verify(struct context *context, const char *name, struct error *err)
         !connections_account(context->db, name, &account, err))
         return false;
     struct verification v = { .context = context,
-                              .asker =
-                                  asker_new(context->settings, context->db, &key, account, err),
+                              .query = klaviyo_query_new(context->settings, context->db, &key,
+                                                         account, err),
                               .name = name,
                               .scopes = STRBUF_INIT(SCOPES_MAX_BYTES) };
     free(account);
-    bool ok = v.asker && verify_with(&v, err);
-    asker_free(v.asker);
+    bool ok = v.query && verify_with(&v, err);
+    klaviyo_query_free(v.query);
     strbuf_release(&v.scopes);
     return ok;
 }

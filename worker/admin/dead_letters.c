@@ -5,12 +5,12 @@
 
 #include "common/clock.h"
 #include "common/strbuf.h"
-#include "worker/admin/arguments.h"
-#include "worker/admin/json.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/json.h"
+#include "worker/cli/table.h"
+#include "worker/ingest/dead_letter.h"
 #include "worker/kafka/producer.h"
 #include "worker/kafka/reader.h"
-#include "worker/service/dead_letter.h"
 
 enum { KAFKA_TIMEOUT_MS = 15000, TEXT_MAX_BYTES = 4096 };
 
@@ -53,10 +53,10 @@ static json_t *shown(const struct record *letter)
                      !view.value_missing);
 }
 
-typedef bool letter_fn(void *world, const struct record *letter, struct error *err);
+typedef bool letter_fn(void *opaque, const struct record *letter, struct error *err);
 
 /* Every letter that is there now, in the order of partition and offset. */
-static bool for_each_letter(struct context *context, letter_fn *take, void *world,
+static bool for_each_letter(struct context *context, letter_fn *take, void *opaque,
                             struct error *err)
 {
     const struct settings *settings = context->settings;
@@ -69,7 +69,7 @@ static bool for_each_letter(struct context *context, letter_fn *take, void *worl
 
         switch (reader_next(reader, &letter, err)) {
         case READER_RECORD:
-            if (!take(world, letter, err))
+            if (!take(opaque, letter, err))
                 return false;
             break;
         case READER_END:
@@ -83,9 +83,9 @@ static bool for_each_letter(struct context *context, letter_fn *take, void *worl
 
 /* -- list -- */
 
-static bool add_letter(void *world, const struct record *letter, struct error *err)
+static bool add_letter(void *opaque, const struct record *letter, struct error *err)
 {
-    json_t *letters = world;
+    json_t *letters = opaque;
 
     return json_array_append_new(letters, shown(letter)) == 0 || error_no_memory(err);
 }
@@ -136,9 +136,9 @@ static bool is_wanted(const struct replay *replay, const struct dead_letter_view
                                memcmp(view->reason.bytes, replay->reason, view->reason.n) == 0);
 }
 
-static bool replay_letter(void *world, const struct record *letter, struct error *err)
+static bool replay_letter(void *opaque, const struct record *letter, struct error *err)
 {
-    struct replay *replay = world;
+    struct replay *replay = opaque;
     struct dead_letter_view view;
 
     dead_letter_read(letter, &view);

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "worker/admin/arguments.h"
 #include "worker/admin/mapping_option.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/table.h"
 #include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 

@@ -1,7 +1,7 @@
 #ifndef WORKER_ADMIN_EXPORT_H
 #define WORKER_ADMIN_EXPORT_H
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /* export add, list, show, update, preview, pause, resume, remove */
 extern const struct command export_commands[];

@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "worker/admin/arguments.h"
 #include "worker/admin/export.h"
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/name.h"
-#include "worker/klaviyo/list.h"
+#include "worker/cli/arguments.h"
+#include "worker/klaviyo/klaviyo_list.h"
 #include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 
@@ -49,7 +49,7 @@ static bool check_draft(struct context *context, const struct export_draft *draf
 
     if (!name_check(context, "export", draft->name, err))
         return false;
-    if (draft->list_id && !list_id_check(draft->list_id, &why))
+    if (draft->list_id && !klaviyo_list_id_check(draft->list_id, &why))
         return wrong_usage(context, err, "--list: %s", why.text);
     return !draft->email_path || field_path_check(context, "--email-field", draft->email_path, err);
 }

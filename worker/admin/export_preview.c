@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "worker/admin/arguments.h"
-#include "worker/admin/ask.h"
 #include "worker/admin/export.h"
-#include "worker/admin/json.h"
+#include "worker/admin/klaviyo_query.h"
 #include "worker/admin/stored_key.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/json.h"
+#include "worker/cli/table.h"
 #include "worker/export/plan.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/run_task.h"
@@ -23,9 +23,10 @@ static bool ask_for_usage(struct context *context, const struct run_task *task, 
 
     if (!stored_key_open(context, task->connection_name, &key, err))
         return false;
-    CLEANUP(asker_freep)
-    struct asker *asker = asker_new(context->settings, context->db, &key, task->account, err);
-    return asker && ask_usage(asker, usage, err) == ASK_ANSWERED;
+    CLEANUP(klaviyo_query_freep)
+    struct klaviyo_query *query =
+        klaviyo_query_new(context->settings, context->db, &key, task->account, err);
+    return query && klaviyo_query_usage(query, usage, err) == KLAVIYO_QUERY_ANSWERED;
 }
 
 static json_t *usage_json(const struct usage *usage)
@@ -117,7 +118,7 @@ bool export_preview(struct context *context, const struct arguments *arguments, 
     CLEANUP(run_task_freep) struct run_task *task = NULL;
     struct plan_preview preview;
 
-    if (!run_task_imagine(context->db, arguments->operands[0], &task, err) ||
+    if (!run_task_for_preview(context->db, arguments->operands[0], &task, err) ||
         !plan_preview(context->settings->database_url, task, &preview, err))
         return error_wrap(err, "export %s", arguments->operands[0]);
     const struct run_counts *c = &preview.counts;

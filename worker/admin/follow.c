@@ -4,8 +4,9 @@
 #include <poll.h>
 
 #include "common/clock.h"
-#include "worker/admin/json.h"
 #include "worker/admin/progress.h"
+#include "worker/cli/json.h"
+#include "worker/store/db.h"
 
 enum { LOOK_EVERY_MS = 300, DATABASE_PATIENCE_MS = 60000 };
 
@@ -33,7 +34,8 @@ static bool look(struct context *context, const struct follow *follow, int64_t *
     struct error why = ERROR_INIT;
 
     *over = false;
-    if (db_ready(context->db, &why) && follow->look(follow->world, context->db, runs, over, &why)) {
+    if (db_ready(context->db, &why) &&
+        follow->look(follow->opaque, context->db, runs, over, &why)) {
         *good_ms = clock_ms();
         return true;
     }

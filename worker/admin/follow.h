@@ -3,18 +3,18 @@
 
 #include <jansson.h>
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /*
  * Follows runs to their end, with a line of progress. A database that is away
  * for a while is waited for.
  *
- * look() says how things stand: *runs is an array of runs (given to the caller),
+ * look() says how things stand: *runs is an array of runs (given to the http_connection),
  * *over whether nothing more will happen.
  */
 struct follow {
-    bool (*look)(void *world, struct db *db, json_t **runs, bool *over, struct error *err);
-    void *world;
+    bool (*look)(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err);
+    void *opaque;
 };
 
 /* False, with the reason, unless every run has succeeded. */

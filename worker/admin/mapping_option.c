@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "worker/admin/name.h"
-#include "worker/admin/nearest.h"
+#include "worker/cli/nearest.h"
 
 #define ATTRIBUTE "--attribute"
 #define PROPERTY "--property"

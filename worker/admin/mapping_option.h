@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "worker/admin/arguments.h"
+#include "worker/cli/arguments.h"
 #include "worker/store/exports.h"
 
 /*

@@ -1,45 +1,22 @@
 #include "worker/admin/program.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sysexits.h>
 
 #include "common/secret.h"
-#include "worker/admin/arguments.h"
-#include "worker/admin/help.h"
-#include "worker/admin/nearest.h"
+#include "common/version.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/help.h"
+#include "worker/cli/nearest.h"
+#include "worker/store/db.h"
 #include "worker/store/migration.h"
 
 enum { EXIT_USAGE = 2, EXIT_AGAIN = EX_TEMPFAIL };
 
-/* Several problems are several lines. A name from outside must not steer the terminal. */
-static void print_lines(const char *before, const char *text)
-{
-    (void)fputs(before, stderr);
-    for (const char *c = text; *c; c++) {
-        (void)fputc(iscntrl((unsigned char)*c) && *c != '\n' ? '?' : *c, stderr);
-        if (*c == '\n')
-            (void)fputs(before, stderr);
-    }
-    (void)fputc('\n', stderr);
-}
-
-void warn_user(const char *fmt, ...)
-{
-    char text[1536];
-    va_list args;
-
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    print_lines("klaviyo-worker: warning: ", text);
-}
-
 static int report(const struct error *err)
 {
-    print_lines("klaviyo-worker: ", err->text);
+    print_user("klaviyo-worker: ", err->text);
     return err->kind == ERROR_RETRY ? EXIT_AGAIN : EXIT_FAILURE;
 }
 
@@ -225,6 +202,14 @@ static bool asks_for_help(size_t n, char *const argv[])
     return false;
 }
 
+/* `--version`: ours, the git commit, the libraries'. */
+static void print_version(const struct program *program)
+{
+    (void)printf("klaviyo-worker %s (%s)\n", version_number(), version_git_commit());
+    for (size_t i = 0; i < program->n_components; i++)
+        (void)printf("  %-14s %s\n", program->components[i].name, program->components[i].version());
+}
+
 static int nothing_asked(void)
 {
     struct error err = ERROR_INIT;
@@ -244,7 +229,7 @@ static int dispatch(const struct program *program, size_t n, char *const argv[])
     bool help = asks_for_help(n, argv);
 
     if (strcmp(argv[0], "--version") == 0)
-        version_print(program->components, program->n_components);
+        print_version(program);
     else if (command && help)
         help_command(command);
     else if (command)

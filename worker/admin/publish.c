@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "worker/admin/arguments.h"
 #include "worker/admin/follow.h"
-#include "worker/admin/json.h"
 #include "worker/admin/name.h"
 #include "worker/admin/refresh_event.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/json.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/history.h"
 
@@ -20,7 +20,7 @@ struct publication {
     struct refresh_event *events;
     size_t n;
     int64_t sent_ms;
-    bool told_late;
+    bool warned_late;
 };
 
 static void publication_release(struct publication *p)
@@ -147,9 +147,9 @@ static bool not_taken_in(struct publication *p, struct db *db, const struct refr
 {
     if (clock_ms() - p->sent_ms < TAKEN_IN_LATE_MS)
         return true;
-    if (!p->told_late)
+    if (!p->warned_late)
         warn_user("no worker has taken the event in yet: is klaviyo-worker run started?");
-    p->told_late = true;
+    p->warned_late = true;
     return check_not_ignored(db, event, err);
 }
 
@@ -179,9 +179,9 @@ static bool look_at_event(struct publication *p, struct db *db, const struct ref
     return true;
 }
 
-static bool look_at_all(void *world, struct db *db, json_t **runs, bool *over, struct error *err)
+static bool look_at_all(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err)
 {
-    struct publication *p = world;
+    struct publication *p = opaque;
     CLEANUP(json_freep) json_t *all = json_array();
     bool all_over = true, this_over;
 

@@ -1,7 +1,7 @@
 #ifndef WORKER_ADMIN_PUBLISH_H
 #define WORKER_ADMIN_PUBLISH_H
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /* publish */
 extern const struct command publish_commands[];

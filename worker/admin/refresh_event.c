@@ -1,5 +1,5 @@
 #include "worker/admin/refresh_event.h"
-#include "worker/admin/json.h"
+#include "worker/cli/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 
 #include "common/parse.h"
-#include "worker/admin/arguments.h"
 #include "worker/admin/follow.h"
 #include "worker/admin/progress.h"
-#include "worker/admin/table.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/table.h"
 #include "worker/store/history.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };
@@ -127,9 +127,9 @@ static bool cancel(struct context *context, const struct arguments *arguments, s
 
 /* -- watch -- */
 
-static bool look_at_run(void *world, struct db *db, json_t **runs, bool *over, struct error *err)
+static bool look_at_run(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err)
 {
-    const int64_t *run_id = world;
+    const int64_t *run_id = opaque;
     char *json;
 
     if (!history_show(db, *run_id, &json, err))

@@ -1,7 +1,7 @@
 #ifndef WORKER_ADMIN_RUNS_H
 #define WORKER_ADMIN_RUNS_H
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /* runs list, show, watch, cancel, rejections */
 extern const struct command runs_commands[];

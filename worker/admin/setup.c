@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "common/seal.h"
-#include "worker/admin/arguments.h"
+#include "worker/cli/arguments.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
 #include "worker/store/roles.h"

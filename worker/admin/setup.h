@@ -1,7 +1,7 @@
 #ifndef WORKER_ADMIN_SETUP_H
 #define WORKER_ADMIN_SETUP_H
 
-#include "worker/admin/command.h"
+#include "worker/cli/command.h"
 
 /* migrate, keygen, check */
 extern const struct command setup_commands[];

@@ -2,11 +2,11 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "worker/export/deliver_state.h"
-#include "worker/klaviyo/list.h"
-#include "worker/store/budget.h"
+#include "worker/klaviyo/klaviyo_list.h"
+#include "worker/store/rate_limit.h"
 
 /*
- * What an answer means for the run: of use to an errand, in vain, or the end.
+ * What a response means for the run: of use to an errand, in vain, or the end.
  */
 enum {
     KEY_RETRY_MS = 10 * 1000, /* between a refused key and the second try */
@@ -43,14 +43,14 @@ static bool is_listing_useless(const struct deliver *d, enum verdict_action acti
 }
 
 /* A page of the newest jobs: whose job is not on it is looked at alone. */
-static void listing_answer(struct deliver *d, const struct answer *answer)
+static void listing_answer(struct deliver *d, const struct response *response)
 {
     struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
     struct error err = ERROR_INIT;
 
-    if (!import_job_listing_parse(answer, &listing, &err)) {
+    if (!import_job_listing_parse(response, &listing, &err)) {
         if (is_listing_useless(d, VERDICT_AGAIN))
-            do_without_listing(d, answer->status);
+            do_without_listing(d, response->status);
         else
             errand_again(d, &d->listing, 0);
         return;
@@ -71,10 +71,10 @@ static void listing_answer(struct deliver *d, const struct answer *answer)
     import_job_listing_release(&listing);
 }
 
-static void list_answer(struct deliver *d, const struct answer *answer,
+static void list_answer(struct deliver *d, const struct response *response,
                         const struct verdict *verdict)
 {
-    struct list list;
+    struct klaviyo_list list;
     struct error err = ERROR_INIT;
 
     if (verdict->action == VERDICT_GONE) {
@@ -83,7 +83,7 @@ static void list_answer(struct deliver *d, const struct answer *answer,
                      d->task->list_id);
         return;
     }
-    if (!list_parse(answer, &list, &err)) {
+    if (!klaviyo_list_parse(response, &list, &err)) {
         errand_again(d, &d->list, 0);
         return;
     }
@@ -94,17 +94,17 @@ static void list_answer(struct deliver *d, const struct answer *answer,
         deliver_let_go(d, &err);
 }
 
-static void useful_answer(struct deliver *d, struct errand *errand, const struct answer *answer,
+static void useful_answer(struct deliver *d, struct errand *errand, const struct response *response,
                           const struct verdict *verdict)
 {
     if (errand->endpoint == d->key_refused_at) /* another one may need less of the key */
         d->key_gate_ms = 0;
     if (errand->parcel)
-        parcel_answer(d, errand->parcel, answer, verdict);
+        parcel_answer(d, errand->parcel, response, verdict);
     else if (errand == &d->list)
-        list_answer(d, answer, verdict);
+        list_answer(d, response, verdict);
     else
-        listing_answer(d, answer);
+        listing_answer(d, response);
 }
 
 /* Once more after a while; the second time the key is refused. */
@@ -137,8 +137,8 @@ static void come_back_later(struct deliver *d, struct errand *errand, const stru
     verdict_text(verdict, d->last_trouble);
     if (wait_ms > 0) {
         dispatch_close_gate(d, errand->endpoint, wait_ms);
-        if (!budget_block(d->db, d->task->account, endpoint_name(errand->endpoint), wait_ms,
-                          &err)) {
+        if (!rate_limit_block(d->db, d->task->account, endpoint_name(errand->endpoint), wait_ms,
+                              &err)) {
             deliver_let_go(d, &err);
             return;
         }
@@ -164,7 +164,7 @@ static void unexpected(struct deliver *d, const struct verdict *verdict)
     deliver_fail(d, "answer_unexpected", "%s: %s", text, detail);
 }
 
-static void act_on(struct deliver *d, struct errand *errand, const struct answer *answer,
+static void act_on(struct deliver *d, struct errand *errand, const struct response *response,
                    const struct verdict *verdict)
 {
     if (errand == &d->listing && is_listing_useless(d, verdict->action)) {
@@ -178,7 +178,7 @@ static void act_on(struct deliver *d, struct errand *errand, const struct answer
     case VERDICT_BATCH_REFUSED:
     case VERDICT_TOO_LARGE:
     case VERDICT_GONE:
-        useful_answer(d, errand, answer, verdict);
+        useful_answer(d, errand, response, verdict);
         return;
     case VERDICT_KEY_REFUSED:
     case VERDICT_SCOPE_MISSING:
@@ -196,35 +196,35 @@ static void act_on(struct deliver *d, struct errand *errand, const struct answer
     unexpected(d, verdict);
 }
 
-static void take_answer(struct deliver *d, struct answer *answer)
+static void take_answer(struct deliver *d, struct response *response)
 {
-    struct errand *errand = answer->tag;
+    struct errand *errand = response->tag;
     struct verdict verdict = VERDICT_INIT;
     struct error err = ERROR_INIT;
     size_t rows = errand->endpoint == ENDPOINT_IMPORT ? (size_t)errand->parcel->batch.rows : 0;
 
     errand->in_flight = false;
-    tally_answer(&d->options->control->tally, answer);
+    run_metrics_response(&d->options->control->run_metrics, response);
     FAILPOINT("answer.after");
     log_debug("answer", LOG_INT("run", d->task->run_id),
               LOG_STR("endpoint", endpoint_name(errand->endpoint)),
-              LOG_STR("transport", transport_name(answer->transport)),
-              LOG_INT("status", answer->status), LOG_INT("duration_ms", answer->duration_ms));
-    if (!budget_return(d->db, errand->place_id, &err) ||
-        !verdict_judge(answer, rows, clock_utc_us(), &verdict, &err)) {
+              LOG_STR("transport", transport_name(response->transport)),
+              LOG_INT("status", response->status), LOG_INT("duration_ms", response->duration_ms));
+    if (!rate_limit_release(d->db, errand->permit_id, &err) ||
+        !verdict_judge(response, rows, clock_utc_us(), &verdict, &err)) {
         deliver_let_go(d, &err);
         return;
     }
-    act_on(d, errand, answer, &verdict);
+    act_on(d, errand, response, &verdict);
     verdict_release(&verdict);
 }
 
 void answers_take(struct deliver *d)
 {
-    struct answer answer = ANSWER_INIT;
+    struct response response = ANSWER_INIT;
 
-    while (!d->over && client_next(d->options->client, &answer)) {
-        take_answer(d, &answer);
-        answer_release(&answer);
+    while (!d->over && client_next(d->options->client, &response)) {
+        take_answer(d, &response);
+        response_release(&response);
     }
 }

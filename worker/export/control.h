@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "worker/export/tally.h"
+#include "worker/metrics/run_metrics.h"
 
 /*
  * What the process tells its runs, and what they tell it. Written by one side,
@@ -23,7 +23,7 @@ struct run_control {
     atomic_llong runs_taken, runs_taken_over, leases_lost;
     atomic_llong accepted_rows, rejected_rows, batches_sent;
     atomic_llong throttled, retries, limit_wait_ms;
-    struct tally tally;
+    struct run_metrics run_metrics;
 };
 
 #endif

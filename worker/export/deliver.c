@@ -79,47 +79,48 @@ static void cancelled(struct deliver *d, const char *by)
     end(d, DELIVER_CANCELLED);
 }
 
-static struct run_beat make_beat(struct deliver *d)
+static struct run_heartbeat make_heartbeat(struct deliver *d)
 {
-    struct run_beat beat = d->sums;
+    struct run_heartbeat heartbeat = d->sums;
 
-    beat.lease_ms = d->lease.length_ms;
-    beat.waiting_ms = waiting_for_limit_ms(d);
-    beat.idle_ms = d->patience.used_ms;
-    beat.progress = d->progress;
-    beat.counts = plan_counts(d->options->plan);
-    return beat;
+    heartbeat.lease_ms = d->lease.length_ms;
+    heartbeat.waiting_ms = waiting_for_limit_ms(d);
+    heartbeat.idle_ms = d->patience.used_ms;
+    heartbeat.progress = d->progress;
+    heartbeat.counts = plan_counts(d->options->plan);
+    return heartbeat;
 }
 
 /* As listings show it: running becomes waiting, or the other way round. */
-static void log_change(const struct deliver *d, const struct run_beat *beat)
+static void log_change(const struct deliver *d, const struct run_heartbeat *heartbeat)
 {
-    bool waits = beat->waiting_ms > 0;
+    bool waits = heartbeat->waiting_ms > 0;
 
     if (waits == d->told_waiting)
         return;
     log_info(waits ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
-             LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", beat->waiting_ms),
-             LOG_INT("read", beat->counts.read), LOG_INT("selected", beat->counts.selected),
-             LOG_INT("accepted", d->accepted), LOG_STR("trace", d->task->traceparent));
+             LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", heartbeat->waiting_ms),
+             LOG_INT("read", heartbeat->counts.read),
+             LOG_INT("selected", heartbeat->counts.selected), LOG_INT("accepted", d->accepted),
+             LOG_STR("trace", d->task->traceparent));
 }
 
 static void renew_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
-    struct run_beat beat = make_beat(d);
+    struct run_heartbeat heartbeat = make_heartbeat(d);
     char *cancelled_by = NULL;
     int64_t sent_ms = clock_ms();
 
-    if (!runs_beat(d->db, d->task, &beat, &cancelled_by, &err)) {
+    if (!runs_heartbeat(d->db, d->task, &heartbeat, &cancelled_by, &err)) {
         deliver_let_go(d, &err);
         return;
     }
     lease_renewed(&d->lease, sent_ms);
-    log_change(d, &beat);
-    d->told_waiting = beat.waiting_ms > 0;
+    log_change(d, &heartbeat);
+    d->told_waiting = heartbeat.waiting_ms > 0;
     d->progress = false;
-    d->sums = (struct run_beat){ 0 };
+    d->sums = (struct run_heartbeat){ 0 };
     if (cancelled_by && !d->over)
         cancelled(d, cancelled_by);
     free(cancelled_by);
@@ -215,12 +216,12 @@ static void wait_for_something(struct deliver *d)
     struct error err = ERROR_INIT;
     uint64_t rung;
 
-    if (!client_wait(d->options->client, dispatch_wait_ms(d), d->options->bell_fd, &err)) {
+    if (!client_wait(d->options->client, dispatch_wait_ms(d), d->options->wakeup_fd, &err)) {
         deliver_let_go(d, &err);
         return;
     }
     /* The bell is a hint: what it stands for is looked up anyway. */
-    if (read(d->options->bell_fd, &rung, sizeof rung) < 0)
+    if (read(d->options->wakeup_fd, &rung, sizeof rung) < 0)
         return;
 }
 
@@ -271,7 +272,7 @@ void deliver(const struct deliver_options *options, struct deliver_result *resul
         renew_lease(&d); /* the last counts */
     if (result->outcome == DELIVER_DONE) {
         const struct run_counts counts = plan_counts(options->plan);
-        tally_counts(&options->control->tally, &counts);
+        run_metrics_counts(&options->control->run_metrics, &counts);
     }
     release(&d);
 }

@@ -6,10 +6,10 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
 #include "worker/export/control.h"
 #include "worker/export/plan.h"
 #include "worker/klaviyo/client.h"
+#include "worker/settings/settings.h"
 #include "worker/store/db.h"
 #include "worker/store/runs.h"
 
@@ -26,7 +26,7 @@
  *
  * The deliverer owns the run: it renews the lease, gives the run's requests
  * their places in the account's budget, and decides what becomes of the run.
- * All of it happens on the caller's thread, with one database connection and
+ * All of it happens on the http_connection's thread, with one database connection and
  * one client.
  */
 struct deliver_options {
@@ -36,7 +36,7 @@ struct deliver_options {
     struct db *db;
     struct client *client;
     struct plan *plan;
-    int bell_fd;      /* rung by the plan and by the control */
+    int wakeup_fd;    /* rung by the plan and by the control */
     int64_t taken_ms; /* clock_ms() before the run was taken */
 };
 

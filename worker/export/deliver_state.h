@@ -13,7 +13,7 @@
 /*
  * The inside of a delivery, shared by deliver.c (the loop, and what it minds),
  * parcels.c (what is on its way), dispatch.c (when what is sent), answers.c
- * (what an answer means for the run), parcel.c (what it means for its batch) and
+ * (what a response means for the run), parcel.c (what it means for its batch) and
  * split.c (batches out of batches).
  */
 
@@ -23,12 +23,12 @@ enum {
     DELIVER_BODIES_MAX_BYTES = 15 * 1000 * 1000,
 };
 
-/* A request to be made, again and again until its answer is of use. */
+/* A request to be made, again and again until its response is of use. */
 struct errand {
     struct parcel *parcel; /* NULL: the listing of jobs, or the list */
     enum endpoint endpoint;
     bool in_flight;
-    int64_t place_id;
+    int64_t permit_id;
     int64_t due_ms;
     unsigned attempts; /* without use, in a row */
 };
@@ -83,13 +83,13 @@ struct deliver {
     struct strbuf tail; /* of every import */
     struct lease lease;
     struct patience patience;
-    bool progress; /* since the last beat */
+    bool progress; /* since the last heartbeat */
     bool told_waiting;
     int64_t gate_ms[ENDPOINT_COUNT]; /* before which nothing is sent there */
     int64_t key_gate_ms;             /* 0, or when a refused key is tried once more */
     enum endpoint key_refused_at;    /* while key_gate_ms is set */
     int64_t accepted;                /* rows, by this owner */
-    struct run_beat sums;            /* requests, throttled, retries since the last beat */
+    struct run_heartbeat sums;       /* requests, throttled, retries since the last heartbeat */
     char last_trouble[VERDICT_TEXT_BYTES];
 };
 
@@ -127,8 +127,8 @@ bool parcel_load(struct deliver *d, struct parcel *parcel);
 
 struct request parcel_request(const struct deliver *d, const struct parcel *parcel);
 
-/* An answer of use: what it means for the parcel. */
-void parcel_answer(struct deliver *d, struct parcel *parcel, const struct answer *answer,
+/* A response of use: what it means for the parcel. */
+void parcel_answer(struct deliver *d, struct parcel *parcel, const struct response *response,
                    const struct verdict *verdict);
 
 /* What a job's state means for its parcel. */

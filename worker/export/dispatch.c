@@ -3,12 +3,12 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "worker/export/deliver_state.h"
-#include "worker/klaviyo/list.h"
-#include "worker/store/budget.h"
+#include "worker/klaviyo/klaviyo_list.h"
+#include "worker/store/rate_limit.h"
 
 /*
  * When what is sent: an errand that is due goes once its endpoint's gate is
- * open, the account has a place for it and its body has room.
+ * open, the account has a permit for it and its body has room.
  */
 enum {
     TURN_MS = 1000, /* the longest wait of the loop, with nothing due */
@@ -32,29 +32,29 @@ void errand_again(struct deliver *d, struct errand *errand, int64_t wait_ms)
     (void)atomic_fetch_add(&d->options->control->retries, 1);
 }
 
-/* A place in the account's budget; without one the endpoint's gate is closed. */
-static bool take_place(struct deliver *d, struct errand *errand)
+/* A permit in the account's budget; without one the endpoint's gate is closed. */
+static bool acquire_permit(struct deliver *d, struct errand *errand)
 {
     struct endpoint_limit published = endpoint_limit(errand->endpoint);
-    struct budget_claim claim = {
+    struct rate_limit_claim claim = {
         .account = d->task->account,
         .endpoint = endpoint_name(errand->endpoint),
         .burst = published.per_second,
         .steady = published.per_minute,
         .timeout_ms = d->options->settings->request_timeout_seconds * 1000,
     };
-    struct budget_place place;
+    struct rate_limit_permit permit;
     struct error err = ERROR_INIT;
 
-    if (!budget_take(d->db, &claim, &place, &err)) {
+    if (!rate_limit_acquire(d->db, &claim, &permit, &err)) {
         deliver_let_go(d, &err);
         return false;
     }
-    errand->place_id = place.place_id;
-    if (place.place_id)
+    errand->permit_id = permit.permit_id;
+    if (permit.permit_id)
         return true;
-    dispatch_close_gate(d, errand->endpoint, place.wait_ms);
-    (void)atomic_fetch_add(&d->options->control->limit_wait_ms, place.wait_ms);
+    dispatch_close_gate(d, errand->endpoint, permit.wait_ms);
+    (void)atomic_fetch_add(&d->options->control->limit_wait_ms, permit.wait_ms);
     return false;
 }
 
@@ -68,14 +68,14 @@ static bool may_start(const struct deliver *d, const struct errand *errand)
            (errand->endpoint != ENDPOINT_IMPORT || lease_allows_import(&d->lease, now));
 }
 
-/* Loading the body and taking the place took time: is there enough of the lease left? */
+/* Loading the body and taking the permit took time: is there enough of the lease left? */
 static bool is_still_ours(struct deliver *d, const struct errand *errand)
 {
     struct error err = ERROR_INIT;
 
     if (errand->endpoint != ENDPOINT_IMPORT || lease_allows_import(&d->lease, clock_ms()))
         return true;
-    if (!budget_return(d->db, errand->place_id, &err))
+    if (!rate_limit_release(d->db, errand->permit_id, &err))
         deliver_let_go(d, &err);
     return false;
 }
@@ -90,24 +90,24 @@ static void keep_pace(struct deliver *d, enum endpoint endpoint)
         dispatch_close_gate(d, endpoint, 1000 / endpoint_limit(endpoint).per_second);
 }
 
-/* Nothing was sent: its place is free again. */
+/* Nothing was sent: its permit is free again. */
 static void not_started(struct deliver *d, struct errand *errand, const struct error *why)
 {
     struct error err = ERROR_INIT;
 
     (void)snprintf(d->last_trouble, sizeof d->last_trouble, "%.200s", why->text);
-    if (budget_return(d->db, errand->place_id, &err))
+    if (rate_limit_release(d->db, errand->permit_id, &err))
         errand_again(d, errand, 0);
     else
         deliver_let_go(d, &err);
 }
 
-/* The request's body and strings live in the parcel until the answer. */
+/* The request's body and strings live in the parcel until the response. */
 static void start(struct deliver *d, struct errand *errand, struct request request)
 {
     struct error err = ERROR_INIT;
 
-    if (!take_place(d, errand) || !is_still_ours(d, errand))
+    if (!acquire_permit(d, errand) || !is_still_ours(d, errand))
         return;
     request.traceparent = d->task->traceparent;
     FAILPOINT("request.before");
@@ -163,7 +163,7 @@ void dispatch_due(struct deliver *d)
 
     if (d->list_state == LIST_WANTED && plan_may_deliver(d->options->plan) &&
         may_start(d, &d->list))
-        start(d, &d->list, list_request(d->task->list_id));
+        start(d, &d->list, klaviyo_list_request(d->task->list_id));
     if (common && looks_due && may_start(d, &d->listing))
         start(d, &d->listing, import_job_listing_request());
     for (size_t i = 0; i < d->n_parcels && !d->over; i++) {
@@ -193,7 +193,7 @@ static int64_t parcel_due_ms(const struct deliver *d, const struct parcel *parce
     return parcel->waits_for_list || listed ? NEVER_MS : next_due_ms(d, &parcel->errand);
 }
 
-/* Until something is due; the bell, an answer or the lease may end it sooner. */
+/* Until something is due; the bell, a response or the lease may end it sooner. */
 int64_t dispatch_wait_ms(const struct deliver *d)
 {
     int64_t wait = TURN_MS, lease = d->lease.next_ms - clock_ms();
@@ -207,6 +207,6 @@ int64_t dispatch_wait_ms(const struct deliver *d)
     }
     if (lease < wait)
         wait = lease;
-    /* What is due and was not started waits for room or an answer: no spinning. */
+    /* What is due and was not started waits for room or a response: no spinning. */
     return wait < 5 ? 5 : wait;
 }

@@ -99,7 +99,7 @@ struct request parcel_request(const struct deliver *d, const struct parcel *parc
     case PARCEL_POST:
         return import_job_request(parcel->body.data, parcel->body.len, &d->tail);
     case PARCEL_LOOK:
-        return import_job_look_request(parcel->batch.job_id);
+        return import_job_poll_request(parcel->batch.job_id);
     case PARCEL_ERRORS:
         return import_error_request(parcel->batch.job_id, parcel->next);
     case PARCEL_OVER:
@@ -315,13 +315,14 @@ static bool turn_page(struct parcel *parcel, const char *next, bool news)
     return true;
 }
 
-static void take_error_page(struct deliver *d, struct parcel *parcel, const struct answer *answer)
+static void take_error_page(struct deliver *d, struct parcel *parcel,
+                            const struct response *response)
 {
     struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
     struct error err = ERROR_INIT;
     int64_t before = told(parcel);
 
-    if (!import_error_page_parse(answer, &page, &err)) {
+    if (!import_error_page_parse(response, &page, &err)) {
         errand_again(d, &parcel->errand, 0);
         return;
     }
@@ -383,18 +384,18 @@ static void post_answer(struct deliver *d, struct parcel *parcel, const struct v
     errand_again(d, &parcel->errand, 0);
 }
 
-static void look_answer(struct deliver *d, struct parcel *parcel, const struct answer *answer)
+static void look_answer(struct deliver *d, struct parcel *parcel, const struct response *response)
 {
     struct import_job job;
     struct error err = ERROR_INIT;
 
-    if (import_job_parse(answer, &job, &err))
+    if (import_job_parse(response, &job, &err))
         parcel_note_job(d, parcel, &job);
     else
         errand_again(d, &parcel->errand, 0);
 }
 
-void parcel_answer(struct deliver *d, struct parcel *parcel, const struct answer *answer,
+void parcel_answer(struct deliver *d, struct parcel *parcel, const struct response *response,
                    const struct verdict *verdict)
 {
     if (parcel->step == PARCEL_POST) {
@@ -403,8 +404,8 @@ void parcel_answer(struct deliver *d, struct parcel *parcel, const struct answer
         parcel->errand.attempts++;
         send_again(d, parcel, "is unknown to Klaviyo");
     } else if (parcel->step == PARCEL_LOOK) {
-        look_answer(d, parcel, answer);
+        look_answer(d, parcel, response);
     } else {
-        take_error_page(d, parcel, answer);
+        take_error_page(d, parcel, response);
     }
 }

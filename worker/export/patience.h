@@ -7,7 +7,7 @@
 /*
  * Patience: how long a run may go on without progress (pure; the clock is a
  * parameter). Time while a rate limit is waited for does not count; progress
- * makes it whole again. What was used is written with the beat, so that the
+ * makes it whole again. What was used is written with the heartbeat, so that the
  * next owner goes on with what is left.
  */
 struct patience {

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "worker/export/pass.h"
+#include "worker/export/member_scan.h"
 #include "worker/store/members.h"
 
 enum { STOP_AGAIN_MS = 20 };
@@ -35,7 +35,7 @@ static void ring(const struct plan *plan)
     uint64_t one = 1;
 
     /* A bell that is full has been rung. */
-    if (write(plan->options.bell_fd, &one, sizeof one) < 0)
+    if (write(plan->options.wakeup_fd, &one, sizeof one) < 0)
         return;
 }
 
@@ -50,35 +50,35 @@ static void show_counts(struct plan *plan, const struct run_counts *counts)
 }
 
 /* Where no more members than the limit can come, the first batch may go at once. */
-static void members_counted(void *world, int64_t members)
+static void members_counted(void *opaque, int64_t members)
 {
-    struct plan *plan = world;
+    struct plan *plan = opaque;
 
     if (members <= plan->options.task->max_profiles)
         atomic_store(&plan->may_deliver, true);
 }
 
-static void batch_planned(void *world)
+static void batch_planned(void *opaque)
 {
-    struct plan *plan = world;
+    struct plan *plan = opaque;
 
     atomic_fetch_add(&plan->shown.batches, 1);
     ring(plan);
 }
 
-static bool may_go_on(void *world, const struct run_counts *counts)
+static bool may_go_on(void *opaque, const struct run_counts *counts)
 {
-    struct plan *plan = world;
+    struct plan *plan = opaque;
 
     show_counts(plan, counts);
     return !atomic_load(&plan->stop);
 }
 
-static void share_cancellers(struct plan *plan, struct pass *pass)
+static void share_cancellers(struct plan *plan, struct member_scan *scan)
 {
     (void)pthread_mutex_lock(&plan->cancellers_lock);
-    plan->cancel_reading = db_canceller_new(pass->reading);
-    plan->cancel_writing = db_canceller_new(pass->writing);
+    plan->cancel_reading = db_canceller_new(scan->reading);
+    plan->cancel_writing = db_canceller_new(scan->writing);
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
@@ -90,29 +90,29 @@ static void take_back_cancellers(struct plan *plan)
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
-static bool open_connections(struct plan *plan, struct pass *pass, struct error *err)
+static bool open_connections(struct plan *plan, struct member_scan *scan, struct error *err)
 {
     const char *url = plan->options.database_url;
 
-    if (!db_open(&pass->reading, url, "klaviyo-worker plan", err) ||
-        !db_open(&pass->writing, url, "klaviyo-worker plan", err))
+    if (!db_open(&scan->reading, url, "klaviyo-worker plan", err) ||
+        !db_open(&scan->writing, url, "klaviyo-worker plan", err))
         return false;
-    share_cancellers(plan, pass);
-    return runs_note_backend(pass->reading, pass->task, err) &&
-           runs_note_backend(pass->writing, pass->task, err) &&
-           runs_begin_plan(pass->writing, pass->task, err);
+    share_cancellers(plan, scan);
+    return runs_note_backend(scan->reading, scan->task, err) &&
+           runs_note_backend(scan->writing, scan->task, err) &&
+           runs_begin_plan(scan->writing, scan->task, err);
 }
 
-static bool over_limit(struct pass *pass, struct error *err)
+static bool over_limit(struct member_scan *scan, struct error *err)
 {
-    int64_t distinct = selection_distinct(&pass->selection);
+    int64_t distinct = selection_distinct(&scan->selection);
 
-    if (distinct <= pass->task->max_profiles)
+    if (distinct <= scan->task->max_profiles)
         return true;
     return error_set(err, ERROR_INPUT,
                      "%lld distinct valid addresses, --max-profiles is %lld: raise it with "
                      "export update, or choose smaller segments",
-                     (long long)distinct, (long long)pass->task->max_profiles);
+                     (long long)distinct, (long long)scan->task->max_profiles);
 }
 
 static enum plan_outcome conclude(struct plan *plan, enum plan_outcome outcome,
@@ -124,20 +124,20 @@ static enum plan_outcome conclude(struct plan *plan, enum plan_outcome outcome,
     return outcome;
 }
 
-static enum plan_outcome run_pass(struct plan *plan, struct pass *pass)
+static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
 {
     struct error err = ERROR_INIT;
 
-    if (!open_connections(plan, pass, &err))
+    if (!open_connections(plan, scan, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
     /* Only reading the members can fail for good: that is the site's side. */
-    if (!pass_read(pass, &err))
+    if (!member_scan_read(scan, &err))
         return conclude(plan, err.kind == ERROR_INPUT ? PLAN_SOURCE_UNREADABLE : PLAN_INTERRUPTED,
                         &err);
-    show_counts(plan, &pass->selection.counts);
-    if (!over_limit(pass, &err))
+    show_counts(plan, &scan->selection.counts);
+    if (!over_limit(scan, &err))
         return conclude(plan, PLAN_OVER_LIMIT, &err);
-    if (!runs_end_plan(pass->writing, pass->task, &pass->selection.counts, &err))
+    if (!runs_end_plan(scan->writing, scan->task, &scan->selection.counts, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
     atomic_store(&plan->may_deliver, true);
     return PLAN_DONE;
@@ -146,16 +146,16 @@ static enum plan_outcome run_pass(struct plan *plan, struct pass *pass)
 static void *plan_main(void *argument)
 {
     struct plan *plan = argument;
-    const struct pass_watch watch = { plan, members_counted, batch_planned, may_go_on };
-    struct pass pass;
+    const struct scan_observer observer = { plan, members_counted, batch_planned, may_go_on };
+    struct member_scan scan;
     struct error err = ERROR_INIT;
 
-    if (pass_init(&pass, plan->options.task, &watch, &err))
-        plan->outcome = run_pass(plan, &pass);
+    if (member_scan_init(&scan, plan->options.task, &observer, &err))
+        plan->outcome = run_pass(plan, &scan);
     else
         plan->outcome = conclude(plan, PLAN_INTERRUPTED, &err);
     take_back_cancellers(plan);
-    pass_release(&pass);
+    member_scan_release(&scan);
     atomic_store(&plan->ended, true);
     ring(plan);
     return NULL;
@@ -245,14 +245,14 @@ void plan_free(struct plan *plan)
 bool plan_preview(const char *database_url, const struct run_task *task,
                   struct plan_preview *preview, struct error *err)
 {
-    CLEANUP(pass_release) struct pass pass;
+    CLEANUP(member_scan_release) struct member_scan scan;
 
-    if (!pass_init(&pass, task, NULL, err) ||
-        !db_open(&pass.reading, database_url, "klaviyo-worker preview", err) ||
-        !pass_read(&pass, err))
+    if (!member_scan_init(&scan, task, NULL, err) ||
+        !db_open(&scan.reading, database_url, "klaviyo-worker preview", err) ||
+        !member_scan_read(&scan, err))
         return false;
-    *preview = (struct plan_preview){ .counts = pass.selection.counts,
-                                      .batches = pass.batches,
-                                      .body_bytes = pass.body_bytes };
+    *preview = (struct plan_preview){ .counts = scan.selection.counts,
+                                      .batches = scan.batches,
+                                      .body_bytes = scan.body_bytes };
     return true;
 }

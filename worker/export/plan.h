@@ -17,14 +17,14 @@
  *     open ──► count ──► read and batch ──► last batches ──► counts final
  *
  * Whoever delivers learns of batches from the database alone; the plan only
- * rings the bell (bell_fd, an eventfd) when there may be new ones or it ended.
+ * rings the bell (wakeup_fd, an eventfd) when there may be new ones or it ended.
  */
 struct plan;
 
 struct plan_options {
     const char *database_url;
     const struct run_task *task; /* outlives the plan */
-    int bell_fd;
+    int wakeup_fd;
 };
 
 enum plan_outcome {

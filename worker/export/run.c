@@ -31,7 +31,7 @@ static void count_end(struct run_control *control, const struct run_ending *endi
         which++; /* 3: cancelled */
     (void)atomic_fetch_add(&control->runs_ended[which], 1);
     if (which == 2)
-        tally_failure(&control->tally, ending->reason);
+        run_metrics_failure(&control->run_metrics, ending->reason);
 }
 
 static bool write_end(const struct run_options *options, struct db *db, const struct run_task *task,
@@ -119,14 +119,14 @@ static bool plan_and_deliver(const struct run_options *options, struct db *db,
                              const struct run_task *task, struct client *client, int64_t taken_ms,
                              struct error *err)
 {
-    struct plan_options how = { options->settings->database_url, task, options->bell_fd };
+    struct plan_options how = { options->settings->database_url, task, options->wakeup_fd };
     CLEANUP(plan_freep) struct plan *plan = plan_start(&how, err);
     struct deliver_result result = { .outcome = DELIVER_LET_GO };
 
     if (!plan)
         return false;
     struct deliver_options delivery = {
-        options->settings, task, options->control, db, client, plan, options->bell_fd, taken_ms
+        options->settings, task, options->control, db, client, plan, options->wakeup_fd, taken_ms
     };
     deliver(&delivery, &result);
     plan_free(plan_take(&plan)); /* before the end is written: it writes for the run, too */

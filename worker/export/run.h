@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 #include "common/seal.h"
-#include "common/settings.h"
 #include "worker/export/control.h"
+#include "worker/settings/settings.h"
 #include "worker/store/db.h"
 #include "worker/store/runs.h"
 
@@ -19,7 +19,7 @@ struct run_options {
     const struct seal_pair *pair;
     const char *user_agent;
     struct run_control *control;
-    int bell_fd; /* an eventfd of the slot: rung by the plan and by who drains */
+    int wakeup_fd; /* an eventfd of the slot: rung by the plan and by who drains */
 };
 
 /*

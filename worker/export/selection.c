@@ -110,7 +110,7 @@ enum selection_choice selection_compare(struct selection *selection, const struc
         return SELECTION_UNCHANGED;
     }
     selection->counts.selected++;
-    return member->known && member->rejected ? SELECTION_SEND_APART : SELECTION_SEND;
+    return member->known && member->rejected ? SELECTION_SEND_ISOLATED : SELECTION_SEND;
 }
 
 bool selection_was_listed(const struct member *member)

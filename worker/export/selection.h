@@ -17,7 +17,7 @@
  *     member ──► same profile as before? ──► address fine? ──► address as before?
  *         ──► settled by this run? ──► candidate ──► as sent last? ──► selected
  *
- * Duplicates are neighbours, so that what it remembers is one address and one
+ * Duplicates are same_address, so that what it remembers is one address and one
  * profile id. It keeps the run's counts; read = invalid + duplicate +
  * unchanged + selected after every member.
  */
@@ -30,7 +30,7 @@ enum selection_step {
 enum selection_choice {
     SELECTION_UNCHANGED,
     SELECTION_SEND,
-    SELECTION_SEND_APART, /* Klaviyo refused it last time: in batches of their own */
+    SELECTION_SEND_ISOLATED, /* Klaviyo refused it last time: in batches of their own */
 };
 
 struct selection {

@@ -384,8 +384,8 @@ static void forget_stored(const struct consumer *consumer,
     (void)rd_kafka_offsets_store(consumer->handle, none); /* refused: it is gone already */
 }
 
-bool consumer_let_go(struct consumer *consumer, const struct consumer_event *event,
-                     struct error *err)
+bool consumer_unassign(struct consumer *consumer, const struct consumer_event *event,
+                       struct error *err)
 {
     static const char what[] = "giving partitions back";
     const struct note *note = event->handle;

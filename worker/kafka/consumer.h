@@ -7,8 +7,8 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
 #include "worker/kafka/record.h"
+#include "worker/settings/settings.h"
 
 /*
  * A member of the consumer group on the topic of refresh events.
@@ -27,7 +27,7 @@ enum consumer_event_kind {
     CONSUMER_NONE,      /* nothing now; the descriptor becomes readable when there is */
     CONSUMER_MESSAGE,   /* record */
     CONSUMER_ASSIGNED,  /* partitions: ours from consumer_accept() on */
-    CONSUMER_REVOKED,   /* partitions: store what has ended, then consumer_let_go() */
+    CONSUMER_REVOKED,   /* partitions: store what has ended, then consumer_unassign() */
     CONSUMER_LOST,      /* partitions: as REVOKED, but somebody else may have them: store nothing */
     CONSUMER_END,       /* partition, offset: everything below it has been delivered */
     CONSUMER_COMMITTED, /* partitions with the offsets that the broker now has */
@@ -80,8 +80,8 @@ void consumer_done(struct consumer *consumer, struct consumer_event *event);
 /* The answers to ASSIGNED, and to REVOKED or LOST. Give each exactly once, at once. */
 bool consumer_accept(struct consumer *consumer, const struct consumer_event *event,
                      struct error *err) MUST_USE;
-bool consumer_let_go(struct consumer *consumer, const struct consumer_event *event,
-                     struct error *err) MUST_USE;
+bool consumer_unassign(struct consumer *consumer, const struct consumer_event *event,
+                       struct error *err) MUST_USE;
 
 /*
  * offset: the first one that is not done. False: the partition is not ours

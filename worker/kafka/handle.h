@@ -6,8 +6,8 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
 #include "worker/kafka/record.h"
+#include "worker/settings/settings.h"
 
 /*
  * Private to this folder: how a handle of librdkafka is made, and what all
@@ -42,7 +42,7 @@ bool kafka_handle_is_left_behind(void);
 
 /*
  * The record that a message holds; it lends from the message. *headers is an
- * array that is made larger as needed; the caller frees it at the end.
+ * array that is made larger as needed; the http_connection frees it at the end.
  */
 struct kafka_handle_headers {
     struct record_header *items;

@@ -7,8 +7,8 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
 #include "worker/kafka/record.h"
+#include "worker/settings/settings.h"
 
 /*
  * Writes records, idempotently: a retry inside librdkafka never doubles one.

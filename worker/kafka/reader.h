@@ -5,8 +5,8 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
 #include "worker/kafka/record.h"
+#include "worker/settings/settings.h"
 
 /*
  * Reads a topic from its beginning to the end it had when the reader was made:

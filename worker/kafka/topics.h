@@ -7,7 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
+#include "worker/settings/settings.h"
 
 /*
  * What `check` wants to know of the cluster. Reads only; never makes a topic.

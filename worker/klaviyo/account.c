@@ -42,11 +42,11 @@ struct request account_request(void)
     return (struct request){ .endpoint = ENDPOINT_ACCOUNTS };
 }
 
-bool account_parse(const struct answer *answer, struct account *out, struct error *err)
+bool account_parse(const struct response *response, struct account *out, struct error *err)
 {
     CLEANUP(json_freep) json_t *root = NULL;
 
-    if (!document_parse(answer, &root, err))
+    if (!document_parse(response, &root, err))
         return false;
 
     /* An array of one; a single object would do as well. */
@@ -54,7 +54,7 @@ bool account_parse(const struct answer *answer, struct account *out, struct erro
     json_t *account = json_is_array(data) ? json_array_get(data, 0) : data;
     const char *id = json_string_value(json_object_get(account, "id"));
     if (!id || !*id || strlen(id) >= sizeof out->id)
-        return document_refuse(answer, "it holds no account", err);
+        return document_refuse(response, "it holds no account", err);
 
     json_t *contact =
         json_object_get(json_object_get(account, "attributes"), "contact_information");

@@ -6,8 +6,8 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/klaviyo/answer.h"
 #include "worker/klaviyo/request.h"
+#include "worker/klaviyo/response.h"
 
 /*
  * The account an API key belongs to. Rate limits are counted per account, so two
@@ -33,6 +33,7 @@ bool api_key_check(const char *key, size_t n, struct error *err) MUST_USE;
 struct request account_request(void);
 
 /* ERROR_RETRY: malformed. */
-bool account_parse(const struct answer *answer, struct account *out, struct error *err) MUST_USE;
+bool account_parse(const struct response *response, struct account *out, struct error *err)
+    MUST_USE;
 
 #endif

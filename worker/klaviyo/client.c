@@ -257,7 +257,7 @@ bool client_start(struct client *client, const struct request *request, void *ta
     if (!transfer || curl_multi_add_handle(client->multi, transfer->easy))
         return error_no_memory(err);
 
-    transfer->answer.tag = tag;
+    transfer->response.tag = tag;
     transfer->next = client->running;
     client->running = transfer_take(&transfer);
     client->n_in_flight++;
@@ -327,7 +327,7 @@ bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct 
     }
 }
 
-bool client_next(struct client *client, struct answer *answer)
+bool client_next(struct client *client, struct response *response)
 {
     CLEANUP(transfer_freep) struct transfer *transfer = client->ended;
 
@@ -335,8 +335,8 @@ bool client_next(struct client *client, struct answer *answer)
         return false;
     client->ended = transfer->next;
     client->n_in_flight--;
-    *answer = transfer->answer;
-    transfer->answer = ANSWER_INIT;
+    *response = transfer->response;
+    transfer->response = ANSWER_INIT;
     return true;
 }
 
@@ -345,14 +345,14 @@ size_t client_in_flight(const struct client *client)
     return client->n_in_flight;
 }
 
-bool client_call(struct client *client, const struct request *request, struct answer *answer,
+bool client_call(struct client *client, const struct request *request, struct response *response,
                  struct error *err)
 {
     assert(client->n_in_flight == 0);
 
     if (!client_start(client, request, NULL, err))
         return false;
-    while (!client_next(client, answer))
+    while (!client_next(client, response))
         if (!client_wait(client, INT_MAX, -1, err)) {
             client_abort_all(client);
             return false;

@@ -7,19 +7,19 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/klaviyo/answer.h"
 #include "worker/klaviyo/request.h"
+#include "worker/klaviyo/response.h"
 
 /*
  * The client: speaks HTTP with one Klaviyo account.
  *
  *     client_start(client, &request, tag, err);       any number of times
  *     client_wait(client, 1000, wake_fd, err);        sends, receives, waits
- *     while (client_next(client, &answer)) { … answer_release(&answer); }
+ *     while (client_next(client, &response)) { … response_release(&response); }
  *
  * It belongs to one thread. It sends what it is told, a body never twice:
- * whatever goes wrong is an answer with another transport than ANSWERED, and
- * whether to ask again is the caller's decision (which costs a place in a rate
+ * whatever goes wrong is a response with another transport than ANSWERED, and
+ * whether to ask again is the http_connection's decision (which costs a place in a rate
  * limit). Only a request without a body is sent once more by curl itself where a
  * kept connection turns out to be closed. Connections are kept and used again,
  * HTTP/2 where it is offered; certificates are always verified (TLS 1.2 or
@@ -35,7 +35,7 @@ struct client_options {
     const char *revision;   /* value of the revision header, "2026-10-15" */
     const char *user_agent; /* "klaviyo-worker/0.1.0" */
     const char *api_key;    /* "pk_…"; lives on in wiped memory of the client only */
-    int64_t timeout_ms;     /* one request, from start to the last byte of its answer */
+    int64_t timeout_ms;     /* one request, from start to the last byte of its response */
     bool allow_http;        /* http:// to other hosts than loopback: not without this */
 };
 
@@ -59,41 +59,41 @@ DEFINE_OWNER(client)
 
 /*
  * Begins a request; bytes move in client_wait(). The tag comes back with the
- * answer. What is lent: see request.h. ERROR_RETRY where request->link leads
- * elsewhere (the answer that held it was malformed) or memory is out.
+ * response. What is lent: see request.h. ERROR_RETRY where request->link leads
+ * elsewhere (the response that held it was malformed) or memory is out.
  */
 bool client_start(struct client *client, const struct request *request, void *tag,
                   struct error *err) MUST_USE;
 
 /*
  * Moves bytes until a request has ended, timeout_ms have passed or wake_fd has
- * something to read (-1: none; it is not read). Returns at once if an answer is
+ * something to read (-1: none; it is not read). Returns at once if a response is
  * waiting for client_next(). With nothing in flight it only waits.
  */
 bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct error *err)
     MUST_USE;
 
 /*
- * Hands over one answer, which the caller then owns, in the order in which they
- * ended. False: none is waiting; *answer is untouched.
+ * Hands over one response, which the http_connection then owns, in the order in which they
+ * ended. False: none is waiting; *response is untouched.
  */
-bool client_next(struct client *client, struct answer *answer) MUST_USE;
+bool client_next(struct client *client, struct response *response) MUST_USE;
 
 /* Begun and not yet handed over by client_next(). */
 size_t client_in_flight(const struct client *client);
 
 /*
- * Ends all requests without an answer and closes all connections so that bytes
+ * Ends all requests without a response and closes all connections so that bytes
  * still waiting to be sent are thrown away, by this host's kernel too: after a
  * lost lease nothing more may arrive. The client can be used again afterwards.
  */
 void client_abort_all(struct client *client);
 
 /*
- * One request, start to answer; for commands that have nothing else to do. No
- * other may be in flight. The caller owns *answer.
+ * One request, start to response; for commands that have nothing else to do. No
+ * other may be in flight. The http_connection owns *response.
  */
-bool client_call(struct client *client, const struct request *request, struct answer *answer,
+bool client_call(struct client *client, const struct request *request, struct response *response,
                  struct error *err) MUST_USE;
 
 #endif

@@ -2,22 +2,22 @@
 
 #include <string.h>
 
-bool document_refuse(const struct answer *answer, const char *what, struct error *err)
+bool document_refuse(const struct response *response, const char *what, struct error *err)
 {
     return error_set(err, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
-                     endpoint_name(answer->endpoint), what);
+                     endpoint_name(response->endpoint), what);
 }
 
-bool document_parse(const struct answer *answer, json_t **out, struct error *err)
+bool document_parse(const struct response *response, json_t **out, struct error *err)
 {
     json_error_t why;
     CLEANUP(json_freep)
-    json_t *root = json_loadb(answer->body ? answer->body : "", answer->body_bytes, 0, &why);
+    json_t *root = json_loadb(response->body ? response->body : "", response->body_bytes, 0, &why);
 
     if (!root)
-        return document_refuse(answer, "it is not JSON", err);
+        return document_refuse(response, "it is not JSON", err);
     if (!json_is_object(root))
-        return document_refuse(answer, "it is not an object", err);
+        return document_refuse(response, "it is not an object", err);
     *out = json_take(&root);
     return true;
 }

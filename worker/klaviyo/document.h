@@ -5,7 +5,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/klaviyo/answer.h"
+#include "worker/klaviyo/response.h"
 
 /*
  * Reading JSON answers; for the parsers of this folder.
@@ -15,11 +15,11 @@
  */
 DEFINE_HANDLE(json, json_t, json_decref)
 
-/* The body, which must be one JSON object. The caller owns *out. */
-bool document_parse(const struct answer *answer, json_t **out, struct error *err) MUST_USE;
+/* The body, which must be one JSON object. The http_connection owns *out. */
+bool document_parse(const struct response *response, json_t **out, struct error *err) MUST_USE;
 
 /* "the answer to NAME is malformed: what"; ERROR_RETRY. False, always. */
-bool document_refuse(const struct answer *answer, const char *what, struct error *err);
+bool document_refuse(const struct response *response, const char *what, struct error *err);
 
 /* A whole number that is not negative; -1 for null, absent and everything else. */
 int64_t document_count(const json_t *value);

@@ -22,8 +22,8 @@ enum endpoint {
 };
 
 /*
- * What Klaviyo admits for one account and endpoint, all callers together: the
- * figures of the OpenAPI description, revision 2026-07-15. Both are fixed
+ * What Klaviyo admits for one account and endpoint, all http_connections together: the
+ * metrics_report of the OpenAPI description, revision 2026-07-15. Both are fixed
  * windows.
  */
 struct endpoint_limit {

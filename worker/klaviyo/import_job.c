@@ -112,20 +112,20 @@ bool import_job_has_ended(const struct import_job *job)
     return job->status == IMPORT_JOB_COMPLETE || job->status == IMPORT_JOB_CANCELLED;
 }
 
-struct request import_job_look_request(const char *id)
+struct request import_job_poll_request(const char *id)
 {
     assert(is_job_id(id));
     return (struct request){ .endpoint = ENDPOINT_JOB, .id = id };
 }
 
-bool import_job_parse(const struct answer *answer, struct import_job *out, struct error *err)
+bool import_job_parse(const struct response *response, struct import_job *out, struct error *err)
 {
     CLEANUP(json_freep) json_t *root = NULL;
 
-    if (!document_parse(answer, &root, err))
+    if (!document_parse(response, &root, err))
         return false;
     if (!read_job(json_object_get(root, "data"), out))
-        return document_refuse(answer, "it holds no job with an id", err);
+        return document_refuse(response, "it holds no job with an id", err);
     return true;
 }
 
@@ -139,17 +139,17 @@ struct request import_job_listing_request(void)
     };
 }
 
-bool import_job_listing_parse(const struct answer *answer, struct import_job_listing *out,
+bool import_job_listing_parse(const struct response *response, struct import_job_listing *out,
                               struct error *err)
 {
     CLEANUP(json_freep) json_t *root = NULL;
 
-    if (!document_parse(answer, &root, err))
+    if (!document_parse(response, &root, err))
         return false;
 
     json_t *data = json_object_get(root, "data");
     if (!json_is_array(data))
-        return document_refuse(answer, "it is no listing of jobs", err);
+        return document_refuse(response, "it is no listing of jobs", err);
 
     struct import_job *jobs = calloc(json_array_size(data) + 1, sizeof *jobs);
     if (!jobs)
@@ -249,17 +249,17 @@ struct request import_error_request(const char *id, const char *next)
     };
 }
 
-bool import_error_page_parse(const struct answer *answer, struct import_error_page *out,
+bool import_error_page_parse(const struct response *response, struct import_error_page *out,
                              struct error *err)
 {
     CLEANUP(json_freep) json_t *root = NULL;
 
-    if (!document_parse(answer, &root, err))
+    if (!document_parse(response, &root, err))
         return false;
 
     json_t *data = json_object_get(root, "data");
     if (!json_is_array(data))
-        return document_refuse(answer, "it is no page of import errors", err);
+        return document_refuse(response, "it is no page of import errors", err);
 
     struct import_error *errors = calloc(json_array_size(data) + 1, sizeof *errors);
     if (!errors)

@@ -8,8 +8,8 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
-#include "worker/klaviyo/answer.h"
 #include "worker/klaviyo/request.h"
+#include "worker/klaviyo/response.h"
 
 /*
  * Bulk import jobs: Klaviyo's way to take many profiles at once.
@@ -18,7 +18,7 @@
  * until it has ended; what it did not import is then read page by page. This
  * module makes the requests and reads the answers; it sends nothing.
  *
- * Parsers take an answer that the verdict called OK or ACCEPTED. They are
+ * Parsers take a response that the verdict called OK or ACCEPTED. They are
  * lenient: members that are not asked for are ignored, counts may be null.
  * ERROR_RETRY: the body is malformed (or memory is out): ask again.
  */
@@ -72,10 +72,10 @@ struct import_job {
 bool import_job_has_ended(const struct import_job *job);
 
 /* A look at one job; id is lent and not empty (an empty one would ask for the listing). */
-struct request import_job_look_request(const char *id);
+struct request import_job_poll_request(const char *id);
 
 /* The job of a 202 or of a look; a listing is refused. */
-bool import_job_parse(const struct answer *answer, struct import_job *out, struct error *err)
+bool import_job_parse(const struct response *response, struct import_job *out, struct error *err)
     MUST_USE;
 
 /* ---- many jobs at once ---- */
@@ -91,7 +91,7 @@ struct import_job_listing {
 #define IMPORT_JOB_LISTING_INIT ((struct import_job_listing){ .jobs = NULL })
 
 /* A single job is refused; an entry without an id is left out. */
-bool import_job_listing_parse(const struct answer *answer, struct import_job_listing *out,
+bool import_job_listing_parse(const struct response *response, struct import_job_listing *out,
                               struct error *err) MUST_USE;
 
 /* The job with that id, lent until release; NULL: not on this page. */
@@ -122,7 +122,7 @@ struct import_error_page {
 /* id is lent and not empty; next: from the page before, NULL for the first. */
 struct request import_error_request(const char *id, const char *next);
 
-bool import_error_page_parse(const struct answer *answer, struct import_error_page *out,
+bool import_error_page_parse(const struct response *response, struct import_error_page *out,
                              struct error *err) MUST_USE;
 
 void import_error_page_release(struct import_error_page *page);

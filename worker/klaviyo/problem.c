@@ -94,12 +94,12 @@ static bool scan_members(struct scan *s)
     return skip(s, '}');
 }
 
-bool problem_each(const struct answer *answer,
+bool problem_each(const struct response *response,
                   bool (*note)(void *to, const struct problem *problem), void *to)
 {
-    if (!answer->body)
+    if (!response->body)
         return false;
 
-    struct scan s = { answer->body, answer->body + answer->body_bytes, note, to };
+    struct scan s = { response->body, response->body + response->body_bytes, note, to };
     return skip(&s, '{') && scan_members(&s) && !skip_blanks(&s);
 }

@@ -4,12 +4,12 @@
 #include <stdbool.h>
 
 #include "common/cleanup.h"
-#include "worker/klaviyo/answer.h"
+#include "worker/klaviyo/response.h"
 
 /*
- * The errors of a JSON:API answer, one at a time.
+ * The errors of a JSON:API response, one at a time.
  *
- * An answer can hold an error for each of 10,000 rows. As one tree that is some
+ * a response can hold an error for each of 10,000 rows. As one tree that is some
  * 60 MB, so each error is decoded alone and forgotten before the next.
  */
 struct problem {
@@ -22,7 +22,7 @@ struct problem {
  * Calls note for each member of `errors`. False: the body is not one whole JSON
  * object (what has been noted is void), or note said false.
  */
-bool problem_each(const struct answer *answer,
+bool problem_each(const struct response *response,
                   bool (*note)(void *to, const struct problem *problem), void *to) MUST_USE;
 
 #endif

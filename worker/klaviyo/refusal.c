@@ -8,7 +8,7 @@
 #include "worker/klaviyo/problem.h"
 
 /*
- * What is noted down from the errors of one answer. text takes the words of all
+ * What is noted down from the errors of one response. text takes the words of all
  * rows: a JSON string is never longer decoded than in the document, quotes
  * included, so a buffer of the body's size cannot overflow.
  */
@@ -116,12 +116,12 @@ static void sort_rows(struct verdict *verdict)
     verdict->n_rows = n;
 }
 
-static bool is_html(const struct answer *answer)
+static bool is_html(const struct response *response)
 {
-    return answer->content_type && strcasestr(answer->content_type, "html");
+    return response->content_type && strcasestr(response->content_type, "html");
 }
 
-/* What was noted of an answer that turns out not to be whole is void. */
+/* What was noted of a response that turns out not to be whole is void. */
 static void forget(struct verdict *verdict)
 {
     verdict->n_rows = 0;
@@ -130,16 +130,16 @@ static void forget(struct verdict *verdict)
     document_copy(verdict->why, sizeof verdict->why, "its body is not the JSON of Klaviyo's API");
 }
 
-bool refusal_read(const struct answer *answer, size_t request_rows, struct verdict *verdict,
+bool refusal_read(const struct response *response, size_t request_rows, struct verdict *verdict,
                   struct refusal *out, struct error *err)
 {
     struct reading reading = { .verdict = verdict, .request_rows = request_rows };
 
-    verdict->text = malloc(answer->body_bytes + 1);
+    verdict->text = malloc(response->body_bytes + 1);
     if (!verdict->text)
         return error_no_memory(err);
 
-    bool is_json = !is_html(answer) && problem_each(answer, note_problem, &reading);
+    bool is_json = !is_html(response) && problem_each(response, note_problem, &reading);
     if (reading.no_memory)
         return error_no_memory(err);
     if (is_json)

@@ -9,7 +9,7 @@
 #include "worker/klaviyo/verdict.h"
 
 /*
- * The refusal: what the errors in an answer say, for the verdict.
+ * The refusal: what the errors in a response say, for the verdict.
  */
 struct refusal {
     bool is_json;         /* Klaviyo spoke; false: a gateway in front of it did */
@@ -18,10 +18,10 @@ struct refusal {
 
 /*
  * Fills rows, text, code, detail and, where the body is not JSON, why of the
- * verdict, which stays the caller's to release, also on failure (ERROR_RETRY:
+ * verdict, which stays the http_connection's to release, also on failure (ERROR_RETRY:
  * out of memory).
  */
-bool refusal_read(const struct answer *answer, size_t request_rows, struct verdict *verdict,
+bool refusal_read(const struct response *response, size_t request_rows, struct verdict *verdict,
                   struct refusal *out, struct error *err) MUST_USE;
 
 #endif

@@ -8,7 +8,7 @@
 /*
  * A request, as a value. Modules that know an endpoint make it, the client sends
  * it. It owns nothing: strings are lent until client_start() has returned, the
- * bytes of the body until the request's answer has been handed out (or all
+ * bytes of the body until the request's response has been handed out (or all
  * requests were aborted).
  */
 enum {

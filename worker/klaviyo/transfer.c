@@ -140,9 +140,9 @@ struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const 
 
     if (!transfer)
         return NULL;
-    transfer->answer = ANSWER_INIT;
-    transfer->answer.endpoint = request->endpoint;
-    transfer->received = STRBUF_INIT(ANSWER_BODY_MAX_BYTES);
+    transfer->response = ANSWER_INIT;
+    transfer->response.endpoint = request->endpoint;
+    transfer->received = STRBUF_INIT(RESPONSE_BODY_MAX_BYTES);
     if (!make_handle(transfer, template, url, headers, request)) {
         transfer_free(transfer);
         return NULL;
@@ -157,11 +157,11 @@ void transfer_free(struct transfer *transfer)
 
     curl_easy_cleanup(transfer->easy);
     strbuf_release(&transfer->received);
-    answer_release(&transfer->answer);
+    response_release(&transfer->response);
     free(transfer);
 }
 
-/* ---- an answer ---- */
+/* ---- a response ---- */
 
 /* curl's reasons for never having had a connection to send on. */
 static bool is_unreachable(CURLcode code)
@@ -206,8 +206,8 @@ static bool copy_headers(struct transfer *transfer)
 
     (void)curl_easy_header(transfer->easy, "Retry-After", 0, CURLH_HEADER, -1, &retry_after);
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
-    return copy_text(&transfer->answer.content_type, content_type) &&
-           copy_text(&transfer->answer.retry_after, retry_after ? retry_after->value : NULL);
+    return copy_text(&transfer->response.content_type, content_type) &&
+           copy_text(&transfer->response.retry_after, retry_after ? retry_after->value : NULL);
 }
 
 static void copy_numbers(struct transfer *transfer)
@@ -217,26 +217,26 @@ static void copy_numbers(struct transfer *transfer)
 
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &duration_us);
-    transfer->answer.status = (int)status;
-    transfer->answer.duration_ms = duration_us / 1000;
+    transfer->response.status = (int)status;
+    transfer->response.duration_ms = duration_us / 1000;
 }
 
 void transfer_end(struct transfer *transfer, CURLcode code)
 {
-    struct answer *answer = &transfer->answer;
+    struct response *response = &transfer->response;
     const char *why = transfer->why[0] ? transfer->why : curl_easy_strerror(code);
 
     copy_numbers(transfer);
-    answer->transport = transport_of(transfer, code);
+    response->transport = transport_of(transfer, code);
     if (!copy_headers(transfer)) {
-        answer->transport = TRANSPORT_BROKEN;
+        response->transport = TRANSPORT_BROKEN;
         why = "out of memory";
     }
-    if (answer->transport == TRANSPORT_ANSWERED) {
-        answer->body_bytes = transfer->received.len;
-        answer->body = strbuf_take(&transfer->received);
+    if (response->transport == TRANSPORT_ANSWERED) {
+        response->body_bytes = transfer->received.len;
+        response->body = strbuf_take(&transfer->received);
     } else {
-        (void)snprintf(answer->why, sizeof answer->why, "%.*s", ANSWER_WHY_BYTES - 1, why);
+        (void)snprintf(response->why, sizeof response->why, "%.*s", RESPONSE_WHY_BYTES - 1, why);
     }
     curl_easy_cleanup(transfer->easy);
     transfer->easy = NULL;

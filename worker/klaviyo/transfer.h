@@ -9,11 +9,11 @@
 
 #include "common/cleanup.h"
 #include "common/strbuf.h"
-#include "worker/klaviyo/answer.h"
 #include "worker/klaviyo/request.h"
+#include "worker/klaviyo/response.h"
 
 /*
- * One request on its way, and then its answer until that is handed over. For the
+ * One request on its way, and then its response until that is handed over. For the
  * client alone, which moves it.
  */
 enum { TRACEPARENT_BYTES = 96 }; /* "traceparent: " and 55 characters */
@@ -21,7 +21,7 @@ enum { TRACEPARENT_BYTES = 96 }; /* "traceparent: " and 55 characters */
 struct transfer {
     struct transfer *next; /* the client's */
     CURL *easy;            /* NULL once it has ended */
-    struct answer answer;
+    struct response response;
 
     struct strbuf received;
     bool is_oversize;
@@ -47,7 +47,7 @@ CURL *transfer_template(const char *user_agent, int64_t timeout_ms);
 struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const char *url,
                               const struct request *request) MUST_USE;
 
-/* Makes the answer. The handle is in no multi any more. */
+/* Makes the response. The handle is in no multi any more. */
 void transfer_end(struct transfer *transfer, CURLcode code);
 
 void transfer_free(struct transfer *transfer);

@@ -4,7 +4,8 @@
 
 #include "worker/klaviyo/document.h"
 
-/* Use is a number, perhaps with a fraction, which counts as a whole profile; 2^53 is no answer. */
+/* Use is a number, perhaps with a fraction, which counts as a whole profile; 2^53 is no response.
+ */
 static int64_t read_used(const json_t *value)
 {
     double used = json_number_value(value);
@@ -41,16 +42,16 @@ struct request usage_request(void)
     return (struct request){ .endpoint = ENDPOINT_USAGE };
 }
 
-bool usage_parse(const struct answer *answer, struct usage *out, struct error *err)
+bool usage_parse(const struct response *response, struct usage *out, struct error *err)
 {
     CLEANUP(json_freep) json_t *root = NULL;
 
-    if (!document_parse(answer, &root, err))
+    if (!document_parse(response, &root, err))
         return false;
 
     json_t *data = json_object_get(root, "data");
     if (!json_is_array(data))
-        return document_refuse(answer, "it holds no array of usages", err);
+        return document_refuse(response, "it holds no array of usages", err);
 
     size_t i;
     json_t *resource;

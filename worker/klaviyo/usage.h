@@ -7,8 +7,8 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/klaviyo/answer.h"
 #include "worker/klaviyo/request.h"
+#include "worker/klaviyo/response.h"
 
 /*
  * What the account's plan allows and how much of it is used: the rows of
@@ -34,6 +34,6 @@ struct usage {
 struct request usage_request(void);
 
 /* ERROR_RETRY: malformed. No row that counts profiles: n is 0. */
-bool usage_parse(const struct answer *answer, struct usage *out, struct error *err) MUST_USE;
+bool usage_parse(const struct response *response, struct usage *out, struct error *err) MUST_USE;
 
 #endif

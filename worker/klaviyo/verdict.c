@@ -8,7 +8,7 @@
 #include "worker/klaviyo/redact.h"
 #include "worker/klaviyo/refusal.h"
 
-/* ---- what an answer means ---- */
+/* ---- what a response means ---- */
 
 static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only_rows)
 {
@@ -29,93 +29,93 @@ static enum verdict_action action_of_404(enum endpoint endpoint)
 }
 
 /* Answers that only Klaviyo can give: the same status from a gateway means nothing. */
-static enum verdict_action action_of_refusal(const struct answer *answer,
+static enum verdict_action action_of_refusal(const struct response *response,
                                              const struct refusal *refusal)
 {
     if (!refusal->is_json)
         return VERDICT_AGAIN;
-    switch (answer->status) {
+    switch (response->status) {
     case 400:
-        return action_of_400(answer->endpoint, refusal->names_only_rows);
+        return action_of_400(response->endpoint, refusal->names_only_rows);
     case 401:
         return VERDICT_KEY_REFUSED;
     case 403:
-        return action_of_403(answer->endpoint);
+        return action_of_403(response->endpoint);
     case 404:
-        return action_of_404(answer->endpoint);
+        return action_of_404(response->endpoint);
     }
     return VERDICT_UNEXPECTED;
 }
 
-static enum verdict_action action_of(const struct answer *answer, const struct refusal *refusal)
+static enum verdict_action action_of(const struct response *response, const struct refusal *refusal)
 {
-    int status = answer->status;
+    int status = response->status;
 
     if (status == 429)
         return VERDICT_THROTTLED;
     if (status == 408 || status == 425 || (status >= 500 && status <= 599))
         return VERDICT_AGAIN;
-    if (status == 413 && answer->endpoint == ENDPOINT_IMPORT)
+    if (status == 413 && response->endpoint == ENDPOINT_IMPORT)
         return VERDICT_TOO_LARGE;
     if (status == 400 || status == 401 || status == 403 || status == 404)
-        return action_of_refusal(answer, refusal);
+        return action_of_refusal(response, refusal);
     return VERDICT_UNEXPECTED;
 }
 
 /* Status and headers may have arrived, and some of them are enough. */
-static enum verdict_action action_without_body(const struct answer *answer)
+static enum verdict_action action_without_body(const struct response *response)
 {
-    if (answer->status == 429)
+    if (response->status == 429)
         return VERDICT_THROTTLED;
     /* So many errors that they cannot be read: fewer rows make fewer of them. */
-    if (answer->transport == TRANSPORT_OVERSIZE && answer->status == 400 &&
-        answer->endpoint == ENDPOINT_IMPORT)
+    if (response->transport == TRANSPORT_OVERSIZE && response->status == 400 &&
+        response->endpoint == ENDPOINT_IMPORT)
         return VERDICT_BATCH_REFUSED;
     return VERDICT_AGAIN;
 }
 
-static enum verdict_action judge_success(const struct answer *answer, struct verdict *verdict)
+static enum verdict_action judge_success(const struct response *response, struct verdict *verdict)
 {
     struct error malformed = ERROR_INIT;
 
-    if (answer->endpoint != ENDPOINT_IMPORT)
+    if (response->endpoint != ENDPOINT_IMPORT)
         return VERDICT_OK;
-    if (import_job_parse(answer, &verdict->job, &malformed))
+    if (import_job_parse(response, &verdict->job, &malformed))
         return VERDICT_ACCEPTED;
     document_copy(verdict->why, sizeof verdict->why, "its body holds no job with an id");
     return VERDICT_AGAIN;
 }
 
-static bool judge(const struct answer *answer, size_t request_rows, struct verdict *verdict,
+static bool judge(const struct response *response, size_t request_rows, struct verdict *verdict,
                   struct error *err)
 {
     struct refusal refusal;
 
-    if (answer->transport != TRANSPORT_ANSWERED) {
-        verdict->action = action_without_body(answer);
+    if (response->transport != TRANSPORT_ANSWERED) {
+        verdict->action = action_without_body(response);
         return true;
     }
-    if (answer->status >= 200 && answer->status <= 299) {
-        verdict->action = judge_success(answer, verdict);
+    if (response->status >= 200 && response->status <= 299) {
+        verdict->action = judge_success(response, verdict);
         return true;
     }
     /* Only a 400 has rows to be told apart. */
-    if (!refusal_read(answer, answer->status == 400 ? request_rows : 0, verdict, &refusal, err))
+    if (!refusal_read(response, response->status == 400 ? request_rows : 0, verdict, &refusal, err))
         return false;
-    verdict->action = action_of(answer, &refusal);
+    verdict->action = action_of(response, &refusal);
     return true;
 }
 
-bool verdict_judge(const struct answer *answer, size_t request_rows, int64_t now_us,
+bool verdict_judge(const struct response *response, size_t request_rows, int64_t now_us,
                    struct verdict *out, struct error *err)
 {
-    struct verdict verdict = { .endpoint = answer->endpoint, .status = answer->status };
+    struct verdict verdict = { .endpoint = response->endpoint, .status = response->status };
 
-    document_copy(verdict.why, sizeof verdict.why, answer->why);
-    if (answer->retry_after &&
-        !parse_retry_after(answer->retry_after, now_us, &verdict.retry_after_ms))
+    document_copy(verdict.why, sizeof verdict.why, response->why);
+    if (response->retry_after &&
+        !parse_retry_after(response->retry_after, now_us, &verdict.retry_after_ms))
         verdict.retry_after_ms = 0;
-    if (!judge(answer, request_rows, &verdict, err)) {
+    if (!judge(response, request_rows, &verdict, err)) {
         verdict_release(&verdict);
         return false;
     }

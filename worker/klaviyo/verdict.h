@@ -7,17 +7,17 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/klaviyo/answer.h"
 #include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/response.h"
 
 /*
- * The verdict: what an answer of Klaviyo means for the one who asked.
+ * The verdict: what a response of Klaviyo means for the one who asked.
  *
  * It looks at transport, status, content type, error codes and pointers, never
  * at the wording of a detail. It decides nothing about time: how often to try
- * again, and when to give up, is the caller's.
+ * again, and when to give up, is the http_connection's.
  *
- *   answer                                        action
+ *   response                                        action
  *   ------                                        ------
  *   IMPORT   2xx with a job id                    ACCEPTED
  *   others   2xx                                  OK
@@ -31,7 +31,7 @@
  *   any      408, 425, 5xx                        AGAIN
  *   any      400, 401, 403, 404, not JSON         AGAIN (a gateway spoke, not Klaviyo)
  *   any      2xx of IMPORT without a job id       AGAIN (malformed)
- *   any      no whole answer                      AGAIN; a 400 too long to read: BATCH_REFUSED
+ *   any      no whole response                      AGAIN; a 400 too long to read: BATCH_REFUSED
  *   any      anything else                        UNEXPECTED
  */
 enum verdict_action {
@@ -64,7 +64,7 @@ struct verdict_row {
 struct verdict {
     enum verdict_action action;
     enum endpoint endpoint;
-    int status;             /* 0: no answer */
+    int status;             /* 0: no response */
     int64_t retry_after_ms; /* 0: not said; an hour at most */
 
     struct import_job job; /* ACCEPTED only */
@@ -74,7 +74,7 @@ struct verdict {
 
     char code[VERDICT_CODE_BYTES];     /* of the first error; empty: none */
     char detail[VERDICT_DETAIL_BYTES]; /* of the first error (of those that name no row, if any) */
-    char why[ANSWER_WHY_BYTES];        /* without an answer: what broke */
+    char why[RESPONSE_WHY_BYTES];      /* without a response: what broke */
 
     char *text; /* what rows point into */
 };
@@ -86,7 +86,7 @@ struct verdict {
  * a pointer to a row beyond names none. now_us: UTC, for a Retry-After that is a
  * date. ERROR_RETRY when out of memory; else *out is to be released.
  */
-bool verdict_judge(const struct answer *answer, size_t request_rows, int64_t now_us,
+bool verdict_judge(const struct response *response, size_t request_rows, int64_t now_us,
                    struct verdict *out, struct error *err) MUST_USE;
 
 void verdict_release(struct verdict *verdict);
@@ -95,7 +95,7 @@ void verdict_release(struct verdict *verdict);
 const char *verdict_action_name(enum verdict_action action);
 
 /*
- * "Klaviyo answered 403 permission_denied to list" or "no answer to import:
+ * "Klaviyo answered 403 permission_denied to list" or "no response to import:
  * connection refused": status and code, no word of the detail. Fit for logs,
  * metrics and error texts; text has room for VERDICT_TEXT_BYTES.
  */
@@ -109,7 +109,7 @@ void verdict_text(const struct verdict *verdict, char *text);
 void verdict_redacted_detail(const struct verdict *verdict, char *text);
 
 /*
- * For callers who can do nothing but report: an error with verdict_text() and
+ * For http_connections who can do nothing but report: an error with verdict_text() and
  * what to do about it. Kind: RETRY for THROTTLED and AGAIN, else INPUT. False,
  * always; not for OK and ACCEPTED.
  */

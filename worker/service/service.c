@@ -8,9 +8,9 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "worker/service/flow.h"
-#include "worker/service/supervisor.h"
-#include "worker/service/watchdog.h"
+#include "worker/ingest/ingest.h"
+#include "worker/service/shutdown_deadline.h"
+#include "worker/service/systemd.h"
 
 enum {
     TURN_MS = 100,            /* at least so often the loop turns */
@@ -28,8 +28,8 @@ struct service {
     const struct service_ports *ports;
     struct service_metrics *metrics;
     struct error *err; /* why it FAILED */
-    struct flow *flow;
-    struct supervisor supervisor;
+    struct ingest *ingest;
+    struct systemd_notify systemd_notify;
     int signal_fd;
     int signals; /* how many came */
     bool broken; /* err is set: the loop cannot go on */
@@ -72,10 +72,10 @@ static void read_signals(struct service *s)
 
 static void wait_for_something(const struct service *s)
 {
-    struct pollfd fds[FLOW_DESCRIPTORS + 1] = { { .fd = s->signal_fd, .events = POLLIN } };
-    size_t n = 1 + flow_wait_for(s->flow, fds + 1);
+    struct pollfd fds[INGEST_DESCRIPTORS + 1] = { { .fd = s->signal_fd, .events = POLLIN } };
+    size_t n = 1 + ingest_wait_for(s->ingest, fds + 1);
 
-    (void)poll(fds, n, flow_has_more(s->flow) ? 0 : TURN_MS);
+    (void)poll(fds, n, ingest_has_more(s->ingest) ? 0 : TURN_MS);
 }
 
 static void turn(struct service *s)
@@ -85,13 +85,13 @@ static void turn(struct service *s)
     wait_for_something(s);
     int64_t began_us = clock_utc_us();
     read_signals(s);
-    s->broken = !flow_turn(s->flow, s->err);
+    s->broken = !ingest_turn(s->ingest, s->err);
     int64_t took_us = clock_utc_us() - began_us;
     if (took_us > m->loop_longest_turn_us)
         m->loop_longest_turn_us = took_us;
     m->loop_ticks++;
     m->loop_last_tick_ms = clock_ms();
-    supervisor_tell_alive(&s->supervisor, m->loop_last_tick_ms);
+    systemd_notify_alive(&s->systemd_notify, m->loop_last_tick_ms);
 }
 
 /* ---- states ---- */
@@ -103,11 +103,11 @@ static enum state drain(struct service *s)
 
     s->drain_until_ms = now_ms + s->settings->drain_seconds * 1000;
     s->metrics->draining = true;
-    flow_take_no_more(s->flow);
-    watchdog_note("runs");
-    watchdog_arm(s->drain_until_ms + HARD_DEADLINE_MS);
-    supervisor_tell_stopping(s->drain_until_ms + HARD_DEADLINE_MS + EXIT_MS - now_ms);
-    slots->drain(slots->world, s->drain_until_ms);
+    ingest_stop_intake(s->ingest);
+    shutdown_deadline_note("runs");
+    shutdown_deadline_arm(s->drain_until_ms + HARD_DEADLINE_MS);
+    systemd_notify_stopping(s->drain_until_ms + HARD_DEADLINE_MS + EXIT_MS - now_ms);
+    slots->drain(slots->opaque, s->drain_until_ms);
     return DRAINING;
 }
 
@@ -115,9 +115,9 @@ static enum state start_close(struct service *s)
 {
     struct error err = ERROR_INIT;
 
-    watchdog_note("leaving the consumer group");
+    shutdown_deadline_note("leaving the consumer group");
     s->close_until_ms = clock_ms() + CLOSE_MS;
-    if (!flow_leave(s->flow, &err)) {
+    if (!ingest_leave(s->ingest, &err)) {
         log_warn("group_not_left", LOG_ERROR_OF(&err));
         return OVER;
     }
@@ -138,15 +138,15 @@ static enum state draining(struct service *s)
 
     turn(s);
     if (s->signals > 1) {
-        slots->cancel(slots->world);
+        slots->cancel(slots->opaque);
         return start_close(s);
     }
-    if (slots->busy(slots->world) > 0 && now_ms < s->drain_until_ms)
+    if (slots->busy(slots->opaque) > 0 && now_ms < s->drain_until_ms)
         return DRAINING;
     if (s->settle_until_ms == 0)
         s->settle_until_ms = now_ms + SETTLE_MS;
-    int64_t until_ms = s->settle_until_ms + (flow_letters(s->flow) > 0 ? LETTERS_MS : 0);
-    if (flow_open(s->flow) > 0 && now_ms < until_ms)
+    int64_t until_ms = s->settle_until_ms + (ingest_dead_letters(s->ingest) > 0 ? LETTERS_MS : 0);
+    if (ingest_open(s->ingest) > 0 && now_ms < until_ms)
         return DRAINING;
     return start_close(s);
 }
@@ -154,7 +154,7 @@ static enum state draining(struct service *s)
 static enum state closing(struct service *s)
 {
     turn(s);
-    if (flow_has_left(s->flow))
+    if (ingest_has_left(s->ingest))
         return OVER;
     if (clock_ms() < s->close_until_ms)
         return CLOSING;
@@ -189,8 +189,9 @@ static bool drive(struct service *s)
         enum state next = step(s, state);
         if (next != state)
             log_info("service_state", LOG_STR("from", state_names[state]),
-                     LOG_STR("to", state_names[next]), LOG_INT("open_events", flow_open(s->flow)),
-                     LOG_INT("busy_slots", s->ports->slots.busy(s->ports->slots.world)));
+                     LOG_STR("to", state_names[next]),
+                     LOG_INT("open_events", ingest_open(s->ingest)),
+                     LOG_INT("busy_slots", s->ports->slots.busy(s->ports->slots.opaque)));
         state = next;
     }
     s->metrics->subscribed = false;
@@ -215,21 +216,21 @@ bool service_loop(const struct settings *settings, const struct service_ports *p
                          .ports = ports,
                          .metrics = metrics,
                          .err = err,
-                         .supervisor = supervisor_meet(),
+                         .systemd_notify = systemd_notify_init(),
                          .signal_fd = -1 };
 
     if (!open_signals(&s))
         return false;
-    s.flow = flow_new(settings, &ports->intake, metrics, err);
-    bool stopped = s.flow != NULL;
+    s.ingest = ingest_new(settings, &ports->intake, metrics, err);
+    bool stopped = s.ingest != NULL;
     if (stopped) {
         log_info("service_started", LOG_STR("topic", settings->kafka_topic),
                  LOG_STR("group", settings->kafka_group_id));
-        supervisor_tell_ready();
+        systemd_notify_ready();
         stopped = drive(&s);
     }
-    watchdog_note("closing connections");
-    flow_free(s.flow);
+    shutdown_deadline_note("closing connections");
+    ingest_free(s.ingest);
     (void)close(s.signal_fd);
     if (stopped)
         log_info("service_stopped");

@@ -6,9 +6,9 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "common/settings.h"
-#include "worker/service/intake.h"
-#include "worker/service/metrics.h"
+#include "worker/ingest/intake.h"
+#include "worker/metrics/service_metrics.h"
+#include "worker/settings/settings.h"
 
 /*
  * The service: one loop on the control thread that owns the consumer, the
@@ -28,10 +28,10 @@
 
 /* The run slots, as the loop sees them; worker/service/run.c has the real ones. */
 struct slots_ports {
-    void *world;
-    void (*drain)(void *world, int64_t deadline_ms); /* of clock_ms() */
-    void (*cancel)(void *world);
-    int (*busy)(void *world); /* slots with a run */
+    void *opaque;
+    void (*drain)(void *opaque, int64_t deadline_ms); /* of clock_ms() */
+    void (*cancel)(void *opaque);
+    int (*busy)(void *opaque); /* slots with a run */
 };
 
 struct service_ports {

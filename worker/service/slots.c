@@ -24,7 +24,7 @@ enum {
 struct slot {
     struct slots *slots;
     pthread_t thread;
-    int bell_fd;
+    int wakeup_fd;
     struct db *db;
     unsigned attempts; /* to reach the database, in a row */
 };
@@ -48,11 +48,11 @@ static void ring(const struct slot *slot)
 {
     uint64_t one = 1;
 
-    if (write(slot->bell_fd, &one, sizeof one) < 0)
+    if (write(slot->wakeup_fd, &one, sizeof one) < 0)
         return; /* full: it has been rung */
 }
 
-static void ring_all(struct slots *slots)
+static void wakeup_signal_all(struct slots *slots)
 {
     for (int i = 0; i < slots->n; i++)
         ring(&slots->slot[i]);
@@ -198,7 +198,7 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
                                    .pair = o->pair,
                                    .user_agent = o->user_agent,
                                    .control = o->control,
-                                   .bell_fd = slot->bell_fd };
+                                   .wakeup_fd = slot->wakeup_fd };
     struct error err = ERROR_INIT;
 
     if (run_execute(&options, slot->db, task, taken_ms, &err) || err.kind == ERROR_LOST)
@@ -312,12 +312,12 @@ static void *slot_main(void *argument)
 static bool slot_start(struct slots *slots, struct slot *slot, struct error *err)
 {
     slot->slots = slots;
-    slot->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (slot->bell_fd < 0)
+    slot->wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (slot->wakeup_fd < 0)
         return error_errno(err, ERROR_FATAL, "no event descriptor for a run slot");
     int failed = pthread_create(&slot->thread, NULL, slot_main, slot);
     if (failed) {
-        (void)close(slot->bell_fd);
+        (void)close(slot->wakeup_fd);
         return error_set(err, ERROR_FATAL, "no thread for a run slot (error %d)", failed);
     }
     return true;
@@ -371,13 +371,13 @@ void slots_drain(struct slots *slots, int64_t deadline_ms)
     (void)pthread_cond_broadcast(&slots->changed);
     (void)pthread_mutex_unlock(&slots->lock);
     atomic_store(&slots->options.control->drain_ms, deadline_ms);
-    ring_all(slots);
+    wakeup_signal_all(slots);
 }
 
 void slots_cancel(struct slots *slots)
 {
     atomic_store(&slots->options.control->cut_off, true);
-    ring_all(slots);
+    wakeup_signal_all(slots);
 }
 
 int slots_busy(struct slots *slots)
@@ -399,7 +399,7 @@ void slots_free(struct slots *slots)
     slots_cancel(slots);
     for (int i = 0; i < slots->n; i++) {
         (void)pthread_join(slots->slot[i].thread, NULL);
-        (void)close(slots->slot[i].bell_fd);
+        (void)close(slots->slot[i].wakeup_fd);
     }
     (void)pthread_cond_destroy(&slots->changed);
     (void)pthread_mutex_destroy(&slots->lock);

@@ -7,8 +7,8 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/seal.h"
-#include "common/settings.h"
 #include "worker/export/control.h"
+#include "worker/settings/settings.h"
 
 /*
  * Run slots: MAX_RUNS threads, each with a database connection of its own, that

@@ -34,7 +34,7 @@ bool db_ready(struct db *db, struct error *err) MUST_USE;
 /* True while the connection is believed to be good; asks nobody. */
 bool db_is_up(const struct db *db);
 
-/* Seconds without an answer after which the network counts as dead. */
+/* Seconds without a response after which the network counts as dead. */
 enum { DB_NETWORK_TIMEOUT_SECONDS = 5 };
 
 /*

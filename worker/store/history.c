@@ -110,10 +110,10 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
     free(run);
     if (!db_query(db, cancel_sql, &args, &rows, err))
         return error_wrap(err, "run %" PRId64, run_id);
-    const char *answer = row_text(rows, 0, 0);
-    *how = strcmp(answer, "ended") == 0   ? HISTORY_CANCELLED
-           : strcmp(answer, "asked") == 0 ? HISTORY_ASKED
-                                          : HISTORY_ENDED_BEFORE;
+    const char *response = row_text(rows, 0, 0);
+    *how = strcmp(response, "ended") == 0   ? HISTORY_CANCELLED
+           : strcmp(response, "asked") == 0 ? HISTORY_ASKED
+                                            : HISTORY_ENDED_BEFORE;
     return true;
 }
 

@@ -10,7 +10,7 @@
 
 /*
  * Runs as people see them: what is going on, what was, and how to stop one.
- * Every answer is JSON for the caller to print and free.
+ * Every response is JSON for the http_connection to print and free.
  */
 struct history_filter {
     const char *export_name; /* NULL: all */
@@ -31,7 +31,7 @@ bool history_newest(struct db *db, int64_t *run_id, struct error *err) MUST_USE;
 
 enum history_cancel {
     HISTORY_CANCELLED,
-    HISTORY_ASKED,        /* its worker learns of it with the next beat */
+    HISTORY_ASKED,        /* its worker learns of it with the next heartbeat */
     HISTORY_ENDED_BEFORE, /* there was nothing to cancel */
 };
 
@@ -39,7 +39,7 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
     MUST_USE;
 
 /*
- * The runs that answer an event: {"state", "reason", "runs": […]}. *json is NULL
+ * The runs that response an event: {"state", "reason", "runs": […]}. *json is NULL
  * where no worker has taken it in yet.
  */
 bool history_follow(struct db *db, const char *source, const char *event_id, char **json,

@@ -136,8 +136,8 @@ bool run_task_load(struct db *db, struct run_task *task, struct error *err)
            load_fields(db, task, err);
 }
 
-bool run_task_imagine(struct db *db, const char *export_name, struct run_task **out,
-                      struct error *err)
+bool run_task_for_preview(struct db *db, const char *export_name, struct run_task **out,
+                          struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     CLEANUP(run_task_freep) struct run_task *task = calloc(1, sizeof *task);

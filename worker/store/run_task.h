@@ -58,7 +58,7 @@ bool run_task_load(struct db *db, struct run_task *task, struct error *err) MUST
  * be written with it. ERROR_INPUT where there is no such export (or it is not
  * to be seen by this user). The sealed key is left out.
  */
-bool run_task_imagine(struct db *db, const char *export_name, struct run_task **out,
-                      struct error *err) MUST_USE;
+bool run_task_for_preview(struct db *db, const char *export_name, struct run_task **out,
+                          struct error *err) MUST_USE;
 
 #endif

@@ -15,7 +15,7 @@ static const char take_sql[] = "select run_id, epoch, export_id, taken_over, clo
                                " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean,"
                                " $5::boolean)";
 
-static const char beat_sql[] =
+static const char heartbeat_sql[] =
     "update klaviyo.run set"
     " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
     " waiting_until = case when $4::bigint > 0"
@@ -102,26 +102,26 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
     return true;
 }
 
-bool runs_beat(struct db *db, const struct run_task *task, const struct run_beat *beat,
-               char **cancelled_by, struct error *err)
+bool runs_heartbeat(struct db *db, const struct run_task *task,
+                    const struct run_heartbeat *heartbeat, char **cancelled_by, struct error *err)
 {
     CLEANUP(rows_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
-    args_int64(&args, beat->lease_ms);
-    args_int64(&args, beat->waiting_ms);
-    args_int64(&args, beat->idle_ms);
-    args_bool(&args, beat->progress);
-    args_int64(&args, beat->counts.read);
-    args_int64(&args, beat->counts.invalid);
-    args_int64(&args, beat->counts.duplicate);
-    args_int64(&args, beat->counts.unchanged);
-    args_int64(&args, beat->counts.selected);
-    args_int64(&args, beat->requests);
-    args_int64(&args, beat->throttled);
-    args_int64(&args, beat->retries);
-    return FAILPOINT_AROUND("beat", db_fenced(db, beat_sql, &args, &rows, err)) &&
+    args_int64(&args, heartbeat->lease_ms);
+    args_int64(&args, heartbeat->waiting_ms);
+    args_int64(&args, heartbeat->idle_ms);
+    args_bool(&args, heartbeat->progress);
+    args_int64(&args, heartbeat->counts.read);
+    args_int64(&args, heartbeat->counts.invalid);
+    args_int64(&args, heartbeat->counts.duplicate);
+    args_int64(&args, heartbeat->counts.unchanged);
+    args_int64(&args, heartbeat->counts.selected);
+    args_int64(&args, heartbeat->requests);
+    args_int64(&args, heartbeat->throttled);
+    args_int64(&args, heartbeat->retries);
+    return FAILPOINT_AROUND("beat", db_fenced(db, heartbeat_sql, &args, &rows, err)) &&
            row_copy(rows, 0, 0, cancelled_by, err);
 }
 

@@ -20,7 +20,7 @@
 enum run_take {
     RUN_TAKE_NONE,   /* nothing to do now */
     RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …), *closed: ask again */
-    RUN_TAKE_TASK,   /* *task is the caller's */
+    RUN_TAKE_TASK,   /* *task is the http_connection's */
 };
 
 struct run_taker {
@@ -44,21 +44,22 @@ struct run_counts {
     int64_t left;
 };
 
-struct run_beat {
+struct run_heartbeat {
     int64_t lease_ms;
     int64_t waiting_ms; /* 0: not waiting */
     int64_t idle_ms;
-    bool progress; /* since the last beat */
+    bool progress; /* since the last heartbeat */
     struct run_counts counts;
-    /* What came to these since the last beat. */
+    /* What came to these since the last heartbeat. */
     int64_t requests;
     int64_t throttled;
     int64_t retries;
 };
 
-/* Renews the lease. *cancelled_by: NULL, or who asked for the end (caller frees). */
-bool runs_beat(struct db *db, const struct run_task *task, const struct run_beat *beat,
-               char **cancelled_by, struct error *err) MUST_USE;
+/* Renews the lease. *cancelled_by: NULL, or who asked for the end (http_connection frees). */
+bool runs_heartbeat(struct db *db, const struct run_task *task,
+                    const struct run_heartbeat *heartbeat, char **cancelled_by, struct error *err)
+    MUST_USE;
 
 /* Notes one more server process that works for the run. */
 bool runs_note_backend(struct db *db, const struct run_task *task, struct error *err) MUST_USE;

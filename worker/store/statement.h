@@ -49,7 +49,7 @@ void array_bytes(struct strbuf *array, const void *bytes, size_t len);
 void array_close(struct strbuf *array);
 bool args_array(struct args *args, const struct strbuf *array, struct error *err) MUST_USE;
 
-/* Rows of an answer: PostgreSQL's own result, in text form unless said otherwise. */
+/* Rows of a response: PostgreSQL's own result, in text form unless said otherwise. */
 static inline void rows_freep(PGresult **slot)
 {
     PQclear(*slot); /* accepts NULL */
@@ -59,7 +59,7 @@ static inline void rows_freep(PGresult **slot)
 bool db_query(struct db *db, const char *sql, const struct args *args, PGresult **out,
               struct error *err) MUST_USE;
 
-/* The same; the answer comes in binary form (for bytea). */
+/* The same; the response comes in binary form (for bytea). */
 bool db_query_binary(struct db *db, const char *sql, const struct args *args, PGresult **out,
                      struct error *err) MUST_USE;
 
@@ -72,7 +72,7 @@ const char *row_text(const PGresult *rows, int row, int column); /* NULL for nul
 int64_t row_int64(const PGresult *rows, int row, int column);    /* 0 for null */
 bool row_bool(const PGresult *rows, int row, int column);        /* false for null */
 
-/* A copy that the caller frees; NULL for null. False: out of memory. */
+/* A copy that the http_connection frees; NULL for null. False: out of memory. */
 bool row_copy(const PGresult *rows, int row, int column, char **out, struct error *err) MUST_USE;
 
 /* The error of a failed result, in the terms of db.h; what: what was being done. */

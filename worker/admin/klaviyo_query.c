@@ -1,0 +1,197 @@
+#include "worker/admin/klaviyo_query.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "common/clock.h"
+#include "common/retry.h"
+#include "common/version.h"
+#include "worker/klaviyo/client.h"
+#include "worker/klaviyo/verdict.h"
+#include "worker/store/rate_limit.h"
+
+/* A person waits for the response: no longer than this, all attempts together. */
+enum { PATIENCE_MS = 30000, ATTEMPTS_MAX = 4 };
+
+struct klaviyo_query {
+    struct client *client;
+    struct db *db;
+    int64_t timeout_ms;
+    char account[ACCOUNT_ID_BYTES + 16]; /* empty: nothing is counted */
+};
+
+struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
+                                        const struct secret *key, const char *account,
+                                        struct error *err)
+{
+    CLEANUP(klaviyo_query_freep) struct klaviyo_query *query = calloc(1, sizeof *query);
+
+    if (!query) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    query->db = db;
+    query->timeout_ms = settings->request_timeout_seconds * 1000;
+    (void)snprintf(query->account, sizeof query->account, "%s", account ? account : "");
+    query->client = client_new(
+        &(struct client_options){
+            .base_url = settings->klaviyo_base_url,
+            .revision = settings->klaviyo_revision,
+            .user_agent = version_user_agent(),
+            .api_key = key->bytes,
+            .timeout_ms = query->timeout_ms,
+            .allow_http = true, /* the settings were checked for that */
+        },
+        err);
+    return query->client ? klaviyo_query_take(&query) : NULL;
+}
+
+void klaviyo_query_free(struct klaviyo_query *query)
+{
+    if (!query)
+        return;
+    client_free(query->client);
+    free(query);
+}
+
+static void wait_ms(int64_t ms)
+{
+    (void)poll(NULL, 0, ms < PATIENCE_MS ? (int)ms : PATIENCE_MS);
+}
+
+/* Waits for a permit in the budget; 0 in *permit_id where nothing is counted. */
+static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, int64_t deadline_ms,
+                           int64_t *permit_id, struct error *err)
+{
+    struct endpoint_limit limit = endpoint_limit(endpoint);
+    struct rate_limit_claim claim = { .account = query->account,
+                                      .endpoint = endpoint_name(endpoint),
+                                      .burst = limit.per_second,
+                                      .steady = limit.per_minute,
+                                      .timeout_ms = query->timeout_ms };
+    struct rate_limit_permit permit = { .permit_id = 0 };
+
+    *permit_id = 0;
+    while (*query->account) {
+        if (!rate_limit_acquire(query->db, &claim, &permit, err))
+            return false;
+        if (permit.permit_id != 0)
+            break;
+        if (clock_ms() + permit.wait_ms > deadline_ms)
+            return error_set(err, ERROR_RETRY,
+                             "the requests that Klaviyo allows for this account are used up: try "
+                             "again in %" PRId64 " seconds",
+                             permit.wait_ms / 1000 + 1);
+        wait_ms(permit.wait_ms);
+    }
+    *permit_id = permit.permit_id;
+    return true;
+}
+
+/* One request in its permit; the verdict on its response. */
+static bool ask_once(struct klaviyo_query *query, const struct request *request,
+                     int64_t deadline_ms, struct response *response, struct verdict *verdict,
+                     struct error *err)
+{
+    int64_t permit_id;
+
+    if (!acquire_permit(query, request->endpoint, deadline_ms, &permit_id, err) ||
+        !client_call(query->client, request, response, err))
+        return false;
+    if (permit_id != 0 && !rate_limit_release(query->db, permit_id, err))
+        return false;
+    return verdict_judge(response, 0, clock_utc_us(), verdict, err);
+}
+
+static int64_t pause_before(unsigned attempt, const struct verdict *verdict)
+{
+    uint32_t random = 0;
+
+    (void)!getrandom(&random, sizeof random, 0);
+    return retry_wait_ms(RETRY_POLICY, attempt, random, verdict->retry_after_ms);
+}
+
+static enum klaviyo_query_outcome outcome_of(const struct verdict *verdict, struct error *err)
+{
+    switch (verdict->action) {
+    case VERDICT_OK:
+        return KLAVIYO_QUERY_ANSWERED;
+    case VERDICT_GONE:
+        return KLAVIYO_QUERY_GONE;
+    case VERDICT_KEY_REFUSED:
+        (void)verdict_error(verdict, err);
+        return KLAVIYO_QUERY_KEY_REFUSED;
+    case VERDICT_SCOPE_MISSING:
+        (void)verdict_error(verdict, err);
+        return KLAVIYO_QUERY_SCOPE_MISSING;
+    case VERDICT_ACCEPTED:
+    case VERDICT_ROWS_REFUSED:
+    case VERDICT_BATCH_REFUSED:
+    case VERDICT_TOO_LARGE:
+    case VERDICT_THROTTLED:
+    case VERDICT_AGAIN:
+    case VERDICT_UNEXPECTED:
+        break;
+    }
+    (void)verdict_error(verdict, err);
+    return KLAVIYO_QUERY_FAILED;
+}
+
+/* Asks until there is a response that says something, or patience is at its end. */
+static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct request *request,
+                                      struct response *response, struct error *err)
+{
+    int64_t deadline_ms = clock_ms() + PATIENCE_MS;
+
+    for (unsigned attempt = 1;; attempt++) {
+        CLEANUP(verdict_release) struct verdict verdict = VERDICT_INIT;
+
+        if (!ask_once(query, request, deadline_ms, response, &verdict, err))
+            return KLAVIYO_QUERY_FAILED;
+        bool again = verdict.action == VERDICT_THROTTLED || verdict.action == VERDICT_AGAIN;
+        int64_t pause_ms = again ? pause_before(attempt, &verdict) : 0;
+        if (!again || attempt == ATTEMPTS_MAX || clock_ms() + pause_ms > deadline_ms)
+            return outcome_of(&verdict, err);
+        response_release(response);
+        *response = ANSWER_INIT;
+        wait_ms(pause_ms);
+    }
+}
+
+enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
+                                                 struct account *account, struct error *err)
+{
+    CLEANUP(response_release) struct response response = ANSWER_INIT;
+    struct request request = account_request();
+    enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !account_parse(&response, account, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}
+
+enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const char *list_id,
+                                              struct klaviyo_list *list, struct error *err)
+{
+    CLEANUP(response_release) struct response response = ANSWER_INIT;
+    struct request request = klaviyo_list_request(list_id);
+    enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !klaviyo_list_parse(&response, list, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}
+
+enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
+                                               struct error *err)
+{
+    CLEANUP(response_release) struct response response = ANSWER_INIT;
+    struct request request = usage_request();
+    enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !usage_parse(&response, usage, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}

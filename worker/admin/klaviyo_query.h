@@ -1,0 +1,46 @@
+#ifndef WORKER_ADMIN_KLAVIYO_QUERY_H
+#define WORKER_ADMIN_KLAVIYO_QUERY_H
+
+#include "common/secret.h"
+#include "worker/klaviyo/account.h"
+#include "worker/klaviyo/klaviyo_list.h"
+#include "worker/klaviyo/usage.h"
+#include "worker/settings/settings.h"
+#include "worker/store/db.h"
+
+/*
+ * Questions to Klaviyo, one at a time, for commands. They only read. Each is
+ * asked again a few times where the response says so; every request takes a place
+ * in the account's budget, which all workers share.
+ */
+struct klaviyo_query;
+
+/*
+ * The key is copied and wiped with the klaviyo_query. account: whose budget counts, as
+ * the workers call it; NULL: not known yet, so that nothing can be counted.
+ */
+struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
+                                        const struct secret *key, const char *account,
+                                        struct error *err) MUST_USE;
+void klaviyo_query_free(struct klaviyo_query *query);
+DEFINE_OWNER(klaviyo_query)
+
+enum klaviyo_query_outcome {
+    KLAVIYO_QUERY_ANSWERED,
+    KLAVIYO_QUERY_GONE,          /* there is no such list */
+    KLAVIYO_QUERY_KEY_REFUSED,   /* the key is no good; err says so */
+    KLAVIYO_QUERY_SCOPE_MISSING, /* the key may not read this, which says nothing about the rest;
+                                    likewise */
+    KLAVIYO_QUERY_FAILED,        /* err says why */
+};
+
+enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
+                                                 struct account *account, struct error *err)
+    MUST_USE;
+enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const char *list_id,
+                                              struct klaviyo_list *list, struct error *err)
+    MUST_USE;
+enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
+                                               struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,149 @@
+#include "worker/admin/run_service.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/parse.h"
+#include "common/seal.h"
+#include "common/version.h"
+#include "worker/admin/program.h"
+#include "worker/klaviyo/client.h"
+#include "worker/service/service.h"
+#include "worker/service/wiring.h"
+#include "worker/store/key_pairs.h"
+
+/*
+ * What must be true before the first event is taken: a key file that belongs to
+ * the database's newest pair. Everything later is the service's.
+ */
+static bool load_pair(const struct settings *settings, struct seal_pair *pair, struct error *err)
+{
+    if (seal_pair_load(pair, settings->secret_key_file, err))
+        return true;
+    return error_wrap(err, "SECRET_KEY_FILE");
+}
+
+static bool check_pair(struct db *db, const struct seal_pair *pair, int64_t *key_pair_id,
+                       struct error *err)
+{
+    struct key_pair newest;
+
+    if (!key_pairs_newest(db, &newest, err))
+        return false;
+    if (newest.key_pair_id == 0)
+        return error_set(err, ERROR_INPUT,
+                         "the database has no key pair: run klaviyo-worker keygen --out FILE");
+    if (memcmp(pair->public_key, newest.public_key, SEAL_KEY_BYTES) != 0)
+        return error_set(
+            err, ERROR_INPUT,
+            "SECRET_KEY_FILE does not belong to the database's newest key pair: set it "
+            "to the file that was made with that pair");
+    *key_pair_id = newest.key_pair_id;
+    return true;
+}
+
+/* "host:pid": tells this process from others in listings. */
+static void name_worker(char *name, size_t size)
+{
+    char host[65] = "";
+
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(name, size, "%s:%ld", host, (long)getpid());
+}
+
+static bool serve(const struct settings *settings, const struct seal_pair *pair,
+                  int64_t key_pair_id, struct error *err)
+{
+    char worker[96];
+    struct run_control control = { 0 };
+    struct service_metrics metrics;
+    const struct slots_options options = { .settings = settings,
+                                           .pair = pair,
+                                           .key_pair_id = key_pair_id,
+                                           .worker = worker,
+                                           .user_agent = version_user_agent(),
+                                           .control = &control };
+
+    name_worker(worker, sizeof worker);
+    service_metrics_init(&metrics);
+    bool ok = service_run(&options, &metrics, err);
+    service_metrics_release(&metrics);
+    return ok;
+}
+
+/* A revision lives two years; upgrading within 12 to 18 months is Klaviyo's advice. */
+enum { REVISION_OLD_DAYS = 548 };
+
+static void warn_of_old_revision(const char *revision)
+{
+    char day[sizeof "2026-10-15T00:00:00Z"];
+    int64_t from_us;
+
+    (void)snprintf(day, sizeof day, "%.10sT00:00:00Z", revision);
+    if (!parse_rfc3339(day, strlen(day), &from_us))
+        return; /* settings_load() has refused it */
+    int64_t days = (clock_utc_us() - from_us) / (INT64_C(86400) * 1000000);
+    if (days > REVISION_OLD_DAYS)
+        log_warn("klaviyo_revision_old", LOG_STR("revision", revision), LOG_INT("days", days));
+}
+
+/*
+ * Bodies of megabytes come and go. Left to itself the allocator learns to keep
+ * such blocks for later, one stock per thread; so they go back at once.
+ */
+static void bound_memory(void)
+{
+    /* NOLINTBEGIN(concurrency-mt-unsafe): no thread runs yet */
+    /* NOLINTBEGIN(concurrency-mt-unsafe): no thread runs yet */
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    (void)mallopt(M_ARENA_MAX, 2);
+    /* NOLINTEND(concurrency-mt-unsafe) */
+    /* NOLINTEND(concurrency-mt-unsafe) */
+}
+
+static bool run(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
+    const struct settings *settings = context->settings;
+    int64_t key_pair_id = 0;
+
+    (void)arguments;
+    if (!*settings->secret_key_file)
+        return wrong_usage(context, err,
+                           "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
+    log_init(settings->log_level, settings->log_format);
+    warn_of_old_revision(settings->klaviyo_revision);
+    bound_memory();
+    service_block_signals();
+    if (!load_pair(settings, &pair, err) || !context_open_database(context, err) ||
+        !check_pair(context->db, &pair, &key_pair_id, err))
+        return false;
+    context_close_database(context);
+
+    if (!client_library_init(err))
+        return false;
+    bool ok = serve(settings, &pair, key_pair_id, err);
+    client_library_release();
+    return ok;
+}
+
+static void print_settings(void)
+{
+    (void)fputs("\nSettings, from the environment:\n\n", stdout);
+    settings_print_help(stdout);
+}
+
+const struct command run_commands[] = {
+    { .words = "run",
+      .who = WORKERS,
+      .operands = "",
+      .needs = NEEDS_SETTINGS,
+      .summary = "consume refresh events and carry exports out, until SIGTERM",
+      .details = "Any number may run at once: they share the work.",
+      .print_details = print_settings,
+      .run = run },
+    { .words = NULL },
+};

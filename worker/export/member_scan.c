@@ -1,0 +1,230 @@
+#include "worker/export/member_scan.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <string.h>
+
+#include "worker/klaviyo/import_job.h"
+#include "worker/store/members.h"
+
+enum {
+    INVALID_MAX_ROWS = 1000,                         /* local rejections of one write */
+    OBJECT_MAX_BYTES = 2 * IMPORT_JOB_MAX_ROW_BYTES, /* larger is refused anyway */
+    LOOK_EVERY_ROWS = 1024,                          /* how often the observer is asked */
+};
+
+static void planned_init(struct planned *planned, const struct run_task *task)
+{
+    struct batch_limits limits = { .rows = IMPORT_JOB_MAX_ROWS,
+                                   .bytes = IMPORT_JOB_MAX_BYTES -
+                                            import_job_frame_bytes(task->list_id) };
+
+    batch_init(&planned->batch, &limits);
+    outbox_rows_init(&planned->rows);
+}
+
+static void planned_release(struct planned *planned)
+{
+    batch_release(&planned->batch);
+    outbox_rows_release(&planned->rows);
+}
+
+bool member_scan_init(struct member_scan *scan, const struct run_task *task,
+                      const struct scan_observer *observer, struct error *err)
+{
+    *scan = (struct member_scan){ .task = task,
+                                  .observer = observer,
+                                  .object = STRBUF_INIT(OBJECT_MAX_BYTES) };
+    selection_init(&scan->selection, task->full);
+    planned_init(&scan->regular, task);
+    planned_init(&scan->isolated, task);
+    outbox_invalid_init(&scan->invalid);
+    scan->mapping = mapping_new(task->fields, task->n_fields);
+    return scan->mapping || error_no_memory(err);
+}
+
+void member_scan_release(struct member_scan *scan)
+{
+    mapping_free(scan->mapping);
+    selection_release(&scan->selection);
+    strbuf_release(&scan->object);
+    planned_release(&scan->regular);
+    planned_release(&scan->isolated);
+    outbox_invalid_release(&scan->invalid);
+    db_free(scan->reading);
+    db_free(scan->writing);
+}
+
+/* A write of ours that is refused is never the source's fault. */
+static bool written(bool ok, struct error *err)
+{
+    if (!ok && err->kind == ERROR_INPUT)
+        err->kind = ERROR_FATAL;
+    return ok;
+}
+
+/* The batch goes into the outbox, unless this is a preview or over the limit. */
+static bool flush_batch(struct member_scan *scan, struct planned *planned, struct error *err)
+{
+    if (planned->batch.rows == 0)
+        return true;
+    scan->batches++;
+    scan->body_bytes += (int64_t)planned->batch.body.len;
+    if (scan->writing && !scan->over_limit) {
+        if (!written(
+                outbox_plan(scan->writing, scan->task, &planned->rows, &planned->batch.body, err),
+                err))
+            return false;
+        if (scan->observer)
+            scan->observer->planned(scan->observer->opaque);
+    }
+    batch_clear(&planned->batch);
+    outbox_rows_clear(&planned->rows);
+    return true;
+}
+
+static bool flush_invalid(struct member_scan *scan, struct error *err)
+{
+    return !scan->writing ||
+           written(outbox_reject_local(scan->writing, scan->task, &scan->invalid, err), err);
+}
+
+static bool take_invalid(struct member_scan *scan, const struct member *member, const char *code,
+                         struct error *err)
+{
+    if (!scan->writing)
+        return true;
+    outbox_invalid_add(&scan->invalid, member->address.bytes, member->address.len,
+                       member->profile_id.bytes, member->profile_id.len, code);
+    return scan->invalid.n < INVALID_MAX_ROWS || flush_invalid(scan, err);
+}
+
+/* Keyed by the export: a fingerprint tells nothing to who has not the key. */
+static int64_t fingerprint_of(const struct member_scan *scan)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    int64_t fingerprint;
+
+    static_assert(sizeof hash == sizeof fingerprint, "one 64-bit number");
+    static_assert(FINGERPRINT_KEY_BYTES == crypto_shorthash_KEYBYTES, "the key of SipHash");
+    (void)crypto_shorthash(hash, (const unsigned char *)scan->object.data, scan->object.len,
+                           scan->task->fingerprint_key);
+    memcpy(&fingerprint, hash, sizeof fingerprint);
+    return fingerprint;
+}
+
+static bool add_to_batch(struct member_scan *scan, struct planned *planned,
+                         const struct member *member, int64_t fingerprint, struct error *err)
+{
+    enum batch_add added = batch_add(&planned->batch, scan->object.data, scan->object.len);
+
+    if (added == BATCH_FULL) {
+        if (!flush_batch(scan, planned, err))
+            return false;
+        added = batch_add(&planned->batch, scan->object.data, scan->object.len);
+    }
+    if (added != BATCH_ADDED)
+        return error_no_memory(err);
+    if (scan->writing) {
+        struct outbox_row row = { .address = member->address.bytes,
+                                  .address_len = member->address.len,
+                                  .profile_id = member->profile_id.bytes,
+                                  .profile_id_len = member->profile_id.len,
+                                  .fingerprint = fingerprint,
+                                  .listed = selection_was_listed(member) };
+        outbox_rows_add(&planned->rows, &row);
+    }
+    return true;
+}
+
+static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)
+{
+    strbuf_rewind(&scan->object, 0);
+    mapping_add(scan->mapping, &scan->object, member->address.bytes, member->address.len,
+                member->fields);
+    if (!strbuf_ok(&scan->object) || scan->object.len > IMPORT_JOB_MAX_ROW_BYTES)
+        return take_invalid(scan, member, selection_too_large(&scan->selection), err);
+
+    int64_t fingerprint = fingerprint_of(scan);
+    switch (selection_compare(&scan->selection, member, fingerprint)) {
+    case SELECTION_UNCHANGED:
+        return true;
+    case SELECTION_SEND:
+        return add_to_batch(scan, &scan->regular, member, fingerprint, err);
+    case SELECTION_SEND_ISOLATED:
+        break;
+    }
+    return add_to_batch(scan, &scan->isolated, member, fingerprint, err);
+}
+
+static bool take_member(struct member_scan *scan, const struct member *member, struct error *err)
+{
+    const char *code;
+
+    switch (selection_offer(&scan->selection, member, &code)) {
+    case SELECTION_NOTHING:
+        return true;
+    case SELECTION_INVALID:
+        return take_invalid(scan, member, code, err);
+    case SELECTION_CANDIDATE:
+        break;
+    }
+    return take_candidate(scan, member, err);
+}
+
+static bool ask_observer(struct member_scan *scan, struct error *err)
+{
+    if (!scan->observer || scan->observer->go_on(scan->observer->opaque, &scan->selection.counts))
+        return true;
+    return error_set(err, ERROR_LOST, "the plan was stopped");
+}
+
+/* Between two members: is it still wanted, is it still within the limit? */
+static bool look_up(struct member_scan *scan, int64_t n, struct error *err)
+{
+    if (selection_distinct(&scan->selection) > scan->task->max_profiles)
+        scan->over_limit = true;
+    return n % LOOK_EVERY_ROWS != 0 || ask_observer(scan, err);
+}
+
+static bool read_all(struct member_scan *scan, struct members *members, struct error *err)
+{
+    struct member member;
+
+    for (int64_t n = 1;; n++) {
+        switch (members_next(members, &member, err)) {
+        case MEMBERS_ERROR:
+            return false;
+        case MEMBERS_END:
+            return true;
+        case MEMBERS_ROW:
+            break;
+        }
+        if (!take_member(scan, &member, err) || !look_up(scan, n, err))
+            return false;
+    }
+}
+
+/* One snapshot for the count and the stream: what was counted is what comes. */
+static bool count_members(struct member_scan *scan, struct members *members, struct error *err)
+{
+    int64_t count;
+
+    if (!members_count(members, &count, err))
+        return false;
+    if (!scan->observer)
+        return true;
+    scan->observer->counted(scan->observer->opaque, count);
+    return ask_observer(scan, err);
+}
+
+bool member_scan_read(struct member_scan *scan, struct error *err)
+{
+    CLEANUP(members_freep) struct members *members = NULL;
+
+    if (!ask_observer(scan, err) || !members_open(&members, scan->reading, scan->task, err) ||
+        !count_members(scan, members, err) || !read_all(scan, members, err))
+        return false;
+    return flush_batch(scan, &scan->regular, err) && flush_batch(scan, &scan->isolated, err) &&
+           flush_invalid(scan, err);
+}

@@ -1,0 +1,63 @@
+#ifndef WORKER_EXPORT_MEMBER_SCAN_H
+#define WORKER_EXPORT_MEMBER_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/strbuf.h"
+#include "worker/export/batch.h"
+#include "worker/export/mapping.h"
+#include "worker/export/selection.h"
+#include "worker/store/db.h"
+#include "worker/store/outbox.h"
+#include "worker/store/run_task.h"
+
+/*
+ * A scan: once over the members of an export, from the sorted stream into
+ * batches. With a writing connection they go into the outbox; without one it
+ * only counts, for a preview. Memory is constant: two batches in the making.
+ */
+
+/* Whoever wants to know how it goes; called on the scan's thread. */
+struct scan_observer {
+    void *opaque;
+    void (*counted)(void *opaque, int64_t members);               /* before the first one is read */
+    void (*planned)(void *opaque);                                /* a batch is in the outbox */
+    bool (*go_on)(void *opaque, const struct run_counts *counts); /* now and then; false: stop */
+};
+
+/* A batch in the making and its rows. */
+struct planned {
+    struct batch batch;
+    struct outbox_rows rows;
+};
+
+struct member_scan {
+    const struct run_task *task;
+    const struct scan_observer *observer; /* NULL: nobody */
+    struct db *reading;                   /* these two are the scan's to close */
+    struct db *writing;                   /* NULL: a preview */
+    struct mapping *mapping;
+    struct selection selection;
+    struct strbuf object;
+    struct planned regular;
+    struct planned isolated; /* rows that Klaviyo refused last time */
+    struct outbox_invalid invalid;
+    int64_t batches;
+    int64_t body_bytes; /* of all batches */
+    bool over_limit;    /* more profiles than the export may send: they are counted only */
+};
+
+bool member_scan_init(struct member_scan *scan, const struct run_task *task,
+                      const struct scan_observer *observer, struct error *err) MUST_USE;
+void member_scan_release(struct member_scan *scan);
+
+/*
+ * Reads all members. ERROR_INPUT: the site's view cannot be read. ERROR_LOST:
+ * the run is another's, or the observer said stop.
+ */
+bool member_scan_read(struct member_scan *scan, struct error *err) MUST_USE;
+
+#endif

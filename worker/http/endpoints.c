@@ -1,0 +1,352 @@
+#include "worker/http/endpoints.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/strbuf.h"
+#include "common/version.h"
+#include "worker/http/http_server.h"
+#include "worker/http/listener.h"
+#include "worker/http/liveness.h"
+#include "worker/http/metrics_report.h"
+#include "worker/http/page.h"
+#include "worker/http/prometheus_text.h"
+
+enum {
+    BODY_MAX_BYTES = 4 * 1024 * 1024,
+    KEEP_MS = 100, /* of answers that take some work */
+    STALE_MS = 10 * 1000,
+    POLICY_BYTES = 192,
+};
+
+#define TEXT_TYPE "text/plain; charset=utf-8"
+#define JSON_TYPE "application/json"
+#define CLOSED_POLICY "default-src 'none'; frame-ancestors 'none'"
+
+/* An answer as it was last made. */
+struct kept {
+    struct strbuf body;
+    unsigned status;
+    int64_t made_ms;
+};
+
+/* What of the database an answer needs. */
+enum need { NEEDS_NONE, NEEDS_ANY, NEEDS_FRESH };
+
+enum route_name { ROUTE_PAGE, ROUTE_RUNS, ROUTE_METRICS, ROUTE_LIVEZ, ROUTE_READYZ, ROUTES };
+
+struct endpoints {
+    struct endpoints_options options;
+    int64_t started_ms, started_us;
+    int wakeup_fd;
+    uint16_t port;
+    struct snapshot *snapshot;
+    struct http_server *server;
+    char page_policy[POLICY_BYTES];
+
+    /* Of the server's thread. */
+    struct kept kept[ROUTES];
+    struct http_metrics metrics_report;
+};
+
+/* ---- how this worker is ---- */
+
+static const char *readiness(const struct endpoints *e)
+{
+    const struct service_metrics *metrics = e->options.metrics;
+
+    if (metrics->draining)
+        return "stopping";
+    if (!metrics->database_reached)
+        return "not ready: the database is not reached";
+    if (!metrics->subscribed)
+        return "not ready: not yet part of the consumer group";
+    return "ready";
+}
+
+static bool is_ready(const char *readiness)
+{
+    return strcmp(readiness, "ready") == 0;
+}
+
+static struct liveness_facts liveness_facts(struct endpoints *e)
+{
+    const struct service_metrics *metrics = e->options.metrics;
+    const struct run_control *runs = e->options.runs;
+    struct snapshot_view view;
+
+    snapshot_view(e->snapshot, false, &view);
+    return (struct liveness_facts){ .now_ms = clock_ms(),
+                                    .started_ms = e->started_ms,
+                                    .loop_ms = metrics->loop_last_tick_ms,
+                                    .intake_ms = metrics->intake_turn_ms,
+                                    .look_ms = runs->look_ms,
+                                    .progress_ms = runs->progress_ms,
+                                    .answer_ms = view.read_ms,
+                                    .open_events = metrics->events_open,
+                                    .free_slots = e->options.all_slots - runs->busy_slots,
+                                    .draining = metrics->draining };
+}
+
+/* ---- what each path answers ---- */
+
+static void add_line(struct kept *kept, bool good, const char *line)
+{
+    kept->status = good ? 200 : 503;
+    strbuf_addf(&kept->body, "%s\n", line);
+}
+
+static void make_livez(struct endpoints *e, struct kept *kept)
+{
+    struct liveness_facts facts = liveness_facts(e);
+    enum liveness verdict = liveness_judge(&facts);
+
+    if (liveness_is_in_doubt(&facts))
+        (void)snapshot_want(e->snapshot); /* the next answer will know */
+    add_line(kept, verdict == LIVENESS_ALIVE, liveness_text(verdict));
+}
+
+static void make_readyz(struct endpoints *e, struct kept *kept)
+{
+    const char *text = readiness(e);
+
+    add_line(kept, is_ready(text), text);
+}
+
+static void make_metrics(struct endpoints *e, struct kept *kept)
+{
+    struct snapshot_view view;
+    struct metrics_report metrics_report = { .service = e->options.metrics,
+                                             .runs = e->options.runs,
+                                             .database = &view,
+                                             .endpoints = e->metrics_report,
+                                             .all_slots = e->options.all_slots,
+                                             .now_ms = clock_ms(),
+                                             .started_us = e->started_us,
+                                             .ready = is_ready(readiness(e)) };
+
+    snapshot_view(e->snapshot, false, &view);
+    metrics_report_write(&metrics_report, &kept->body);
+    kept->status = 200;
+}
+
+static void make_runs(struct endpoints *e, struct kept *kept)
+{
+    struct snapshot_view view;
+
+    snapshot_view(e->snapshot, true, &view);
+    bool known = view.runs && clock_ms() - view.read_ms < STALE_MS;
+    kept->status = known ? 200 : 503;
+    strbuf_add_str(&kept->body,
+                   known ? view.runs : "{\"error\": \"the database does not answer\"}");
+    strbuf_add_str(&kept->body, "\n");
+    snapshot_view_release(&view);
+}
+
+static void make_page(struct endpoints *e, struct kept *kept)
+{
+    struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
+    const char *state = readiness(e);
+    struct snapshot_view view;
+    struct error err = ERROR_INIT;
+    struct page_facts facts = { .worker = e->options.worker,
+                                .version = version_number(),
+                                .state = state,
+                                .ready = is_ready(state),
+                                .busy_slots = e->options.runs->busy_slots,
+                                .all_slots = e->options.all_slots,
+                                .open_events = e->options.metrics->events_open,
+                                .now_ms = clock_ms(),
+                                .now_us = clock_utc_us(),
+                                .partitions = partitions,
+                                .database = &view };
+
+    size_t n =
+        service_metrics_partitions(e->options.metrics, partitions, SERVICE_METRICS_PARTITIONS);
+    facts.n_partitions = n < SERVICE_METRICS_PARTITIONS ? n : SERVICE_METRICS_PARTITIONS;
+    snapshot_view(e->snapshot, true, &view);
+    kept->status = page_write(&facts, &kept->body, &err) ? 200 : 500;
+    snapshot_view_release(&view);
+}
+
+/* ---- routes ---- */
+
+struct route {
+    const char *path;
+    const char *type;
+    enum need need;  /* of the snapshot: the answer waits for it */
+    int64_t keep_ms; /* it is given again for so long */
+    void (*make)(struct endpoints *e, struct kept *kept);
+};
+
+static const struct route routes[ROUTES] = {
+    [ROUTE_PAGE] = { "/", "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
+    [ROUTE_RUNS] = { "/api/runs", JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
+    [ROUTE_METRICS] = { "/metrics", EXPOSITION_TYPE, NEEDS_ANY, KEEP_MS, make_metrics },
+    [ROUTE_LIVEZ] = { "/livez", TEXT_TYPE, NEEDS_NONE, 0, make_livez },
+    [ROUTE_READYZ] = { "/readyz", TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
+};
+
+/* ROUTES: there is none. */
+static size_t find_route(const char *path)
+{
+    size_t i = 0;
+
+    while (i < ROUTES && strcmp(routes[i].path, path) != 0)
+        i++;
+    return i;
+}
+
+static bool has_what_it_needs(struct endpoints *e, enum need need)
+{
+    struct snapshot_view view;
+    bool fresh = need == NEEDS_NONE || snapshot_want(e->snapshot);
+
+    snapshot_view(e->snapshot, false, &view);
+    return fresh || (need == NEEDS_ANY && view.tried_ms > 0);
+}
+
+static enum http_asked ask(void *opaque, const char *path)
+{
+    struct endpoints *e = opaque;
+    size_t i = find_route(path);
+
+    if (i == ROUTES)
+        return HTTP_UNKNOWN;
+    return has_what_it_needs(e, routes[i].need) ? HTTP_NOW : HTTP_LATER;
+}
+
+/* Young enough, and nothing was read from the database since. */
+static bool is_good(struct endpoints *e, size_t i)
+{
+    struct snapshot_view view;
+
+    if (clock_ms() - e->kept[i].made_ms >= routes[i].keep_ms)
+        return false;
+    snapshot_view(e->snapshot, false, &view);
+    return e->kept[i].made_ms > view.tried_ms;
+}
+
+static void make(struct endpoints *e, size_t i)
+{
+    struct kept *kept = &e->kept[i];
+
+    strbuf_rewind(&kept->body, 0);
+    kept->made_ms = clock_ms();
+    routes[i].make(e, kept);
+    if (strbuf_ok(&kept->body))
+        return;
+    strbuf_rewind(&kept->body, 0);
+    kept->status = 500;
+}
+
+static void give_answer(void *opaque, const char *path, const struct http_metrics *metrics_report,
+                        struct http_answer *answer)
+{
+    struct endpoints *e = opaque;
+    size_t i = find_route(path);
+    struct kept *kept = &e->kept[i];
+
+    e->metrics_report = *metrics_report;
+    if (!is_good(e, i))
+        make(e, i);
+    *answer = (struct http_answer){ .status = kept->status,
+                                    .type = routes[i].type,
+                                    .policy = i == ROUTE_PAGE ? e->page_policy : CLOSED_POLICY,
+                                    .body = kept->body.data ? kept->body.data : "",
+                                    .n = kept->body.len };
+}
+
+/* ---- beginning and end ---- */
+
+/* The page's own style is allowed, by its hash, and nothing else. */
+static void make_policy(struct endpoints *e)
+{
+    const char *style = page_style();
+    unsigned char hash[crypto_hash_sha256_BYTES];
+    char text[sodium_base64_ENCODED_LEN(sizeof hash, sodium_base64_VARIANT_ORIGINAL)];
+
+    (void)crypto_hash_sha256(hash, (const unsigned char *)style, strlen(style));
+    (void)sodium_bin2base64(text, sizeof text, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL);
+    (void)snprintf(e->page_policy, sizeof e->page_policy,
+                   CLOSED_POLICY "; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'",
+                   text);
+}
+
+static struct endpoints *endpoints_new(const struct endpoints_options *options, struct error *err)
+{
+    struct endpoints *e = calloc(1, sizeof *e);
+
+    if (!e) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    e->options = *options;
+    e->started_ms = clock_ms();
+    e->started_us = clock_utc_us();
+    for (size_t i = 0; i < ROUTES; i++) {
+        e->kept[i].body = STRBUF_INIT(BODY_MAX_BYTES);
+        e->kept[i].made_ms = -KEEP_MS;
+    }
+    make_policy(e);
+    e->wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (e->wakeup_fd >= 0)
+        return e;
+    (void)error_errno(err, ERROR_FATAL, "no event descriptor for the endpoints");
+    free(e);
+    return NULL;
+}
+
+static bool serve_at(struct endpoints *e, struct error *err)
+{
+    const struct http_ports ports = { .opaque = e, .ask = ask, .answer = give_answer };
+    struct listener listener;
+
+    if (!listener_open(&listener, e->options.listen, err))
+        return false;
+    if (!http_server_start(&e->server, listener.fd, e->wakeup_fd, &ports, err))
+        return false;
+    e->port = listener.port;
+    log_info("http_listening", LOG_STR("address", listener.address),
+             LOG_INT("port", listener.port));
+    return true;
+}
+
+bool endpoints_start(const struct endpoints_options *options, struct endpoints **out,
+                     struct error *err)
+{
+    if (!*options->listen) {
+        *out = NULL;
+        return true;
+    }
+    CLEANUP(endpoints_freep) struct endpoints *e = endpoints_new(options, err);
+    if (!e)
+        return false;
+    e->snapshot = snapshot_start(&e->options.database, e->wakeup_fd, err);
+    if (!e->snapshot || !serve_at(e, err))
+        return false;
+    *out = endpoints_take(&e);
+    return true;
+}
+
+uint16_t endpoints_port(const struct endpoints *e)
+{
+    return e->port;
+}
+
+void endpoints_free(struct endpoints *e)
+{
+    if (!e)
+        return;
+    http_server_free(e->server);
+    snapshot_free(e->snapshot);
+    (void)close(e->wakeup_fd);
+    for (size_t i = 0; i < ROUTES; i++)
+        strbuf_release(&e->kept[i].body);
+    free(e);
+}

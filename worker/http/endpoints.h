@@ -1,0 +1,47 @@
+#ifndef WORKER_HTTP_ENDPOINTS_H
+#define WORKER_HTTP_ENDPOINTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/export/control.h"
+#include "worker/http/snapshot.h"
+#include "worker/metrics/service_metrics.h"
+
+/*
+ * The endpoints of this worker (HTTP_LISTEN):
+ *
+ *     /livez     200 or 503: is this process worth keeping (liveness.h)
+ *     /readyz    200 or 503: part of the consumer group, database reachable
+ *     /metrics   Prometheus text (figures.h)
+ *     /          status page (page.h)
+ *     /api/runs  JSON behind the page: as `runs list --json`
+ *
+ * They answer from atomics and from a snapshot of the database that a thread
+ * of its own takes. None of it shows personal data or a secret.
+ */
+struct endpoints;
+
+struct endpoints_options {
+    const char *listen; /* host:port; empty: none */
+    const char *worker; /* host and pid */
+    int64_t all_slots;
+    struct service_metrics *metrics; /* these outlive the endpoints */
+    const struct run_control *runs;
+    struct snapshot_ports database;
+};
+
+/* *out is NULL where they are turned off. Logs where they listen. */
+bool endpoints_start(const struct endpoints_options *options, struct endpoints **out,
+                     struct error *err) MUST_USE;
+
+/* Where they listen. */
+uint16_t endpoints_port(const struct endpoints *endpoints);
+
+void endpoints_free(struct endpoints *endpoints);
+
+DEFINE_OWNER(endpoints)
+
+#endif

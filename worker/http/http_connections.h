@@ -1,0 +1,72 @@
+#ifndef WORKER_HTTP_HTTP_CONNECTIONS_H
+#define WORKER_HTTP_HTTP_CONNECTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "common/cleanup.h"
+
+/*
+ * Who is connected to the endpoints, and for how long they may stay.
+ *
+ * A http_connection has one deadline for its whole connection, whatever it sends or
+ * does not send. An address may hold its share of the places, and all together
+ * HTTP_CONNECTIONS_OVER_CAPACITY of them; beyond that those go, the oldest first, who have had
+ * their answer, and those who have been here for HTTP_CONNECTIONS_GRACE_MS without
+ * asking a whole question. Who comes while all places are taken waits in the
+ * backlog of the listening socket, for about that time; so slow ones keep
+ * nobody out, and many who come at once are all served.
+ *
+ * A http_connection is cut off by shutting its socket down, which the server notices.
+ */
+enum {
+    HTTP_CONNECTIONS_MAX = 512,
+    HTTP_CONNECTIONS_OVER_CAPACITY = 384,
+    HTTP_CONNECTIONS_PER_ADDRESS = 128,
+    HTTP_CONNECTIONS_GRACE_MS = 250,
+    HTTP_CONNECTIONS_EVICT_EVERY_MS = 50, /* between looks at a over_capacity */
+    HTTP_CONNECTIONS_LIFETIME_MS = 20 * 1000,
+    HTTP_CONNECTIONS_LAST_RESPONSE_MS = 10 * 1000, /* so old, and the next answer is the last one */
+};
+
+struct http_connection {
+    struct http_connection *earlier, *later;
+    int fd;
+    unsigned char address[18]; /* family and bytes */
+    int64_t since_ms;
+    bool answered; /* and nothing asked since */
+    bool cut;
+    int64_t waiting_ms; /* since when its answer waits for something; 0: it does not */
+    bool waited;        /* the answer to its present question has waited */
+    void *connection;   /* the server's */
+};
+
+struct http_connections {
+    struct http_connection *first, *last; /* in the order in which they came */
+    size_t n;
+    int64_t looked_ms;                   /* at the over_capacity */
+    int64_t cut_late, cut_over_capacity; /* totals */
+};
+
+/* NULL: out of memory. */
+struct http_connection *http_connections_add(struct http_connections *http_connections, int fd,
+                                             const struct sockaddr *address, int64_t now_ms)
+    MUST_USE;
+
+/* Frees the http_connection. */
+void http_connections_remove(struct http_connections *http_connections,
+                             struct http_connection *http_connection);
+
+/* Cuts off those who have to go. */
+void http_connections_evict(struct http_connections *http_connections, int64_t now_ms);
+
+/* When to mind them again; INT64_MAX: there is nobody. */
+int64_t http_connections_next_ms(const struct http_connections *http_connections);
+
+/* Its next answer should be its last. */
+bool http_connections_should_close(const struct http_connections *http_connections,
+                                   const struct http_connection *http_connection, int64_t now_ms);
+
+#endif

@@ -1,0 +1,388 @@
+#include "worker/http/http_server.h"
+
+#include <limits.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "worker/http/http_connections.h"
+
+enum {
+    HEADERS_MAX_BYTES = 8 * 1024, /* of a request, all together; 431 beyond */
+    IDLE_SECONDS = 10,            /* without a byte in or out */
+    LATER_MS = 2000,              /* so long an answer is waited for */
+    LATER_MAX = 64,               /* by so many; others get what there is */
+    TURN_MS = 1000,
+};
+
+struct http_server {
+    struct http_ports ports;
+    struct MHD_Daemon *daemon;
+    int wakeup_fd;
+    pthread_t thread;
+    atomic_bool stop;
+    struct http_connections http_connections; /* of the thread */
+    int waiting;                              /* of them */
+    int64_t requests[4];
+};
+
+/* ---- http_connections ---- */
+
+/*
+ * What the library says of a connection is good until it is asked again, of
+ * anything: from 1.0 on all answers share one place. So each is taken out at once.
+ */
+static struct http_connection *connection_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+static int socket_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    return info ? info->connect_fd : -1;
+}
+
+static const struct sockaddr *address_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+    return info ? info->client_addr : NULL;
+}
+
+static struct http_connection *add_connection(struct http_server *server,
+                                              struct MHD_Connection *connection)
+{
+    const struct sockaddr *address = address_of(connection);
+    int fd = socket_of(connection);
+
+    if (fd < 0 || !address)
+        return NULL;
+    struct http_connection *http_connection =
+        http_connections_add(&server->http_connections, fd, address, clock_ms());
+    if (http_connection)
+        http_connection->connection = connection;
+    return http_connection;
+}
+
+static void on_connection(void *opaque, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *server = opaque;
+
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = add_connection(server, connection);
+    } else if (*context) {
+        http_connections_remove(&server->http_connections, *context);
+        *context = NULL;
+    }
+}
+
+static void on_completed(void *opaque, struct MHD_Connection *connection, void **slot,
+                         enum MHD_RequestTerminationCode why)
+{
+    struct http_connection *http_connection = connection_of(connection);
+
+    (void)opaque;
+    (void)slot;
+    (void)why;
+    if (!http_connection)
+        return;
+    http_connection->answered = true;
+    http_connection->waited = false;
+}
+
+/* ---- answers ---- */
+
+static void add_headers(struct http_server *server, struct MHD_Response *response,
+                        const struct http_connection *http_connection,
+                        const struct http_answer *answer)
+{
+    (void)MHD_add_response_header(response, "Content-Type", answer->type);
+    (void)MHD_add_response_header(response, "Content-Security-Policy", answer->policy);
+    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    (void)MHD_add_response_header(response, "Cache-Control", "no-store");
+    if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        (void)MHD_add_response_header(response, "Allow", "GET, HEAD");
+    if (answer->status >= MHD_HTTP_BAD_REQUEST || /* may be amid something not understood */
+        http_connections_should_close(&server->http_connections, http_connection, clock_ms()))
+        (void)MHD_add_response_header(response, "Connection", "close");
+}
+
+static enum MHD_Result send_answer(struct http_server *server, struct MHD_Connection *connection,
+                                   const struct http_answer *answer)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): it is copied, and never written to */
+    void *body = (void *)(uintptr_t)answer->body;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(answer->n, body, MHD_RESPMEM_MUST_COPY);
+
+    if (!response)
+        return MHD_NO;
+    add_headers(server, response, connection_of(connection), answer);
+    server->requests[answer->status / 100 - 2]++;
+    enum MHD_Result sent = MHD_queue_response(connection, answer->status, response);
+    MHD_destroy_response(response);
+    return sent;
+}
+
+static enum MHD_Result refuse(struct http_server *server, struct MHD_Connection *connection,
+                              unsigned status, const char *why)
+{
+    const struct http_answer answer = { .status = status,
+                                        .type = "text/plain; charset=utf-8",
+                                        .policy = "default-src 'none'",
+                                        .body = why,
+                                        .n = strlen(why) };
+
+    return send_answer(server, connection, &answer);
+}
+
+static bool has_body(struct MHD_Connection *connection)
+{
+    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+
+    return (length && strcmp(length, "0") != 0) ||
+           MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding");
+}
+
+/* The headers are there; what the request brings beyond them is not waited for. */
+static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection,
+                             const char *method)
+{
+    struct http_connection *http_connection = connection_of(connection);
+
+    http_connection->answered = false;
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        return refuse(server, connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+    if (has_body(connection))
+        return refuse(server, connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body is wanted here\n");
+    return MHD_YES;
+}
+
+static bool may_wait(const struct http_server *server,
+                     const struct http_connection *http_connection)
+{
+    return !http_connection->waited && server->waiting < LATER_MAX;
+}
+
+static enum MHD_Result wait_for_answer(struct http_server *server,
+                                       struct MHD_Connection *connection)
+{
+    struct http_connection *http_connection = connection_of(connection);
+
+    server->waiting++;
+    http_connection->waiting_ms = clock_ms();
+    http_connection->waited = true;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+}
+
+static struct http_metrics report_of(const struct http_server *server)
+{
+    struct http_metrics metrics_report = { .connections = (int64_t)server->http_connections.n,
+                                           .cut_late = server->http_connections.cut_late,
+                                           .cut_over_capacity =
+                                               server->http_connections.cut_over_capacity };
+
+    memcpy(metrics_report.requests, server->requests, sizeof metrics_report.requests);
+    return metrics_report;
+}
+
+static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *connection,
+                             const char *path)
+{
+    const struct http_ports *ports = &server->ports;
+    struct http_metrics metrics_report = report_of(server);
+    struct http_answer answer = { .status = 0 };
+
+    switch (ports->ask(ports->opaque, path)) {
+    case HTTP_UNKNOWN:
+        return refuse(server, connection, MHD_HTTP_NOT_FOUND, "there is no such page\n");
+    case HTTP_LATER:
+        if (may_wait(server, connection_of(connection)))
+            return wait_for_answer(server, connection);
+        break;
+    case HTTP_NOW:
+        break;
+    }
+    ports->answer(ports->opaque, path, &metrics_report, &answer);
+    return send_answer(server, connection, &answer);
+}
+
+/* Called once with the headers, then when the request is complete, and after each wait. */
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
+static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *n, void **slot)
+{
+    struct http_server *server = opaque;
+
+    (void)version;
+    (void)data;
+    if (!connection_of(connection))
+        return MHD_NO;
+    if (!*slot) {
+        *slot = server;
+        return begin(server, connection, method);
+    }
+    if (*n > 0) {
+        *n = 0;
+        return MHD_YES;
+    }
+    return reply(server, connection, path);
+}
+
+/* Our paths need no escapes: one that has any is none of ours. */
+static size_t leave_escaped(void *opaque, struct MHD_Connection *connection, char *text)
+{
+    (void)opaque;
+    (void)connection;
+    return strlen(text);
+}
+
+/* ---- the loop ---- */
+
+static void go_on(struct http_server *server, struct http_connection *http_connection)
+{
+    server->waiting--;
+    http_connection->waiting_ms = 0;
+    MHD_resume_connection(http_connection->connection);
+}
+
+/* Those that wait go on: all where the bell was rung, else those that waited long enough. */
+static void check_waiting(struct http_server *server, bool rung)
+{
+    int64_t now_ms = clock_ms();
+
+    for (struct http_connection *at = server->http_connections.first; at; at = at->later)
+        if (at->waiting_ms && (rung || at->cut || now_ms - at->waiting_ms >= LATER_MS))
+            go_on(server, at);
+}
+
+static void lower(int64_t *ms, int64_t other_ms)
+{
+    if (other_ms < *ms)
+        *ms = other_ms > 0 ? other_ms : 0;
+}
+
+static int next_turn_ms(struct http_server *server)
+{
+    int64_t now_ms = clock_ms(), wait_ms = TURN_MS;
+    MHD_UNSIGNED_LONG_LONG idle_ms;
+
+    if (MHD_get_timeout(server->daemon, &idle_ms) == MHD_YES && idle_ms < TURN_MS)
+        lower(&wait_ms, (int64_t)idle_ms);
+    if (server->http_connections.first)
+        lower(&wait_ms, http_connections_next_ms(&server->http_connections) - now_ms);
+    for (struct http_connection *at = server->http_connections.first; at; at = at->later)
+        if (at->waiting_ms)
+            lower(&wait_ms, at->waiting_ms + LATER_MS - now_ms);
+    return (int)wait_ms;
+}
+
+static int epoll_fd_of(struct MHD_Daemon *daemon)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
+
+    return info ? info->epoll_fd : -1;
+}
+
+/* True when the bell was rung. */
+static bool wait_for_something(struct http_server *server)
+{
+    struct pollfd fds[] = { { .fd = server->wakeup_fd, .events = POLLIN },
+                            { .fd = epoll_fd_of(server->daemon), .events = POLLIN } };
+    uint64_t rung;
+
+    (void)poll(fds, 2, next_turn_ms(server));
+    return read(server->wakeup_fd, &rung, sizeof rung) == sizeof rung;
+}
+
+static void *serve(void *argument)
+{
+    struct http_server *server = argument;
+
+    while (!server->stop) {
+        bool rung = wait_for_something(server);
+        http_connections_evict(&server->http_connections, clock_ms());
+        check_waiting(server, rung);
+        (void)MHD_run(server->daemon);
+    }
+    check_waiting(server, true); /* no connection may be suspended when the daemon stops */
+    MHD_stop_daemon(server->daemon);
+    return NULL;
+}
+
+/* ---- beginning and end ---- */
+
+static bool start_daemon(struct http_server *server, int listen_fd)
+{
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_MAX_BYTES, MHD_OPTION_STRICT_FOR_CLIENT,
+        1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
+    return server->daemon != NULL;
+}
+
+/* The daemon has the listening socket from now on. */
+static bool start_thread(struct http_server *server, struct error *err)
+{
+    int failed = pthread_create(&server->thread, NULL, serve, server);
+
+    if (!failed)
+        return true;
+    MHD_stop_daemon(server->daemon);
+    return error_set(err, ERROR_FATAL, "no thread for health and metrics (error %d)", failed);
+}
+
+bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
+                       const struct http_ports *ports, struct error *err)
+{
+    struct http_server *server = calloc(1, sizeof *server);
+
+    if (!server ||
+        !(server->ports = *ports, server->wakeup_fd = wakeup_fd, start_daemon(server, listen_fd))) {
+        (void)close(listen_fd);
+        free(server);
+        return error_set(err, ERROR_FATAL, "cannot start the server for health and metrics");
+    }
+    if (!start_thread(server, err)) {
+        free(server);
+        return false;
+    }
+    *out = server;
+    return true;
+}
+
+void http_server_free(struct http_server *server)
+{
+    const uint64_t one = 1;
+
+    if (!server)
+        return;
+    server->stop = true;
+    (void)!write(server->wakeup_fd, &one, sizeof one);
+    (void)pthread_join(server->thread, NULL);
+    free(server);
+}
+
+const char *http_library_version(void)
+{
+    return MHD_get_version();
+}

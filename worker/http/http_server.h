@@ -1,0 +1,67 @@
+#ifndef WORKER_HTTP_HTTP_SERVER_H
+#define WORKER_HTTP_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+
+/*
+ * A small HTTP server for answers that are made from memory: GET and HEAD, no
+ * bodies of requests, one thread, a bounded number of connections (callers.h).
+ *
+ *     question --ask--> HTTP_NOW --------------------------> answer
+ *                  \--> HTTP_LATER --rung, or 2 seconds-----/
+ *                   \-> HTTP_UNKNOWN: 404
+ *
+ * Nothing that a client does or leaves undone holds up another one: headers are
+ * bounded, and every connection has a deadline as a whole.
+ *
+ * The ports are called on the server's thread only. Only http_server.c knows
+ * libmicrohttpd.
+ */
+struct http_server;
+
+enum http_asked { HTTP_UNKNOWN, HTTP_NOW, HTTP_LATER };
+
+struct http_answer {
+    unsigned status;
+    const char *type;   /* Content-Type */
+    const char *policy; /* Content-Security-Policy */
+    const char *body;   /* lent until the next call of a port */
+    size_t n;
+};
+
+/* Of the server itself, as it answers. */
+struct http_metrics {
+    int64_t requests[4]; /* answered with 2xx, 3xx, 4xx, 5xx */
+    int64_t connections; /* now */
+    int64_t cut_late, cut_over_capacity;
+};
+
+struct http_ports {
+    void *opaque;
+    enum http_asked (*ask)(void *opaque, const char *path);
+    void (*answer)(void *opaque, const char *path, const struct http_metrics *metrics_report,
+                   struct http_answer *answer);
+};
+
+/*
+ * listen_fd is a socket that listens; the server closes it, also where it fails.
+ * wakeup_fd, an eventfd, is rung when answers that were to come later may have
+ * come; it outlives the server. The ports are copied.
+ */
+bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
+                       const struct http_ports *ports, struct error *err) MUST_USE;
+
+/* Ends every connection and the thread. */
+void http_server_free(struct http_server *server);
+
+DEFINE_OWNER(http_server)
+
+/* libmicrohttpd's, for --version. A static string. */
+const char *http_library_version(void);
+
+#endif

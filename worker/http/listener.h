@@ -1,0 +1,25 @@
+#ifndef WORKER_HTTP_LISTENER_H
+#define WORKER_HTTP_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+
+/*
+ * A socket that listens on "host:port": a name, an IPv4 address, an IPv6
+ * address in brackets, or * for every address of this machine. Port 0 is any
+ * free one.
+ */
+enum { LISTENER_ADDRESS_BYTES = 64 };
+
+struct listener {
+    int fd; /* the http_connection closes it */
+    uint16_t port;
+    char address[LISTENER_ADDRESS_BYTES]; /* "127.0.0.1", as bound */
+};
+
+bool listener_open(struct listener *listener, const char *where, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,39 @@
+#include "worker/http/liveness.h"
+
+static bool is_over(const struct liveness_facts *facts, int64_t since_ms, int64_t limit_ms)
+{
+    int64_t from_ms = since_ms > facts->started_ms ? since_ms : facts->started_ms;
+
+    return facts->now_ms - from_ms > limit_ms;
+}
+
+bool liveness_is_in_doubt(const struct liveness_facts *facts)
+{
+    if (facts->draining || facts->open_events == 0 || facts->free_slots <= 0)
+        return false;
+    return is_over(facts, facts->progress_ms, LIVENESS_STALL_MS) &&
+           (is_over(facts, facts->intake_ms, LIVENESS_STALL_MS) ||
+            is_over(facts, facts->look_ms, LIVENESS_STALL_MS));
+}
+
+enum liveness liveness_judge(const struct liveness_facts *facts)
+{
+    if (is_over(facts, facts->loop_ms, LIVENESS_LOOP_MS))
+        return LIVENESS_LOOP_STANDS;
+    if (facts->answer_ms == 0 || facts->now_ms - facts->answer_ms > LIVENESS_ANSWER_MS)
+        return LIVENESS_ALIVE;
+    return liveness_is_in_doubt(facts) ? LIVENESS_STALLED : LIVENESS_ALIVE;
+}
+
+const char *liveness_text(enum liveness liveness)
+{
+    switch (liveness) {
+    case LIVENESS_ALIVE:
+        return "alive";
+    case LIVENESS_LOOP_STANDS:
+        return "the control loop does not turn";
+    case LIVENESS_STALLED:
+        break;
+    }
+    return "events are open and a run slot is free, but nothing moves";
+}

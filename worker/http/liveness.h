@@ -1,0 +1,51 @@
+#ifndef WORKER_HTTP_LIVENESS_H
+#define WORKER_HTTP_LIVENESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Does this process do its work? Pure: what is known goes in, a verdict comes
+ * out. Whoever asks ends a process that is not alive, so "no" is said only of
+ * what a new start mends:
+ *
+ * - the control loop has not turned for LIVENESS_LOOP_MS (it turns ten times a
+ *   second), or
+ * - events are open, a run slot is free, no run made progress for
+ *   LIVENESS_STALL_MS, and one of the threads that hand on work (intake, the
+ *   slot that looks for runs) has not moved for as long, although PostgreSQL
+ *   answered another connection of this process a moment ago.
+ *
+ * Kafka, PostgreSQL or Klaviyo being away, or frozen, is none of these.
+ */
+enum {
+    LIVENESS_LOOP_MS = 10 * 1000,
+    LIVENESS_STALL_MS = 120 * 1000,
+    LIVENESS_ANSWER_MS = 30 * 1000, /* so old may an answer of PostgreSQL be */
+};
+
+/* Times are of clock_ms(); 0: never. */
+struct liveness_facts {
+    int64_t now_ms;
+    int64_t started_ms;
+    int64_t loop_ms;     /* the control loop's last turn */
+    int64_t intake_ms;   /* intake's last turn */
+    int64_t look_ms;     /* the last look of an idle slot for a run */
+    int64_t progress_ms; /* the last progress of any run */
+    int64_t answer_ms;   /* PostgreSQL's last answer to the connection that only looks */
+    int64_t open_events;
+    int64_t free_slots;
+    bool draining;
+};
+
+enum liveness { LIVENESS_ALIVE, LIVENESS_LOOP_STANDS, LIVENESS_STALLED };
+
+enum liveness liveness_judge(const struct liveness_facts *facts);
+
+/* It would be stalled if PostgreSQL answers: somebody should ask. */
+bool liveness_is_in_doubt(const struct liveness_facts *facts);
+
+/* One sentence; lives for ever. */
+const char *liveness_text(enum liveness liveness);
+
+#endif

@@ -1,0 +1,148 @@
+#include "worker/http/snapshot.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+struct snapshot {
+    const struct snapshot_ports *ports;
+    int done_fd;
+    pthread_t thread;
+
+    pthread_mutex_t lock; /* of what follows; held for copies only */
+    pthread_cond_t changed;
+    bool wanted, stop;
+    struct snapshot_view last;
+
+    bool failing; /* the thread's own: has been logged */
+};
+
+/* Waits until somebody wants a reading and the last one is old enough. */
+static bool wait_until_wanted(struct snapshot *snapshot)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    while (!snapshot->wanted && !snapshot->stop)
+        (void)pthread_cond_wait(&snapshot->changed, &snapshot->lock);
+    bool go_on = !snapshot->stop;
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    return go_on;
+}
+
+static void put(struct snapshot *snapshot, const struct snapshot_view *read)
+{
+    char *before = NULL;
+
+    (void)pthread_mutex_lock(&snapshot->lock);
+    snapshot->wanted = false;
+    snapshot->last.tried_ms = read->tried_ms;
+    if (read->runs) {
+        before = snapshot->last.runs;
+        snapshot->last = *read;
+    }
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    free(before);
+}
+
+static void tell(const struct snapshot *snapshot)
+{
+    const uint64_t one = 1;
+
+    (void)!write(snapshot->done_fd, &one, sizeof one); /* full means rung already */
+}
+
+static void read_once(struct snapshot *snapshot)
+{
+    const struct snapshot_ports *ports = snapshot->ports;
+    struct snapshot_view read = { .read_ms = clock_ms() };
+    struct error err = ERROR_INIT;
+
+    bool ok = ports->read(ports->opaque, &read.overview, &read.runs, &err);
+    read.tried_ms = clock_ms();
+    if (!ok && !snapshot->failing)
+        log_warn("snapshot_failed", LOG_ERROR_OF(&err));
+    snapshot->failing = !ok;
+    put(snapshot, &read);
+    tell(snapshot);
+}
+
+static void *keep_reading(void *argument)
+{
+    struct snapshot *snapshot = argument;
+
+    while (wait_until_wanted(snapshot))
+        read_once(snapshot);
+    snapshot->ports->disconnect(snapshot->ports->opaque);
+    return NULL;
+}
+
+static void release(struct snapshot *snapshot)
+{
+    snapshot_view_release(&snapshot->last);
+    (void)pthread_cond_destroy(&snapshot->changed);
+    (void)pthread_mutex_destroy(&snapshot->lock);
+    free(snapshot);
+}
+
+struct snapshot *snapshot_start(const struct snapshot_ports *ports, int done_fd, struct error *err)
+{
+    struct snapshot *snapshot = calloc(1, sizeof *snapshot);
+
+    if (!snapshot) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    snapshot->ports = ports;
+    snapshot->done_fd = done_fd;
+    (void)pthread_mutex_init(&snapshot->lock, NULL);
+    (void)pthread_cond_init(&snapshot->changed, NULL);
+    int failed = pthread_create(&snapshot->thread, NULL, keep_reading, snapshot);
+    if (failed) {
+        release(snapshot);
+        (void)error_set(err, ERROR_FATAL, "no thread for the status page (error %d)", failed);
+        return NULL;
+    }
+    return snapshot;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    (void)pthread_mutex_lock(&snapshot->lock);
+    snapshot->stop = true;
+    (void)pthread_cond_signal(&snapshot->changed);
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    (void)pthread_join(snapshot->thread, NULL);
+    release(snapshot);
+}
+
+bool snapshot_want(struct snapshot *snapshot)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    int64_t tried_ms = snapshot->last.tried_ms;
+    bool fresh = tried_ms > 0 && clock_ms() - tried_ms < SNAPSHOT_FRESH_MS;
+    if (!fresh && !snapshot->wanted) {
+        snapshot->wanted = true;
+        (void)pthread_cond_signal(&snapshot->changed);
+    }
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    return fresh;
+}
+
+void snapshot_view(struct snapshot *snapshot, bool with_runs, struct snapshot_view *view)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    *view = snapshot->last;
+    view->runs = with_runs && view->runs ? strdup(view->runs) : NULL;
+    (void)pthread_mutex_unlock(&snapshot->lock);
+}
+
+void snapshot_view_release(struct snapshot_view *view)
+{
+    free(view->runs);
+    view->runs = NULL;
+}

@@ -1,0 +1,52 @@
+#ifndef WORKER_HTTP_SNAPSHOT_H
+#define WORKER_HTTP_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/overview.h"
+
+/*
+ * What the database last said about the runs, for the status page and the
+ * metrics. It is read by a thread of its own, when somebody wants it and at
+ * most once in SNAPSHOT_FRESH_MS, however often that is: who asks never waits
+ * for the database, and the database does not feel how many ask.
+ */
+struct snapshot;
+
+enum { SNAPSHOT_FRESH_MS = 1000 };
+
+struct snapshot_ports {
+    void *opaque;
+    /* *runs: a JSON array, the http_connection's. Connects where there is no connection. */
+    bool (*read)(void *opaque, struct overview *overview, char **runs, struct error *err);
+    void (*disconnect)(void *opaque);
+};
+
+/* Times of clock_ms(); 0: never. */
+struct snapshot_view {
+    int64_t read_ms;  /* when the reading began that brought what is here */
+    int64_t tried_ms; /* when the last reading ended, well or not */
+    struct overview overview;
+    char *runs; /* NULL: never read */
+};
+
+/* done_fd, an eventfd, is rung when a reading has ended. The ports outlive the snapshot. */
+struct snapshot *snapshot_start(const struct snapshot_ports *ports, int done_fd, struct error *err)
+    MUST_USE;
+
+/* Waits for a reading that goes on: the time-outs of a connection, at most. */
+void snapshot_free(struct snapshot *snapshot);
+
+/* True: it is fresh. Else it will be read soon; returns at once. */
+bool snapshot_want(struct snapshot *snapshot);
+
+/* What there is; without the runs where with_runs is false. Release it. */
+void snapshot_view(struct snapshot *snapshot, bool with_runs, struct snapshot_view *view);
+void snapshot_view_release(struct snapshot_view *view);
+
+DEFINE_OWNER(snapshot)
+
+#endif

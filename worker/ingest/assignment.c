@@ -1,0 +1,214 @@
+#include "worker/ingest/assignment.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/strbuf.h"
+
+enum { PARTITIONS_TEXT_BYTES = 2048 };
+
+/* What is known of a partition besides its offsets. */
+struct part {
+    int32_t partition;
+    int64_t committed; /* -1: not heard yet */
+    bool paused;       /* by us */
+};
+
+struct assignment {
+    struct service_metrics *metrics;
+    struct offsets *offsets;
+    struct part *parts;
+    size_t n, cap;
+    size_t paused_n;
+};
+
+struct assignment *assignment_new(struct service_metrics *metrics)
+{
+    struct assignment *assignment = calloc(1, sizeof *assignment);
+
+    if (!assignment)
+        return NULL;
+    assignment->metrics = metrics;
+    assignment->offsets = offsets_new();
+    if (!assignment->offsets) {
+        assignment_free(assignment);
+        return NULL;
+    }
+    return assignment;
+}
+
+void assignment_free(struct assignment *assignment)
+{
+    if (!assignment)
+        return;
+    offsets_free(assignment->offsets);
+    free(assignment->parts);
+    free(assignment);
+}
+
+static struct part *find(const struct assignment *assignment, int32_t partition)
+{
+    for (size_t i = 0; i < assignment->n; i++)
+        if (assignment->parts[i].partition == partition)
+            return &assignment->parts[i];
+    return NULL;
+}
+
+static void set_paused(struct assignment *assignment, struct part *part, bool paused)
+{
+    if (part->paused == paused)
+        return;
+    part->paused = paused;
+    assignment->paused_n += paused ? 1 : -(size_t)1;
+    assignment->metrics->partitions_paused = (long long)assignment->paused_n;
+}
+
+static void forget(struct assignment *assignment, int32_t partition)
+{
+    struct part *part = find(assignment, partition);
+
+    if (!part)
+        return;
+    set_paused(assignment, part, false);
+    *part = assignment->parts[--assignment->n];
+}
+
+static bool add(struct assignment *assignment, int32_t partition)
+{
+    forget(assignment, partition);
+    if (assignment->n == assignment->cap) {
+        size_t cap = assignment->cap ? assignment->cap * 2 : 16;
+        struct part *larger = reallocarray(assignment->parts, cap, sizeof *larger);
+        if (!larger)
+            return false;
+        assignment->parts = larger;
+        assignment->cap = cap;
+    }
+    assignment->parts[assignment->n++] = (struct part){ .partition = partition, .committed = -1 };
+    return offsets_assign(assignment->offsets, partition);
+}
+
+bool assignment_add(struct assignment *assignment, const struct consumer_event *event)
+{
+    for (size_t i = 0; i < event->partitions_n; i++)
+        if (!add(assignment, consumer_event_partition(event, i).partition))
+            return false;
+    return true;
+}
+
+void assignment_remove(struct assignment *assignment, const struct consumer_event *event)
+{
+    for (size_t i = 0; i < event->partitions_n; i++) {
+        int32_t partition = consumer_event_partition(event, i).partition;
+        forget(assignment, partition);
+        offsets_revoke(assignment->offsets, partition);
+    }
+}
+
+enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t partition,
+                                         int64_t offset, int64_t *epoch)
+{
+    return offsets_deliver(assignment->offsets, partition, offset, epoch);
+}
+
+void assignment_end(struct assignment *assignment, int32_t partition, int64_t epoch, int64_t offset)
+{
+    /* False is ordinary: the partition has another owner, or begins anew. */
+    (void)offsets_end(assignment->offsets, partition, epoch, offset);
+}
+
+void assignment_reached(struct assignment *assignment, int32_t partition, int64_t offset)
+{
+    offsets_reached(assignment->offsets, partition, offset);
+}
+
+void assignment_committed(struct assignment *assignment, const struct consumer_event *event)
+{
+    for (size_t i = 0; i < event->partitions_n; i++) {
+        struct consumer_partition committed = consumer_event_partition(event, i);
+        struct part *part = find(assignment, committed.partition);
+
+        if (part && committed.offset >= 0)
+            part->committed = committed.offset;
+    }
+}
+
+void assignment_store(struct assignment *assignment, struct consumer *consumer)
+{
+    struct offsets_move move;
+
+    while (offsets_take_move(assignment->offsets, &move)) {
+        bool stored = consumer_store(consumer, move.partition, move.watermark);
+
+        if (!stored) /* an ordinary outcome around a rebalance */
+            log_debug("offset_not_stored", LOG_INT("partition", move.partition),
+                      LOG_INT("offset", move.watermark));
+        else if (move.first)
+            consumer_commit(consumer, move.partition, move.watermark);
+    }
+}
+
+void assignment_pause(struct assignment *assignment, struct consumer *consumer, int32_t partition)
+{
+    struct part *part = find(assignment, partition);
+    struct error err = ERROR_INIT;
+
+    if (!part || part->paused)
+        return;
+    if (!consumer_pause(consumer, partition, &err)) {
+        log_debug("partition_not_paused", LOG_INT("partition", partition), LOG_ERROR_OF(&err));
+        return;
+    }
+    set_paused(assignment, part, true);
+    assignment->metrics->pauses++;
+}
+
+void assignment_resume(struct assignment *assignment, struct consumer *consumer)
+{
+    struct error err = ERROR_INIT;
+
+    for (size_t i = 0; i < assignment->n && assignment->paused_n > 0; i++) {
+        struct part *part = &assignment->parts[i];
+
+        if (!part->paused)
+            continue;
+        if (!consumer_resume(consumer, part->partition, &err)) {
+            log_warn("partition_not_resumed", LOG_INT("partition", part->partition),
+                     LOG_ERROR_OF(&err));
+            continue;
+        }
+        set_paused(assignment, part, false);
+        assignment->metrics->resumes++;
+    }
+}
+
+void assignment_publish(const struct assignment *assignment, struct consumer *consumer,
+                        struct service_metrics *metrics)
+{
+    struct offsets_view view;
+    size_t n = 0;
+
+    (void)pthread_mutex_lock(&metrics->lock);
+    while (n < SERVICE_METRICS_PARTITIONS && offsets_look(assignment->offsets, n, &view)) {
+        const struct part *part = find(assignment, view.partition);
+        metrics->partitions[n++] = (struct service_partition){
+            .partition = view.partition,
+            .watermark = view.watermark,
+            .committed = part ? part->committed : -1,
+            .end = consumer_end_offset(consumer, view.partition),
+            .open = (int64_t)view.open,
+        };
+    }
+    metrics->partitions_n = n;
+    (void)pthread_mutex_unlock(&metrics->lock);
+}
+
+void assignment_log(const char *name, const struct consumer_event *event)
+{
+    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(PARTITIONS_TEXT_BYTES);
+
+    for (size_t i = 0; i < event->partitions_n; i++)
+        strbuf_addf(&text, "%s%d", i > 0 ? "," : "",
+                    (int)consumer_event_partition(event, i).partition);
+    log_info(name, LOG_INT("count", event->partitions_n), LOG_STR("partitions", text.data));
+}

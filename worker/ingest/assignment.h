@@ -1,0 +1,53 @@
+#ifndef WORKER_INGEST_ASSIGNMENT_H
+#define WORKER_INGEST_ASSIGNMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "worker/ingest/offsets.h"
+#include "worker/kafka/consumer.h"
+#include "worker/metrics/service_metrics.h"
+
+/*
+ * The partitions that are ours now: their offsets, which of them are paused,
+ * and what the broker has confirmed. It tells the consumer what to store,
+ * pause and resume. Belongs to the control thread.
+ */
+struct assignment;
+
+struct assignment *assignment_new(struct service_metrics *metrics) MUST_USE; /* NULL: no memory */
+void assignment_free(struct assignment *assignment);
+
+/* The partitions of an ASSIGNED event. False: out of memory. */
+bool assignment_add(struct assignment *assignment, const struct consumer_event *event) MUST_USE;
+/* The partitions of a REVOKED or LOST one. */
+void assignment_remove(struct assignment *assignment, const struct consumer_event *event);
+
+/* As offsets_deliver() and its fellows. */
+enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t partition,
+                                         int64_t offset, int64_t *epoch) MUST_USE;
+void assignment_end(struct assignment *assignment, int32_t partition, int64_t epoch,
+                    int64_t offset);
+void assignment_reached(struct assignment *assignment, int32_t partition, int64_t offset);
+
+/* Notes the offsets of a COMMITTED event. */
+void assignment_committed(struct assignment *assignment, const struct consumer_event *event);
+
+/* Stores every watermark that moved; commits where a partition begins for us. */
+void assignment_store(struct assignment *assignment, struct consumer *consumer);
+
+/* Pauses a partition that has just delivered a message; resumes what was paused so. */
+void assignment_pause(struct assignment *assignment, struct consumer *consumer, int32_t partition);
+void assignment_resume(struct assignment *assignment, struct consumer *consumer);
+
+/* A snapshot for the metrics. */
+void assignment_publish(const struct assignment *assignment, struct consumer *consumer,
+                        struct service_metrics *metrics);
+
+/* One line with the event's partitions. */
+void assignment_log(const char *name, const struct consumer_event *event);
+
+DEFINE_OWNER(assignment)
+
+#endif

@@ -1,0 +1,54 @@
+#ifndef WORKER_INGEST_DEAD_LETTER_H
+#define WORKER_INGEST_DEAD_LETTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/kafka/record.h"
+
+/*
+ * A dead letter: the record of an event that came to nothing, with headers
+ * that say why. Key, value, timestamp and the other headers stay as they are.
+ * Headers of an earlier death are replaced, never appended.
+ */
+struct dead_letter {
+    const struct record *record;
+    const char *reason;  /* a code such as event_invalid */
+    const char *message; /* a sentence; names no address and no value */
+    const char *exports; /* names of the failed ones, separated by commas; NULL: none */
+    int64_t run_id;      /* the first failed run; 0: none */
+};
+
+enum { DEAD_LETTER_HEADERS = 10 }; /* that a letter adds, at most */
+
+/*
+ * The letter as a record of its own. without_value: for a broker that finds it
+ * too large; a header then says how long the value was. NULL: out of memory.
+ */
+struct record *dead_letter_build(const struct dead_letter *letter, bool without_value) MUST_USE;
+
+/* What a letter says about itself; texts are lent by the letter, not NUL-terminated. */
+struct dead_letter_text {
+    const char *bytes; /* NULL: the letter does not say */
+    size_t n;
+};
+struct dead_letter_view {
+    struct dead_letter_text topic, reason, message, exports;
+    int32_t partition; /* where the event came from; -1: not said */
+    int64_t offset;
+    int64_t run_id; /* 0: none */
+    int attempts;
+    bool value_missing; /* sent without its value: cannot be replayed */
+};
+void dead_letter_read(const struct record *letter, struct dead_letter_view *view);
+
+/*
+ * The event to publish again for a letter: restricted to the export where
+ * exactly one failed. Keeps the headers, so that its attempts count on.
+ * ERROR_INPUT: the letter has no value any more.
+ */
+struct record *dead_letter_revive(const struct record *letter, struct error *err) MUST_USE;
+
+#endif

@@ -1,0 +1,426 @@
+#include "worker/ingest/ingest.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/ingest/admission.h"
+#include "worker/ingest/assignment.h"
+#include "worker/ingest/dead_letter_writer.h"
+#include "worker/kafka/consumer.h"
+
+enum {
+    HOLD_BACK_MS = 200, /* a fullness so short is waited out */
+    EVENTS_A_TURN = 500,
+    FIGURES_MS = 500,        /* between snapshots of the partitions */
+    ERROR_REPEAT_MS = 60000, /* the same error of Kafka is logged so often */
+    ERRORS_REMEMBERED = 8,
+};
+
+struct seen_error {
+    const char *code; /* librdkafka's own text, which lives for ever */
+    int64_t ms;
+};
+
+struct ingest {
+    struct service_metrics *metrics;
+    struct consumer *consumer;
+    struct intake *intake;
+    struct dead_letter_writer *writer;
+    struct assignment *assignment;
+    struct admission admission;
+    bool closed;       /* takes no more events */
+    bool more_events;  /* the consumer has more than was taken this turn */
+    struct error *err; /* of the turn */
+    bool broken;       /* err is set: it cannot go on */
+    int64_t full_ms;   /* since when admission is full */
+    int64_t metrics_report_ms;
+    struct seen_error seen[ERRORS_REMEMBERED];
+};
+
+/* ---- events that end ---- */
+
+static void give_up(struct ingest *f, enum error_kind kind, const char *why)
+{
+    if (!f->broken)
+        (void)error_set(f->err, kind, "%s", why);
+    f->broken = true;
+}
+
+static void close_event(struct ingest *f, struct pending_event *event)
+{
+    assignment_end(f->assignment, event->record->partition, event->epoch, event->record->offset);
+    admission_give(&f->admission, event->bytes);
+    pending_event_free(event);
+}
+
+static void take_end(struct ingest *f, struct pending_event *event)
+{
+    switch (event->state) {
+    case PENDING_EVENT_DONE:
+        f->metrics->events_done++;
+        break;
+    case PENDING_EVENT_IGNORED:
+        f->metrics->events_ignored++;
+        break;
+    case PENDING_EVENT_DROPPED:
+        f->metrics->events_dropped++;
+        break;
+    case PENDING_EVENT_DEAD_LETTER_DUE:
+        f->metrics->events_dead++;
+        dead_letter_writer_add(f->writer, event);
+        return;
+    case PENDING_EVENT_NEW:
+    case PENDING_EVENT_DEAD_LETTERED:
+        assert(false && "intake gives no such event back");
+        break;
+    }
+    close_event(f, event);
+}
+
+static void take_ends(struct ingest *f)
+{
+    struct pending_event_list ended = { 0 };
+    struct pending_event_list dead_lettered = { 0 };
+
+    intake_collect(f->intake, &ended);
+    for (struct pending_event *event; (event = pending_event_pop(&ended));)
+        take_end(f, event);
+    dead_letter_writer_turn(f->writer, &dead_lettered);
+    intake_submit(f->intake, &dead_lettered);
+}
+
+/* ---- events that come ---- */
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+
+    assert(copy);
+    return copy;
+}
+
+/* The event as intake will get it; NULL: out of memory. */
+static struct pending_event *open_event_of(const struct record *record, int64_t epoch,
+                                           struct event *parsed, const char *invalid)
+{
+    struct record *copy = record_copy(record);
+    struct pending_event *event = copy ? pending_event_new(copy, epoch) : NULL;
+
+    if (!event) {
+        event_release(parsed);
+        return NULL;
+    }
+    event->valid = !invalid;
+    event->event = *parsed;
+    if (invalid) {
+        event->reason = copy_text("event_invalid");
+        event->detail = copy_text(invalid);
+    }
+    return event;
+}
+
+static void open_one(struct ingest *f, const struct record *record, int64_t epoch,
+                     struct pending_event_list *opened)
+{
+    struct event parsed = EVENT_INIT;
+    struct error why = ERROR_INIT;
+    enum event_verdict verdict = event_parse(record, &parsed, &why);
+
+    if (verdict == EVENT_TOMBSTONE) {
+        f->metrics->events_tombstone++;
+        assignment_end(f->assignment, record->partition, epoch, record->offset);
+        return;
+    }
+    if (verdict == EVENT_INVALID) {
+        f->metrics->events_invalid++;
+        log_warn("event_invalid", LOG_INT("partition", record->partition),
+                 LOG_INT("offset", record->offset), LOG_ERROR_OF(&why));
+    }
+    struct pending_event *event = NULL;
+    if (verdict != EVENT_NO_MEMORY)
+        event = open_event_of(record, epoch, &parsed, verdict == EVENT_INVALID ? why.text : NULL);
+    if (!event) {
+        give_up(f, ERROR_FATAL, "out of memory while taking an event");
+        return;
+    }
+    admission_take(&f->admission, event->bytes);
+    pending_event_push(opened, event);
+}
+
+static void take_message(struct ingest *f, const struct record *record,
+                         struct pending_event_list *opened)
+{
+    int64_t epoch = -1;
+
+    if (f->closed) { /* it stays where it is, for the next owner */
+        assignment_pause(f->assignment, f->consumer, record->partition);
+        return;
+    }
+    f->metrics->events_received++;
+    switch (assignment_deliver(f->assignment, record->partition, record->offset, &epoch)) {
+    case OFFSETS_REWOUND:
+        f->metrics->rewinds++;
+        log_warn("partition_rewound", LOG_INT("partition", record->partition),
+                 LOG_INT("offset", record->offset));
+        open_one(f, record, epoch, opened);
+        break;
+    case OFFSETS_OPENED:
+        open_one(f, record, epoch, opened);
+        break;
+    case OFFSETS_DUPLICATE:
+    case OFFSETS_NOT_OURS:
+        f->metrics->events_duplicate++;
+        break;
+    case OFFSETS_NO_MEMORY:
+        give_up(f, ERROR_FATAL, "out of memory while taking an event");
+        break;
+    }
+    if (f->admission.full)
+        assignment_pause(f->assignment, f->consumer, record->partition);
+}
+
+/* ---- the group ---- */
+
+static void take_assignment(struct ingest *f, const struct consumer_event *event)
+{
+    struct error err = ERROR_INIT;
+
+    f->metrics->subscribed = true;
+    f->metrics->rebalances_assigned++;
+    assignment_log("partitions_assigned", event);
+    if (!assignment_add(f->assignment, event))
+        give_up(f, ERROR_FATAL, "out of memory while taking partitions");
+    else if (!consumer_accept(f->consumer, event, &err))
+        log_warn("assignment_refused", LOG_ERROR_OF(&err));
+}
+
+/* What has ended is stored first, then the partitions are gone at once; no run is touched. */
+static void let_go(struct ingest *f, const struct consumer_event *event)
+{
+    struct error err = ERROR_INIT;
+
+    if (event->kind == CONSUMER_REVOKED) {
+        f->metrics->rebalances_revoked++;
+        take_ends(f);
+        assignment_store(f->assignment, f->consumer);
+        assignment_log("partitions_revoked", event);
+    } else {
+        f->metrics->rebalances_lost++;
+        assignment_log("partitions_lost", event);
+    }
+    if (!consumer_unassign(f->consumer, event, &err))
+        log_warn("revocation_refused", LOG_ERROR_OF(&err));
+    assignment_remove(f->assignment, event);
+    for (size_t i = 0; i < event->partitions_n; i++)
+        intake_drop(f->intake, consumer_event_partition(event, i).partition);
+}
+
+/* True when that error was not logged of late. */
+static bool is_news(struct ingest *f, const char *code)
+{
+    struct seen_error *oldest = &f->seen[0];
+    int64_t now_ms = clock_ms();
+
+    for (size_t i = 0; i < ERRORS_REMEMBERED; i++) {
+        struct seen_error *seen = &f->seen[i];
+        if (seen->code && strcmp(seen->code, code) == 0) {
+            bool news = now_ms - seen->ms >= ERROR_REPEAT_MS;
+            if (news)
+                seen->ms = now_ms;
+            return news;
+        }
+        if (!seen->code || (oldest->code && seen->ms < oldest->ms))
+            oldest = seen;
+    }
+    *oldest = (struct seen_error){ .code = code, .ms = now_ms };
+    return true;
+}
+
+static void take_error(struct ingest *f, const struct consumer_error *error)
+{
+    f->metrics->kafka_errors++;
+    f->metrics->commit_errors += error->of_commit;
+    if (is_news(f, error->code))
+        log_at(error->passing ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "kafka_error",
+               LOG_STR("code", error->code), LOG_STR("reason", error->text),
+               LOG_STR("hint", error->hint));
+    if (error->fatal)
+        give_up(f, ERROR_FATAL, error->text);
+}
+
+static void take_consumer_event(struct ingest *f, const struct consumer_event *event,
+                                struct pending_event_list *opened)
+{
+    switch (event->kind) {
+    case CONSUMER_MESSAGE:
+        take_message(f, &event->record, opened);
+        break;
+    case CONSUMER_ASSIGNED:
+        take_assignment(f, event);
+        break;
+    case CONSUMER_REVOKED:
+    case CONSUMER_LOST:
+        intake_submit(f->intake, opened); /* before they are dropped there */
+        let_go(f, event);
+        break;
+    case CONSUMER_END:
+        if (!f->closed) /* messages may have been left out since */
+            assignment_reached(f->assignment, event->partition, event->offset);
+        break;
+    case CONSUMER_COMMITTED:
+        f->metrics->commits++;
+        assignment_committed(f->assignment, event);
+        break;
+    case CONSUMER_ERROR:
+        take_error(f, &event->error);
+        break;
+    case CONSUMER_NONE:
+        break;
+    }
+}
+
+/*
+ * A short fullness is waited out: pausing throws away what librdkafka has
+ * fetched ahead. A longer one is met by pausing, since the group wants polls.
+ */
+static bool holds_back(const struct ingest *f)
+{
+    return f->admission.full && clock_ms() - f->full_ms < HOLD_BACK_MS;
+}
+
+static void take_events(struct ingest *f)
+{
+    struct pending_event_list opened = { 0 };
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+
+    f->more_events = !holds_back(f);
+    for (int i = 0; i < EVENTS_A_TURN && f->more_events; i++) {
+        bool was_full = f->admission.full;
+        consumer_next(f->consumer, &event);
+        if (event.kind == CONSUMER_NONE) {
+            f->more_events = false;
+            break;
+        }
+        take_consumer_event(f, &event, &opened);
+        consumer_done(f->consumer, &event);
+        if (f->admission.full && !was_full) {
+            f->full_ms = clock_ms();
+            f->more_events = false;
+        }
+    }
+    intake_submit(f->intake, &opened);
+}
+
+/* ---- turning ---- */
+
+size_t ingest_wait_for(const struct ingest *f, struct pollfd *fds)
+{
+    fds[0] = (struct pollfd){ .fd = intake_fd(f->intake), .events = POLLIN };
+    fds[1] = (struct pollfd){ .fd = dead_letter_writer_fd(f->writer), .events = POLLIN };
+    fds[2] =
+        (struct pollfd){ .fd = holds_back(f) ? -1 : consumer_fd(f->consumer), .events = POLLIN };
+    return INGEST_DESCRIPTORS;
+}
+
+bool ingest_has_more(const struct ingest *f)
+{
+    return f->more_events;
+}
+
+static void publish_metrics(struct ingest *f)
+{
+    int64_t now_ms = clock_ms();
+
+    f->metrics->events_open = (long long)f->admission.events;
+    f->metrics->events_open_bytes = (long long)f->admission.bytes;
+    if (now_ms - f->metrics_report_ms < FIGURES_MS)
+        return;
+    f->metrics_report_ms = now_ms;
+    assignment_publish(f->assignment, f->consumer, f->metrics);
+}
+
+bool ingest_turn(struct ingest *f, struct error *err)
+{
+    f->err = err;
+    take_ends(f);
+    take_events(f);
+    assignment_store(f->assignment, f->consumer);
+    if (!f->admission.full && !f->closed)
+        assignment_resume(f->assignment, f->consumer);
+    publish_metrics(f);
+    return !f->broken;
+}
+
+/* ---- beginning and end ---- */
+
+void ingest_stop_intake(struct ingest *f)
+{
+    f->closed = true;
+}
+
+size_t ingest_open(const struct ingest *f)
+{
+    return f->admission.events;
+}
+
+size_t ingest_dead_letters(const struct ingest *f)
+{
+    return dead_letter_writer_n(f->writer);
+}
+
+bool ingest_leave(struct ingest *f, struct error *err)
+{
+    return consumer_close(f->consumer, err);
+}
+
+bool ingest_has_left(struct ingest *f)
+{
+    return consumer_closed(f->consumer);
+}
+
+static bool open_all(struct ingest *f, const struct settings *settings,
+                     const struct intake_ports *ports, struct error *err)
+{
+    f->assignment = assignment_new(f->metrics);
+    if (!f->assignment)
+        return error_no_memory(err);
+    f->writer = dead_letter_writer_new(settings, f->metrics, err);
+    if (!f->writer)
+        return false;
+    f->intake = intake_start(ports, f->metrics, err);
+    if (!f->intake)
+        return false;
+    f->consumer = consumer_new(settings, err);
+    return f->consumer != NULL;
+}
+
+struct ingest *ingest_new(const struct settings *settings, const struct intake_ports *ports,
+                          struct service_metrics *metrics, struct error *err)
+{
+    struct ingest *f = calloc(1, sizeof *f);
+
+    if (!f) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    f->metrics = metrics;
+    if (!open_all(f, settings, ports, err)) {
+        ingest_free(f);
+        return NULL;
+    }
+    return f;
+}
+
+void ingest_free(struct ingest *f)
+{
+    if (!f)
+        return;
+    consumer_free(f->consumer);
+    intake_free(f->intake);
+    dead_letter_writer_free(f->writer);
+    assignment_free(f->assignment);
+    free(f);
+}

@@ -1,0 +1,57 @@
+#ifndef WORKER_INGEST_INGEST_H
+#define WORKER_INGEST_INGEST_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/ingest/intake.h"
+#include "worker/metrics/service_metrics.h"
+#include "worker/settings/settings.h"
+
+/*
+ * The ingest of events, on the control thread:
+ *
+ *     consumer --message--> offset opened --> intake --ended--> offset stored
+ *                                               |                 ^
+ *                                             dead --> letter ----+
+ *
+ * On a revocation what has ended is stored, and the partitions are gone at
+ * once: runs go on where they are, and the partitions' new owner waits for the
+ * same ends. Of lost partitions nothing is stored.
+ *
+ * It turns when told to and never waits.
+ */
+struct ingest;
+
+/* Joins the group. The ports and metrics outlive it. */
+struct ingest *ingest_new(const struct settings *settings, const struct intake_ports *ports,
+                          struct service_metrics *metrics, struct error *err) MUST_USE;
+void ingest_free(struct ingest *ingest);
+
+/* What poll() is to wait for before the next turn. */
+enum { INGEST_DESCRIPTORS = 3 };
+size_t ingest_wait_for(const struct ingest *ingest, struct pollfd *fds);
+
+/* True: there is more to do at once than the last turn did. */
+bool ingest_has_more(const struct ingest *ingest);
+
+/* False: this process cannot go on. */
+bool ingest_turn(struct ingest *ingest, struct error *err) MUST_USE;
+
+/* From now on messages stay in Kafka; what is open goes on to its end. */
+void ingest_stop_intake(struct ingest *ingest);
+
+size_t ingest_open(const struct ingest *ingest); /* events that have not ended */
+size_t
+ingest_dead_letters(const struct ingest *ingest); /* of them: dead letters not acknowledged yet */
+
+/* Leaves the group; go on turning until it has left. */
+bool ingest_leave(struct ingest *ingest, struct error *err) MUST_USE;
+bool ingest_has_left(struct ingest *ingest);
+
+DEFINE_OWNER(ingest)
+
+#endif

@@ -1,0 +1,191 @@
+#include "worker/ingest/intake.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+
+struct drop {
+    struct drop *next;
+    int32_t partition;
+};
+
+struct intake {
+    struct service_metrics *metrics;
+    pthread_t thread;
+    int in_fd, out_fd; /* eventfds: something was put in, came out */
+
+    pthread_mutex_t lock; /* of these */
+    struct pending_event_list in, out;
+    struct drop *drops;
+    bool stop;
+
+    struct intake_work work; /* the thread's own */
+};
+
+static void ring(int fd)
+{
+    const uint64_t one = 1;
+
+    (void)!write(fd, &one, sizeof one); /* full means rung already */
+}
+
+static void silence(int fd)
+{
+    uint64_t count;
+
+    (void)!read(fd, &count, sizeof count);
+}
+
+void intake_submit(struct intake *intake, struct pending_event_list *events)
+{
+    if (!events->first)
+        return;
+    (void)pthread_mutex_lock(&intake->lock);
+    pending_event_append(&intake->in, events);
+    (void)pthread_mutex_unlock(&intake->lock);
+    ring(intake->in_fd);
+}
+
+void intake_drop(struct intake *intake, int32_t partition)
+{
+    struct drop *drop = calloc(1, sizeof *drop);
+
+    assert(drop);
+    drop->partition = partition;
+    (void)pthread_mutex_lock(&intake->lock);
+    pending_event_list_drop(&intake->in, partition, &intake->out);
+    drop->next = intake->drops;
+    intake->drops = drop;
+    (void)pthread_mutex_unlock(&intake->lock);
+    ring(intake->in_fd);
+}
+
+int intake_fd(const struct intake *intake)
+{
+    return intake->out_fd;
+}
+
+void intake_collect(struct intake *intake, struct pending_event_list *out)
+{
+    silence(intake->out_fd);
+    (void)pthread_mutex_lock(&intake->lock);
+    pending_event_append(out, &intake->out);
+    (void)pthread_mutex_unlock(&intake->lock);
+}
+
+/* What was put in comes to the thread; drops first, they are older. False: stop. */
+static bool take_in(struct intake *intake)
+{
+    struct pending_event_list events = { 0 };
+
+    silence(intake->in_fd);
+    (void)pthread_mutex_lock(&intake->lock);
+    pending_event_append(&events, &intake->in);
+    struct drop *drops = intake->drops;
+    intake->drops = NULL;
+    bool stop = intake->stop;
+    (void)pthread_mutex_unlock(&intake->lock);
+
+    while (drops) {
+        struct drop *drop = drops;
+        drops = drop->next;
+        intake_work_drop(&intake->work, drop->partition);
+        free(drop);
+    }
+    intake_work_add(&intake->work, &events);
+    return !stop;
+}
+
+static void put_out(struct intake *intake)
+{
+    if (!intake->work.out.first)
+        return;
+    (void)pthread_mutex_lock(&intake->lock);
+    pending_event_append(&intake->out, &intake->work.out);
+    (void)pthread_mutex_unlock(&intake->lock);
+    ring(intake->out_fd);
+}
+
+static void wait_for_something(struct intake *intake)
+{
+    struct pollfd fds[] = {
+        { .fd = intake->in_fd, .events = POLLIN },
+        { .fd = intake_work_socket(&intake->work), .events = POLLIN },
+    };
+
+    (void)poll(fds, 2, intake_work_wait_ms(&intake->work));
+    if (fds[1].revents)
+        intake_work_notified(&intake->work);
+}
+
+static void *run(void *opaque)
+{
+    struct intake *intake = opaque;
+
+    while (take_in(intake)) {
+        intake->metrics->intake_turn_ms = clock_ms();
+        intake_work_turn(&intake->work);
+        put_out(intake);
+        wait_for_something(intake);
+    }
+    return NULL;
+}
+
+static void release(struct intake *intake)
+{
+    if (intake->in_fd >= 0)
+        (void)close(intake->in_fd);
+    if (intake->out_fd >= 0)
+        (void)close(intake->out_fd);
+    (void)pthread_mutex_destroy(&intake->lock);
+    free(intake);
+}
+
+struct intake *intake_start(const struct intake_ports *ports, struct service_metrics *metrics,
+                            struct error *err)
+{
+    struct intake *intake = calloc(1, sizeof *intake);
+
+    if (!intake) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    intake->metrics = metrics;
+    intake_work_init(&intake->work, ports, metrics);
+    (void)pthread_mutex_init(&intake->lock, NULL);
+    intake->in_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    intake->out_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (intake->in_fd < 0 || intake->out_fd < 0 ||
+        pthread_create(&intake->thread, NULL, run, intake) != 0) {
+        (void)error_errno(err, ERROR_FATAL, "starting intake");
+        release(intake);
+        return NULL;
+    }
+    return intake;
+}
+
+void intake_free(struct intake *intake)
+{
+    if (!intake)
+        return;
+    (void)pthread_mutex_lock(&intake->lock);
+    intake->stop = true;
+    (void)pthread_mutex_unlock(&intake->lock);
+    ring(intake->in_fd);
+    (void)pthread_join(intake->thread, NULL);
+
+    pending_event_list_clear(&intake->in);
+    pending_event_list_clear(&intake->out);
+    intake_work_release(&intake->work);
+    while (intake->drops) {
+        struct drop *drop = intake->drops;
+        intake->drops = drop->next;
+        free(drop);
+    }
+    release(intake);
+}

@@ -1,0 +1,49 @@
+#ifndef WORKER_INGEST_INTAKE_H
+#define WORKER_INGEST_INTAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/ingest/intake_work.h"
+#include "worker/ingest/pending_event.h"
+#include "worker/metrics/service_metrics.h"
+
+/*
+ * Intake: a thread that owns one database connection and takes events into it.
+ *
+ * Whole lists of events go in and come out; who holds an event owns it.
+ *
+ *     intake_submit() --> accepted in one commit a batch --> ended? --> out
+ *                                   |
+ *                                 waits for its runs --> out
+ *
+ * A database that is away is waited for, for ever: events stay where they are.
+ */
+struct intake;
+
+/* Starts the thread. ports, metrics and what they point to outlive it. */
+struct intake *intake_start(const struct intake_ports *ports, struct service_metrics *metrics,
+                            struct error *err) MUST_USE;
+
+/* Ends and joins the thread; events it still holds are freed. */
+void intake_free(struct intake *intake);
+
+/* Takes all events of the list: NEW ones to accept, BURIED ones to mark. */
+void intake_submit(struct intake *intake, struct pending_event_list *events);
+
+/*
+ * Events of that partition that were submitted and wait come back as DROPPED:
+ * its new owner gets them too. BURIED ones are marked all the same.
+ */
+void intake_drop(struct intake *intake, int32_t partition);
+
+/* Readable once events have come out. */
+int intake_fd(const struct intake *intake);
+void intake_collect(struct intake *intake, struct pending_event_list *out);
+
+DEFINE_OWNER(intake)
+
+#endif

@@ -1,0 +1,75 @@
+#ifndef WORKER_INGEST_INTAKE_WORK_H
+#define WORKER_INGEST_INTAKE_WORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/ingest/pending_event.h"
+#include "worker/metrics/service_metrics.h"
+#include "worker/store/events.h"
+
+/*
+ * What intake does with its connection, in turns: events are accepted, many a
+ * commit; those that wait are asked for; those whose letter is written are
+ * marked. A turn that fails leaves every event in its list and waits a while.
+ * Knows no threads.
+ */
+enum { INTAKE_BATCH_MAX = 500 /* events a commit */ };
+
+/*
+ * How intake reaches the database; worker/service/run.c has the real one. The
+ * calls mean what those of worker/store/requests.h mean.
+ */
+struct intake_ports {
+    void *opaque;
+    bool (*connect)(void *opaque, struct error *err); /* makes a connection where there is none */
+    void (*disconnect)(void *opaque);
+    bool (*accept)(void *opaque, const struct event_row *in, size_t n, struct event_row_result *out,
+                   struct error *err);
+    bool (*ended)(void *opaque, const int64_t *ids, size_t n, struct event_row_end **ends,
+                  size_t *n_ends, struct error *err);
+    bool (*mark)(void *opaque, const int64_t *ids, size_t n, struct error *err);
+    int (*socket)(void *opaque);    /* readable: something may have ended; -1: none */
+    bool (*notified)(void *opaque); /* reads it; false: the connection is gone */
+};
+
+struct intake_work {
+    const struct intake_ports *ports;
+    struct service_metrics *metrics;
+    struct pending_event_list fresh;         /* to accept */
+    struct pending_event_list dead_lettered; /* to mark */
+    struct pending_event_list waiting;       /* accepted, and open */
+    struct pending_event_list out;           /* have ended; the http_connection takes them */
+    size_t batch_max;
+    bool connected;
+    bool failing; /* has been logged */
+    int64_t back_off_ms, not_before_ms;
+    int64_t accept_after_ms; /* 0, unless the database refused an event last time */
+    int64_t looked_ms;
+    bool look_soon; /* something may have ended */
+};
+
+void intake_work_init(struct intake_work *work, const struct intake_ports *ports,
+                      struct service_metrics *metrics);
+void intake_work_release(struct intake_work *work); /* frees the events it holds */
+
+/* Takes all events of the list: NEW ones to accept, BURIED ones to mark. */
+void intake_work_add(struct intake_work *work, struct pending_event_list *events);
+
+/* Events of that partition that are not dying come out as DROPPED. */
+void intake_work_drop(struct intake_work *work, int32_t partition);
+
+/* One step of each kind; what is left is for the next turn. Waits for the database only. */
+void intake_work_turn(struct intake_work *work);
+
+/* How long nothing need be done, if nothing happens; 0: there is work. */
+int intake_work_wait_ms(const struct intake_work *work);
+
+/* -1 or readable: call intake_work_notified(). */
+int intake_work_socket(const struct intake_work *work);
+void intake_work_notified(struct intake_work *work);
+
+#endif

@@ -1,0 +1,246 @@
+#include "worker/ingest/offsets.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tracked {
+    int32_t partition;
+    int64_t epoch;
+    int64_t next;  /* what is delivered next is not below it; -1: nothing known yet */
+    int64_t taken; /* the watermark that was taken last; -1: none */
+    int64_t *open; /* ascending */
+    size_t open_n, open_cap;
+};
+
+struct offsets {
+    struct tracked *items; /* ascending by partition */
+    size_t n, cap;
+    int64_t last_epoch;
+    size_t open_n;
+    size_t look_from; /* where the search for a move goes on, so that each gets its turn */
+};
+
+struct offsets *offsets_new(void)
+{
+    return calloc(1, sizeof(struct offsets));
+}
+
+void offsets_free(struct offsets *offsets)
+{
+    if (!offsets)
+        return;
+    for (size_t i = 0; i < offsets->n; i++)
+        free(offsets->items[i].open);
+    free(offsets->items);
+    free(offsets);
+}
+
+/* Index of the first item whose partition is not below. */
+static size_t place_of(const struct offsets *offsets, int32_t partition)
+{
+    size_t low = 0;
+    size_t high = offsets->n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (offsets->items[middle].partition < partition)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct tracked *find(const struct offsets *offsets, int32_t partition)
+{
+    size_t at = place_of(offsets, partition);
+
+    if (at < offsets->n && offsets->items[at].partition == partition)
+        return &offsets->items[at];
+    return NULL;
+}
+
+/* Makes room for one more element of an array. */
+static bool grow(void **items, size_t n, size_t *cap, size_t element)
+{
+    if (n < *cap)
+        return true;
+    size_t wanted = *cap ? *cap * 2 : 16;
+    void *larger = reallocarray(*items, wanted, element);
+    if (!larger)
+        return false;
+    *items = larger;
+    *cap = wanted;
+    return true;
+}
+
+static void begin_epoch(struct offsets *offsets, struct tracked *tracked)
+{
+    offsets->open_n -= tracked->open_n;
+    tracked->open_n = 0;
+    tracked->epoch = ++offsets->last_epoch;
+    tracked->next = -1;
+    tracked->taken = -1;
+}
+
+bool offsets_assign(struct offsets *offsets, int32_t partition)
+{
+    size_t at = place_of(offsets, partition);
+
+    if (at == offsets->n || offsets->items[at].partition != partition) {
+        void *items = offsets->items;
+        if (!grow(&items, offsets->n, &offsets->cap, sizeof *offsets->items))
+            return false;
+        offsets->items = items;
+        memmove(&offsets->items[at + 1], &offsets->items[at],
+                (offsets->n - at) * sizeof *offsets->items);
+        offsets->items[at] = (struct tracked){ .partition = partition };
+        offsets->n++;
+    }
+    begin_epoch(offsets, &offsets->items[at]);
+    return true;
+}
+
+void offsets_revoke(struct offsets *offsets, int32_t partition)
+{
+    struct tracked *tracked = find(offsets, partition);
+    if (!tracked)
+        return;
+
+    size_t at = (size_t)(tracked - offsets->items);
+    offsets->open_n -= tracked->open_n;
+    free(tracked->open);
+    offsets->n--;
+    memmove(tracked, tracked + 1, (offsets->n - at) * sizeof *tracked);
+}
+
+/* Index of the first open offset that is not below. */
+static size_t place_of_open(const struct tracked *tracked, int64_t offset)
+{
+    size_t low = 0;
+    size_t high = tracked->open_n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (tracked->open[middle] < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_open(const struct tracked *tracked, int64_t offset)
+{
+    size_t at = place_of_open(tracked, offset);
+
+    return at < tracked->open_n && tracked->open[at] == offset;
+}
+
+enum offsets_delivery offsets_deliver(struct offsets *offsets, int32_t partition, int64_t offset,
+                                      int64_t *epoch)
+{
+    struct tracked *tracked = find(offsets, partition);
+    enum offsets_delivery delivery = OFFSETS_OPENED;
+
+    assert(offset >= 0);
+    if (!tracked)
+        return OFFSETS_NOT_OURS;
+    if (is_open(tracked, offset))
+        return OFFSETS_DUPLICATE;
+
+    void *open = tracked->open;
+    if (!grow(&open, tracked->open_n, &tracked->open_cap, sizeof *tracked->open))
+        return OFFSETS_NO_MEMORY;
+    tracked->open = open;
+
+    if (offset < tracked->next) {
+        begin_epoch(offsets, tracked);
+        delivery = OFFSETS_REWOUND;
+    }
+    tracked->open[tracked->open_n++] = offset; /* above all others: at least next */
+    tracked->next = offset + 1;
+    offsets->open_n++;
+    *epoch = tracked->epoch;
+    return delivery;
+}
+
+bool offsets_end(struct offsets *offsets, int32_t partition, int64_t epoch, int64_t offset)
+{
+    struct tracked *tracked = find(offsets, partition);
+
+    if (!tracked || tracked->epoch != epoch || !is_open(tracked, offset))
+        return false;
+
+    size_t at = place_of_open(tracked, offset);
+    tracked->open_n--;
+    offsets->open_n--;
+    memmove(&tracked->open[at], &tracked->open[at + 1],
+            (tracked->open_n - at) * sizeof *tracked->open);
+    return true;
+}
+
+void offsets_reached(struct offsets *offsets, int32_t partition, int64_t offset)
+{
+    struct tracked *tracked = find(offsets, partition);
+
+    if (tracked && offset > tracked->next)
+        tracked->next = offset;
+}
+
+static int64_t watermark_of(const struct tracked *tracked)
+{
+    return tracked->open_n > 0 ? tracked->open[0] : tracked->next;
+}
+
+static bool take(struct tracked *tracked, struct offsets_move *move)
+{
+    int64_t watermark = watermark_of(tracked);
+
+    if (watermark <= tracked->taken)
+        return false;
+    *move = (struct offsets_move){
+        .partition = tracked->partition,
+        .watermark = watermark,
+        .first = tracked->taken < 0,
+    };
+    tracked->taken = watermark;
+    return true;
+}
+
+bool offsets_take_move(struct offsets *offsets, struct offsets_move *move)
+{
+    for (size_t i = 0; i < offsets->n; i++) {
+        size_t at = (offsets->look_from + i) % offsets->n;
+        if (take(&offsets->items[at], move)) {
+            offsets->look_from = at + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool offsets_take_move_of(struct offsets *offsets, int32_t partition, struct offsets_move *move)
+{
+    struct tracked *tracked = find(offsets, partition);
+
+    return tracked && take(tracked, move);
+}
+
+size_t offsets_open(const struct offsets *offsets)
+{
+    return offsets->open_n;
+}
+
+bool offsets_look(const struct offsets *offsets, size_t i, struct offsets_view *view)
+{
+    if (i >= offsets->n)
+        return false;
+    *view = (struct offsets_view){
+        .partition = offsets->items[i].partition,
+        .watermark = watermark_of(&offsets->items[i]),
+        .open = offsets->items[i].open_n,
+    };
+    return true;
+}

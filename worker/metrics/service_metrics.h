@@ -1,0 +1,71 @@
+#ifndef WORKER_METRICS_SERVICE_METRICS_H
+#define WORKER_METRICS_SERVICE_METRICS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+
+/*
+ * Figures of the side towards Kafka: written by control and intake, read by
+ * whoever answers for health and metrics. Atomics, each true by itself. The
+ * partitions are a snapshot under a lock that is held for a copy only, and
+ * never by a run.
+ */
+enum { SERVICE_METRICS_PARTITIONS = 1024, SERVICE_METRICS_REASONS = 24 };
+
+struct service_partition {
+    int32_t partition;
+    int64_t watermark; /* everything below has ended; -1: nothing delivered yet */
+    int64_t committed; /* as the broker confirmed to this worker; -1: not yet */
+    int64_t end;       /* the partition's end as last heard; -1: not heard yet */
+    int64_t open;      /* events open */
+};
+
+struct service_metrics {
+    /* Events, by what became of them: totals. */
+    atomic_llong events_received, events_done, events_ignored, events_tombstone, events_invalid,
+        events_dead, events_duplicate, events_dropped;
+
+    /* Now. */
+    atomic_llong events_open, events_open_bytes, partitions_paused;
+    atomic_bool subscribed;       /* the group has given this worker its part, be it none */
+    atomic_bool database_reached; /* intake's connection is up */
+    atomic_bool draining;
+
+    /* Totals. */
+    atomic_llong rebalances_assigned, rebalances_revoked, rebalances_lost, pauses, resumes, rewinds,
+        commits, commit_errors, kafka_errors, database_errors, dead_letter_retries,
+        dead_letters_without_value;
+
+    /* For /livez: the loop turns at least every 100 ms. */
+    atomic_llong loop_ticks, loop_last_tick_ms; /* clock_ms() */
+    atomic_llong loop_longest_turn_us;
+    atomic_llong intake_turn_ms; /* clock_ms() of intake's last turn, at least once a second */
+
+    pthread_mutex_t lock; /* of what follows */
+    struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
+    size_t partitions_n;
+    struct service_reason {
+        char reason[48];
+        int64_t dead_letters; /* acknowledged by the broker */
+    } reasons[SERVICE_METRICS_REASONS];
+    size_t reasons_n;
+};
+
+/* In static or heap memory: it is large. */
+void service_metrics_init(struct service_metrics *metrics);
+void service_metrics_release(struct service_metrics *metrics);
+
+void service_metrics_count_dead_letter(struct service_metrics *metrics, const char *reason);
+
+/* Copies up to max; returns how many there are. */
+size_t service_metrics_partitions(struct service_metrics *metrics, struct service_partition *out,
+                                  size_t max);
+size_t service_metrics_reasons(struct service_metrics *metrics, struct service_reason *out,
+                               size_t max);
+
+#endif

@@ -1,0 +1,63 @@
+#include "worker/service/shutdown_deadline.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+enum { LOOK_MS = 50 };
+
+static struct {
+    pthread_t thread;
+    bool armed;
+    atomic_bool disarmed;
+    atomic_llong deadline_ms;
+    const char *_Atomic phase;
+} dog;
+
+/* Nothing here may wait for a lock that somebody hangs on to. */
+static void *watch(void *unused)
+{
+    const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
+
+    (void)unused;
+    while (!dog.disarmed) {
+        if (clock_ms() >= dog.deadline_ms) {
+            const char *phase = dog.phase;
+            log_error("shutdown_deadline_passed", LOG_STR("waiting_for", phase));
+            _exit(EXIT_FAILURE);
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+void shutdown_deadline_arm(int64_t deadline_ms)
+{
+    dog.deadline_ms = deadline_ms;
+    if (dog.armed)
+        return;
+    dog.disarmed = false;
+    dog.armed = pthread_create(&dog.thread, NULL, watch, NULL) == 0;
+    if (!dog.armed)
+        log_warn("shutdown_without_deadline");
+}
+
+void shutdown_deadline_note(const char *phase)
+{
+    dog.phase = phase;
+}
+
+void shutdown_deadline_disarm(void)
+{
+    if (!dog.armed)
+        return;
+    dog.disarmed = true;
+    (void)pthread_join(dog.thread, NULL);
+    dog.armed = false;
+}

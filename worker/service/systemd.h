@@ -1,0 +1,31 @@
+#ifndef WORKER_SERVICE_SYSTEMD_H
+#define WORKER_SERVICE_SYSTEMD_H
+
+#include <stdint.h>
+
+/*
+ * The systemd that started this process, where one did: NOTIFY_SOCKET is set by
+ * Type=notify, WATCHDOG_USEC by WatchdogSec=. It hears when the service takes
+ * events, when it stops and how long that may take, and, as long as the control
+ * loop turns, that it does; it ends and starts anew a process that falls silent.
+ * Where nobody asked, or in a build with WORKER_SYSTEMD=OFF, nothing is said.
+ *
+ * For the control thread. Each telling is one datagram.
+ */
+struct systemd_notify {
+    int64_t every_ms; /* between signs of life: half of what systemd waits for one; 0: unwatched */
+    int64_t notified_ms; /* the last sign of life, of clock_ms() */
+};
+
+struct systemd_notify systemd_notify_init(void);
+
+/* The service takes events from now on. Kafka may still be away: that is /readyz's to say. */
+void systemd_notify_ready(void);
+
+/* A sign of life, where one is due. Call it at every turn of the loop. */
+void systemd_notify_alive(struct systemd_notify *systemd_notify, int64_t now_ms);
+
+/* It stops, and that may take so long, whatever TimeoutStopSec= says. */
+void systemd_notify_stopping(int64_t within_ms);
+
+#endif

@@ -1,0 +1,155 @@
+#include "worker/service/wiring.h"
+
+#include "worker/http/endpoints.h"
+#include "worker/service/service.h"
+#include "worker/service/shutdown_deadline.h"
+#include "worker/store/db.h"
+#include "worker/store/events.h"
+
+/* Intake's database: one connection, opened again as often as it must be. */
+struct database {
+    const char *url;
+    const char *name;
+    struct db *db;
+    struct slots *slots; /* woken when there may be a run to take */
+};
+
+static bool connect_database(void *opaque, struct error *err)
+{
+    struct database *database = opaque;
+    struct error ignored = ERROR_INIT;
+
+    if (!db_open(&database->db, database->url, database->name, err))
+        return false;
+    /* Behind some poolers there are no notifications: then ticks do. */
+    (void)!db_listen(database->db, &ignored);
+    return true;
+}
+
+static void disconnect_database(void *opaque)
+{
+    struct database *database = opaque;
+
+    db_free(database->db);
+    database->db = NULL;
+}
+
+static bool accept_requests(void *opaque, const struct event_row *in, size_t n,
+                            struct event_row_result *out, struct error *err)
+{
+    struct database *database = opaque;
+
+    if (!events_accept(database->db, in, n, out, err))
+        return false;
+    slots_wake(database->slots);
+    return true;
+}
+
+static bool ended_requests(void *opaque, const int64_t *ids, size_t n, struct event_row_end **ends,
+                           size_t *n_ends, struct error *err)
+{
+    struct database *database = opaque;
+
+    return events_ended(database->db, ids, n, ends, n_ends, err);
+}
+
+static bool mark_requests(void *opaque, const int64_t *ids, size_t n, struct error *err)
+{
+    struct database *database = opaque;
+
+    return events_mark_dead_lettered(database->db, ids, n, err);
+}
+
+static int database_socket(void *opaque)
+{
+    struct database *database = opaque;
+
+    return db_socket(database->db);
+}
+
+static bool database_notified(void *opaque)
+{
+    struct database *database = opaque;
+
+    if (db_notified(database->db)) /* also of what other workers took in */
+        slots_wake(database->slots);
+    return db_is_up(database->db);
+}
+
+static void drain_slots(void *opaque, int64_t deadline_ms)
+{
+    slots_drain(opaque, deadline_ms);
+}
+
+static void cancel_slots(void *opaque)
+{
+    slots_cancel(opaque);
+}
+
+static int busy_slots(void *opaque)
+{
+    return slots_busy(opaque);
+}
+
+/* The status page's database: a connection of its own, opened when it is needed. */
+static bool read_overview(void *opaque, struct overview *overview, char **runs, struct error *err)
+{
+    struct database *database = opaque;
+    bool there = database->db ? db_ready(database->db, err)
+                              : db_open(&database->db, database->url, database->name, err);
+
+    return there && overview_read(database->db, overview, runs, err);
+}
+
+static bool start_endpoints(const struct slots_options *options, struct service_metrics *metrics,
+                            struct database *database, struct endpoints **endpoints,
+                            struct error *err)
+{
+    const struct endpoints_options how = {
+        .listen = options->settings->http_listen,
+        .worker = options->worker,
+        .all_slots = options->settings->max_runs,
+        .metrics = metrics,
+        .runs = options->control,
+        .database = { .opaque = database, .read = read_overview, .disconnect = disconnect_database }
+    };
+
+    return endpoints_start(&how, endpoints, err);
+}
+
+bool service_run(const struct slots_options *options, struct service_metrics *metrics,
+                 struct error *err)
+{
+    struct database shown = { .url = options->settings->database_url, .name = options->worker };
+    CLEANUP(endpoints_freep) struct endpoints *endpoints = NULL;
+    if (!start_endpoints(options, metrics, &shown, &endpoints, err))
+        return false;
+    CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
+    if (!slots)
+        return false;
+    struct database database = { .url = options->settings->database_url,
+                                 .name = options->worker,
+                                 .slots = slots };
+
+    const struct service_ports ports = {
+        .intake = { .opaque = &database,
+                    .connect = connect_database,
+                    .disconnect = disconnect_database,
+                    .accept = accept_requests,
+                    .ended = ended_requests,
+                    .mark = mark_requests,
+                    .socket = database_socket,
+                    .notified = database_notified },
+        .slots = { .opaque = slots,
+                   .drain = drain_slots,
+                   .cancel = cancel_slots,
+                   .busy = busy_slots },
+    };
+    bool stopped = service_loop(options->settings, &ports, metrics, err);
+    shutdown_deadline_note("run_slots");
+    slots_free(slots_take(&slots));
+    shutdown_deadline_note("endpoints");
+    endpoints_free(endpoints_take(&endpoints));
+    shutdown_deadline_disarm();
+    return stopped;
+}

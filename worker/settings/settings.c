@@ -1,0 +1,285 @@
+#include "worker/settings/settings.h"
+
+#include <ctype.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/parse.h"
+#include "common/strbuf.h"
+
+enum { PROBLEMS_MAX_BYTES = 1400, SECRET_MAX_BYTES = 16384 };
+
+enum type { TEXT, OPTIONAL, SECRET, NUMBER, URL, REVISION, LISTEN, LEVEL, FORMAT };
+
+struct setting {
+    const char *name;
+    enum type type;
+    size_t offset;
+    const char *fallback;
+    int64_t min, max;
+    const char *help;
+};
+
+#define AT(member) offsetof(struct settings, member)
+
+/* clang-format off */
+static const struct setting table[] = {
+    { "DATABASE_URL", SECRET, AT(database_url), "", 0, 0,
+      "libpq connection string or URI (default: libpq's own PG* variables); DATABASE_URL_FILE names a file to read it from" },
+    { "KAFKA_BOOTSTRAP_SERVERS", TEXT, AT(kafka_bootstrap_servers), "localhost:9092", 0, 0,
+      "host:port of one or more brokers, separated by commas" },
+    { "KAFKA_CONFIG_FILE", OPTIONAL, AT(kafka_config_file), "", 0, 0,
+      "file of property=value lines handed to librdkafka as they are (SASL, TLS)" },
+    { "KAFKA_TOPIC", TEXT, AT(kafka_topic), "segment-refresh", 0, 0,
+      "topic of the refresh events" },
+    { "KAFKA_DEAD_LETTER_TOPIC", TEXT, AT(kafka_dead_letter_topic), "segment-refresh.dead-letter", 0, 0,
+      "topic of the events that came to nothing" },
+    { "KAFKA_GROUP_ID", TEXT, AT(kafka_group_id), "klaviyo-worker", 0, 0,
+      "consumer group that the workers share" },
+    { "KLAVIYO_BASE_URL", URL, AT(klaviyo_base_url), "https://a.klaviyo.com", 0, 0,
+      "where the Klaviyo API is; http:// only towards this machine, unless KLAVIYO_ALLOW_HTTP=1" },
+    { "KLAVIYO_REVISION", REVISION, AT(klaviyo_revision), "2026-10-15", 0, 0,
+      "API revision sent with each request; over 18 months old: a warning" },
+    { "SECRET_KEY_FILE", OPTIONAL, AT(secret_key_file), "", 0, 0,
+      "private half of the key pair that opens stored API keys; only run and verify need it" },
+    { "HTTP_LISTEN", LISTEN, AT(http_listen), "127.0.0.1:8080", 0, 0,
+      "address of health, metrics and status page; empty turns it off" },
+    { "MAX_RUNS", NUMBER, AT(max_runs), "4", 1, 64,
+      "exports running at once in this process" },
+    { "LEASE_SECONDS", NUMBER, AT(lease_seconds), "15", 2, 300,
+      "a run not renewed for so long may be taken by another worker" },
+    { "DRAIN_SECONDS", NUMBER, AT(drain_seconds), "35", 0, 3600,
+      "time that SIGTERM gives requests in the air to be answered" },
+    { "RETRY_BUDGET_SECONDS", NUMBER, AT(retry_budget_seconds), "900", 1, 86400,
+      "how long a run may go on without progress before it fails" },
+    { "REQUEST_TIMEOUT_SECONDS", NUMBER, AT(request_timeout_seconds), "30", 1, 600,
+      "one HTTP request" },
+    { "POLL_INTERVAL_MIN_MS", NUMBER, AT(poll_interval_min_ms), "1000", 10, 600000,
+      "first interval between looks at an import job, in milliseconds" },
+    { "POLL_INTERVAL_MAX_MS", NUMBER, AT(poll_interval_max_ms), "15000", 10, 600000,
+      "longest interval between looks at an import job, in milliseconds" },
+    { "RETENTION_DAYS", NUMBER, AT(retention_days), "30", 1, 3650,
+      "ended runs, requests and rejections older than this are deleted" },
+    { "LOG_LEVEL", LEVEL, AT(log_level), "info", 0, 0,
+      "debug, info, warn or error" },
+    { "LOG_FORMAT", FORMAT, AT(log_format), "", 0, 0,
+      "json or text (default: text on a terminal, json elsewhere)" },
+};
+/* clang-format on */
+
+enum { N_SETTINGS = sizeof table / sizeof table[0] };
+
+/* Adds the line "NAME what" to the problems; false, so that a check can end with it. */
+static bool problem(struct strbuf *problems, const char *name, const char *what)
+{
+    strbuf_addf(problems, "%s%s %s", problems->len ? "\n" : "", name, what);
+    return false;
+}
+
+static bool is_loopback_url(const char *url)
+{
+    static const char *const hosts[] = { "http://127.", "http://localhost", "http://[::1]" };
+
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        size_t n = strlen(hosts[i]);
+        if (strncmp(url, hosts[i], n) == 0 && strchr(i == 0 ? "0123456789" : ":/", url[n]))
+            return true;
+    }
+    return false;
+}
+
+static const char *environment(const char *name)
+{
+    return getenv(name); /* NOLINT(concurrency-mt-unsafe): no thread runs yet */
+}
+
+static bool check_url(const char *name, const char *text, struct strbuf *problems)
+{
+    const char *allowed = environment("KLAVIYO_ALLOW_HTTP");
+    bool https = strncmp(text, "https://", 8) == 0 && text[8];
+    bool http = strncmp(text, "http://", 7) == 0 && text[7];
+
+    if (!https && !http)
+        return problem(problems, name, "is not a URL: it must start with https://");
+    if (text[strlen(text) - 1] == '/' || strpbrk(text, "?# \t@"))
+        return problem(problems, name, "must be scheme, host and port only, no slash at the end");
+    if (http && !is_loopback_url(text) && !(allowed && strcmp(allowed, "1") == 0))
+        return problem(problems, name,
+                       "is http:// to another machine, which would show the API key on the way: "
+                       "use https://, or set KLAVIYO_ALLOW_HTTP=1");
+    return true;
+}
+
+/* "2026-10-15" or "2026-10-15.pre". */
+static bool check_revision(const char *name, const char *text, struct strbuf *problems)
+{
+    char day[sizeof "2026-10-15T00:00:00Z"];
+    int64_t us;
+
+    if (strlen(text) >= 10) {
+        (void)snprintf(day, sizeof day, "%.10sT00:00:00Z", text);
+        if (parse_rfc3339(day, strlen(day), &us) && (text[10] == '\0' || text[10] == '.'))
+            return true;
+    }
+    return problem(problems, name, "is not a revision: a date such as 2026-10-15");
+}
+
+static bool check_listen(const char *name, const char *text, struct strbuf *problems)
+{
+    const char *colon = strrchr(text, ':');
+    int64_t port;
+
+    if (!*text || (colon && colon > text && parse_int64(colon + 1, 0, 65535, &port)))
+        return true;
+    return problem(problems, name, "is not host:port, such as 127.0.0.1:8080");
+}
+
+static bool apply_number(const struct setting *s, const char *text, char *member,
+                         struct strbuf *problems)
+{
+    int64_t number;
+
+    if (!parse_int64(text, s->min, s->max, &number)) {
+        strbuf_addf(problems, "%s%s is not a whole number from %lld to %lld",
+                    problems->len ? "\n" : "", s->name, (long long)s->min, (long long)s->max);
+        return false;
+    }
+    memcpy(member, &number, sizeof number);
+    return true;
+}
+
+static bool apply_level(const struct setting *s, const char *text, char *member,
+                        struct strbuf *problems)
+{
+    enum log_level level;
+
+    if (!log_level_parse(text, &level))
+        return problem(problems, s->name, "is none of debug, info, warn, error");
+    memcpy(member, &level, sizeof level);
+    return true;
+}
+
+static bool apply_format(const struct setting *s, const char *text, char *member,
+                         struct strbuf *problems)
+{
+    enum log_format format = isatty(STDERR_FILENO) ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON;
+
+    if (strcmp(text, "text") == 0)
+        format = LOG_FORMAT_TEXT;
+    else if (strcmp(text, "json") == 0)
+        format = LOG_FORMAT_JSON;
+    else if (*text)
+        return problem(problems, s->name, "is neither json nor text");
+    memcpy(member, &format, sizeof format);
+    return true;
+}
+
+/* What the setting is set to: the variable, its _FILE twin for a secret, the default. */
+static bool value_of(const struct setting *s, struct settings *settings, const char **text,
+                     struct strbuf *problems)
+{
+    char twin[64];
+    struct error why = ERROR_INIT;
+
+    *text = environment(s->name);
+    if (!*text || (!**text && s->type != LISTEN))
+        *text = s->fallback;
+    if (s->type != SECRET)
+        return true;
+
+    (void)snprintf(twin, sizeof twin, "%s_FILE", s->name);
+    const char *path = environment(twin);
+    if (!path || !*path)
+        return true;
+    if (**text)
+        return problem(problems, twin, "and its twin without _FILE are both set: keep one");
+    if (!secret_read_file(&settings->database_url_read, path, SECRET_MAX_BYTES, &why))
+        return problem(problems, twin, why.text);
+    *text = settings->database_url_read.bytes;
+    return true;
+}
+
+static bool apply_text(const struct setting *s, const char *text, char *member,
+                       struct strbuf *problems)
+{
+    if (s->type == URL && !check_url(s->name, text, problems))
+        return false;
+    if (s->type == REVISION && !check_revision(s->name, text, problems))
+        return false;
+    if (s->type == LISTEN && !check_listen(s->name, text, problems))
+        return false;
+    memcpy(member, &text, sizeof text);
+    return true;
+}
+
+/* True, or the reason is added to problems. A secret's value is never part of it. */
+static bool apply(struct settings *settings, const struct setting *s, struct strbuf *problems)
+{
+    char *member = (char *)settings + s->offset;
+    const char *text;
+
+    if (!value_of(s, settings, &text, problems))
+        return false;
+
+    switch (s->type) {
+    case NUMBER:
+        return apply_number(s, text, member, problems);
+    case LEVEL:
+        return apply_level(s, text, member, problems);
+    case FORMAT:
+        return apply_format(s, text, member, problems);
+    case TEXT:
+    case OPTIONAL:
+    case SECRET:
+    case URL:
+    case REVISION:
+    case LISTEN:
+        break;
+    }
+    return apply_text(s, text, member, problems);
+}
+
+bool settings_load(struct settings *settings, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf problems = STRBUF_INIT(PROBLEMS_MAX_BYTES);
+    struct settings loaded = { 0 };
+    bool ok = true;
+
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        ok = apply(&loaded, &table[i], &problems) && ok;
+    if (ok && loaded.poll_interval_min_ms > loaded.poll_interval_max_ms)
+        ok = problem(&problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
+    if (!ok) {
+        settings_release(&loaded);
+        return error_set(err, ERROR_FATAL, "%s", problems.data ? problems.data : "out of memory");
+    }
+    *settings = loaded;
+    return true;
+}
+
+void settings_release(struct settings *settings)
+{
+    secret_release(&settings->database_url_read);
+}
+
+static const char *shown_default(const struct setting *s)
+{
+    return *s->fallback ? s->fallback : "-";
+}
+
+void settings_print_help(FILE *out)
+{
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        (void)fprintf(out, "  %-24s %s\n  %-24s default: %s\n", table[i].name, table[i].help, "",
+                      shown_default(&table[i]));
+}
+
+void settings_print_markdown(FILE *out)
+{
+    (void)fputs("| name | default | meaning |\n|---|---|---|\n", out);
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        (void)fprintf(out, "| `%s` | `%s` | %s |\n", table[i].name, shown_default(&table[i]),
+                      table[i].help);
+}

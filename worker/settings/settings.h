@@ -1,0 +1,59 @@
+#ifndef WORKER_SETTINGS_SETTINGS_H
+#define WORKER_SETTINGS_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "common/secret.h"
+
+/*
+ * Everything that can be set, read once from the environment at start and
+ * constant from then on. settings.c holds one table with each setting's name,
+ * default, bounds and meaning; `--help` and the reference are printed from it.
+ *
+ * To add a setting: a member here, a row there.
+ */
+struct settings {
+    const char *database_url; /* empty: libpq's own PG* variables */
+    const char *kafka_bootstrap_servers;
+    const char *kafka_config_file; /* empty: none */
+    const char *kafka_topic;
+    const char *kafka_dead_letter_topic;
+    const char *kafka_group_id;
+    const char *klaviyo_base_url; /* without a slash at its end */
+    const char *klaviyo_revision;
+    const char *secret_key_file; /* empty: none */
+    const char *http_listen;     /* host:port; empty: off */
+    int64_t max_runs;
+    int64_t lease_seconds;
+    int64_t drain_seconds;
+    int64_t retry_budget_seconds;
+    int64_t request_timeout_seconds;
+    int64_t poll_interval_min_ms;
+    int64_t poll_interval_max_ms;
+    int64_t retention_days;
+    enum log_level log_level;
+    enum log_format log_format;
+
+    struct secret database_url_read; /* what database_url lies in when read from a file */
+};
+
+/*
+ * Reports every wrong setting at once, a line each, none with the value of a secret. Strings
+ * are borrowed from the environment, which must not change. Before any thread.
+ */
+bool settings_load(struct settings *settings, struct error *err) MUST_USE;
+
+void settings_release(struct settings *settings);
+
+/* One line a setting, for a terminal. */
+void settings_print_help(FILE *out);
+
+/* The same as a Markdown table, for the reference. */
+void settings_print_markdown(FILE *out);
+
+#endif

@@ -1,0 +1,41 @@
+#ifndef WORKER_STORE_RATE_LIMIT_H
+#define WORKER_STORE_RATE_LIMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * The budget of requests: how many may be sent to one endpoint of one account,
+ * counted in the database for all workers together.
+ *
+ * One permit a request, taken before it is sent and returned when it was
+ * answered or has timed out. Exact whatever the phase of the receiver's
+ * windows; permits of workers that died age by themselves.
+ */
+struct rate_limit_claim {
+    const char *account;
+    const char *endpoint;
+    int32_t burst;      /* requests that are allowed in any second */
+    int32_t steady;     /* and in any minute */
+    int64_t timeout_ms; /* after which the request has certainly ended */
+};
+
+struct rate_limit_permit {
+    int64_t permit_id; /* 0: none is free */
+    int64_t wait_ms;   /* then: until one may be */
+};
+
+bool rate_limit_acquire(struct db *db, const struct rate_limit_claim *claim,
+                        struct rate_limit_permit *permit, struct error *err) MUST_USE;
+
+bool rate_limit_release(struct db *db, int64_t permit_id, struct error *err) MUST_USE;
+
+/* The receiver said when to come back: all workers heed it. */
+bool rate_limit_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
+                      struct error *err) MUST_USE;
+
+#endif
