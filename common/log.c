@@ -1,22 +1,63 @@
 #include "common/log.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/line_queue.h"
+#include "common/parse.h"
 #include "common/strbuf.h"
+#include "common/visible_text.h"
 
-enum { LINE_MAX_BYTES = 8192 }; /* an error's 1.5 KiB, escaped, and some fields */
+/* An error's 1.5 KiB, escaped, and some fields; where that is too much, each value gets a part. */
+enum { LINE_MAX_BYTES = 8192, CUT_VALUE_BYTES = 500 };
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
+static const char *const priorities[] = { "<7>", "<6>", "<4>", "<3>" }; /* of syslog */
 static enum log_level least = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_JSON;
+static bool with_priority;
+
+enum writer_state { WRITER_NONE, WRITER_RUNNING, WRITER_ABANDONED };
+
+static struct {
+    pthread_t thread;
+    pthread_mutex_t lock; /* of what follows; never held while anything is written */
+    pthread_cond_t filled, emptied;
+    struct line_queue queue;
+    enum writer_state state;
+    bool stop, idle;
+    bool failing;       /* the last write went wrong: what is missing is said with the next line */
+    int64_t unreported; /* lines dropped since that was last said */
+} writer = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static atomic_llong dropped;
+
+/* JOURNAL_STREAM is "device:inode" of the stream that systemd connected. */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM"); /* NOLINT(concurrency-mt-unsafe): no thread */
+    char ours[64];
+    struct stat st;
+
+    if (!stream || fstat(STDERR_FILENO, &st) != 0)
+        return false;
+    (void)snprintf(ours, sizeof ours, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(stream, ours) == 0;
+}
 
 void log_init(enum log_level level, enum log_format how)
 {
     least = level;
     format = how;
+    with_priority = is_journal();
 }
 
 bool log_level_parse(const char *text, enum log_level *out)
@@ -29,67 +70,257 @@ bool log_level_parse(const char *text, enum log_level *out)
     return false;
 }
 
-/* The text as a JSON string; control characters as \u00XX, so that a line stays a line. */
-static void add_quoted(struct strbuf *line, const char *text)
+/* ---- a line ---- */
+
+struct line {
+    struct strbuf text;
+    size_t value_max; /* bytes of a value */
+    bool truncated;
+};
+
+static void add_value(struct line *line, const struct log_field *field)
 {
-    strbuf_add(line, "\"", 1);
-    for (const char *at = text; *at; at++) {
-        if (*at == '"' || *at == '\\')
-            strbuf_addf(line, "\\%c", *at);
-        else if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            strbuf_addf(line, "\\u%04x", (unsigned)*at);
-        else
-            strbuf_add(line, at, 1);
+    if (!field->str) {
+        strbuf_addf(&line->text, "%" PRId64, field->num);
+        return;
     }
-    strbuf_add(line, "\"", 1);
+    strbuf_add(&line->text, "\"", 1);
+    if (!visible_text_add(&line->text, VISIBLE_JSON, field->str, strlen(field->str),
+                          line->value_max))
+        line->truncated = true;
+    strbuf_add(&line->text, "\"", 1);
 }
 
-static void add_value(struct strbuf *line, const struct log_field *field)
+static void add_json(struct line *line, const char *now, enum log_level level, const char *event,
+                     const struct log_field *fields)
 {
-    if (field->str)
-        add_quoted(line, field->str);
+    strbuf_addf(&line->text, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", now,
+                level_names[level], event);
+    for (; fields->name; fields++) {
+        strbuf_addf(&line->text, ",\"%s\":", fields->name);
+        add_value(line, fields);
+    }
+    strbuf_add_str(&line->text, line->truncated ? ",\"truncated\":1}\n" : "}\n");
+}
+
+/* "2026-11-24T08:00:47Z info  run_taken run=5" */
+static void add_text(struct line *line, const char *now, enum log_level level, const char *event,
+                     const struct log_field *fields)
+{
+    strbuf_addf(&line->text, "%.19sZ %-5s %s", now, level_names[level], event);
+    for (; fields->name; fields++) {
+        strbuf_addf(&line->text, " %s=", fields->name);
+        add_value(line, fields);
+    }
+    strbuf_add_str(&line->text, line->truncated ? " truncated=1\n" : "\n");
+}
+
+static bool make_line(struct line *line, enum log_level level, const char *event,
+                      const struct log_field *fields)
+{
+    char now[CLOCK_TEXT_BYTES];
+
+    clock_format_us(clock_utc_us(), now);
+    if (with_priority)
+        strbuf_add_str(&line->text, priorities[level]);
+    if (format == LOG_FORMAT_JSON)
+        add_json(line, now, level, event, fields);
     else
-        strbuf_addf(line, "%" PRId64, field->num);
+        add_text(line, now, level, event, fields);
+    return strbuf_ok(&line->text);
 }
 
-static void add_json(struct strbuf *line, const char *now, enum log_level level, const char *event,
-                     const struct log_field *fields)
+/* ---- writing it ---- */
+
+static void count_dropped(void)
 {
-    strbuf_addf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", now, level_names[level],
-                event);
-    for (; fields->name; fields++) {
-        strbuf_addf(line, ",\"%s\":", fields->name);
-        add_value(line, fields);
-    }
-    strbuf_add_str(line, "}\n");
+    dropped++;
+    writer.unreported++;
 }
 
-static void add_text(struct strbuf *line, const char *now, enum log_level level, const char *event,
-                     const struct log_field *fields)
+/* The whole line, however long stderr makes it wait. */
+static bool write_line(const char *line, size_t n)
 {
-    strbuf_addf(line, "%.8s %-5s %s", now + sizeof "2026-11-24T" - 1, level_names[level], event);
-    for (; fields->name; fields++) {
-        strbuf_addf(line, " %s=", fields->name);
-        add_value(line, fields);
+    while (n > 0) {
+        ssize_t written = write(STDERR_FILENO, line, n);
+        if (written >= 0) {
+            line += written;
+            n -= (size_t)written;
+        } else if (errno == EAGAIN) { /* somebody who shares it made it so */
+            struct pollfd fd = { .fd = STDERR_FILENO, .events = POLLOUT };
+            (void)poll(&fd, 1, -1);
+        } else if (errno != EINTR) {
+            return false;
+        }
     }
-    strbuf_add_str(line, "\n");
+    return true;
+}
+
+/* With the lock: the line that says how many are missing, where there is room for it. */
+static void report_dropped(void)
+{
+    struct line line = { .text = STRBUF_INIT(LINE_MAX_BYTES), .value_max = CUT_VALUE_BYTES };
+    const struct log_field fields[] = { LOG_INT("lines", writer.unreported), { 0 } };
+
+    if (writer.unreported > 0 && make_line(&line, LOG_LEVEL_WARN, "log_lines_dropped", fields) &&
+        line_queue_put(&writer.queue, line.text.data, line.text.len, 0))
+        writer.unreported = 0;
+    strbuf_release(&line.text);
+}
+
+/* With the lock. What was dropped stood between the queue's last line and this one. */
+static void enqueue(enum log_level level, const struct strbuf *line)
+{
+    size_t spare = level < LOG_LEVEL_WARN ? LOG_QUEUE_RESERVED_BYTES : 0;
+
+    if (writer.unreported > 0 && writer.queue.used < writer.queue.cap / 2)
+        report_dropped();
+    if (writer.state == WRITER_ABANDONED ||
+        !line_queue_put(&writer.queue, line->data, line->len, spare))
+        count_dropped();
+    else
+        (void)pthread_cond_signal(&writer.filled);
+}
+
+/* 0: there is none, and the writer is to stop. */
+static size_t next_line(char *line, size_t size)
+{
+    size_t n;
+
+    (void)pthread_mutex_lock(&writer.lock);
+    if (writer.queue.used == 0 && !writer.failing)
+        report_dropped();
+    while ((n = line_queue_get(&writer.queue, line, size)) == 0 && !writer.stop) {
+        writer.idle = true;
+        (void)pthread_cond_broadcast(&writer.emptied);
+        (void)pthread_cond_wait(&writer.filled, &writer.lock);
+        writer.idle = false;
+    }
+    (void)pthread_mutex_unlock(&writer.lock);
+    return n;
+}
+
+static void note_written(bool written)
+{
+    (void)pthread_mutex_lock(&writer.lock);
+    writer.failing = !written;
+    if (!written)
+        count_dropped();
+    (void)pthread_mutex_unlock(&writer.lock);
+}
+
+static void *keep_writing(void *unused)
+{
+    char line[LINE_MAX_BYTES];
+    size_t n;
+
+    (void)unused;
+    while ((n = next_line(line, sizeof line)) > 0)
+        note_written(write_line(line, n));
+    return NULL;
+}
+
+/* What does not fit is cut. False: out of memory. */
+static bool compose(struct line *line, enum log_level level, const char *event,
+                    const struct log_field *fields)
+{
+    *line = (struct line){ .text = STRBUF_INIT(LINE_MAX_BYTES), .value_max = LINE_MAX_BYTES };
+    if (make_line(line, level, event, fields))
+        return true;
+    strbuf_release(&line->text);
+    *line = (struct line){ .text = STRBUF_INIT(LINE_MAX_BYTES), .value_max = CUT_VALUE_BYTES };
+    return make_line(line, level, event, fields);
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
-    CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(LINE_MAX_BYTES);
-    char now[CLOCK_TEXT_BYTES];
+    struct line line;
 
     if (level < least)
         return;
+    bool composed = compose(&line, level, event, fields);
 
-    clock_format_us(clock_utc_us(), now);
-    if (format == LOG_FORMAT_JSON)
-        add_json(&line, now, level, event, fields);
-    else
-        add_text(&line, now, level, event, fields);
+    (void)pthread_mutex_lock(&writer.lock);
+    bool direct = composed && writer.state == WRITER_NONE;
+    if (!composed)
+        count_dropped();
+    else if (!direct)
+        enqueue(level, &line.text);
+    (void)pthread_mutex_unlock(&writer.lock);
+    if (direct)
+        (void)write_line(line.text.data, line.text.len);
+    strbuf_release(&line.text);
+}
 
-    /* A log that cannot be written is no reason to stop the work. */
-    if (strbuf_ok(&line) && write(STDERR_FILENO, line.data, line.len) < 0)
+/* ---- beginning and end ---- */
+
+bool log_start_writer(struct error *err)
+{
+    pthread_condattr_t monotonic;
+
+    if (!line_queue_init(&writer.queue, LOG_QUEUE_BYTES))
+        return error_no_memory(err);
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&writer.filled, NULL);
+    (void)pthread_cond_init(&writer.emptied, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    writer.stop = writer.idle = false;
+    int failed = pthread_create(&writer.thread, NULL, keep_writing, NULL);
+    if (failed) {
+        line_queue_release(&writer.queue);
+        return error_set(err, ERROR_FATAL, "no thread for the log (error %d)", failed);
+    }
+    writer.state = WRITER_RUNNING;
+    return true;
+}
+
+static struct timespec monotonic_in(int64_t ms)
+{
+    struct timespec at;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += ms / 1000;
+    at.tv_nsec += ms % 1000 * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+/* With the lock. True: everything was written. */
+static bool wait_until_written(int64_t wait_ms)
+{
+    const struct timespec until = monotonic_in(wait_ms);
+    int failed = 0;
+
+    while (!(writer.idle && writer.queue.used == 0) && !failed)
+        failed = pthread_cond_timedwait(&writer.emptied, &writer.lock, &until);
+    return writer.idle && writer.queue.used == 0;
+}
+
+void log_stop_writer(int64_t wait_ms)
+{
+    (void)pthread_mutex_lock(&writer.lock);
+    if (writer.state != WRITER_RUNNING) {
+        (void)pthread_mutex_unlock(&writer.lock);
         return;
+    }
+    bool written = wait_until_written(wait_ms);
+    writer.state = written ? WRITER_NONE : WRITER_ABANDONED;
+    writer.stop = true;
+    (void)pthread_cond_signal(&writer.filled);
+    (void)pthread_mutex_unlock(&writer.lock);
+    if (!written) {
+        (void)pthread_detach(writer.thread); /* it hangs in write(), and goes with the process */
+        return;
+    }
+    (void)pthread_join(writer.thread, NULL);
+    line_queue_release(&writer.queue);
+}
+
+int64_t log_dropped_lines(void)
+{
+    return dropped;
 }

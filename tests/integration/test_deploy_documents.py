@@ -77,13 +77,14 @@ def test_the_readme_names_every_library_of_the_build() -> None:
 # -- the log -------------------------------------------------------------------
 
 LOGGED = re.compile(
-    r'\b(?:log_(?:debug|info|warn|error)\(|assignment_log\(|log_(?:at|event)\([^;"]*,\s+)"(\w+)"'
+    r'\b(?:log_(?:debug|info|warn|error)\(|assignment_log\(|(?:log_at|log_event|make_line)\([^;"]*,\s+)"(\w+)"'
 )
 CHOSEN = re.compile(r'log_\w+\([^;"]*\? "(\w+)" : "(\w+)"')
 
 
 def logged_events() -> set[str]:
-    sources = [path.read_text() for path in (TREE / "worker").rglob("*.c")]
+    folders = (TREE / "worker", TREE / "common")
+    sources = [path.read_text() for folder in folders for path in folder.rglob("*.c")]
     named = {name for text in sources for name in LOGGED.findall(text)}
     return named | {name for text in sources for pair in CHOSEN.findall(text) for name in pair}
 

@@ -9,7 +9,7 @@ from functools import cache
 from support.paths import TREE
 
 ROW = re.compile(r"^\| `(\w+)` \| ([a-z, ]+) \| .* \|([^|]*)\|$", re.MULTILINE)
-ALWAYS = {"time", "level", "event"}
+ALWAYS = {"time", "level", "event", "truncated"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+#include "common/visible_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const uint32_t REPLACEMENT = 0xfffd;
+
+struct range {
+    uint32_t first, last;
+};
+
+bool code_point_is_unsafe(uint32_t code)
+{
+    static const struct range unsafe[] = {
+        { 0x00, 0x1f },     { 0x7f, 0x9f },     { 0x061c, 0x061c },
+        { 0x200e, 0x200f }, { 0x2028, 0x202e }, { 0x2066, 0x2069 },
+    };
+
+    for (size_t i = 0; i < sizeof unsafe / sizeof unsafe[0]; i++)
+        if (code >= unsafe[i].first && code <= unsafe[i].last)
+            return true;
+    return false;
+}
+
+/* How many bytes a sequence has that begins with this one; 0: none begins so. */
+static size_t sequence_bytes(unsigned char first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first >= 0xc2 && first < 0xe0)
+        return 2;
+    if (first >= 0xe0 && first < 0xf0)
+        return 3;
+    return first >= 0xf0 && first < 0xf5 ? 4 : 0;
+}
+
+static bool is_code_point(uint32_t code, size_t n)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+
+    return code >= least[n] && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff);
+}
+
+/* The code point at the beginning; a byte that is part of none is REPLACEMENT. Its bytes. */
+static size_t decode(const char *text, size_t n, uint32_t *code)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t length = sequence_bytes(bytes[0]);
+
+    *code = REPLACEMENT;
+    if (length == 0 || length > n)
+        return 1;
+    uint32_t decoded = length == 1 ? bytes[0] : bytes[0] & (0xffU >> (length + 1));
+    for (size_t i = 1; i < length; i++) {
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 1;
+        decoded = decoded << 6 | (bytes[i] & 0x3fU);
+    }
+    if (!is_code_point(decoded, length))
+        return 1;
+    *code = decoded;
+    return length;
+}
+
+/* How a code point is shown, where that is not as it came; empty: as it came. */
+static void show(char shown[8], enum visible_text_mode mode, uint32_t code)
+{
+    shown[0] = '\0';
+    if (code == '\n' && mode == VISIBLE_LINES)
+        return;
+    if (code_point_is_unsafe(code))
+        (void)snprintf(shown, 8, "\\u%04x", (unsigned)code);
+    else if (mode == VISIBLE_JSON && (code == '"' || code == '\\'))
+        (void)snprintf(shown, 8, "\\%c", (char)code);
+    else if (code == REPLACEMENT)
+        (void)snprintf(shown, 8, "\xef\xbf\xbd");
+}
+
+bool visible_text_add(struct strbuf *out, enum visible_text_mode mode, const char *text, size_t n,
+                      size_t max)
+{
+    while (n > 0) {
+        char shown[8];
+        uint32_t code;
+        size_t length = decode(text, n, &code);
+
+        show(shown, mode, code);
+        size_t bytes = *shown ? strlen(shown) : length;
+        if (bytes > max)
+            return false;
+        strbuf_add(out, *shown ? shown : text, bytes);
+        max -= bytes;
+        text += length;
+        n -= length;
+    }
+    return true;
+}
