@@ -12,9 +12,9 @@
  * True: the work is done, err is untouched. False: err says why, and no
  * output parameter was written.
  *
- * The kind is a decision, not a description. It says what the http_connection's http_connection
+ * The kind is a decision, not a description. It says what the caller's caller
  * should do, so that no one ever parses the text to find out. An outcome that
- * the http_connection is expected to handle (a full batch, an empty poll) is not an
+ * the caller is expected to handle (a full batch, an empty poll) is not an
  * error: it is an enum result of that one function.
  *
  * The text says what failed, why, and what to do about it. It never holds an

@@ -24,7 +24,7 @@ struct secret {
 /* Before the first use of any secret_ function; false if the system has no randomness. */
 bool secret_library_init(struct error *err) MUST_USE;
 
-/* An empty secret with room for len bytes, for the http_connection to fill. */
+/* An empty secret with room for len bytes, for the caller to fill. */
 bool secret_allocate(struct secret *secret, size_t len, struct error *err) MUST_USE;
 
 /*

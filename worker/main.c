@@ -13,7 +13,7 @@
 #include "worker/http/http_server.h"
 #include "worker/kafka/library.h"
 #include "worker/klaviyo/client.h"
-#include "worker/store/roles.h"
+#include "worker/store/db.h"
 
 static const struct command *const groups[] = { run_commands,          setup_commands,
                                                 connection_commands,   export_commands,

@@ -104,7 +104,7 @@ static void say(int fd, const char *words)
     assert_int_equal(send(fd, words, strlen(words), MSG_NOSIGNAL), strlen(words));
 }
 
-/* Up to the end of the connection; the http_connection frees. */
+/* Up to the end of the connection; the caller frees. */
 static char *hear(int fd)
 {
     char *text = calloc(1, ANSWER_BYTES + 1);

@@ -94,7 +94,7 @@ static void check_database(struct check *check)
     struct error err = ERROR_INIT;
     char version[64], detail[96];
     bool ok = db_open(&db, check->settings->database_url, "klaviyo-worker check", &err) &&
-              server_version(db, version, &err);
+              db_server_version(db, version, &err);
 
     (void)snprintf(detail, sizeof detail, "PostgreSQL %s", ok ? version : "");
     note(check, "database", ok, detail, &err);

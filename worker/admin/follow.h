@@ -9,7 +9,7 @@
  * Follows runs to their end, with a line of progress. A database that is away
  * for a while is waited for.
  *
- * look() says how things stand: *runs is an array of runs (given to the http_connection),
+ * look() says how things stand: *runs is an array of runs (given to the caller),
  * *over whether nothing more will happen.
  */
 struct follow {

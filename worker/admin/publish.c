@@ -11,6 +11,7 @@
 #include "worker/cli/json.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/history.h"
+#include "worker/store/publish_targets.h"
 
 enum { SEND_TIMEOUT_MS = 30000, TAKEN_IN_LATE_MS = 15000 };
 
@@ -46,7 +47,7 @@ static bool add_segment(struct context *context, struct publication *p, const ch
     char *json;
 
     if (!name_check(context, "segment", segment, err) ||
-        !history_targets_of_segment(context->db, segment, &json, err))
+        !publish_targets_of_segment(context->db, segment, &json, err))
         return false;
     bool ok = add_targets(p, json, err);
     free(json);
@@ -58,7 +59,7 @@ static bool add_export(struct context *context, struct publication *p, const cha
 {
     char *json;
 
-    if (!history_targets_of_export(context->db, name, &json, err))
+    if (!publish_targets_of_export(context->db, name, &json, err))
         return false;
     bool ok = add_targets(p, json, err);
     free(json);
@@ -136,7 +137,7 @@ static bool check_not_ignored(struct db *db, const struct refresh_event *event, 
 {
     char *json = NULL;
 
-    if (!history_targets_of_segment(db, event->segment_id, &json, err))
+    if (!publish_targets_of_segment(db, event->segment_id, &json, err))
         return false;
     free(json);
     return true;

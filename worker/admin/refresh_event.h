@@ -24,7 +24,7 @@ struct refresh_event {
 
 bool refresh_event_init(struct refresh_event *event, struct error *err) MUST_USE;
 
-/* Its record; the http_connection's, record_free(). NULL when out of memory. */
+/* Its record; the caller's, record_free(). NULL when out of memory. */
 struct record *refresh_event_record(const struct refresh_event *event) MUST_USE;
 
 #endif

@@ -5,7 +5,7 @@
 #include "worker/cli/command.h"
 
 /*
- * A connection's API key, opened with SECRET_KEY_FILE. The http_connection releases it as
+ * A connection's API key, opened with SECRET_KEY_FILE. The caller releases it as
  * soon as it is used. Only members of klaviyo_worker may read it.
  */
 bool stored_key_open(struct context *context, const char *connection, struct secret *key,

@@ -31,7 +31,7 @@ void batch_init(struct batch *batch, const struct batch_limits *limits);
 void batch_release(struct batch *batch);
 void batch_clear(struct batch *batch); /* keeps the memory */
 
-/* An object that fits no batch at all is a mistake of the http_connection. */
+/* An object that fits no batch at all is a mistake of the caller. */
 enum batch_add batch_add(struct batch *batch, const char *object, size_t len) MUST_USE;
 
 #endif

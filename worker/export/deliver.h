@@ -26,7 +26,7 @@
  *
  * The deliverer owns the run: it renews the lease, gives the run's requests
  * their places in the account's budget, and decides what becomes of the run.
- * All of it happens on the http_connection's thread, with one database connection and
+ * All of it happens on the caller's thread, with one database connection and
  * one client.
  */
 struct deliver_options {

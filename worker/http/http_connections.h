@@ -11,7 +11,7 @@
 /*
  * Who is connected to the endpoints, and for how long they may stay.
  *
- * A http_connection has one deadline for its whole connection, whatever it sends or
+ * A connection has one deadline for its whole life, whatever it sends or
  * does not send. An address may hold its share of the places, and all together
  * HTTP_CONNECTIONS_OVER_CAPACITY of them; beyond that those go, the oldest first, who have had
  * their answer, and those who have been here for HTTP_CONNECTIONS_GRACE_MS without
@@ -19,7 +19,7 @@
  * backlog of the listening socket, for about that time; so slow ones keep
  * nobody out, and many who come at once are all served.
  *
- * A http_connection is cut off by shutting its socket down, which the server notices.
+ * A connection is cut off by shutting its socket down, which the server notices.
  */
 enum {
     HTTP_CONNECTIONS_MAX = 512,
@@ -55,7 +55,7 @@ struct http_connection *http_connections_add(struct http_connections *http_conne
                                              const struct sockaddr *address, int64_t now_ms)
     MUST_USE;
 
-/* Frees the http_connection. */
+/* Frees the connection's record. */
 void http_connections_remove(struct http_connections *http_connections,
                              struct http_connection *http_connection);
 

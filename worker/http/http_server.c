@@ -31,7 +31,7 @@ struct http_server {
     int64_t requests[4];
 };
 
-/* ---- http_connections ---- */
+/* ---- connections ---- */
 
 /*
  * What the library says of a connection is good until it is asked again, of

@@ -15,7 +15,7 @@
 enum { LISTENER_ADDRESS_BYTES = 64 };
 
 struct listener {
-    int fd; /* the http_connection closes it */
+    int fd; /* the caller closes it */
     uint16_t port;
     char address[LISTENER_ADDRESS_BYTES]; /* "127.0.0.1", as bound */
 };

@@ -20,7 +20,7 @@ enum { SNAPSHOT_FRESH_MS = 1000 };
 
 struct snapshot_ports {
     void *opaque;
-    /* *runs: a JSON array, the http_connection's. Connects where there is no connection. */
+    /* *runs: a JSON array, the caller's. Connects where there is no connection. */
     bool (*read)(void *opaque, struct overview *overview, char **runs, struct error *err);
     void (*disconnect)(void *opaque);
 };

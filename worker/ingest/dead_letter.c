@@ -148,7 +148,7 @@ static json_t *data_of(json_t *document, const struct record *record)
     return document;
 }
 
-/* The value with export_id set; the http_connection frees it. NULL: err says why. */
+/* The value with export_id set; the caller frees it. NULL: err says why. */
 static char *restrict_value(const struct record *letter, struct dead_letter_text export,
                             struct error *err)
 {

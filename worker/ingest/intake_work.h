@@ -42,7 +42,7 @@ struct intake_work {
     struct pending_event_list fresh;         /* to accept */
     struct pending_event_list dead_lettered; /* to mark */
     struct pending_event_list waiting;       /* accepted, and open */
-    struct pending_event_list out;           /* have ended; the http_connection takes them */
+    struct pending_event_list out;           /* have ended; the caller takes them */
     size_t batch_max;
     bool connected;
     bool failing; /* has been logged */

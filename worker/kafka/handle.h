@@ -42,7 +42,7 @@ bool kafka_handle_is_left_behind(void);
 
 /*
  * The record that a message holds; it lends from the message. *headers is an
- * array that is made larger as needed; the http_connection frees it at the end.
+ * array that is made larger as needed; the caller frees it at the end.
  */
 struct kafka_handle_headers {
     struct record_header *items;

@@ -19,7 +19,7 @@
  *
  * It belongs to one thread. It sends what it is told, a body never twice:
  * whatever goes wrong is a response with another transport than ANSWERED, and
- * whether to ask again is the http_connection's decision (which costs a place in a rate
+ * whether to ask again is the caller's decision (which costs a place in a rate
  * limit). Only a request without a body is sent once more by curl itself where a
  * kept connection turns out to be closed. Connections are kept and used again,
  * HTTP/2 where it is offered; certificates are always verified (TLS 1.2 or
@@ -74,7 +74,7 @@ bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct 
     MUST_USE;
 
 /*
- * Hands over one response, which the http_connection then owns, in the order in which they
+ * Hands over one response, which the caller then owns, in the order in which they
  * ended. False: none is waiting; *response is untouched.
  */
 bool client_next(struct client *client, struct response *response) MUST_USE;
@@ -91,7 +91,7 @@ void client_abort_all(struct client *client);
 
 /*
  * One request, start to response; for commands that have nothing else to do. No
- * other may be in flight. The http_connection owns *response.
+ * other may be in flight. The caller owns *response.
  */
 bool client_call(struct client *client, const struct request *request, struct response *response,
                  struct error *err) MUST_USE;

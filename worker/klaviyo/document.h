@@ -15,7 +15,7 @@
  */
 DEFINE_HANDLE(json, json_t, json_decref)
 
-/* The body, which must be one JSON object. The http_connection owns *out. */
+/* The body, which must be one JSON object. The caller owns *out. */
 bool document_parse(const struct response *response, json_t **out, struct error *err) MUST_USE;
 
 /* "the answer to NAME is malformed: what"; ERROR_RETRY. False, always. */

@@ -22,7 +22,7 @@ enum endpoint {
 };
 
 /*
- * What Klaviyo admits for one account and endpoint, all http_connections together: the
+ * What Klaviyo admits for one account and endpoint, all callers together: the
  * metrics_report of the OpenAPI description, revision 2026-07-15. Both are fixed
  * windows.
  */

@@ -18,7 +18,7 @@ struct refusal {
 
 /*
  * Fills rows, text, code, detail and, where the body is not JSON, why of the
- * verdict, which stays the http_connection's to release, also on failure (ERROR_RETRY:
+ * verdict, which stays the caller's to release, also on failure (ERROR_RETRY:
  * out of memory).
  */
 bool refusal_read(const struct response *response, size_t request_rows, struct verdict *verdict,

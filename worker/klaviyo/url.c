@@ -51,7 +51,7 @@ static bool check_base(CURLU *base, bool allow_http, struct error *err)
     return true;
 }
 
-/* *out: to be cleaned up by the http_connection. */
+/* *out: to be cleaned up by the caller. */
 static bool parse_base(const char *base_url, CURLU **out, struct error *err)
 {
     CLEANUP(url_freep) CURLU *base = curl_url();

@@ -17,7 +17,7 @@
 bool url_check_base(const char *base_url, bool allow_http, struct error *err) MUST_USE;
 
 /*
- * base_url has passed the check. *out is the http_connection's, to be freed by free().
+ * base_url has passed the check. *out is the caller's, to be freed by free().
  * ERROR_RETRY: request->link leads elsewhere, or memory is out.
  */
 bool url_make(const char *base_url, const struct request *request, char **out, struct error *err)

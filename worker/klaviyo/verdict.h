@@ -15,7 +15,7 @@
  *
  * It looks at transport, status, content type, error codes and pointers, never
  * at the wording of a detail. It decides nothing about time: how often to try
- * again, and when to give up, is the http_connection's.
+ * again, and when to give up, is the caller's.
  *
  *   response                                        action
  *   ------                                        ------
@@ -109,7 +109,7 @@ void verdict_text(const struct verdict *verdict, char *text);
 void verdict_redacted_detail(const struct verdict *verdict, char *text);
 
 /*
- * For http_connections who can do nothing but report: an error with verdict_text() and
+ * For callers who can do nothing but report: an error with verdict_text() and
  * what to do about it. Kind: RETRY for THROTTLED and AGAIN, else INPUT. False,
  * always; not for OK and ACCEPTED.
  */

@@ -18,7 +18,7 @@ struct audit_filter {
     int64_t limit;
 };
 
-/* Newest first; JSON, the http_connection's. */
+/* Newest first; JSON, the caller's. */
 bool audit_list(struct db *db, const struct audit_filter *filter, char **json, struct error *err)
     MUST_USE;
 

@@ -46,11 +46,11 @@ static const char of_account_sql[] =
 static bool query_shown(struct db *db, const char *all, const char *granted,
                         const struct args *args, char **json, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, may_see_all_sql, NULL, &rows, err))
         return false;
-    return db_query_document(db, row_bool(rows, 0, 0) ? all : granted, args, json, err);
+    return db_query_document(db, result_bool(rows, 0, 0) ? all : granted, args, json, err);
 }
 
 bool connection_view_list(struct db *db, char **json, struct error *err)

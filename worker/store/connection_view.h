@@ -8,7 +8,7 @@
 #include "worker/store/db.h"
 
 /*
- * Connections as people see them: JSON, the http_connection's. An administrator sees
+ * Connections as people see them: JSON, the caller's. An administrator sees
  * all but the key; who was let in sees name and kind.
  */
 bool connection_view_list(struct db *db, char **json, struct error *err) MUST_USE;

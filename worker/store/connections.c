@@ -89,13 +89,13 @@ static void draft_args(struct args *args, const struct connection_draft *draft)
 
 bool connections_add(struct db *db, const struct connection_draft *draft, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     draft_args(&args, draft);
     if (!db_query(db, add_sql, &args, &rows, err))
         return error_wrap(err, "storing the connection");
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_set(err, ERROR_INPUT,
                          "there is a connection %s already: choose another name, or give it a new "
                          "key with connection rotate-key",
@@ -106,15 +106,15 @@ bool connections_add(struct db *db, const struct connection_draft *draft, struct
 /* A key of another account would send to lists that are not there. */
 static bool check_account(struct db *db, const struct connection_draft *draft, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, draft->name);
     if (!db_query(db, account_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", draft->name);
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return connections_missing(draft->name, err);
-    const char *before = row_text(rows, 0, 0);
+    const char *before = result_text(rows, 0, 0);
     if (!before || !draft->account_id || strcmp(before, draft->account_id) == 0)
         return true;
     return error_set(err, ERROR_INPUT,
@@ -125,7 +125,7 @@ static bool check_account(struct db *db, const struct connection_draft *draft, s
 
 bool connections_rotate(struct db *db, const struct connection_draft *draft, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     if (!check_account(db, draft, err))
@@ -133,33 +133,33 @@ bool connections_rotate(struct db *db, const struct connection_draft *draft, str
     draft_args(&args, draft);
     if (!db_query(db, rotate_sql, &args, &rows, err))
         return error_wrap(err, "storing the new key");
-    return rows_count(rows) > 0 || connections_missing(draft->name, err);
+    return result_rows(rows) > 0 || connections_missing(draft->name, err);
 }
 
 /* A statement about one connection that returns a row where it is there. */
 static bool change(struct db *db, const char *sql, const struct args *args, const char *name,
                    struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, sql, args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    return rows_count(rows) > 0 || connections_missing(name, err);
+    return result_rows(rows) > 0 || connections_missing(name, err);
 }
 
 bool connections_remove(struct db *db, const char *name, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, exports_on_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    if (!row_is_null(rows, 0, 0))
+    if (!result_is_null(rows, 0, 0))
         return error_set(err, ERROR_INPUT,
                          "connection %s is still used by: %s: remove these exports first, or give "
                          "them another connection with export update",
-                         name, row_text(rows, 0, 0));
+                         name, result_text(rows, 0, 0));
     return change(db, remove_sql, &args, name, err);
 }
 
@@ -200,13 +200,13 @@ bool connections_account(struct db *db, const char *name, char **account, struct
 
 bool connections_key(struct db *db, const char *name, struct sealed_key *key, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query_binary(db, key_sql, &args, &rows, err))
         return error_wrap(err, "reading the sealed key, which only members of klaviyo_worker may");
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return connections_missing(name, err);
 
     size_t len = (size_t)PQgetlength(rows, 0, 1);
@@ -214,22 +214,23 @@ bool connections_key(struct db *db, const char *name, struct sealed_key *key, st
     if (!bytes)
         return error_no_memory(err);
     memcpy(bytes, PQgetvalue(rows, 0, 1), len);
-    *key = (struct sealed_key){ .key_pair_id = row_int64(rows, 0, 0), .bytes = bytes, .len = len };
+    *key =
+        (struct sealed_key){ .key_pair_id = result_int64(rows, 0, 0), .bytes = bytes, .len = len };
     return true;
 }
 
 bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     args_text(&args, role);
     if (!db_query(db, grant_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return connections_missing(name, err);
-    if (!row_bool(rows, 0, 0))
+    if (!result_bool(rows, 0, 0))
         return error_set(err, ERROR_INPUT,
                          "there is no role %s on this server: nothing was granted", role);
     return true;
@@ -238,11 +239,11 @@ bool connections_grant(struct db *db, const char *name, const char *role, struct
 static bool revoke(struct db *db, const struct args *args, const char *name, const char *role,
                    struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, revoke_sql, args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    if (rows_count(rows) > 0)
+    if (result_rows(rows) > 0)
         return true;
     return error_set(err, ERROR_INPUT, "connection %s is not granted to %s: nothing to revoke",
                      name, role);

@@ -59,7 +59,7 @@ bool connections_verified(struct db *db, const char *name,
 bool connections_refused(struct db *db, const char *name, const char *reason, struct error *err)
     MUST_USE;
 
-/* Whose budget of requests counts, as the workers call it; the http_connection's. */
+/* Whose budget of requests counts, as the workers call it; the caller's. */
 bool connections_account(struct db *db, const char *name, char **account, struct error *err)
     MUST_USE;
 
@@ -71,7 +71,7 @@ bool connections_key(struct db *db, const char *name, struct sealed_key *key, st
 bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
     MUST_USE;
 
-/* *paused: names of the exports that pause because of it; NULL: none. The http_connection's. */
+/* *paused: names of the exports that pause because of it; NULL: none. The caller's. */
 bool connections_revoke(struct db *db, const char *name, const char *role, char **paused,
                         struct error *err) MUST_USE;
 

@@ -1,10 +1,7 @@
 #include "worker/store/db.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <stdlib.h>
 
-#include "common/parse.h"
 #include "worker/store/statement.h"
 
 enum { TRIES_MAX = 5 /* of a statement that was undone for another's sake */ };
@@ -158,11 +155,6 @@ bool db_notified(struct db *db)
     return any;
 }
 
-int32_t db_backend(const struct db *db)
-{
-    return PQbackendPID(db->conn);
-}
-
 struct db_canceller {
     PGcancel *cancel;
 };
@@ -210,95 +202,7 @@ void db_rollback(struct db *db)
     (void)!db_query(db, "rollback", NULL, NULL, &ignored);
 }
 
-void args_text(struct args *args, const char *text)
-{
-    assert(args->n < ARGS_MAX);
-    args->values[args->n++] = text;
-}
-
-void args_int64(struct args *args, int64_t number)
-{
-    assert(args->n < ARGS_MAX);
-    char *text = args->numbers[args->n];
-    (void)snprintf(text, sizeof args->numbers[0], "%" PRId64, number);
-    args->values[args->n++] = text;
-}
-
-void args_bool(struct args *args, bool value)
-{
-    args_text(args, value ? "t" : "f");
-}
-
-void args_bytes(struct args *args, const void *bytes, size_t len)
-{
-    assert(args->n < ARGS_MAX && len <= INT32_MAX);
-    args->lengths[args->n] = (int)len;
-    args->formats[args->n] = 1;
-    args->values[args->n++] = bytes;
-}
-
-void array_open(struct strbuf *array)
-{
-    strbuf_add(array, "{", 1);
-}
-
-/* An element may end with a brace itself: only the first one follows the opening. */
-static void add_separator(struct strbuf *array)
-{
-    if (array->len > 1)
-        strbuf_add(array, ",", 1);
-}
-
-void array_text(struct strbuf *array, const char *text, size_t len)
-{
-    add_separator(array);
-    if (!text) {
-        strbuf_add_str(array, "NULL");
-        return;
-    }
-    strbuf_add(array, "\"", 1);
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] == '"' || text[i] == '\\')
-            strbuf_add(array, "\\", 1);
-        strbuf_add(array, text + i, 1);
-    }
-    strbuf_add(array, "\"", 1);
-}
-
-void array_int64(struct strbuf *array, int64_t number)
-{
-    add_separator(array);
-    strbuf_addf(array, "%" PRId64, number);
-}
-
-void array_bytes(struct strbuf *array, const void *bytes, size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-    const unsigned char *from = bytes;
-
-    add_separator(array);
-    strbuf_add_str(array, "\"\\\\x");
-    for (size_t i = 0; i < len; i++) {
-        const char pair[2] = { digits[from[i] >> 4], digits[from[i] & 15] };
-        strbuf_add(array, pair, 2);
-    }
-    strbuf_add(array, "\"", 1);
-}
-
-void array_close(struct strbuf *array)
-{
-    strbuf_add(array, "}", 1);
-}
-
-bool args_array(struct args *args, const struct strbuf *array, struct error *err)
-{
-    if (!strbuf_ok(array))
-        return error_no_memory(err);
-    args_text(args, array->data);
-    return true;
-}
-
-/* Of two statements that waited for each other, one is undone: it is simply run again. */
+/* The victim of a deadlock or of a serialization failure (SQLSTATE class 40). */
 static bool was_undone(const PGresult *rows)
 {
     const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
@@ -312,7 +216,7 @@ static bool run_statement(struct db *db, const char *sql, const struct args *arg
     static const struct args none = { .n = 0 };
     const struct args *a = args ? args : &none;
     bool alone = PQtransactionStatus(db->conn) == PQTRANS_IDLE;
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     for (int tries = 0; tries == 0 || (alone && tries < TRIES_MAX && was_undone(rows)); tries++) {
         PQclear(rows);
@@ -340,51 +244,26 @@ bool db_query_binary(struct db *db, const char *sql, const struct args *args, PG
     return run_statement(db, sql, args, 1, out, err);
 }
 
-int64_t rows_affected(PGresult *rows)
-{
-    int64_t n = 0;
-
-    (void)!parse_int64(PQcmdTuples(rows), 0, INT64_MAX, &n);
-    return n;
-}
-
-int rows_count(const PGresult *rows)
-{
-    return PQntuples(rows);
-}
-
-bool row_is_null(const PGresult *rows, int row, int column)
-{
-    return PQgetisnull(rows, row, column);
-}
-
-const char *row_text(const PGresult *rows, int row, int column)
-{
-    return row_is_null(rows, row, column) ? NULL : PQgetvalue(rows, row, column);
-}
-
-int64_t row_int64(const PGresult *rows, int row, int column)
-{
-    int64_t number = 0;
-
-    (void)!parse_int64(PQgetvalue(rows, row, column), INT64_MIN, INT64_MAX, &number);
-    return number;
-}
-
-bool row_bool(const PGresult *rows, int row, int column)
-{
-    return PQgetvalue(rows, row, column)[0] == 't';
-}
-
-bool row_copy(const PGresult *rows, int row, int column, char **out, struct error *err)
-{
-    const char *text = row_text(rows, row, column);
-
-    *out = text ? strdup(text) : NULL;
-    return *out || !text || error_no_memory(err);
-}
-
 PGconn *db_handle(struct db *db)
 {
     return db->conn;
+}
+
+bool db_server_version(struct db *db, char *text, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, "show server_version", NULL, &rows, err))
+        return false;
+    (void)snprintf(text, 64, "%s", result_text(rows, 0, 0));
+    return true;
+}
+
+const char *store_library_version(void)
+{
+    static char text[32];
+    int version = PQlibVersion();
+
+    (void)snprintf(text, sizeof text, "%d.%d", version / 10000, version % 10000);
+    return text;
 }

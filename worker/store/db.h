@@ -34,9 +34,6 @@ bool db_ready(struct db *db, struct error *err) MUST_USE;
 /* True while the connection is believed to be good; asks nobody. */
 bool db_is_up(const struct db *db);
 
-/* Seconds without a response after which the network counts as dead. */
-enum { DB_NETWORK_TIMEOUT_SECONDS = 5 };
-
 /*
  * Notifications. After db_listen() the socket becomes readable when one came;
  * db_notified() reads what is there, without waiting, and says whether any
@@ -45,9 +42,6 @@ enum { DB_NETWORK_TIMEOUT_SECONDS = 5 };
 bool db_listen(struct db *db, struct error *err) MUST_USE;
 int db_socket(const struct db *db);
 bool db_notified(struct db *db);
-
-/* The process that serves this connection, for runs to name it. */
-int32_t db_backend(const struct db *db);
 
 /* Asks the server to end the statement that another thread's connection runs. */
 struct db_canceller;
@@ -60,5 +54,9 @@ DEFINE_OWNER(db_canceller)
 bool db_begin(struct db *db, struct error *err) MUST_USE;
 bool db_commit(struct db *db, struct error *err) MUST_USE;
 void db_rollback(struct db *db); /* after a failure; asks for nothing back */
+
+/* "15.9", of the server; text has room for 64 bytes. And of libpq. */
+bool db_server_version(struct db *db, char *text, struct error *err) MUST_USE;
+const char *store_library_version(void);
 
 #endif

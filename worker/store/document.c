@@ -5,13 +5,13 @@
 bool db_query_document(struct db *db, const char *sql, const struct args *args, char **json,
                        struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     char *copy = NULL;
 
     if (!db_query(db, sql, args, &rows, err))
         return false;
-    if (rows_count(rows) > 0 && !row_is_null(rows, 0, 0)) {
-        copy = strdup(row_text(rows, 0, 0));
+    if (result_rows(rows) > 0 && !result_is_null(rows, 0, 0)) {
+        copy = strdup(result_text(rows, 0, 0));
         if (!copy)
             return error_no_memory(err);
     }

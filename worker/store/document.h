@@ -12,7 +12,7 @@
  * first column of its first row. The commands print it as it is or as a table.
  * Only the modules of store/ include this.
  *
- * *json is the http_connection's; NULL where there is no row, or a null in it.
+ * *json is the caller's; NULL where there is no row, or a null in it.
  */
 bool db_query_document(struct db *db, const char *sql, const struct args *args, char **json,
                        struct error *err) MUST_USE;

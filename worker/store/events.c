@@ -112,7 +112,7 @@ static bool args_columns(struct args *args, struct columns *c, struct error *err
 bool events_accept(struct db *db, const struct event_row *in, size_t n,
                    struct event_row_result *out, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(columns_release) struct columns columns;
     struct args args = ARGS_INIT;
 
@@ -123,10 +123,10 @@ bool events_accept(struct db *db, const struct event_row *in, size_t n,
         !FAILPOINT_AROUND("accept", db_query(db, accept_sql, &args, &rows, err)))
         return false;
 
-    assert(rows_count(rows) == (int)n);
+    assert(result_rows(rows) == (int)n);
     for (size_t i = 0; i < n; i++)
-        out[i] = (struct event_row_result){ row_int64(rows, (int)i, 0),
-                                            state_of(row_text(rows, (int)i, 1)) };
+        out[i] = (struct event_row_result){ result_int64(rows, (int)i, 0),
+                                            state_of(result_text(rows, (int)i, 1)) };
     return true;
 }
 
@@ -143,32 +143,32 @@ static bool args_ids(struct args *args, struct strbuf *array, const int64_t *ids
 
 static char *copy_text(const PGresult *rows, int row, int column)
 {
-    const char *text = row_text(rows, row, column);
+    const char *text = result_text(rows, row, column);
 
     return text ? strdup(text) : NULL;
 }
 
 static void read_end(const PGresult *rows, int row, struct event_row_end *end)
 {
-    end->request_id = row_int64(rows, row, 0);
-    end->state = state_of(row_text(rows, row, 1));
+    end->request_id = result_int64(rows, row, 0);
+    end->state = state_of(result_text(rows, row, 1));
     end->reason = copy_text(rows, row, 2);
     end->detail = copy_text(rows, row, 3);
     end->exports = copy_text(rows, row, 4);
-    end->run_id = row_int64(rows, row, 5);
+    end->run_id = result_int64(rows, row, 5);
 }
 
 bool events_ended(struct db *db, const int64_t *ids, size_t n, struct event_row_end **ends,
                   size_t *n_ends, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(strbuf_release) struct strbuf array = STRBUF_INIT(IDS_MAX_BYTES);
     struct args args = ARGS_INIT;
 
     if (!args_ids(&args, &array, ids, n, err) || !db_query(db, ended_sql, &args, &rows, err))
         return false;
 
-    size_t count = (size_t)rows_count(rows);
+    size_t count = (size_t)result_rows(rows);
     struct event_row_end *found = calloc(count + 1, sizeof *found);
     if (!found)
         return error_no_memory(err);

@@ -64,7 +64,7 @@ struct event_row_end {
 };
 
 /*
- * Of the n open ones, those that have ended. *ends is the http_connection's:
+ * Of the n open ones, those that have ended. *ends is the caller's:
  * event_row_ends_free(). One that has no row any more counts as done.
  */
 bool events_ended(struct db *db, const int64_t *ids, size_t n, struct event_row_end **ends,

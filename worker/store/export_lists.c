@@ -23,10 +23,10 @@ void export_lists_free(struct export_list *lists, size_t n)
 
 static bool fill_lists(struct export_list *lists, const PGresult *rows, struct error *err)
 {
-    for (int i = 0; i < rows_count(rows); i++) {
-        lists[i].export_id = row_int64(rows, i, 0);
-        lists[i].export_name = strdup(row_text(rows, i, 1));
-        lists[i].list_id = strdup(row_text(rows, i, 2));
+    for (int i = 0; i < result_rows(rows); i++) {
+        lists[i].export_id = result_int64(rows, i, 0);
+        lists[i].export_name = strdup(result_text(rows, i, 1));
+        lists[i].list_id = strdup(result_text(rows, i, 2));
         if (!lists[i].export_name || !lists[i].list_id)
             return error_no_memory(err);
     }
@@ -36,13 +36,13 @@ static bool fill_lists(struct export_list *lists, const PGresult *rows, struct e
 bool export_lists_of(struct db *db, const char *name, struct export_list **lists, size_t *n,
                      struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, lists_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    size_t count = (size_t)rows_count(rows);
+    size_t count = (size_t)result_rows(rows);
     struct export_list *found = calloc(count + 1, sizeof *found);
     if (!found)
         return error_no_memory(err);

@@ -61,22 +61,22 @@ bool export_view_show(struct db *db, const char *name, char **json, struct error
 bool export_view_source(struct db *db, const char *name, struct export_source *source,
                         struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct export_source seen = { .unknown_segments = NULL };
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, source_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return exports_missing(name, err);
-    if (!row_is_null(rows, 0, 0)) {
-        seen.unknown_segments = strdup(row_text(rows, 0, 0));
+    if (!result_is_null(rows, 0, 0)) {
+        seen.unknown_segments = strdup(result_text(rows, 0, 0));
         if (!seen.unknown_segments)
             return error_no_memory(err);
     }
-    seen.members = row_int64(rows, 0, 1);
-    seen.with_email = row_int64(rows, 0, 2);
+    seen.members = result_int64(rows, 0, 1);
+    seen.with_email = result_int64(rows, 0, 2);
     *source = seen;
     return true;
 }

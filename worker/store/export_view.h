@@ -9,7 +9,7 @@
 #include "worker/store/db.h"
 
 /*
- * Exports as people see them: JSON, the http_connection's. What a user may not see is
+ * Exports as people see them: JSON, the caller's. What a user may not see is
  * not there.
  */
 bool export_view_list(struct db *db, char **json, struct error *err) MUST_USE;
@@ -20,7 +20,7 @@ bool export_view_show(struct db *db, const char *name, char **json, struct error
 /* What upstream's data say about an export. */
 struct export_source {
     char *unknown_segments; /* names, separated by commas; NULL: all are known. The
-                               http_connection's. */
+                               caller's. */
     int64_t members;
     int64_t with_email; /* members that have the field with the address */
 };

@@ -55,33 +55,33 @@ bool exports_missing(const char *name, struct error *err)
 static bool find_connection(struct db *db, const char *name, int64_t *connection_id,
                             struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, connection_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_set(err, ERROR_INPUT,
                          "there is no connection %s that you may use: connection list shows those "
                          "that you may; for another one ask an administrator to make it, or to "
                          "run connection grant %s YOUR_ROLE",
                          name, name);
-    *connection_id = row_int64(rows, 0, 0);
+    *connection_id = result_int64(rows, 0, 0);
     return true;
 }
 
 static bool find_export(struct db *db, const char *name, int64_t *export_id, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, find_sql, &args, &rows, err))
         return error_wrap(err, "export %s", name);
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return exports_missing(name, err);
-    *export_id = row_int64(rows, 0, 0);
+    *export_id = result_int64(rows, 0, 0);
     return true;
 }
 
@@ -129,7 +129,7 @@ static bool insert_fields(struct db *db, int64_t export_id, const struct export_
 static bool insert_export(struct db *db, const struct export_draft *draft, int64_t connection_id,
                           int64_t *export_id, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, draft->name);
@@ -139,12 +139,12 @@ static bool insert_export(struct db *db, const struct export_draft *draft, int64
     args_int64(&args, draft->max_profiles);
     if (!db_query(db, insert_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_set(err, ERROR_INPUT,
                          "there is an export %s already: choose another name, or change it with "
                          "export update",
                          draft->name);
-    *export_id = row_int64(rows, 0, 0);
+    *export_id = result_int64(rows, 0, 0);
     return true;
 }
 

@@ -14,11 +14,11 @@ void args_fence(struct args *args, const struct run_task *task)
 bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult **out,
                struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, sql, args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_lost(err);
     if (out) {
         *out = rows;

@@ -29,18 +29,6 @@ static const char cancel_sql[] = "select klaviyo.cancel_run($1)";
 
 static const char follow_sql[] = "select klaviyo.follow_event($1, $2)";
 
-static const char of_segment_sql[] =
-    "select json_agg(distinct jsonb_build_object('segment', s.segment_id, 'export',"
-    " case when not klaviyo.is_admin(current_user) then x.name end))"
-    " from klaviyo.export_segment s join klaviyo.export x using (export_id)"
-    " where s.segment_id = $1 and not x.paused";
-
-static const char of_export_sql[] =
-    "select json_build_array(json_build_object('segment', min(s.segment_id), 'export', x.name,"
-    " 'paused', x.paused))"
-    " from klaviyo.export x join klaviyo.export_segment s using (export_id)"
-    " where x.name = $1 group by x.export_id, x.name, x.paused";
-
 static bool no_such(int64_t run_id, struct error *err)
 {
     return error_set(err, ERROR_INPUT,
@@ -90,17 +78,17 @@ bool history_rejections(struct db *db, int64_t run_id, char **json, struct error
 
 bool history_newest(struct db *db, int64_t *run_id, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, newest_sql, NULL, &rows, err))
         return error_wrap(err, "looking for a run");
-    *run_id = rows_count(rows) > 0 ? row_int64(rows, 0, 0) : 0;
+    *run_id = result_rows(rows) > 0 ? result_int64(rows, 0, 0) : 0;
     return true;
 }
 
 bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
     char *run = NULL;
 
@@ -110,7 +98,7 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
     free(run);
     if (!db_query(db, cancel_sql, &args, &rows, err))
         return error_wrap(err, "run %" PRId64, run_id);
-    const char *response = row_text(rows, 0, 0);
+    const char *response = result_text(rows, 0, 0);
     *how = strcmp(response, "ended") == 0   ? HISTORY_CANCELLED
            : strcmp(response, "asked") == 0 ? HISTORY_ASKED
                                             : HISTORY_ENDED_BEFORE;
@@ -126,36 +114,5 @@ bool history_follow(struct db *db, const char *source, const char *event_id, cha
     args_text(&args, event_id);
     if (!db_query_document(db, follow_sql, &args, json, err))
         return error_wrap(err, "following event %s", event_id);
-    return true;
-}
-
-bool history_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
-{
-    struct args args = ARGS_INIT;
-    char *found = NULL;
-
-    args_text(&args, segment);
-    if (!db_query_document(db, of_segment_sql, &args, &found, err))
-        return error_wrap(err, "segment %s", segment);
-    if (!found)
-        return error_set(err, ERROR_INPUT,
-                         "no active export that you may use has the segment %s: the event would "
-                         "come to nothing (export list shows exports and their segments)",
-                         segment);
-    *json = found;
-    return true;
-}
-
-bool history_targets_of_export(struct db *db, const char *name, char **json, struct error *err)
-{
-    struct args args = ARGS_INIT;
-    char *found = NULL;
-
-    args_text(&args, name);
-    if (!db_query_document(db, of_export_sql, &args, &found, err))
-        return error_wrap(err, "export %s", name);
-    if (!found)
-        return exports_missing(name, err);
-    *json = found;
     return true;
 }

@@ -10,7 +10,7 @@
 
 /*
  * Runs as people see them: what is going on, what was, and how to stop one.
- * Every response is JSON for the http_connection to print and free.
+ * Every response is JSON for the caller to print and free.
  */
 struct history_filter {
     const char *export_name; /* NULL: all */
@@ -44,14 +44,5 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
  */
 bool history_follow(struct db *db, const char *source, const char *event_id, char **json,
                     struct error *err) MUST_USE;
-
-/*
- * What to publish: [{"segment", "export"}], export null for all of the segment.
- * Only what the user may: who is no administrator gets an event for each export.
- */
-bool history_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
-    MUST_USE;
-bool history_targets_of_export(struct db *db, const char *name, char **json, struct error *err)
-    MUST_USE;
 
 #endif

@@ -24,13 +24,13 @@ static const char mark_sql[] =
 
 bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct key_pair found = { .key_pair_id = 0 };
 
     if (!db_query_binary(db, newest_sql, NULL, &rows, err))
         return error_wrap(err, "looking for the key pair");
-    if (rows_count(rows) > 0) {
-        found.key_pair_id = row_int64(rows, 0, 0);
+    if (result_rows(rows) > 0) {
+        found.key_pair_id = result_int64(rows, 0, 0);
         memcpy(found.public_key, PQgetvalue(rows, 0, 1), SEAL_KEY_BYTES);
     }
     *pair = found;
@@ -40,14 +40,14 @@ bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err)
 static bool insert_pair(struct db *db, const unsigned char *public_key, bool replace,
                         struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_bytes(&args, public_key, SEAL_KEY_BYTES);
     args_bool(&args, replace);
     if (!db_query(db, lock_sql, NULL, NULL, err) || !db_query(db, add_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_set(err, ERROR_INPUT, "the database has a key pair already");
     return true;
 }

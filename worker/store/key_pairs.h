@@ -24,7 +24,7 @@ bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err) M
  * Makes this the newest pair. ERROR_INPUT where there is one already, unless
  * replace: then every connection whose key an earlier pair sealed is marked as
  * needing attention. *marked: their names, separated by commas; NULL: none. The
- * http_connection's.
+ * caller's.
  */
 bool key_pairs_add(struct db *db, const unsigned char *public_key, bool replace, char **marked,
                    struct error *err) MUST_USE;

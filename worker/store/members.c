@@ -69,7 +69,7 @@ static bool add_literal(struct db *db, struct strbuf *sql, const char *text, str
 
 static bool make_source(struct members *members, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct strbuf *source = &members->source;
     struct args args = ARGS_INIT;
 
@@ -77,9 +77,9 @@ static bool make_source(struct members *members, struct error *err)
     if (!db_query(members->db, segments_sql, &args, &rows, err))
         return false;
     strbuf_add_str(source, "insights.segment_profile where segment_id = any (array[");
-    for (int i = 0; i < rows_count(rows); i++) {
+    for (int i = 0; i < result_rows(rows); i++) {
         strbuf_add_str(source, i > 0 ? ", " : "");
-        if (!add_literal(members->db, source, row_text(rows, i, 0), err))
+        if (!add_literal(members->db, source, result_text(rows, i, 0), err))
             return false;
     }
     strbuf_add_str(source, "]::text[])");
@@ -158,7 +158,7 @@ static bool source_failure(struct db *db, const PGresult *rows, struct error *er
 static bool start_copy(const struct members *members, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     add_statement(&sql, members);
     if (!strbuf_ok(&sql))
@@ -226,7 +226,7 @@ static void read_member(const struct members *members, struct member *member)
 /* After the last row: did the statement end well? */
 static enum members_next end_of_stream(struct members *members, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = PQgetResult(db_handle(members->db));
+    CLEANUP(result_freep) PGresult *rows = PQgetResult(db_handle(members->db));
 
     if (PQresultStatus(rows) != PGRES_COMMAND_OK) {
         source_failure(members->db, rows, err);
@@ -265,7 +265,7 @@ enum members_next members_next(struct members *members, struct member *member, s
 static bool count(struct members *members, int64_t *n, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     strbuf_addf(&sql, "select count(*) from %s", members->source.data);
     if (!strbuf_ok(&sql))
@@ -273,7 +273,7 @@ static bool count(struct members *members, int64_t *n, struct error *err)
     rows = PQexec(db_handle(members->db), sql.data);
     if (PQresultStatus(rows) != PGRES_TUPLES_OK)
         return source_failure(members->db, rows, err);
-    *n = row_int64(rows, 0, 0);
+    *n = result_int64(rows, 0, 0);
     return true;
 }
 

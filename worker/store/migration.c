@@ -45,18 +45,18 @@ static int32_t newest_version(void)
 
 static bool read_version(struct db *db, int32_t *version, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, version_sql, NULL, &rows, err))
         return false;
-    *version = (int32_t)row_int64(rows, 0, 0);
+    *version = (int32_t)result_int64(rows, 0, 0);
     return true;
 }
 
 /* The text of a file is many statements: the simple protocol takes them. */
 static bool run_file(struct db *db, const struct migrations_file *file, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = PQexec(db_handle(db), file->text);
+    CLEANUP(result_freep) PGresult *rows = PQexec(db_handle(db), file->text);
 
     if (PQresultStatus(rows) == PGRES_COMMAND_OK || PQresultStatus(rows) == PGRES_TUPLES_OK)
         return true;
@@ -112,12 +112,12 @@ bool migration_apply(struct db *db, struct migration_report *report, struct erro
 
 bool migration_check(struct db *db, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     int32_t version;
 
     if (!db_query(db, exists_sql, NULL, &rows, err))
         return false;
-    if (!row_bool(rows, 0, 0))
+    if (!result_bool(rows, 0, 0))
         return error_set(err, ERROR_INPUT,
                          "the database has no klaviyo tables: run klaviyo-worker migrate");
     if (!read_version(db, &version, err))

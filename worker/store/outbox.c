@@ -211,11 +211,11 @@ void outbox_batches_free(struct outbox_batch *batches, size_t n)
 
 static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch)
 {
-    const char *job_id = row_text(rows, row, 3);
+    const char *job_id = result_text(rows, row, 3);
 
-    *batch = (struct outbox_batch){ .batch_id = row_int64(rows, row, 0),
-                                    .rows = (int32_t)row_int64(rows, row, 1),
-                                    .bytes = row_int64(rows, row, 2),
+    *batch = (struct outbox_batch){ .batch_id = result_int64(rows, row, 0),
+                                    .rows = (int32_t)result_int64(rows, row, 1),
+                                    .bytes = result_int64(rows, row, 2),
                                     .job_id = job_id ? strdup(job_id) : NULL };
     return batch->job_id || !job_id;
 }
@@ -223,7 +223,7 @@ static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch
 static bool read_batches(const PGresult *rows, struct outbox_batch **batches, size_t *n,
                          struct error *err)
 {
-    size_t count = (size_t)rows_count(rows);
+    size_t count = (size_t)result_rows(rows);
     struct outbox_batch *found = calloc(count + 1, sizeof *found);
 
     if (!found)
@@ -241,7 +241,7 @@ static bool read_batches(const PGresult *rows, struct outbox_batch **batches, si
 bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
                     struct outbox_batch **batches, size_t *n, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(strbuf_release) struct strbuf ids = { 0 };
     struct args args = ARGS_INIT;
 
@@ -258,7 +258,7 @@ bool outbox_planned(struct db *db, const struct run_task *task, const struct out
 bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
                  size_t *n, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->run_id);
@@ -267,13 +267,13 @@ bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch
 
 bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, batch_id);
     if (!db_query_binary(db, body_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_lost(err);
     strbuf_add(body, PQgetvalue(rows, 0, 0), (size_t)PQgetlength(rows, 0, 0));
     return strbuf_ok(body) || error_no_memory(err);
@@ -391,7 +391,7 @@ void outbox_split_add(struct outbox_split *split, const struct outbox_split_row 
 bool outbox_split(struct db *db, const struct run_task *task, struct outbox_split *split,
                   struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
@@ -401,5 +401,5 @@ bool outbox_split(struct db *db, const struct run_task *task, struct outbox_spli
         !close_array(&args, &split->codes, err) || !close_array(&args, &split->details, err) ||
         !FAILPOINT_AROUND("split", db_query(db, split_sql, &args, &rows, err)))
         return false;
-    return row_bool(rows, 0, 0) || error_lost(err);
+    return result_bool(rows, 0, 0) || error_lost(err);
 }

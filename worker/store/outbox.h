@@ -76,14 +76,14 @@ struct outbox_batch {
 
 void outbox_batches_free(struct outbox_batch *batches, size_t n);
 
-/* Which planned batches the http_connection wants. */
+/* Which planned batches the caller wants. */
 struct outbox_window {
     const int64_t *held; /* not these, it has them already */
     size_t n_held;
     int64_t max; /* at most so many */
 };
 
-/* Planned batches, oldest first. The array is the http_connection's. */
+/* Planned batches, oldest first. The array is the caller's. */
 bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
                     struct outbox_batch **batches, size_t *n, struct error *err) MUST_USE;
 

@@ -28,15 +28,15 @@ static bool begin(struct db *db, struct error *err)
 
 static bool count(struct db *db, struct overview *overview, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, count_sql, NULL, &rows, err))
         return false;
-    *overview = (struct overview){ .queued = row_int64(rows, 0, 0),
-                                   .running = row_int64(rows, 0, 1),
-                                   .waiting = row_int64(rows, 0, 2),
-                                   .oldest_queued_s = row_int64(rows, 0, 3),
-                                   .attention = row_int64(rows, 0, 4) };
+    *overview = (struct overview){ .queued = result_int64(rows, 0, 0),
+                                   .running = result_int64(rows, 0, 1),
+                                   .waiting = result_int64(rows, 0, 2),
+                                   .oldest_queued_s = result_int64(rows, 0, 3),
+                                   .attention = result_int64(rows, 0, 4) };
     return true;
 }
 

@@ -23,7 +23,7 @@ struct overview {
 enum { OVERVIEW_RUNS = 100, OVERVIEW_TIMEOUT_MS = 2000 };
 
 /*
- * Both as of one moment. *runs: JSON as of history_list(), the http_connection's. Given
+ * Both as of one moment. *runs: JSON as of history_list(), the caller's. Given
  * up after OVERVIEW_TIMEOUT_MS a statement.
  */
 bool overview_read(struct db *db, struct overview *overview, char **runs, struct error *err)

@@ -12,7 +12,7 @@ static const char block_sql[] = "select klaviyo.block_account($1, $2, $3::bigint
 bool rate_limit_acquire(struct db *db, const struct rate_limit_claim *claim,
                         struct rate_limit_permit *permit, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, claim->account);
@@ -22,8 +22,8 @@ bool rate_limit_acquire(struct db *db, const struct rate_limit_claim *claim,
     args_int64(&args, claim->timeout_ms);
     if (!db_query(db, take_sql, &args, &rows, err))
         return false;
-    permit->permit_id = row_int64(rows, 0, 0);
-    permit->wait_ms = row_int64(rows, 0, 1);
+    permit->permit_id = result_int64(rows, 0, 0);
+    permit->wait_ms = result_int64(rows, 0, 1);
     return true;
 }
 

@@ -18,14 +18,14 @@ static const char runs_sql[] =
 
 static bool delete_some(struct db *db, const char *sql, int64_t days, bool *more, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, days);
     args_int64(&args, ROWS_A_CALL);
     if (!db_query(db, sql, &args, &rows, err))
         return false;
-    *more = rows_affected(rows) == ROWS_A_CALL;
+    *more = result_rows_affected(rows) == ROWS_A_CALL;
     return true;
 }
 

@@ -31,19 +31,17 @@ static const char create_sql[] =
     "end\n"
     "$$";
 
-static const char version_sql[] = "show server_version";
-
 bool roles_create(struct db *db, enum roles_outcome *outcome, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, missing_sql, NULL, &rows, err))
         return false;
-    if (row_is_null(rows, 0, 0)) {
+    if (result_is_null(rows, 0, 0)) {
         *outcome = ROLES_PRESENT;
         return true;
     }
-    if (!row_bool(rows, 0, 1)) {
+    if (!result_bool(rows, 0, 1)) {
         *outcome = ROLES_FORBIDDEN;
         return true;
     }
@@ -55,31 +53,12 @@ bool roles_create(struct db *db, enum roles_outcome *outcome, struct error *err)
 
 bool roles_check(struct db *db, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, missing_sql, NULL, &rows, err))
         return false;
-    if (row_is_null(rows, 0, 0))
+    if (result_is_null(rows, 0, 0))
         return true;
     return error_set(err, ERROR_INPUT, "missing on this server: %s: run klaviyo-worker migrate",
-                     row_text(rows, 0, 0));
-}
-
-bool server_version(struct db *db, char *text, struct error *err)
-{
-    CLEANUP(rows_freep) PGresult *rows = NULL;
-
-    if (!db_query(db, version_sql, NULL, &rows, err))
-        return false;
-    (void)snprintf(text, 64, "%s", row_text(rows, 0, 0));
-    return true;
-}
-
-const char *store_library_version(void)
-{
-    static char text[32];
-    int version = PQlibVersion();
-
-    (void)snprintf(text, sizeof text, "%d.%d", version / 10000, version % 10000);
-    return text;
+                     result_text(rows, 0, 0));
 }

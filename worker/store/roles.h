@@ -26,8 +26,4 @@ extern const char roles_statements[];
 /* ERROR_INPUT names those that are missing. */
 bool roles_check(struct db *db, struct error *err) MUST_USE;
 
-/* "15.9", of the server; text has room for 64 bytes. And of libpq. */
-bool server_version(struct db *db, char *text, struct error *err) MUST_USE;
-const char *store_library_version(void);
-
 #endif

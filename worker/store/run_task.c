@@ -55,15 +55,15 @@ static void decode_hex(const char *hex, unsigned char *out, size_t n)
 
 static bool load_key(struct db *db, struct run_task *task, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->connection_id);
     if (!db_query(db, key_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return true;
-    const char *hex = row_text(rows, 0, 0);
+    const char *hex = result_text(rows, 0, 0);
     task->sealed_key_len = strlen(hex) / 2;
     task->sealed_key = malloc(task->sealed_key_len + 1);
     if (!task->sealed_key)
@@ -74,56 +74,57 @@ static bool load_key(struct db *db, struct run_task *task, struct error *err)
 
 static bool load_run(struct db *db, struct run_task *task, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
     if (!db_query(db, run_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_lost(err);
-    task->full = row_bool(rows, 0, 0);
-    task->first_batch = row_int64(rows, 0, 1);
-    task->idle_ms = row_int64(rows, 0, 2);
-    return row_copy(rows, 0, 3, &task->traceparent, err);
+    task->full = result_bool(rows, 0, 0);
+    task->first_batch = result_int64(rows, 0, 1);
+    task->idle_ms = result_int64(rows, 0, 2);
+    return result_copy_text(rows, 0, 3, &task->traceparent, err);
 }
 
 static bool load_export(struct db *db, struct run_task *task, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->export_id);
     if (!db_query(db, export_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_lost(err);
-    task->max_profiles = row_int64(rows, 0, 0);
-    task->connection_id = row_int64(rows, 0, 1);
-    task->list_known = row_bool(rows, 0, 2);
-    decode_hex(row_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
-    return row_copy(rows, 0, 3, &task->export_name, err) &&
-           row_copy(rows, 0, 4, &task->connection_name, err) &&
-           row_copy(rows, 0, 5, &task->list_id, err) && row_copy(rows, 0, 6, &task->account, err);
+    task->max_profiles = result_int64(rows, 0, 0);
+    task->connection_id = result_int64(rows, 0, 1);
+    task->list_known = result_bool(rows, 0, 2);
+    decode_hex(result_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
+    return result_copy_text(rows, 0, 3, &task->export_name, err) &&
+           result_copy_text(rows, 0, 4, &task->connection_name, err) &&
+           result_copy_text(rows, 0, 5, &task->list_id, err) &&
+           result_copy_text(rows, 0, 6, &task->account, err);
 }
 
 static bool load_fields(struct db *db, struct run_task *task, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->export_id);
     if (!db_query(db, fields_sql, &args, &rows, err))
         return false;
 
-    size_t n = (size_t)rows_count(rows);
+    size_t n = (size_t)result_rows(rows);
     task->fields = calloc(n + 1, sizeof *task->fields);
     if (!task->fields)
         return error_no_memory(err);
     task->n_fields = n;
     for (size_t i = 0; i < n; i++) {
-        task->fields[i].is_property = row_bool(rows, (int)i, 0);
-        task->fields[i].name = strdup(row_text(rows, (int)i, 1));
+        task->fields[i].is_property = result_bool(rows, (int)i, 0);
+        task->fields[i].name = strdup(result_text(rows, (int)i, 1));
         if (!task->fields[i].name)
             return error_no_memory(err);
     }
@@ -139,7 +140,7 @@ bool run_task_load(struct db *db, struct run_task *task, struct error *err)
 bool run_task_for_preview(struct db *db, const char *export_name, struct run_task **out,
                           struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(run_task_freep) struct run_task *task = calloc(1, sizeof *task);
     struct args args = ARGS_INIT;
 
@@ -148,10 +149,10 @@ bool run_task_for_preview(struct db *db, const char *export_name, struct run_tas
     args_text(&args, export_name);
     if (!db_query(db, find_sql, &args, &rows, err))
         return false;
-    if (rows_count(rows) == 0)
+    if (result_rows(rows) == 0)
         return error_set(err, ERROR_INPUT,
                          "there is no export %s that you may use: see export list", export_name);
-    task->export_id = row_int64(rows, 0, 0);
+    task->export_id = result_int64(rows, 0, 0);
     task->first_batch = INT64_MAX; /* no batch is this run's */
     if (!load_export(db, task, err) || !load_fields(db, task, err))
         return false;

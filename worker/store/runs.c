@@ -78,23 +78,23 @@ static bool query_take(struct db *db, const struct run_taker *taker, PGresult **
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
                struct run_task **task, int64_t *closed, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(run_task_freep) struct run_task *taken = calloc(1, sizeof *taken);
 
     if (!taken)
         return error_no_memory(err);
     if (!query_take(db, taker, &rows, err))
         return false;
-    if (rows_count(rows) == 0 || row_bool(rows, 0, 4)) {
-        *what = rows_count(rows) == 0 ? RUN_TAKE_NONE : RUN_TAKE_CLOSED;
-        *closed = rows_count(rows) == 0 ? 0 : row_int64(rows, 0, 0);
+    if (result_rows(rows) == 0 || result_bool(rows, 0, 4)) {
+        *what = result_rows(rows) == 0 ? RUN_TAKE_NONE : RUN_TAKE_CLOSED;
+        *closed = result_rows(rows) == 0 ? 0 : result_int64(rows, 0, 0);
         return true;
     }
 
-    taken->run_id = row_int64(rows, 0, 0);
-    taken->epoch = (int32_t)row_int64(rows, 0, 1);
-    taken->export_id = row_int64(rows, 0, 2);
-    taken->taken_over = row_bool(rows, 0, 3);
+    taken->run_id = result_int64(rows, 0, 0);
+    taken->epoch = (int32_t)result_int64(rows, 0, 1);
+    taken->export_id = result_int64(rows, 0, 2);
+    taken->taken_over = result_bool(rows, 0, 3);
     if (!run_task_load(db, taken, err))
         return false;
     *what = RUN_TAKE_TASK;
@@ -105,7 +105,7 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
 bool runs_heartbeat(struct db *db, const struct run_task *task,
                     const struct run_heartbeat *heartbeat, char **cancelled_by, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
@@ -122,7 +122,7 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
     args_int64(&args, heartbeat->throttled);
     args_int64(&args, heartbeat->retries);
     return FAILPOINT_AROUND("beat", db_fenced(db, heartbeat_sql, &args, &rows, err)) &&
-           row_copy(rows, 0, 0, cancelled_by, err);
+           result_copy_text(rows, 0, 0, cancelled_by, err);
 }
 
 static bool run_fenced(struct db *db, const char *sql, const struct run_task *task,
@@ -162,23 +162,23 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
 static void read_record(const PGresult *rows, const char *state, struct run_record *record)
 {
     (void)snprintf(record->state, sizeof record->state, "%s", state);
-    record->counts = (struct run_counts){ .read = row_int64(rows, 0, 1),
-                                          .invalid = row_int64(rows, 0, 2),
-                                          .duplicate = row_int64(rows, 0, 3),
-                                          .unchanged = row_int64(rows, 0, 4),
-                                          .selected = row_int64(rows, 0, 5),
-                                          .left = row_int64(rows, 0, 6) };
-    record->accepted = row_int64(rows, 0, 7);
-    record->rejected = row_int64(rows, 0, 8);
-    record->requests = row_int64(rows, 0, 9);
-    record->throttled = row_int64(rows, 0, 10);
-    record->retries = row_int64(rows, 0, 11);
+    record->counts = (struct run_counts){ .read = result_int64(rows, 0, 1),
+                                          .invalid = result_int64(rows, 0, 2),
+                                          .duplicate = result_int64(rows, 0, 3),
+                                          .unchanged = result_int64(rows, 0, 4),
+                                          .selected = result_int64(rows, 0, 5),
+                                          .left = result_int64(rows, 0, 6) };
+    record->accepted = result_int64(rows, 0, 7);
+    record->rejected = result_int64(rows, 0, 8);
+    record->requests = result_int64(rows, 0, 9);
+    record->throttled = result_int64(rows, 0, 10);
+    record->retries = result_int64(rows, 0, 11);
 }
 
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
               struct run_record *record, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     *record = (struct run_record){ .state = "" };
@@ -188,7 +188,7 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
     args_text(&args, ending->detail);
     if (!FAILPOINT_AROUND("end_run", db_query(db, end_sql, &args, &rows, err)))
         return false;
-    const char *state = row_text(rows, 0, 0);
+    const char *state = result_text(rows, 0, 0);
     if (strcmp(state, "lost") == 0)
         return error_lost(err);
     if (strcmp(state, "unfinished") != 0)
@@ -210,7 +210,7 @@ bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_ba
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
                          bool *marked, struct error *err)
 {
-    CLEANUP(rows_freep) PGresult *rows = NULL;
+    CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->connection_id);
@@ -218,7 +218,7 @@ bool runs_mark_attention(struct db *db, const struct run_task *task, const char 
     args_bytes(&args, task->sealed_key, task->sealed_key_len);
     if (!db_query(db, attention_sql, &args, &rows, err))
         return false;
-    *marked = row_bool(rows, 0, 0);
+    *marked = result_bool(rows, 0, 0);
     return true;
 }
 

@@ -20,7 +20,7 @@
 enum run_take {
     RUN_TAKE_NONE,   /* nothing to do now */
     RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …), *closed: ask again */
-    RUN_TAKE_TASK,   /* *task is the http_connection's */
+    RUN_TAKE_TASK,   /* *task is the caller's */
 };
 
 struct run_taker {
@@ -56,7 +56,7 @@ struct run_heartbeat {
     int64_t retries;
 };
 
-/* Renews the lease. *cancelled_by: NULL, or who asked for the end (http_connection frees). */
+/* Renews the lease. *cancelled_by: NULL, or who asked for the end (caller frees). */
 bool runs_heartbeat(struct db *db, const struct run_task *task,
                     const struct run_heartbeat *heartbeat, char **cancelled_by, struct error *err)
     MUST_USE;

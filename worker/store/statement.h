@@ -9,7 +9,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
-#include "worker/store/db.h"
+struct db;
 
 /*
  * A statement: its parameters going out and its rows coming back. Only the
@@ -18,7 +18,7 @@
  *     struct args args = ARGS_INIT;
  *     args_int64(&args, run_id);
  *     args_text(&args, name);
- *     CLEANUP(rows_freep) PGresult *rows = NULL;
+ *     CLEANUP(result_freep) PGresult *rows = NULL;
  *     if (!db_query(db, sql_run_show, &args, &rows, err)) ...
  */
 enum { ARGS_MAX = 32 };
@@ -45,12 +45,11 @@ void args_bytes(struct args *args, const void *bytes, size_t len); /* bytea */
 void array_open(struct strbuf *array);
 void array_text(struct strbuf *array, const char *text, size_t len); /* NULL: null */
 void array_int64(struct strbuf *array, int64_t number);
-void array_bytes(struct strbuf *array, const void *bytes, size_t len);
 void array_close(struct strbuf *array);
 bool args_array(struct args *args, const struct strbuf *array, struct error *err) MUST_USE;
 
 /* Rows of a response: PostgreSQL's own result, in text form unless said otherwise. */
-static inline void rows_freep(PGresult **slot)
+static inline void result_freep(PGresult **slot)
 {
     PQclear(*slot); /* accepts NULL */
 }
@@ -64,16 +63,17 @@ bool db_query_binary(struct db *db, const char *sql, const struct args *args, PG
                      struct error *err) MUST_USE;
 
 /* How many rows the statement changed or returned. */
-int64_t rows_affected(PGresult *rows);
+int64_t result_rows_affected(PGresult *rows);
 
-int rows_count(const PGresult *rows);
-bool row_is_null(const PGresult *rows, int row, int column);
-const char *row_text(const PGresult *rows, int row, int column); /* NULL for null */
-int64_t row_int64(const PGresult *rows, int row, int column);    /* 0 for null */
-bool row_bool(const PGresult *rows, int row, int column);        /* false for null */
+int result_rows(const PGresult *rows);
+bool result_is_null(const PGresult *rows, int row, int column);
+const char *result_text(const PGresult *rows, int row, int column); /* NULL for null */
+int64_t result_int64(const PGresult *rows, int row, int column);    /* 0 for null */
+bool result_bool(const PGresult *rows, int row, int column);        /* false for null */
 
-/* A copy that the http_connection frees; NULL for null. False: out of memory. */
-bool row_copy(const PGresult *rows, int row, int column, char **out, struct error *err) MUST_USE;
+/* A copy that the caller frees; NULL for null. False: out of memory. */
+bool result_copy_text(const PGresult *rows, int row, int column, char **out, struct error *err)
+    MUST_USE;
 
 /* The error of a failed result, in the terms of db.h; what: what was being done. */
 bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err);

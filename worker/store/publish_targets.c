@@ -1,0 +1,48 @@
+#include "worker/store/publish_targets.h"
+
+#include "worker/store/document.h"
+#include "worker/store/exports.h"
+#include "worker/store/statement.h"
+
+static const char of_segment_sql[] =
+    "select json_agg(distinct jsonb_build_object('segment', s.segment_id, 'export',"
+    " case when not klaviyo.is_admin(current_user) then x.name end))"
+    " from klaviyo.export_segment s join klaviyo.export x using (export_id)"
+    " where s.segment_id = $1 and not x.paused";
+
+static const char of_export_sql[] =
+    "select json_build_array(json_build_object('segment', min(s.segment_id), 'export', x.name,"
+    " 'paused', x.paused))"
+    " from klaviyo.export x join klaviyo.export_segment s using (export_id)"
+    " where x.name = $1 group by x.export_id, x.name, x.paused";
+
+bool publish_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, segment);
+    if (!db_query_document(db, of_segment_sql, &args, &found, err))
+        return error_wrap(err, "segment %s", segment);
+    if (!found)
+        return error_set(err, ERROR_INPUT,
+                         "no active export that you may use has the segment %s: the event would "
+                         "come to nothing (export list shows exports and their segments)",
+                         segment);
+    *json = found;
+    return true;
+}
+
+bool publish_targets_of_export(struct db *db, const char *name, char **json, struct error *err)
+{
+    struct args args = ARGS_INIT;
+    char *found = NULL;
+
+    args_text(&args, name);
+    if (!db_query_document(db, of_export_sql, &args, &found, err))
+        return error_wrap(err, "export %s", name);
+    if (!found)
+        return exports_missing(name, err);
+    *json = found;
+    return true;
+}
