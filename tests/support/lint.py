@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Formatting and static analysis of the C sources, each file only when it changed.
+"""Borders, formatting and static analysis of the C sources, each file only when it changed.
 
     lint.py BUILD_DIR STAMP_DIR
 
-clang-format looks at every C file of the tree, clang-tidy at every source that
+borders.py holds every include against its table. clang-format looks at every C file of the tree, clang-tidy at every source that
 BUILD_DIR compiles (configured with clang, built with Ninja). A file that passed
 is remembered by a hash of everything its result depends on: its own text, the
 headers it includes, the compiler's command and the linter's settings.
@@ -20,6 +20,8 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import borders
 
 TREE = Path(__file__).resolve().parents[2]
 FOLDERS = ("common", "worker", "tests")
@@ -145,7 +147,8 @@ def check_tidy(build: Path, stamps: Stamps) -> list[str]:
 def main() -> int:
     build, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     stamps = Stamps(folder)
-    complaints = check_format(stamps) + check_tidy(build, stamps)
+    complaints = borders.complaints(TREE, build)
+    complaints += check_format(stamps) + check_tidy(build, stamps)
     for complaint in complaints:
         print(complaint)
     return 1 if complaints else 0
