@@ -1,4 +1,5 @@
 /* klaviyo-worker: the commands it has, nothing else. */
+#include "common/process.h"
 #include "common/seal.h"
 #include "worker/admin/audit.h"
 #include "worker/admin/connection.h"
@@ -34,6 +35,7 @@ static const struct program program = { .groups = groups,
 
 int main(int argc, char *argv[])
 {
+    process_init();
     int status = program_main(&program, argc, argv);
 
     kafka_library_end(status);

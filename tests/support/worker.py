@@ -48,6 +48,17 @@ def run_command(arguments: list[str], env: dict[str, str], stdin: str = "") -> R
     return result
 
 
+def get_status(port: int, path: str) -> int:
+    """The HTTP status of a page, 0 when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+    except OSError:
+        return 0
+
+
 class Worker:
     """`klaviyo-worker run`, started by the constructor."""
 
@@ -66,13 +77,7 @@ class Worker:
 
     def status(self, path: str) -> int:
         """The HTTP status of one of its pages, 0 when it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as refused:
-            return refused.code
-        except OSError:
-            return 0
+        return get_status(self.port, path)
 
     def page(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:

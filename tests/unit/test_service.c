@@ -399,6 +399,28 @@ static void a_second_signal_cuts_the_runs_off(void **state)
     assert_int_equal(world.cancels, 1);
 }
 
+/* A terminal that goes away sends it, and whoever has a session with it once more. */
+static void a_hang_up_drains_and_another_one_hurries_nobody(void **state)
+{
+    struct stage *stage = raise_curtain();
+
+    (void)state;
+    lock();
+    world.busy = 1;
+    unlock();
+    await_count(&metrics.loop_ticks, 1);
+    assert_int_equal(kill(getpid(), SIGHUP), 0);
+    int64_t until_ms = clock_ms() + DEADLINE_MS;
+    while (!metrics.draining && clock_ms() < until_ms)
+        (void)poll(NULL, 0, 10);
+    assert_int_equal(kill(getpid(), SIGHUP), 0);
+    await_count(&metrics.loop_ticks, metrics.loop_ticks + 3);
+    assert_int_equal(world.cancels, 0);
+    assert_int_equal(kill(getpid(), SIGQUIT), 0);
+    drop_curtain(stage);
+    assert_int_equal(world.cancels, 1);
+}
+
 /* More events than may be in hand wait in Kafka, and the loop turns meanwhile. */
 static void a_full_worker_pauses_and_goes_on(void **state)
 {
@@ -432,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_dead_letter_is_written_before_the_offset_moves),
         cmocka_unit_test(a_stop_waits_for_the_runs_and_takes_no_more_events),
         cmocka_unit_test(a_second_signal_cuts_the_runs_off),
+        cmocka_unit_test(a_hang_up_drains_and_another_one_hurries_nobody),
         cmocka_unit_test(a_full_worker_pauses_and_goes_on),
     };
 

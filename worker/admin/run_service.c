@@ -12,6 +12,7 @@
 #include "worker/admin/program.h"
 #include "worker/klaviyo/client.h"
 #include "worker/service/service.h"
+#include "worker/service/shutdown_deadline.h"
 #include "worker/service/wiring.h"
 #include "worker/store/key_pairs.h"
 
@@ -74,6 +75,12 @@ static bool serve(const struct settings *settings, const struct seal_pair *pair,
     return ok;
 }
 
+/*
+ * At the end: for the log's last lines to be written, and for the error of a run
+ * that failed to be printed, where nobody may be reading stderr.
+ */
+enum { LAST_LINES_MS = 1000, REPORT_MS = 5000 };
+
 /* A revision lives two years; upgrading within 12 to 18 months is Klaviyo's advice. */
 enum { REVISION_OLD_DAYS = 548 };
 
@@ -104,20 +111,13 @@ static void bound_memory(void)
     /* NOLINTEND(concurrency-mt-unsafe) */
 }
 
-static bool run(struct context *context, const struct arguments *arguments, struct error *err)
+static bool start(struct context *context, struct error *err)
 {
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
     const struct settings *settings = context->settings;
     int64_t key_pair_id = 0;
 
-    (void)arguments;
-    if (!*settings->secret_key_file)
-        return wrong_usage(context, err,
-                           "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
-    log_init(settings->log_level, settings->log_format);
     warn_of_old_revision(settings->klaviyo_revision);
-    bound_memory();
-    service_block_signals();
     if (!load_pair(settings, &pair, err) || !context_open_database(context, err) ||
         !check_pair(context->db, &pair, &key_pair_id, err))
         return false;
@@ -127,6 +127,26 @@ static bool run(struct context *context, const struct arguments *arguments, stru
         return false;
     bool ok = serve(settings, &pair, key_pair_id, err);
     client_library_release();
+    return ok;
+}
+
+static bool run(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    const struct settings *settings = context->settings;
+
+    (void)arguments;
+    if (!*settings->secret_key_file)
+        return wrong_usage(context, err,
+                           "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
+    bound_memory();
+    service_block_signals();
+    log_init(settings->log_level, settings->log_format);
+    if (!log_start_writer(err))
+        return false;
+    bool ok = start(context, err);
+    log_stop_writer(LAST_LINES_MS);
+    if (!ok)
+        shutdown_deadline_arm(clock_ms() + REPORT_MS);
     return ok;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/version.h"
 #include "worker/http/process_usage.h"
 #include "worker/http/prometheus_text.h"
@@ -385,6 +386,9 @@ static void write_process(struct prometheus_text *e, const struct metrics_report
                 usage.virtual_bytes);
     write_gauge(e, "process_open_fds", "Open file descriptors.", usage.open_fds);
     write_gauge(e, "process_max_fds", "Limit of open file descriptors.", usage.max_fds);
+    prometheus_family(e, "log_lines_dropped_total", PROMETHEUS_COUNTER,
+                      "Lines of the log that stderr did not take in time.");
+    prometheus_number(e, NO_LABELS, log_dropped_lines());
     write_seconds(e, "process_start_time_seconds", PROMETHEUS_GAUGE,
                   "When the service of this process started, in seconds since 1970.",
                   metrics_report->started_us);

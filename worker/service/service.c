@@ -40,11 +40,21 @@ static const char *const state_names[] = { "running", "draining", "closing", "ov
 
 /* ---- signals ---- */
 
+static bool is_ignored(int signal)
+{
+    struct sigaction now;
+
+    return sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 static void our_signals(sigset_t *set)
 {
     (void)sigemptyset(set);
     (void)sigaddset(set, SIGTERM);
     (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGQUIT);
+    if (!is_ignored(SIGHUP))
+        (void)sigaddset(set, SIGHUP);
 }
 
 void service_block_signals(void)
@@ -55,6 +65,7 @@ void service_block_signals(void)
     our_signals(&set);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)sigaction(SIGPIPE, &ignore, NULL);
+    (void)sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 static void read_signals(struct service *s)
@@ -62,7 +73,8 @@ static void read_signals(struct service *s)
     struct signalfd_siginfo info;
 
     while (read(s->signal_fd, &info, sizeof info) == sizeof info) {
-        s->signals++;
+        if (info.ssi_signo != SIGHUP || s->signals == 0) /* a session's end brings several */
+            s->signals++;
         log_info("signal_received", LOG_INT("signal", info.ssi_signo),
                  LOG_INT("sender", info.ssi_pid));
     }

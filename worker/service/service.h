@@ -15,9 +15,9 @@
  * offset tracker, the dead letters, the signals and the clock tick. It never
  * waits for more than 100 ms, and never talks to PostgreSQL or Klaviyo.
  *
- *     RUNNING --SIGTERM--> DRAINING --all let go, or time is up--> CLOSING --> over
+ *     RUNNING --a signal-> DRAINING --all let go, or time is up--> CLOSING --> over
  *                             |                                      ^
- *                             +--second SIGTERM: runs are cut off ---+
+ *                             +--second signal: runs are cut off ----+
  *
  * RUNNING   events in, ends out, offsets stored.
  * DRAINING  no event is taken; runs let requests in the air be answered; what
@@ -40,8 +40,10 @@ struct service_ports {
 };
 
 /*
- * Blocks SIGTERM and SIGINT, which the service reads by itself, and ignores
- * SIGPIPE. Before the first thread starts, so that every thread inherits it.
+ * Blocks SIGTERM, SIGINT, SIGQUIT and SIGHUP, which the service reads by itself,
+ * and ignores SIGPIPE and SIGXFSZ (a log that cannot grow ends no run). A hang-up
+ * that was ignored by whoever started it (nohup) stays ignored. Before the first
+ * thread starts, so that every thread inherits it.
  */
 void service_block_signals(void);
 

@@ -10,7 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-enum { LOOK_MS = 50 };
+enum { LOOK_MS = 50, LOG_MS = 200 };
 
 static struct {
     pthread_t thread;
@@ -20,7 +20,7 @@ static struct {
     const char *_Atomic phase;
 } dog;
 
-/* Nothing here may wait for a lock that somebody hangs on to. */
+/* Nothing here may wait for a lock that somebody hangs on to, nor for a reader of the log. */
 static void *watch(void *unused)
 {
     const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
@@ -30,6 +30,7 @@ static void *watch(void *unused)
         if (clock_ms() >= dog.deadline_ms) {
             const char *phase = dog.phase;
             log_error("shutdown_deadline_passed", LOG_STR("waiting_for", phase));
+            log_stop_writer(LOG_MS);
             _exit(EXIT_FAILURE);
         }
         (void)nanosleep(&pause, NULL);

@@ -1,0 +1,29 @@
+#include "common/process.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void open_standard_descriptors(void)
+{
+    static const int flags[] = { O_RDWR, O_RDONLY, O_RDWR };
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", flags[fd]); /* NOLINT(android-cloexec-open): as they are */
+}
+
+static void forbid_core_dumps(void)
+{
+    const struct rlimit none = { 0, 0 };
+
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
+}
+
+void process_init(void)
+{
+    open_standard_descriptors();
+    forbid_core_dumps();
+}
