@@ -74,39 +74,12 @@ static void a_damaged_body_is_told(void **state)
     assert_int_equal(err.kind, ERROR_FATAL);
 }
 
-static void a_profile_holds_its_groups_and_no_nulls(void **state)
-{
-    char first[] = "first_name", city[] = "location.city", tier[] = "tier", odd[] = "a\"b";
-    const struct export_field fields[] = {
-        { true, tier }, { false, first }, { false, city }, { true, odd }
-    };
-    const struct copy_field values[] = {
-        { "3", 1 }, { "\"Ada\"", 5 }, { "null", 4 }, { "[1]", 3 }
-    };
-    const struct copy_field none[] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
-    CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, 4);
-    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000);
-    size_t n;
-
-    (void)state;
-    mapping_add(mapping, &out, "a@x.example", 11, values);
-    assert_string_equal(out.data, "{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.example\","
-                                  "\"first_name\":\"Ada\",\"properties\":{\"tier\":3,"
-                                  "\"a\\\"b\":[1]}}}");
-    assert_memory_equal(mapping_address(out.data, out.len, &n), "a@x.example", 11);
-    assert_int_equal(n, 11);
-    strbuf_rewind(&out, 0);
-    mapping_add(mapping, &out, "a@x.example", 11, none);
-    assert_string_equal(out.data, PROFILE("a@x.example"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_limit_ends_a_batch),
         cmocka_unit_test(a_body_is_taken_apart_again),
         cmocka_unit_test(a_damaged_body_is_told),
-        cmocka_unit_test(a_profile_holds_its_groups_and_no_nulls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

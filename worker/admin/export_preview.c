@@ -90,18 +90,48 @@ static void warn_of_limit(const struct run_task *task, int64_t addresses)
                   task->max_profiles);
 }
 
+/* Values that Klaviyo would refuse, and with them the whole row. */
+static void warn_of_fields(const struct run_task *task, const struct plan_preview *preview)
+{
+    const struct run_counts *c = &preview->counts;
+
+    for (size_t i = 0; i < task->n_fields; i++)
+        if (preview->fields[i].no_text > 0)
+            warn_user("--attribute %s: %" PRId64 " of %" PRId64 " members have an object or an "
+                      "array there, which Klaviyo does not take: they are sent without it",
+                      task->fields[i].name, preview->fields[i].no_text,
+                      c->read - c->invalid - c->duplicate);
+}
+
+/* What the members that may be sent have of each field. */
+static json_t *fields_json(const struct run_task *task, const struct plan_preview *preview)
+{
+    json_t *fields = json_array();
+
+    for (size_t i = 0; i < task->n_fields; i++) {
+        const struct export_field *field = &task->fields[i];
+        const struct mapping_count *count = &preview->fields[i];
+        (void)json_array_append_new(
+            fields, json_pack("{s:s, s:I, s:I}", field->is_property ? "property" : "attribute",
+                              field->name, "with_value", (json_int_t)count->with_value, "no_text",
+                              (json_int_t)count->no_text));
+    }
+    return fields;
+}
+
 static json_t *preview_json(const struct run_task *task, const struct plan_preview *preview,
                             json_t *usage)
 {
     const struct run_counts *c = &preview->counts;
 
-    return json_pack("{s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:o}", "export",
-                     task->export_name, "counts", "read", (json_int_t)c->read, "invalid",
+    return json_pack("{s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:f, s:I, s:o, s:o}",
+                     "export", task->export_name, "counts", "read", (json_int_t)c->read, "invalid",
                      (json_int_t)c->invalid, "duplicate", (json_int_t)c->duplicate, "unchanged",
                      (json_int_t)c->unchanged, "selected", (json_int_t)c->selected, "left",
                      (json_int_t)c->left, "requests", (json_int_t)preview->batches, "body_bytes",
                      (json_int_t)preview->body_bytes, "seconds", seconds_of(preview->batches),
-                     "max_profiles", (json_int_t)task->max_profiles, "usage", usage);
+                     "max_profiles", (json_int_t)task->max_profiles, "fields",
+                     fields_json(task, preview), "usage", usage);
 }
 
 static bool print(const json_t *shown, bool as_json, struct error *err)
@@ -123,7 +153,9 @@ bool export_preview(struct context *context, const struct arguments *arguments, 
         return error_wrap(err, "export %s", arguments->operands[0]);
     const struct run_counts *c = &preview.counts;
     warn_of_limit(task, c->read - c->invalid - c->duplicate);
+    warn_of_fields(task, &preview);
     json_t *usage = look_at_usage(context, task, c->selected);
     CLEANUP(json_freep) json_t *shown = preview_json(task, &preview, usage);
+    free(preview.fields);
     return shown ? print(shown, arguments_flag(arguments, "--json"), err) : error_no_memory(err);
 }

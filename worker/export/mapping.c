@@ -3,16 +3,20 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "worker/klaviyo/attribute.h"
+
 #define HEAD "{\"type\":\"profile\",\"attributes\":{\"email\":\""
 #define LOCATION "location."
 
 enum { KEY_MAX_BYTES = 8 * 1024 };
 
-enum group { GROUP_ATTRIBUTE, GROUP_LOCATION, GROUP_PROPERTY };
+enum group { GROUP_NONE, GROUP_ATTRIBUTE, GROUP_LOCATION, GROUP_PROPERTY };
 
 struct key {
     enum group group;
-    char *text; /* "name": as in JSON, with the colon */
+    enum attribute_kind kind; /* unknown for a property, which takes any value */
+    char *text;               /* "name": as in JSON, with the colon */
+    struct mapping_count count;
 };
 
 struct mapping {
@@ -20,7 +24,7 @@ struct mapping {
     size_t n;
 };
 
-/* The name as a JSON string and a colon; names hold no control characters. */
+/* The name as a JSON string and a colon. */
 static char *make_key(const char *name)
 {
     CLEANUP(strbuf_release) struct strbuf key = STRBUF_INIT(KEY_MAX_BYTES);
@@ -43,9 +47,12 @@ static bool key_init(struct key *key, const struct export_field *field)
     bool in_location = strncmp(field->name, LOCATION, sizeof LOCATION - 1) == 0;
     const char *name = field->name;
 
+    key->kind = field->is_property ? ATTRIBUTE_UNKNOWN : attribute_kind(name);
     key->group = GROUP_ATTRIBUTE;
     if (field->is_property) {
         key->group = GROUP_PROPERTY;
+    } else if (key->kind == ATTRIBUTE_UNKNOWN) {
+        key->group = GROUP_NONE;
     } else if (in_location) {
         key->group = GROUP_LOCATION;
         name += sizeof LOCATION - 1;
@@ -85,24 +92,60 @@ static bool is_null(const struct copy_field *value)
     return !value->bytes || (value->len == 4 && memcmp(value->bytes, "null", 4) == 0);
 }
 
+enum form { FORM_AS_IT_IS, FORM_IN_QUOTES, FORM_NONE };
+
+/* How a JSON text goes into an attribute of that kind: its first byte tells what it is. */
+static enum form form_of(enum attribute_kind kind, const struct copy_field *value)
+{
+    char first = value->len > 0 ? value->bytes[0] : '\0';
+    bool is_structure = first == '{' || first == '[';
+    bool is_boolean = first == 't' || first == 'f';
+
+    switch (kind) {
+    case ATTRIBUTE_UNKNOWN:
+        return FORM_AS_IT_IS;
+    case ATTRIBUTE_NUMBER:
+        return is_structure || is_boolean ? FORM_NONE : FORM_AS_IT_IS;
+    case ATTRIBUTE_TEXT:
+        break;
+    }
+    if (is_structure)
+        return FORM_NONE;
+    return first == '"' ? FORM_AS_IT_IS : FORM_IN_QUOTES;
+}
+
+/* False: there is nothing to add. */
+static bool add_value(struct key *key, struct strbuf *out, const char *lead,
+                      const struct copy_field *value)
+{
+    if (is_null(value))
+        return false;
+    enum form form = form_of(key->kind, value);
+    key->count.with_value++;
+    key->count.no_text += form == FORM_NONE;
+    if (form == FORM_NONE)
+        return false;
+    strbuf_add_str(out, lead);
+    strbuf_add_str(out, key->text);
+    strbuf_add_str(out, form == FORM_IN_QUOTES ? "\"" : "");
+    strbuf_add(out, value->bytes, value->len);
+    strbuf_add_str(out, form == FORM_IN_QUOTES ? "\"" : "");
+    return true;
+}
+
 /* The group's members that have a value, each after `lead`, which then is a comma. */
-static bool add_group(const struct mapping *mapping, struct strbuf *out, enum group group,
+static bool add_group(struct mapping *mapping, struct strbuf *out, enum group group,
                       const char *lead, const struct copy_field *values)
 {
     bool any = false;
 
-    for (size_t i = 0; i < mapping->n; i++) {
-        if (mapping->keys[i].group != group || is_null(&values[i]))
-            continue;
-        strbuf_add_str(out, any ? "," : lead);
-        strbuf_add_str(out, mapping->keys[i].text);
-        strbuf_add(out, values[i].bytes, values[i].len);
-        any = true;
-    }
+    for (size_t i = 0; i < mapping->n; i++)
+        if (mapping->keys[i].group == group)
+            any |= add_value(&mapping->keys[i], out, any ? "," : lead, &values[i]);
     return any;
 }
 
-void mapping_add(const struct mapping *mapping, struct strbuf *out, const char *address,
+void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,
                  size_t address_len, const struct copy_field *values)
 {
     strbuf_add_str(out, HEAD);
@@ -114,6 +157,11 @@ void mapping_add(const struct mapping *mapping, struct strbuf *out, const char *
     if (add_group(mapping, out, GROUP_PROPERTY, ",\"properties\":{", values))
         strbuf_add(out, "}", 1);
     strbuf_add_str(out, "}}");
+}
+
+struct mapping_count mapping_count(const struct mapping *mapping, size_t field)
+{
+    return mapping->keys[field].count;
 }
 
 const char *mapping_address(const char *object, size_t len, size_t *address_len)

@@ -17,8 +17,11 @@
  *      "location":{"city":…},"properties":{"tier":…}}}
  *
  * Values arrive as JSON texts and are joined, not parsed, so their types
- * survive. Absent and null values are left out: Klaviyo ignores a null. The
- * order of members is fixed, so that the same values give the same bytes.
+ * survive; only where Klaviyo takes nothing but text do numbers and booleans
+ * become the same characters in quotes. Absent and null values are left out:
+ * Klaviyo ignores a null. So are objects and arrays where it wants text, and
+ * attributes that it does not have: no command stores such a field. The order
+ * of members is fixed, so that the same values give the same bytes.
  */
 struct mapping;
 
@@ -31,8 +34,15 @@ DEFINE_OWNER(mapping)
  * Appends the object. values: one JSON text a field, in the order of fields.
  * address: as address_check() found it fine, so nothing in it needs escaping.
  */
-void mapping_add(const struct mapping *mapping, struct strbuf *out, const char *address,
+void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,
                  size_t address_len, const struct copy_field *values);
+
+/* What the objects made so far had of a field, by its place among the fields. */
+struct mapping_count {
+    int64_t with_value; /* neither absent nor null */
+    int64_t no_text;    /* of these, objects and arrays (booleans for a number): left out */
+};
+struct mapping_count mapping_count(const struct mapping *mapping, size_t field);
 
 /* The address in an object that mapping_add() made; into the object. */
 const char *mapping_address(const char *object, size_t len, size_t *address_len);

@@ -124,6 +124,19 @@ static enum plan_outcome conclude(struct plan *plan, enum plan_outcome outcome,
     return outcome;
 }
 
+/* Attributes are Klaviyo's names, out of its table: no word of a site is logged. */
+static void log_values_left_out(const struct run_task *task, const struct mapping *mapping)
+{
+    for (size_t i = 0; i < task->n_fields; i++) {
+        struct mapping_count count = mapping_count(mapping, i);
+
+        if (count.no_text > 0)
+            log_warn("values_left_out", LOG_INT("run", task->run_id),
+                     LOG_STR("export", task->export_name),
+                     LOG_STR("attribute", task->fields[i].name), LOG_INT("rows", count.no_text));
+    }
+}
+
 static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
 {
     struct error err = ERROR_INIT;
@@ -135,6 +148,7 @@ static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
         return conclude(plan, err.kind == ERROR_INPUT ? PLAN_SOURCE_UNREADABLE : PLAN_INTERRUPTED,
                         &err);
     show_counts(plan, &scan->selection.counts);
+    log_values_left_out(scan->task, scan->mapping);
     if (!over_limit(scan, &err))
         return conclude(plan, PLAN_OVER_LIMIT, &err);
     if (!runs_end_plan(scan->writing, scan->task, &scan->selection.counts, &err))
@@ -251,8 +265,14 @@ bool plan_preview(const char *database_url, const struct run_task *task,
         !db_open(&scan.reading, database_url, "klaviyo-worker preview", err) ||
         !member_scan_read(&scan, err))
         return false;
+    struct mapping_count *fields = calloc(task->n_fields + 1, sizeof *fields);
+    if (!fields)
+        return error_no_memory(err);
+    for (size_t i = 0; i < task->n_fields; i++)
+        fields[i] = mapping_count(scan.mapping, i);
     *preview = (struct plan_preview){ .counts = scan.selection.counts,
                                       .batches = scan.batches,
-                                      .body_bytes = scan.body_bytes };
+                                      .body_bytes = scan.body_bytes,
+                                      .fields = fields };
     return true;
 }

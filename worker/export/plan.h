@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "worker/export/mapping.h"
 #include "worker/store/runs.h"
 
 /*
@@ -63,7 +64,8 @@ DEFINE_OWNER(plan)
 struct plan_preview {
     struct run_counts counts;
     int64_t batches;
-    int64_t body_bytes; /* of all requests, without their frames */
+    int64_t body_bytes;           /* of all requests, without their frames */
+    struct mapping_count *fields; /* the task's, in their order; freed with free() */
 };
 
 bool plan_preview(const char *database_url, const struct run_task *task,

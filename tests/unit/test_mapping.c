@@ -1,0 +1,145 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "worker/export/mapping.h"
+
+enum { OBJECT_MAX = 4096 };
+
+static char first_name[] = "first_name", latitude[] = "location.latitude", zip[] = "location.zip",
+            tier[] = "tier", email[] = "email", odd[] = "a\"b\n", subscriptions[] = "subscriptions";
+
+/* The object that one field with that value makes of ada@x.example; "": absent. */
+static void assert_object(const struct export_field *field, const char *value, const char *expected,
+                          struct mapping_count *count)
+{
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(OBJECT_MAX);
+    CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(field, 1);
+    struct copy_field values[] = { { *value ? value : NULL, strlen(value) } };
+
+    mapping_add(mapping, &out, "ada@x.example", 13, values);
+    assert_true(strbuf_ok(&out));
+    assert_string_equal(out.data, expected);
+    *count = mapping_count(mapping, 0);
+}
+
+#define OBJECT(rest) "{\"type\":\"profile\",\"attributes\":{\"email\":\"ada@x.example\"" rest "}}"
+
+static void a_value_takes_the_form_that_klaviyo_wants(void **state)
+{
+    static const struct {
+        struct export_field field;
+        const char *value;
+        const char *object;
+        int with_value, no_text;
+    } cases[] = {
+        { { .name = first_name }, "\"Ada\"", OBJECT(",\"first_name\":\"Ada\""), 1, 0 },
+        { { .name = first_name },
+          "12345678901234567890.50",
+          OBJECT(",\"first_name\":\"12345678901234567890.50\""),
+          1,
+          0 },
+        { { .name = first_name }, "-0", OBJECT(",\"first_name\":\"-0\""), 1, 0 },
+        { { .name = first_name }, "true", OBJECT(",\"first_name\":\"true\""), 1, 0 },
+        { { .name = first_name }, "null", OBJECT(""), 0, 0 },
+        { { .name = first_name }, "", OBJECT(""), 0, 0 },
+        { { .name = first_name }, "{\"a\": 1}", OBJECT(""), 1, 1 },
+        { { .name = first_name }, "[1]", OBJECT(""), 1, 1 },
+        { { .name = zip }, "1010", OBJECT(",\"location\":{\"zip\":\"1010\"}"), 1, 0 },
+        { { .name = zip }, "[]", OBJECT(""), 1, 1 },
+        { { .name = latitude }, "48.2", OBJECT(",\"location\":{\"latitude\":48.2}"), 1, 0 },
+        { { .name = latitude }, "\"48.2\"", OBJECT(",\"location\":{\"latitude\":\"48.2\"}"), 1, 0 },
+        { { .name = latitude }, "true", OBJECT(""), 1, 1 },
+        { { .is_property = true, .name = tier },
+          "{\"a\": 1}",
+          OBJECT(",\"properties\":{\"tier\":{\"a\": 1}}"),
+          1,
+          0 },
+        { { .is_property = true, .name = tier },
+          "7",
+          OBJECT(",\"properties\":{\"tier\":7}"),
+          1,
+          0 },
+        { { .is_property = true, .name = odd },
+          "7",
+          OBJECT(",\"properties\":{\"a\\\"b\\u000a\":7}"),
+          1,
+          0 },
+        { { .is_property = true, .name = email },
+          "7",
+          OBJECT(",\"properties\":{\"email\":7}"),
+          1,
+          0 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct mapping_count count;
+
+        assert_object(&cases[i].field, cases[i].value, cases[i].object, &count);
+        assert_int_equal(count.with_value, cases[i].with_value);
+        assert_int_equal(count.no_text, cases[i].no_text);
+    }
+}
+
+static void what_klaviyo_does_not_have_is_left_out(void **state)
+{
+    static const struct export_field fields[] = { { .name = email }, { .name = subscriptions } };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct mapping_count count;
+
+        assert_object(&fields[i], "\"x@y.example\"", OBJECT(""), &count);
+    }
+}
+
+static void a_profile_holds_its_groups_and_no_nulls(void **state)
+{
+    const struct export_field fields[] = { { .is_property = true, .name = tier },
+                                           { .name = first_name },
+                                           { .name = zip },
+                                           { .is_property = true, .name = odd } };
+    const struct copy_field values[] = {
+        { "3", 1 }, { "\"Ada\"", 5 }, { "null", 4 }, { "[1]", 3 }
+    };
+    const struct copy_field none[] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+    CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, 4);
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000);
+    size_t n;
+
+    (void)state;
+    mapping_add(mapping, &out, "ada@x.example", 13, values);
+    assert_string_equal(out.data, OBJECT(",\"first_name\":\"Ada\",\"properties\":{\"tier\":3,"
+                                         "\"a\\\"b\\u000a\":[1]}"));
+    assert_memory_equal(mapping_address(out.data, out.len, &n), "ada@x.example", 13);
+    assert_int_equal(n, 13);
+    strbuf_rewind(&out, 0);
+    mapping_add(mapping, &out, "ada@x.example", 13, none);
+    assert_string_equal(out.data, OBJECT(""));
+}
+
+static void the_address_of_an_object_is_found_again(void **state)
+{
+    size_t len = 0;
+
+    (void)state;
+    const char *address = mapping_address(OBJECT(""), strlen(OBJECT("")), &len);
+    assert_int_equal(len, 13);
+    assert_memory_equal(address, "ada@x.example", len);
+    assert_null(mapping_address("{}", 2, &len));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_value_takes_the_form_that_klaviyo_wants),
+        cmocka_unit_test(what_klaviyo_does_not_have_is_left_out),
+        cmocka_unit_test(a_profile_holds_its_groups_and_no_nulls),
+        cmocka_unit_test(the_address_of_an_object_is_found_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
