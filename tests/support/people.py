@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-ASCII_BLANKS = " \t\n\v\f\r"
+BLANKS = " \t\n\v\f\r\u00a0\u200b\u2060\ufeff"  # trimmed at both ends of an address
 PROFILE_LIMIT_BYTES = 100_000
 
 MISSING: list[Any] = [None, "", " ", " \t\r\n"]
@@ -33,7 +33,7 @@ MALFORMED = [
     "a{n}@exam_ple.test",
     "a{n}@[192.0.2.1]",
 ]
-NOT_ASCII = ["jürgen{n}@example.test", "a{n}@exämple.test", "a{n}@example.test\u00a0", "Å{n}"]
+NOT_ASCII = ["jürgen{n}@example.test", "a{n}@exämple.test", "a{n}\u00a0@example.test", "Å{n}"]
 TOO_LONG = [
     "l" * 60 + "{n:05d}@example.test",
     "a{n:05d}@" + ("d" * 60 + ".") * 4 + "example.test",
@@ -102,7 +102,7 @@ class Maker:
 
     def _respelled(self, address: str) -> str:
         letters = [c.upper() if self._random.random() < 0.3 else c for c in address]
-        blanks = [self._random.choice(["", *ASCII_BLANKS]) for _ in range(2)]
+        blanks = [self._random.choice(["", *BLANKS]) for _ in range(2)]
         spelling = blanks[0] + "".join(letters) + blanks[1]
         return spelling if spelling != address else address.upper()
 

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "worker/admin/export.h"
+#include "worker/admin/field_path.h"
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/name.h"
 
@@ -52,7 +53,9 @@ static void fields_come_in_order_attributes_first(void **state)
     for (size_t i = 0; i < 4; i++) {
         assert_string_equal(mapping.fields[i].target, expected[i][0]);
         assert_string_equal(mapping.fields[i].name, expected[i][1]);
-        assert_string_equal(mapping.fields[i].path, expected[i][2]);
+        assert_int_equal(mapping.fields[i].path.n, 1 + (strchr(expected[i][2], '.') != NULL));
+        assert_memory_equal(mapping.fields[i].path.parts[0], expected[i][2],
+                            strlen(mapping.fields[i].path.parts[0]));
     }
 }
 
@@ -113,6 +116,54 @@ static void a_name_is_given_once_to_each_kind(void **state)
     assert_string_equal(err.text, "--property p is given twice");
 }
 
+static void a_path_is_names_with_dots_between(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *parts[4]; /* none: not a path */
+    } cases[] = {
+        { "a", { "a" } },
+        { "name.first", { "name", "first" } },
+        { "\"traits.email\"", { "traits.email" } },
+        { "traits.\"e.mail\".x", { "traits", "e.mail", "x" } },
+        { "\"say \"\"hi\"\"\"", { "say \"hi\"" } },
+        { "\"\"\"\"", { "\"" } },
+        { "\"plain\"", { "plain" } },
+        { "a b", { "a b" } },
+        { "@profile_id", { "@profile_id" } },
+        { "\"@x\"", { "@x" } },
+        { "x.@profile_id", { "x", "@profile_id" } },
+        { "\"@profile_id\"", { NULL } },
+        { "@profile", { NULL } },
+        { "@profile_id.x", { NULL } },
+        { "", { NULL } },
+        { ".", { NULL } },
+        { "a.", { NULL } },
+        { ".a", { NULL } },
+        { "a..b", { NULL } },
+        { "\"\"", { NULL } },
+        { "\"a", { NULL } },
+        { "a\"b", { NULL } },
+        { "\"a\"b", { NULL } },
+        { "\"a\".", { NULL } },
+        { "1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3", { NULL } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(field_path_release) struct field_path path = FIELD_PATH_INIT;
+        struct context context = { .settings = NULL };
+        struct error err = ERROR_INIT;
+        bool ok = field_path_parse(&context, "--x", cases[i].text, &path, &err);
+
+        if (ok != (cases[i].parts[0] != NULL) || context.wrong_usage == ok)
+            fail_msg("%s", cases[i].text);
+        for (size_t n = 0; ok && n < path.n; n++)
+            assert_string_equal(path.parts[n], cases[i].parts[n]);
+        assert_true(!ok || !cases[i].parts[path.n]);
+    }
+}
+
 static void a_name_has_1_to_200_characters_and_none_that_steer(void **state)
 {
     static const struct {
@@ -144,6 +195,7 @@ int main(void)
         cmocka_unit_test(what_klaviyo_does_not_have_is_refused_with_the_nearest),
         cmocka_unit_test(a_phone_number_needs_to_be_allowed),
         cmocka_unit_test(a_name_is_given_once_to_each_kind),
+        cmocka_unit_test(a_path_is_names_with_dots_between),
         cmocka_unit_test(a_name_has_1_to_200_characters_and_none_that_steer),
     };
     return cmocka_run_group_tests_name("mapping_option", tests, NULL, NULL);

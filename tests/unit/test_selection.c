@@ -6,7 +6,7 @@
 
 #include "worker/export/selection.h"
 
-enum { LEDGER = 1, CONFIRMED = 2, LISTED = 4, REJECTED = 8, SETTLED = 16, NOT_TEXT = 32 };
+enum { LEDGER = 1, CONFIRMED = 2, LISTED = 4, REJECTED = 8, SETTLED = 16, NOT_TEXT = 32, CUT = 64 };
 
 static struct member member(const char *profile, const char *address, unsigned flags)
 {
@@ -15,6 +15,7 @@ static struct member member(const char *profile, const char *address, unsigned f
         .profile_id = { profile, profile ? strlen(profile) : 0 },
         .address = { address, address ? strlen(address) : 0 },
         .not_a_string = flags & NOT_TEXT,
+        .cut_not_ascii = flags & CUT,
         .known = flags & LEDGER,
         .confirmed = flags & CONFIRMED,
         .listed = flags & LISTED,
@@ -89,7 +90,10 @@ static void bad_addresses_are_invalid_each_by_itself(void **state)
     m = member("p4", NULL, 0);
     assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
     assert_string_equal(code, "email_missing");
-    assert_int_equal(s.counts.invalid, 4);
+    m = member("p5", "what-is-left-of-it", CUT);
+    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    assert_string_equal(code, "email_not_ascii");
+    assert_int_equal(s.counts.invalid, 5);
     assert_sum(&s);
 }
 

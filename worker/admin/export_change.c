@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "worker/admin/export.h"
+#include "worker/admin/field_path.h"
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/name.h"
 #include "worker/cli/arguments.h"
@@ -51,7 +52,7 @@ static bool check_draft(struct context *context, const struct export_draft *draf
         return false;
     if (draft->list_id && !klaviyo_list_id_check(draft->list_id, &why))
         return wrong_usage(context, err, "--list: %s", why.text);
-    return !draft->email_path || field_path_check(context, "--email-field", draft->email_path, err);
+    return true;
 }
 
 /* -- what upstream's data say; warnings, as they may still be on their way -- */
@@ -101,17 +102,28 @@ static bool change_with(struct context *context, const struct arguments *argumen
     return true;
 }
 
+static bool read_email(struct context *context, const struct arguments *arguments,
+                       struct field_path *email, struct error *err)
+{
+    const char *text = arguments_value(arguments, "--email-field");
+
+    return !text || field_path_parse(context, "--email-field", text, email, err);
+}
+
 /* The lists of the draft live here. */
 static bool change_export(struct context *context, const struct arguments *arguments,
                           struct export_draft *draft, change_fn *change, struct error *err)
 {
     CLEANUP(mapping_options_release) struct mapping_options mapping = MAPPING_OPTIONS_INIT;
+    CLEANUP(field_path_release) struct field_path email = FIELD_PATH_INIT;
     const char **segments = calloc(arguments->n_given + 1, sizeof *segments);
     bool ok = segments ? read_segments(context, arguments, segments, &draft->n_segments, err) &&
+                             read_email(context, arguments, &email, err) &&
                              mapping_options_read(context, arguments, &mapping, err)
                        : error_no_memory(err);
 
     draft->segments = segments;
+    draft->email_path = (struct export_path){ email.parts, email.n };
     draft->fields = mapping.fields;
     draft->n_fields = mapping.n;
     draft->replace_fields |= mapping.n > 0;
@@ -124,8 +136,7 @@ static struct export_draft draft_of(const struct arguments *arguments)
 {
     return (struct export_draft){ .name = arguments->operands[0],
                                   .connection = arguments_value(arguments, "--connection"),
-                                  .list_id = arguments_value(arguments, "--list"),
-                                  .email_path = arguments_value(arguments, "--email-field") };
+                                  .list_id = arguments_value(arguments, "--list") };
 }
 
 bool export_add(struct context *context, const struct arguments *arguments, struct error *err)

@@ -4,36 +4,23 @@
 
 #include "worker/admin/name.h"
 #include "worker/cli/nearest.h"
+#include "worker/klaviyo/attribute.h"
 
 #define ATTRIBUTE "--attribute"
 #define PROPERTY "--property"
 #define PHONE "phone_number"
 
-/* Of a profile in an import, OpenAPI revision 2026-07-15; e-mail has its own option. */
-static const char *const attributes[] = { "first_name",
-                                          "last_name",
-                                          "organization",
-                                          "title",
-                                          "image",
-                                          "locale",
-                                          "external_id",
-                                          "location.address1",
-                                          "location.address2",
-                                          "location.city",
-                                          "location.country",
-                                          "location.region",
-                                          "location.zip",
-                                          "location.timezone",
-                                          "location.ip",
-                                          "location.latitude",
-                                          "location.longitude" };
-enum { N_ATTRIBUTES = sizeof attributes / sizeof attributes[0] };
-
 void mapping_options_print_help(FILE *out)
 {
-    (void)fputs("\nFields of Klaviyo that --attribute knows:\n", out);
-    for (size_t i = 0; i < N_ATTRIBUTES; i++)
-        (void)fprintf(out, "%s%s", i % 6 == 0 ? "\n  " : ", ", attributes[i]);
+    (void)fputs(
+        "\nA FIELD is an attribute's name, with dots into nested ones (name.first); a name with a\n"
+        "dot in it stands in double quotes, as in 'traits.\"e.mail\"' for a shell. @profile_id is\n"
+        "the id of the profile.\n"
+        "\nFields of Klaviyo that --attribute knows; numbers are sent to them as text:\n",
+        out);
+    for (size_t i = 0; attributes[i].name; i++)
+        if (strcmp(attributes[i].name, PHONE) != 0)
+            (void)fprintf(out, "%s%s", i % 6 == 0 ? "\n  " : ", ", attributes[i].name);
     (void)fputs("\n  and, with --allow-phone-number, " PHONE "\n", out);
 }
 
@@ -44,11 +31,12 @@ static bool unknown_attribute(struct context *context, const char *name, struct 
     if (strcmp(name, "email") == 0)
         return wrong_usage(context, err,
                            ATTRIBUTE " email: the address has an option of its own, --email-field");
-    for (size_t i = 0; i < N_ATTRIBUTES; i++)
-        nearest_offer(&nearest, attributes[i]);
-    for (size_t i = 0; i < N_ATTRIBUTES && !nearest.best; i++)
-        if (strncmp(attributes[i], "location.", 9) == 0 && strcmp(attributes[i] + 9, name) == 0)
-            nearest.best = attributes[i];
+    for (size_t i = 0; attributes[i].name; i++)
+        nearest_offer(&nearest, attributes[i].name);
+    for (size_t i = 0; attributes[i].name && !nearest.best; i++)
+        if (strncmp(attributes[i].name, "location.", 9) == 0 &&
+            strcmp(attributes[i].name + 9, name) == 0)
+            nearest.best = attributes[i].name;
     if (nearest.best)
         return wrong_usage(context, err, "Klaviyo has no attribute %s: did you mean %s?", name,
                            nearest.best);
@@ -68,10 +56,7 @@ static bool check_attribute(struct context *context, const struct arguments *arg
                            ATTRIBUTE " " PHONE " needs --allow-phone-number: Klaviyo may send "
                                      "text messages to it, and merges profiles that share one");
     }
-    for (size_t i = 0; i < N_ATTRIBUTES; i++)
-        if (strcmp(attributes[i], name) == 0)
-            return true;
-    return unknown_attribute(context, name, err);
+    return attribute_kind(name) != ATTRIBUTE_UNKNOWN || unknown_attribute(context, name, err);
 }
 
 static bool check_twice(struct context *context, const struct mapping_options *mapping,
@@ -97,11 +82,13 @@ static bool add_field(struct context *context, const struct arguments *arguments
                            "%s %s: it must be NAME=FIELD, such as first_name=name.first", option,
                            text);
     *equals = '\0';
+    struct field_path *path = &mapping->paths[mapping->n];
+    if (!field_path_parse(context, option, equals + 1, path, err))
+        return false;
     struct export_mapping field = { .target = is_attribute ? "attribute" : "property",
                                     .name = text,
-                                    .path = equals + 1 };
-    if (!field_path_check(context, option, field.path, err) ||
-        !(is_attribute ? check_attribute(context, arguments, text, err)
+                                    .path = { path->parts, path->n } };
+    if (!(is_attribute ? check_attribute(context, arguments, text, err)
                        : name_check(context, "property", text, err)) ||
         !check_twice(context, mapping, &field, err))
         return false;
@@ -132,9 +119,11 @@ bool mapping_options_read(struct context *context, const struct arguments *argum
 
     read.fields = calloc(arguments->n_given + 1, sizeof *read.fields);
     read.texts = calloc(arguments->n_given + 1, sizeof *read.texts);
-    bool ok = read.fields && read.texts ? add_all(context, arguments, &read, ATTRIBUTE, err) &&
-                                              add_all(context, arguments, &read, PROPERTY, err)
-                                        : error_no_memory(err);
+    read.paths = calloc(arguments->n_given + 1, sizeof *read.paths);
+    bool ok = read.fields && read.texts && read.paths
+                  ? add_all(context, arguments, &read, ATTRIBUTE, err) &&
+                        add_all(context, arguments, &read, PROPERTY, err)
+                  : error_no_memory(err);
     if (!ok) {
         mapping_options_release(&read);
         return false;
@@ -145,9 +134,12 @@ bool mapping_options_read(struct context *context, const struct arguments *argum
 
 void mapping_options_release(struct mapping_options *mapping)
 {
-    for (size_t i = 0; mapping->texts && mapping->texts[i]; i++)
+    for (size_t i = 0; mapping->texts && mapping->paths && mapping->texts[i]; i++) {
         free(mapping->texts[i]);
+        field_path_release(&mapping->paths[i]);
+    }
     free(mapping->texts);
+    free(mapping->paths);
     free(mapping->fields);
     *mapping = MAPPING_OPTIONS_INIT;
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "worker/admin/field_path.h"
 #include "worker/cli/arguments.h"
 #include "worker/store/exports.h"
 
@@ -11,9 +12,10 @@
  * and --property NAME=FIELD.
  */
 struct mapping_options {
-    struct export_mapping *fields; /* names lie in text */
+    struct export_mapping *fields; /* names lie in texts, their paths' parts in paths */
     size_t n;
     char **texts;
+    struct field_path *paths;
 };
 
 #define MAPPING_OPTIONS_INIT ((struct mapping_options){ .n = 0 })

@@ -37,19 +37,3 @@ bool name_check(struct context *context, const char *what, const char *name, str
         return wrong_usage(context, err, "the name of the %s begins or ends with a blank", what);
     return true;
 }
-
-bool field_path_check(struct context *context, const char *option, const char *path,
-                      struct error *err)
-{
-    size_t n = strlen(path);
-
-    if (n == 0 || path[0] == '.' || path[n - 1] == '.' || strstr(path, ".."))
-        return wrong_usage(context, err,
-                           "%s: \"%s\" is not the path of a field: names separated by dots, such "
-                           "as name.first",
-                           option, path);
-    if (n > PATH_MAX_BYTES)
-        return wrong_usage(context, err, "%s: the path of a field is longer than %d bytes", option,
-                           PATH_MAX_BYTES);
-    return true;
-}

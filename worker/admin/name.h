@@ -7,9 +7,4 @@
 bool name_check(struct context *context, const char *what, const char *name, struct error *err)
     MUST_USE;
 
-/* A dotted path into the attributes, "name.first"; option: where it was given. */
-enum { PATH_MAX_BYTES = 1000 };
-bool field_path_check(struct context *context, const char *option, const char *path,
-                      struct error *err) MUST_USE;
-
 #endif

@@ -33,6 +33,8 @@ static const char *fault_of(const struct member *member)
 {
     if (member->not_a_string)
         return "email_malformed";
+    if (member->cut_not_ascii)
+        return "email_not_ascii";
     switch (address_check(member->address.bytes, member->address.len)) {
     case ADDRESS_FINE:
         return NULL;

@@ -6,11 +6,11 @@
 #include "worker/store/exports.h"
 #include "worker/store/statement.h"
 
-#define EXPORT_MEMBERS                                                                \
-    "x.name, c.name as connection, x.list_id as list, x.list_name,"                   \
-    " array(select s.segment_id from klaviyo.export_segment s"                        \
-    " where s.export_id = x.export_id order by 1) as segments,"                       \
-    " array_to_string(x.email_path, '.') as email_field, x.max_profiles, x.on_leave," \
+#define EXPORT_MEMBERS                                                             \
+    "x.name, c.name as connection, x.list_id as list, x.list_name,"                \
+    " array(select s.segment_id from klaviyo.export_segment s"                     \
+    " where s.export_id = x.export_id order by 1) as segments,"                    \
+    " klaviyo.path_text(x.email_path) as email_field, x.max_profiles, x.on_leave," \
     " case when x.paused then 'paused' else 'active' end as state, x.pause_reason"
 
 static const char list_sql[] =
@@ -20,10 +20,10 @@ static const char list_sql[] =
 
 static const char show_sql[] =
     "select to_json(shown) from (select " EXPORT_MEMBERS ","
-    " (select json_object_agg(f.name, array_to_string(f.path, '.') order by f.position)"
+    " (select json_object_agg(f.name, klaviyo.path_text(f.path) order by f.position)"
     " from klaviyo.export_field f"
     " where f.export_id = x.export_id and f.target = 'attribute') as attributes,"
-    " (select json_object_agg(f.name, array_to_string(f.path, '.') order by f.position)"
+    " (select json_object_agg(f.name, klaviyo.path_text(f.path) order by f.position)"
     " from klaviyo.export_field f"
     " where f.export_id = x.export_id and f.target = 'property') as properties,"
     " klaviyo.utc(x.list_checked_at) as list_checked_at,"

@@ -5,13 +5,16 @@
 #include "worker/store/statement.h"
 
 /* A changed export that a run or an event was in the middle of: once more. */
-enum { ATTEMPTS = 5, ARRAY_MAX_BYTES = 1024 * 1024 };
+enum { ATTEMPTS = 5 };
+
+/* All arguments of a command are 2 MiB at most (Linux, ARG_MAX), each byte escaped. */
+enum { ARRAY_MAX_BYTES = 4 * 1024 * 1024, PATH_MAX_BYTES = 4 * 1024 };
 
 static const char connection_sql[] = "select connection_id from klaviyo.connection where name = $1";
 
 static const char insert_sql[] =
     "insert into klaviyo.export (name, connection_id, list_id, email_path, max_profiles)"
-    " values ($1, $2, $3, string_to_array($4, '.'), $5)"
+    " values ($1, $2, $3, $4::text[], $5)"
     " on conflict (name) do nothing returning export_id";
 
 static const char segments_sql[] =
@@ -20,7 +23,7 @@ static const char segments_sql[] =
 
 static const char fields_sql[] =
     "insert into klaviyo.export_field (export_id, position, target, name, path)"
-    " select $1::bigint, n, target, name, string_to_array(path, '.')"
+    " select $1::bigint, n, target, name, path::text[]"
     " from unnest($2::text[], $3::text[], $4::text[])"
     " with ordinality as given(target, name, path, n)";
 
@@ -35,7 +38,7 @@ static const char begin_change_sql[] = "select klaviyo.begin_change($1, $2)";
 static const char update_sql[] =
     "update klaviyo.export set connection_id = coalesce($2, connection_id),"
     " list_id = coalesce($3, list_id),"
-    " email_path = coalesce(string_to_array($4, '.'), email_path),"
+    " email_path = coalesce($4::text[], email_path),"
     " max_profiles = coalesce($5::bigint, max_profiles)"
     " where export_id = $1";
 
@@ -99,6 +102,31 @@ static bool insert_segments(struct db *db, int64_t export_id, const struct expor
     return args_array(&args, &segments, err) && db_query(db, segments_sql, &args, NULL, err);
 }
 
+static void add_path(struct strbuf *array, const struct export_path *path)
+{
+    array_open(array);
+    for (size_t i = 0; i < path->n; i++)
+        array_text(array, path->parts[i], strlen(path->parts[i]));
+    array_close(array);
+}
+
+/* An array of arrays, each as its text: those of different lengths make no other array. */
+static bool add_paths(struct strbuf *paths, const struct export_draft *draft, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf path = STRBUF_INIT(PATH_MAX_BYTES);
+
+    array_open(paths);
+    for (size_t i = 0; i < draft->n_fields; i++) {
+        strbuf_rewind(&path, 0);
+        add_path(&path, &draft->fields[i].path);
+        if (!strbuf_ok(&path))
+            return error_no_memory(err);
+        array_text(paths, path.data, path.len);
+    }
+    array_close(paths);
+    return true;
+}
+
 static bool insert_fields(struct db *db, int64_t export_id, const struct export_draft *draft,
                           struct error *err)
 {
@@ -109,19 +137,17 @@ static bool insert_fields(struct db *db, int64_t export_id, const struct export_
 
     array_open(&targets);
     array_open(&names);
-    array_open(&paths);
     for (size_t i = 0; i < draft->n_fields; i++) {
         const struct export_mapping *field = &draft->fields[i];
         array_text(&targets, field->target, strlen(field->target));
         array_text(&names, field->name, strlen(field->name));
-        array_text(&paths, field->path, strlen(field->path));
     }
     array_close(&targets);
     array_close(&names);
-    array_close(&paths);
     args_int64(&args, export_id);
-    return args_array(&args, &targets, err) && args_array(&args, &names, err) &&
-           args_array(&args, &paths, err) && db_query(db, fields_sql, &args, NULL, err);
+    return add_paths(&paths, draft, err) && args_array(&args, &targets, err) &&
+           args_array(&args, &names, err) && args_array(&args, &paths, err) &&
+           db_query(db, fields_sql, &args, NULL, err);
 }
 
 /* -- making one -- */
@@ -129,13 +155,16 @@ static bool insert_fields(struct db *db, int64_t export_id, const struct export_
 static bool insert_export(struct db *db, const struct export_draft *draft, int64_t connection_id,
                           int64_t *export_id, struct error *err)
 {
+    CLEANUP(strbuf_release) struct strbuf path = STRBUF_INIT(PATH_MAX_BYTES);
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
+    add_path(&path, &draft->email_path);
     args_text(&args, draft->name);
     args_int64(&args, connection_id);
     args_text(&args, draft->list_id);
-    args_text(&args, draft->email_path);
+    if (!args_array(&args, &path, err))
+        return false;
     args_int64(&args, draft->max_profiles);
     if (!db_query(db, insert_sql, &args, &rows, err))
         return false;
@@ -171,6 +200,7 @@ static bool begin_change(struct db *db, int64_t export_id, const char *reason, s
 static bool update_row(struct db *db, int64_t export_id, const struct export_draft *draft,
                        struct error *err)
 {
+    CLEANUP(strbuf_release) struct strbuf path = STRBUF_INIT(PATH_MAX_BYTES);
     struct args args = ARGS_INIT;
     int64_t connection_id = 0;
 
@@ -182,7 +212,11 @@ static bool update_row(struct db *db, int64_t export_id, const struct export_dra
     else
         args_text(&args, NULL);
     args_text(&args, draft->list_id);
-    args_text(&args, draft->email_path);
+    add_path(&path, &draft->email_path);
+    if (draft->email_path.n == 0)
+        args_text(&args, NULL);
+    else if (!args_array(&args, &path, err))
+        return false;
     if (draft->max_profiles > 0)
         args_int64(&args, draft->max_profiles);
     else

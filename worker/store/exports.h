@@ -16,10 +16,15 @@
  * A change takes effect for every run that begins after it. A run that is going
  * ends first, before anything is changed (see schemas/sql/0009_changes.sql).
  */
+struct export_path {
+    const char *const *parts; /* names from the outside in; or "@profile_id" alone */
+    size_t n;
+};
+
 struct export_mapping {
     const char *target; /* "attribute" or "property" */
     const char *name;   /* Klaviyo's */
-    const char *path;   /* ours, dotted */
+    struct export_path path;
 };
 
 /* NULL, 0: not given; what is not given keeps its value in an update. */
@@ -27,7 +32,7 @@ struct export_draft {
     const char *name;
     const char *connection;
     const char *list_id;
-    const char *email_path; /* dotted */
+    struct export_path email_path;
     const char *on_leave;
     int64_t max_profiles;
     const char *const *segments;

@@ -21,8 +21,9 @@
 struct member {
     bool is_member; /* else only the ledger knows the address */
     struct copy_field profile_id;
-    struct copy_field address; /* trimmed, ASCII in lower case; null: there is none */
+    struct copy_field address; /* as klaviyo.address_of() has it; null: there is none */
     bool not_a_string;         /* the field is there and no JSON string */
+    bool cut_not_ascii;        /* the address was cut, and something in it was not ASCII */
     bool known;                /* the ledger has a row; the rest is from it */
     bool confirmed;            /* its last batch was */
     bool listed;               /* an earlier batch was confirmed */

@@ -14,15 +14,16 @@ static const char run_sql[] =
 static const char export_sql[] =
     "select x.max_profiles, c.connection_id, x.list_name is not null, x.name, c.name, x.list_id,"
     " coalesce(c.account_id, 'connection:' || c.connection_id),"
-    " encode(x.fingerprint_key, 'hex')"
+    " encode(x.fingerprint_key, 'hex'), x.email_path = '{@profile_id}'"
     " from klaviyo.export x join klaviyo.connection c using (connection_id)"
     " where x.export_id = $1";
 
 static const char key_sql[] = "select encode(sealed_key, 'hex') from klaviyo.connection_key"
                               " where connection_id = $1";
 
-static const char fields_sql[] = "select target = 'property', name from klaviyo.export_field"
-                                 " where export_id = $1 order by position";
+static const char fields_sql[] =
+    "select target = 'property', name, path = '{@profile_id}' from klaviyo.export_field"
+    " where export_id = $1 order by position";
 
 static const char find_sql[] = "select export_id from klaviyo.export where name = $1";
 
@@ -101,6 +102,7 @@ static bool load_export(struct db *db, struct run_task *task, struct error *err)
     task->max_profiles = result_int64(rows, 0, 0);
     task->connection_id = result_int64(rows, 0, 1);
     task->list_known = result_bool(rows, 0, 2);
+    task->email_is_profile_id = result_bool(rows, 0, 8);
     decode_hex(result_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
     return result_copy_text(rows, 0, 3, &task->export_name, err) &&
            result_copy_text(rows, 0, 4, &task->connection_name, err) &&
@@ -124,6 +126,7 @@ static bool load_fields(struct db *db, struct run_task *task, struct error *err)
     task->n_fields = n;
     for (size_t i = 0; i < n; i++) {
         task->fields[i].is_property = result_bool(rows, (int)i, 0);
+        task->fields[i].is_profile_id = result_bool(rows, (int)i, 2);
         task->fields[i].name = strdup(result_text(rows, (int)i, 1));
         if (!task->fields[i].name)
             return error_no_memory(err);

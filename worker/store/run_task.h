@@ -19,6 +19,7 @@ enum { FINGERPRINT_KEY_BYTES = 16 }; /* crypto_shorthash_KEYBYTES */
 struct export_field {
     bool is_property; /* else a standard attribute, "location.city" for a nested one */
     char *name;
+    bool is_profile_id; /* filled with the profile's id; else with an attribute of it */
 };
 
 struct run_task {
@@ -31,7 +32,8 @@ struct run_task {
     int64_t max_profiles;
     int64_t idle_ms; /* of the retry budget, used by earlier owners */
     int64_t connection_id;
-    bool list_known; /* its name is stored */
+    bool list_known;          /* its name is stored */
+    bool email_is_profile_id; /* the address, too, may be it */
     char *export_name;
     char *connection_name;
     char *list_id;
