@@ -611,6 +611,48 @@ static void a_client_refuses_a_bad_place_and_a_bad_key(void **state)
     }
 }
 
+/* It would get the key, which is not encrypted on the way to this machine. */
+static void no_proxy_stands_between_us_and_this_machine(void **state)
+{
+    struct world *world = *state;
+
+    (void)setenv("http_proxy", "http://127.0.0.1:1", 1);
+    (void)setenv("all_proxy", "http://127.0.0.1:1", 1);
+    CLEANUP(response_release) struct response response = call(world->client, &accounts);
+    (void)unsetenv("http_proxy");
+    (void)unsetenv("all_proxy");
+    assert_int_equal(response.transport, TRANSPORT_ANSWERED);
+}
+
+static void a_proxy_that_is_malformed_is_named_without_its_password(void **state)
+{
+    static const char *const proxies[] = { "http://user:sesame@proxy:99:99",
+                                           "http://user:sesame@pro xy:3128",
+                                           "gopher://user:sesame@proxy:3128",
+                                           "http://user:ses%ame@[::1" };
+    const struct client_options options = { .base_url = "http://klaviyo.invalid",
+                                            .revision = "2026-10-15",
+                                            .user_agent = "klaviyo-worker/0.0.0",
+                                            .api_key = "pk_test",
+                                            .timeout_ms = PATIENCE_MS,
+                                            .allow_http = true };
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof proxies / sizeof proxies[0]; i++) {
+        CLEANUP(client_freep) struct client *client = client_new(&options, &err);
+
+        assert_non_null(client);
+        (void)setenv("http_proxy", proxies[i], 1);
+        CLEANUP(response_release) struct response response = call(client, &accounts);
+        (void)unsetenv("http_proxy");
+        print_message("%s\n", response.why);
+        assert_true(response.transport != TRANSPORT_ANSWERED);
+        assert_null(strstr(response.why, "ses"));
+        assert_non_null(strstr(response.why, "proxy"));
+    }
+}
+
 #define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -623,6 +665,8 @@ int main(void)
         WITH_SERVER(connections_are_used_again),
         WITH_SERVER(a_redirect_is_an_answer_like_any_other),
         WITH_SERVER(a_request_that_is_not_answered_times_out),
+        WITH_SERVER(no_proxy_stands_between_us_and_this_machine),
+        cmocka_unit_test(a_proxy_that_is_malformed_is_named_without_its_password),
         WITH_SERVER(nobody_there_is_unreachable),
         WITH_SERVER(a_cut_answer_is_broken),
         WITH_SERVER(an_endless_answer_is_given_up),

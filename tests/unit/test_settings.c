@@ -21,6 +21,9 @@ static const char *const names[] = {
     "KLAVIYO_BASE_URL",
     "KLAVIYO_REVISION",
     "KLAVIYO_ALLOW_HTTP",
+    "KLAVIYO_CA_FILE",
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
     "SECRET_KEY_FILE",
     "HTTP_LISTEN",
     "MAX_RUNS",
@@ -145,6 +148,8 @@ static void the_address_of_klaviyo_is_encrypted_or_this_machine(void **state)
         "http://127.evil.example",
         "https://a.klaviyo.com?x=y",
         "https://a.klaviyo.com x",
+        "http://127.0.0.1.example.com",
+        "http://127.0.0.1@evil.example",
     };
 
     (void)state;
@@ -156,6 +161,26 @@ static void the_address_of_klaviyo_is_encrypted_or_this_machine(void **state)
     taken("KLAVIYO_BASE_URL", "http://[::1]:8090");
     set("KLAVIYO_ALLOW_HTTP", "1");
     taken("KLAVIYO_BASE_URL", "http://a.klaviyo.com");
+}
+
+static void the_authorities_are_ours_or_those_of_the_environment(void **state)
+{
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    refused("KLAVIYO_CA_FILE", "/nowhere/authorities.pem");
+    assert_true(settings_load(&s, &err));
+    assert_string_equal(s.klaviyo_ca_file, "");
+    settings_release(&s);
+    set("SSL_CERT_FILE", "/dev/null");
+    assert_true(settings_load(&s, &err));
+    assert_string_equal(s.klaviyo_ca_file, "/dev/null");
+    settings_release(&s);
+    set("KLAVIYO_CA_FILE", "/dev/zero");
+    assert_true(settings_load(&s, &err));
+    assert_string_equal(s.klaviyo_ca_file, "/dev/zero");
+    settings_release(&s);
 }
 
 static void a_revision_is_a_date(void **state)
@@ -243,6 +268,7 @@ int main(void)
         TEST(all_problems_are_named_at_once_a_line_each),
         TEST(a_number_is_a_number_within_its_bounds_and_nothing_else),
         TEST(the_address_of_klaviyo_is_encrypted_or_this_machine),
+        TEST(the_authorities_are_ours_or_those_of_the_environment),
         TEST(a_revision_is_a_date),
         TEST(listening_is_host_and_port_or_nothing),
         TEST(an_interval_does_not_end_before_it_begins),

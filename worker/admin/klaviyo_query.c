@@ -42,7 +42,8 @@ struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct 
             .user_agent = version_user_agent(),
             .api_key = key->bytes,
             .timeout_ms = query->timeout_ms,
-            .allow_http = true, /* the settings were checked for that */
+            .allow_http = settings->klaviyo_allow_http,
+            .ca_file = settings->klaviyo_ca_file,
         },
         err);
     return query->client ? klaviyo_query_take(&query) : NULL;

@@ -109,7 +109,8 @@ static bool open_client(const struct run_options *options, const struct run_task
         .user_agent = options->user_agent,
         .api_key = key.bytes,
         .timeout_ms = options->settings->request_timeout_seconds * 1000,
-        .allow_http = true, /* settings_load() has judged the URL */
+        .allow_http = options->settings->klaviyo_allow_http,
+        .ca_file = options->settings->klaviyo_ca_file,
     };
     *client = client_new(&how, err);
     return *client != NULL;

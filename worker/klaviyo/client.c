@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base_url.h"
 #include "common/clock.h"
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/transfer.h"
@@ -94,7 +95,7 @@ static void let_close_discard(const struct client *client)
 static bool make_template(struct client *client, const struct client_options *options,
                           struct error *err)
 {
-    CURL *easy = transfer_template(options->user_agent, options->timeout_ms);
+    CURL *easy = transfer_template(options);
 
     client->template = easy;
     if (!easy || !SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) ||
@@ -158,11 +159,19 @@ static bool make_client(struct client *client, const struct client_options *opti
            make_multi(client, err);
 }
 
+static bool check_base(const struct client_options *options, struct error *err)
+{
+    struct error why = ERROR_INIT;
+
+    return base_url_check(options->base_url, options->allow_http, &why) ||
+           error_set(err, why.kind, "the base URL %s", why.text);
+}
+
 struct client *client_new(const struct client_options *options, struct error *err)
 {
     assert(options->timeout_ms > 0 && options->timeout_ms <= INT_MAX);
 
-    if (!url_check_base(options->base_url, options->allow_http, err) ||
+    if (!check_base(options, err) ||
         !api_key_check(options->api_key, strlen(options->api_key), err))
         return NULL;
 

@@ -24,7 +24,8 @@
  * kept connection turns out to be closed. Connections are kept and used again,
  * HTTP/2 where it is offered; certificates are always verified (TLS 1.2 or
  * newer); redirects are not followed; proxies are taken from the environment as
- * curl does.
+ * curl does, but none stands between us and this machine itself: it would get the
+ * key of an http:// address in the clear.
  *
  * Only client.c, transfer.c and url.c know curl.
  */
@@ -37,6 +38,8 @@ struct client_options {
     const char *api_key;    /* "pk_…"; lives on in wiped memory of the client only */
     int64_t timeout_ms;     /* one request, from start to the last byte of its response */
     bool allow_http;        /* http:// to other hosts than loopback: not without this */
+    const char
+        *ca_file; /* of the authorities that may sign its certificate; NULL or empty: libcurl's */
 };
 
 /* Once in main, before the first thread; release after the last one. */

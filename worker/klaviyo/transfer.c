@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base_url.h"
+
 enum {
     CONNECT_TIMEOUT_MS = 10000,
     UPLOAD_BUFFER_BYTES = 256 * 1024, /* curl's own 64 KiB make 80 turns of a 5 MB body */
@@ -83,11 +85,25 @@ static bool set_content(CURL *easy, const char *user_agent)
            SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
 }
 
-CURL *transfer_template(const char *user_agent, int64_t timeout_ms)
+/* An authority of the site's signs for its proxy, too. */
+static bool set_authorities(CURL *easy, const char *ca_file)
+{
+    return !ca_file || !*ca_file ||
+           (SET(easy, CURLOPT_CAINFO, ca_file) && SET(easy, CURLOPT_PROXY_CAINFO, ca_file));
+}
+
+static bool set_proxy(CURL *easy, const char *base_url)
+{
+    return !base_url_is_loopback(base_url) || SET(easy, CURLOPT_PROXY, "");
+}
+
+CURL *transfer_template(const struct client_options *options)
 {
     CURL *easy = curl_easy_init();
 
-    if (easy && set_transport(easy, timeout_ms) && set_content(easy, user_agent))
+    if (easy && set_transport(easy, options->timeout_ms) &&
+        set_authorities(easy, options->ca_file) && set_proxy(easy, options->base_url) &&
+        set_content(easy, options->user_agent))
         return easy;
     curl_easy_cleanup(easy);
     return NULL;
@@ -221,10 +237,19 @@ static void copy_numbers(struct transfer *transfer)
     transfer->response.duration_ms = duration_us / 1000;
 }
 
+/* curl's words, but for those that quote a proxy's variable, which may hold a password. */
+static const char *words_for(const struct transfer *transfer, CURLcode code)
+{
+    if (strncmp(transfer->why, "Unsupported proxy", sizeof "Unsupported proxy" - 1) == 0)
+        return "the proxy that the environment names (https_proxy, http_proxy, all_proxy) is not "
+               "a URL of a kind that libcurl knows";
+    return transfer->why[0] ? transfer->why : curl_easy_strerror(code);
+}
+
 void transfer_end(struct transfer *transfer, CURLcode code)
 {
     struct response *response = &transfer->response;
-    const char *why = transfer->why[0] ? transfer->why : curl_easy_strerror(code);
+    const char *why = words_for(transfer, code);
 
     copy_numbers(transfer);
     response->transport = transport_of(transfer, code);

@@ -9,6 +9,7 @@
 
 #include "common/cleanup.h"
 #include "common/strbuf.h"
+#include "worker/klaviyo/client.h"
 #include "worker/klaviyo/request.h"
 #include "worker/klaviyo/response.h"
 
@@ -38,7 +39,7 @@ struct transfer {
 #define SET(easy, option, value) (curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
 
 /* What all requests have in common; NULL when out of memory. */
-CURL *transfer_template(const char *user_agent, int64_t timeout_ms);
+CURL *transfer_template(const struct client_options *options);
 
 /*
  * headers are lent until transfer_free(), the request as request.h says. NULL

@@ -4,7 +4,6 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/strbuf.h"
 
@@ -23,34 +22,6 @@ static char *url_part(CURLU *url, CURLUPart part, unsigned flags)
     return curl_url_get(url, part, &text, flags) == CURLUE_OK ? text : NULL;
 }
 
-static bool is_loopback(const char *host)
-{
-    bool is_ipv4 = strspn(host, "0123456789.") == strlen(host);
-
-    return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-           (is_ipv4 && strncmp(host, "127.", 4) == 0);
-}
-
-static bool check_base(CURLU *base, bool allow_http, struct error *err)
-{
-    CLEANUP(curl_text_freep) char *scheme = url_part(base, CURLUPART_SCHEME, 0);
-    CLEANUP(curl_text_freep) char *host = url_part(base, CURLUPART_HOST, 0);
-    CLEANUP(curl_text_freep) char *user = url_part(base, CURLUPART_USER, 0);
-    CLEANUP(curl_text_freep) char *query = url_part(base, CURLUPART_QUERY, 0);
-
-    if (user || query)
-        return error_set(err, ERROR_INPUT,
-                         "the base URL holds a user name or a query: give scheme, host and port");
-    if (host && scheme && strcmp(scheme, "https") == 0)
-        return true;
-    if (!host || !scheme || strcmp(scheme, "http") != 0)
-        return error_set(err, ERROR_INPUT, "the base URL must begin with https://");
-    if (!allow_http && !is_loopback(host))
-        return error_set(err, ERROR_INPUT,
-                         "http:// would send the API key to %s in the clear: use https://", host);
-    return true;
-}
-
 /* *out: to be cleaned up by the caller. */
 static bool parse_base(const char *base_url, CURLU **out, struct error *err)
 {
@@ -62,13 +33,6 @@ static bool parse_base(const char *base_url, CURLU **out, struct error *err)
         return error_set(err, ERROR_INPUT, "the base URL is not a URL");
     *out = url_take(&base);
     return true;
-}
-
-bool url_check_base(const char *base_url, bool allow_http, struct error *err)
-{
-    CLEANUP(url_freep) CURLU *base = NULL;
-
-    return parse_base(base_url, &base, err) && check_base(base, allow_http, err);
 }
 
 static bool set_path(CURLU *url, const struct request *request)

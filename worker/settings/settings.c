@@ -6,12 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base_url.h"
 #include "common/parse.h"
 #include "common/strbuf.h"
 
 enum { PROBLEMS_MAX_BYTES = 1400, SECRET_MAX_BYTES = 16384 };
 
-enum type { TEXT, OPTIONAL, SECRET, NUMBER, URL, REVISION, LISTEN, LEVEL, FORMAT };
+enum type { TEXT, OPTIONAL, SECRET, NUMBER, URL, AUTHORITIES, REVISION, LISTEN, LEVEL, FORMAT };
 
 struct setting {
     const char *name;
@@ -42,6 +43,8 @@ static const struct setting table[] = {
       "where the Klaviyo API is; http:// only towards this machine, unless KLAVIYO_ALLOW_HTTP=1" },
     { "KLAVIYO_REVISION", REVISION, AT(klaviyo_revision), "2026-10-15", 0, 0,
       "API revision sent with each request; over 18 months old: a warning" },
+    { "KLAVIYO_CA_FILE", AUTHORITIES, AT(klaviyo_ca_file), "", 0, 0,
+      "file of the authorities (PEM) that may sign Klaviyo's or a proxy's certificate (default: SSL_CERT_FILE or CURL_CA_BUNDLE, else the system's)" },
     { "SECRET_KEY_FILE", OPTIONAL, AT(secret_key_file), "", 0, 0,
       "private half of the key pair that opens stored API keys; only run and verify need it" },
     { "HTTP_LISTEN", LISTEN, AT(http_listen), "127.0.0.1:8080", 0, 0,
@@ -78,38 +81,51 @@ static bool problem(struct strbuf *problems, const char *name, const char *what)
     return false;
 }
 
-static bool is_loopback_url(const char *url)
-{
-    static const char *const hosts[] = { "http://127.", "http://localhost", "http://[::1]" };
-
-    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
-        size_t n = strlen(hosts[i]);
-        if (strncmp(url, hosts[i], n) == 0 && strchr(i == 0 ? "0123456789" : ":/", url[n]))
-            return true;
-    }
-    return false;
-}
-
 static const char *environment(const char *name)
 {
     return getenv(name); /* NOLINT(concurrency-mt-unsafe): no thread runs yet */
 }
 
-static bool check_url(const char *name, const char *text, struct strbuf *problems)
+/* For test set-ups, and gateways inside of a pod's or a host's own network. */
+static bool allows_http(void)
 {
     const char *allowed = environment("KLAVIYO_ALLOW_HTTP");
-    bool https = strncmp(text, "https://", 8) == 0 && text[8];
-    bool http = strncmp(text, "http://", 7) == 0 && text[7];
 
-    if (!https && !http)
-        return problem(problems, name, "is not a URL: it must start with https://");
-    if (text[strlen(text) - 1] == '/' || strpbrk(text, "?# \t@"))
-        return problem(problems, name, "must be scheme, host and port only, no slash at the end");
-    if (http && !is_loopback_url(text) && !(allowed && strcmp(allowed, "1") == 0))
-        return problem(problems, name,
-                       "is http:// to another machine, which would show the API key on the way: "
-                       "use https://, or set KLAVIYO_ALLOW_HTTP=1");
+    return allowed && strcmp(allowed, "1") == 0;
+}
+
+static bool check_url(const char *name, const char *text, struct strbuf *problems)
+{
+    struct error why = ERROR_INIT;
+
+    if (!base_url_check(text, allows_http(), &why))
+        return problem(problems, name, why.text);
+    if (text[strlen(text) - 1] == '/')
+        return problem(problems, name, "must not end with a slash");
     return true;
+}
+
+/* What OpenSSL's own programs and curl's take for it where ours is not set. */
+static const char *usual_authorities(void)
+{
+    static const char *const names[] = { "SSL_CERT_FILE", "CURL_CA_BUNDLE" };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *path = environment(names[i]);
+        if (path && *path)
+            return path;
+    }
+    return "";
+}
+
+static bool check_readable(const char *name, const char *path, struct strbuf *problems)
+{
+    struct error why = ERROR_INIT;
+
+    if (!*path || access(path, R_OK) == 0)
+        return true;
+    (void)error_errno(&why, ERROR_INPUT, "names the file %s, which cannot be read", path);
+    return problem(problems, name, why.text);
 }
 
 /* "2026-10-15" or "2026-10-15.pre". */
@@ -206,6 +222,10 @@ static bool apply_text(const struct setting *s, const char *text, char *member,
 {
     if (s->type == URL && !check_url(s->name, text, problems))
         return false;
+    if (s->type == AUTHORITIES && !*text)
+        text = usual_authorities();
+    if (s->type == AUTHORITIES && !check_readable(s->name, text, problems))
+        return false;
     if (s->type == REVISION && !check_revision(s->name, text, problems))
         return false;
     if (s->type == LISTEN && !check_listen(s->name, text, problems))
@@ -234,6 +254,7 @@ static bool apply(struct settings *settings, const struct setting *s, struct str
     case OPTIONAL:
     case SECRET:
     case URL:
+    case AUTHORITIES:
     case REVISION:
     case LISTEN:
         break;
@@ -247,6 +268,7 @@ bool settings_load(struct settings *settings, struct error *err)
     struct settings loaded = { 0 };
     bool ok = true;
 
+    loaded.klaviyo_allow_http = allows_http();
     for (size_t i = 0; i < N_SETTINGS; i++)
         ok = apply(&loaded, &table[i], &problems) && ok;
     if (ok && loaded.poll_interval_min_ms > loaded.poll_interval_max_ms)

@@ -25,7 +25,9 @@ struct settings {
     const char *kafka_dead_letter_topic;
     const char *kafka_group_id;
     const char *klaviyo_base_url; /* without a slash at its end */
+    bool klaviyo_allow_http;      /* KLAVIYO_ALLOW_HTTP=1 */
     const char *klaviyo_revision;
+    const char *klaviyo_ca_file; /* empty: libcurl's own */
     const char *secret_key_file; /* empty: none */
     const char *http_listen;     /* host:port; empty: off */
     int64_t max_runs;
