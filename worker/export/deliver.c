@@ -270,9 +270,5 @@ void deliver(const struct deliver_options *options, struct deliver_result *resul
         turn(&d);
     if (result->outcome != DELIVER_LET_GO)
         renew_lease(&d); /* the last counts */
-    if (result->outcome == DELIVER_DONE) {
-        const struct run_counts counts = plan_counts(options->plan);
-        run_metrics_counts(&options->control->run_metrics, &counts);
-    }
     release(&d);
 }
