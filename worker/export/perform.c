@@ -10,6 +10,8 @@
 #include "worker/store/outbox.h"
 #include "worker/store/rate_limit.h"
 
+enum { LONG_WAIT_MS = 60 * 1000 /* chosen: more than the longest window of a limit */ };
+
 /* ---- batches ---- */
 
 static void log_step(const struct performer *p, const struct effect *effect)
@@ -186,6 +188,21 @@ static bool perform_send(const struct performer *p, const struct effect *effect,
     return rate_limit_release(p->db, permit.permit_id, err);
 }
 
+/* All workers of the account heed it. A wait that people notice is said. */
+static bool perform_block_account(const struct performer *p, const struct effect *effect,
+                                  struct error *err)
+{
+    const char *endpoint = endpoint_name(effect->endpoint);
+
+    if (!rate_limit_block(p->db, p->task->account, endpoint, effect->wait_ms, err))
+        return false;
+    if (effect->wait_ms >= LONG_WAIT_MS)
+        log_info("account_blocked", LOG_INT("run", p->task->run_id),
+                 LOG_STR("export", p->task->export_name), LOG_STR("endpoint", endpoint),
+                 LOG_INT("wait_ms", effect->wait_ms));
+    return true;
+}
+
 static void log_listing_given_up(const struct performer *p, const struct effect *effect)
 {
     log_info("job_listing_given_up", LOG_INT("run", p->task->run_id),
@@ -206,8 +223,7 @@ bool perform(const struct performer *performer, const struct effect *effect,
     case EFFECT_SPLIT:
         return perform_split(performer, effect, err);
     case EFFECT_BLOCK_ACCOUNT:
-        return rate_limit_block(performer->db, performer->task->account,
-                                endpoint_name(effect->endpoint), effect->wait_ms, err);
+        return perform_block_account(performer, effect, err);
     case EFFECT_STORE_LIST_NAME:
         return runs_store_list_name(performer->db, performer->task, effect->list_name, err);
     case EFFECT_GIVE_UP_LISTING:
