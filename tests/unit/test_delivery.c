@@ -15,9 +15,9 @@
  *     [TARGET=]RESPONSE, TARGET: import:ID, job:ID, errors:ID, jobs, list; else the oldest
  *
  * Responses:
- *     202[:empty]  queued  complete[:FAILED]  cancelled  list  errors:ITEMS[+]  jobs:ID=STATUS,…
- *     NNN[:ITEMS][/RETRY-AFTER|/date]  NNN:html  timeout  broken  unreachable  cut  garbage
- * ITEMS, parted by commas: N (position), @N (address of the row), ? (names nobody).
+ *     202[:empty]  same-job  another  queued  complete[:FAILED]  cancelled  list  errors:ITEMS[+]
+ * jobs:ID=STATUS,… NNN[:ITEMS][/RETRY-AFTER|/date]  NNN:html  timeout  broken  unreachable  cut
+ * garbage ITEMS, parted by commas: N (position), @N (address of the row), ? (names nobody).
  */
 
 /* The number that the text begins with. */
@@ -93,7 +93,8 @@ static void add_job(struct world *w, char *body, const char *id, const char *wor
     body_add(body, "{\"data\":");
     body_add_job(body, id, status, failed ? failed + 1 : "0");
     body_add(body, "}");
-    world_job_told(w, id, status);
+    if (!failed || !strpbrk(failed, "\".-")) /* else it is malformed */
+        world_job_told(w, id, status);
 }
 
 static void number_response(char *body, const char *word, const char *detail,
@@ -161,6 +162,11 @@ static void make_body(struct world *w, const struct pending_request *pending, co
                        "{\"name\":\"News\"}}}");
     } else if (strcmp(word, "garbage") == 0) {
         body_add(body, "{\"data\":[{}");
+    } else if (strcmp(word, "another") == 0) {
+        add_job(w, body, "J77", "complete");
+    } else if (strcmp(word, "same-job") == 0) {
+        response->status = 202;
+        add_job(w, body, w->batches[1].job, "queued");
     } else if (strcmp(word, "202") == 0) {
         response->status = 202;
         add_job(w, body, id, "queued");
@@ -345,6 +351,23 @@ static const struct script meanings[] = {
                                           " confirm:1(3-1?) done" },
     { "a cancelled job: its rows are sent again",
       ACCEPTED "cancelled | resend:1 | +999 | | +1 | send:import:1 | 202 | sent:1" },
+    { "a job that is cancelled again and again is sent after growing pauses",
+      ACCEPTED "cancelled | resend:1 | +1000 | send:import:1 | 202 +1000 | sent:1 send:job:1 |"
+               " cancelled | resend:1 | +1999 | | +1 | send:import:1 | 202 +1000 |"
+               " sent:1 send:job:1 | cancelled | resend:1 | +3999 | | +1 | send:import:1" },
+    { "a count of failures that is none: the job is malformed, again",
+      ACCEPTED "complete:\"3\" | | +500 | send:job:1 | complete:3.0 | | +1000 | send:job:1 |"
+               " complete:-1 | | +2000 | send:job:1 | complete:0 | confirm:1(4) done" },
+    { "no count of failures and no errors: they are asked for again, for as long as a job may take",
+      ACCEPTED "complete:null | send:errors:1 | errors: | | +500 | send:errors:1 | errors: | |"
+               " +1000 | send:errors:1 | errors:2 | confirm:1(3-1) done" },
+    { "a job that never says what failed is given up",
+      ACCEPTED "complete:null | send:errors:1 | +450000 errors: | resend:1" },
+    { "a job with another's id: again",
+      ACCEPTED "another | | +500 | send:job:1 | complete | confirm:1(4) done" },
+    { "a job that another batch has: again",
+      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | same-job | |"
+      " +500 | send:import:2" },
     { "an unknown job: its rows are sent again",
       ACCEPTED "404 | resend:1 | +999 | | +1 | send:import:1" },
     { "a job whose errors are unknown: its rows are sent again",

@@ -99,7 +99,7 @@ static void want_resend(struct batch_import *import, const char *why)
 
 static void resent(struct batch_import *import, const struct import_context *context)
 {
-    unsigned attempts = import->request.attempts;
+    unsigned attempts = import->request.attempts + import->resends++;
 
     free(import->batch.job_id);
     import->batch.job_id = NULL;
@@ -248,19 +248,38 @@ static void poll_response(struct batch_import *import, const struct import_conte
     struct import_job job;
     struct error malformed = ERROR_INIT;
 
-    if (import_job_parse(response, &job, &malformed))
+    if (import_job_parse(response, &job, &malformed) && strcmp(job.id, import->batch.job_id) == 0)
         batch_import_job(import, context, &job);
     else
         try_again(import, context);
 }
 
-static bool read_error_page(struct batch_import *import, const struct import_error_page *page,
-                            struct error *err)
+/* The job does not say how many rows failed, and its errors name none: was that all? */
+static bool says_nothing(const struct import_failures *failures)
+{
+    return failures->n_failed < 0 && failures->n == 0 && failures->n_unmatched == 0;
+}
+
+/* Its errors are asked for again, for as long as a job may take. */
+static void errors_again(struct batch_import *import, const struct import_context *context)
+{
+    if (context->now_ms < import->give_up_ms)
+        try_again(import, context);
+    else
+        want_resend(import, "did not say how many rows failed");
+}
+
+static bool read_error_page(struct batch_import *import, const struct import_context *context,
+                            const struct import_error_page *page, struct error *err)
 {
     bool more;
 
     if (!import_failures_page(&import->failures, &import->rows, page, &more, err))
         return false;
+    if (!more && says_nothing(&import->failures)) {
+        errors_again(import, context);
+        return true;
+    }
     import->request.attempts = 0;
     import->request.due_ms = 0;
     if (!more)
@@ -278,7 +297,7 @@ static bool errors_response(struct batch_import *import, const struct import_con
         try_again(import, context);
         return true;
     }
-    bool ok = read_error_page(import, &page, err);
+    bool ok = read_error_page(import, context, &page, err);
     import_error_page_release(&page);
     return ok;
 }

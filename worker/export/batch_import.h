@@ -31,6 +31,7 @@ struct batch_import {
     struct pending_request request;
     enum effect_kind wanted; /* NONE: nothing is to be performed */
     const char *why;         /* of a RESEND */
+    unsigned resends;        /* each is due after a longer pause */
     bool waits_for_list;     /* refused without a row named: is the list still there? */
 
     /* POST and ERRORS: the profile objects, loaded when there is room. */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     BODIES_MAX_BYTES = 15 * 1000 * 1000, /* three of Klaviyo's largest: 64 MiB a run in all */
@@ -266,6 +267,14 @@ static void list_response(struct delivery *d, const struct response *response,
 
 /* ---- responses ---- */
 
+static bool has_job(const struct delivery *d, const char *job_id)
+{
+    for (size_t i = 0; i < d->n_imports; i++)
+        if (d->imports[i]->batch.job_id && strcmp(d->imports[i]->batch.job_id, job_id) == 0)
+            return true;
+    return false;
+}
+
 /* The list is asked for once a run, before rows are suspected. */
 static bool import_response(struct delivery *d, struct batch_import *import,
                             const struct response *response, struct verdict *verdict,
@@ -276,6 +285,11 @@ static bool import_response(struct delivery *d, struct batch_import *import,
     if (verdict->action == VERDICT_BATCH_REFUSED && d->list_state != LIST_THERE) {
         d->list_state = LIST_WANTED;
         import->waits_for_list = true;
+        return true;
+    }
+    /* A job is that of one batch. */
+    if (verdict->action == VERDICT_ACCEPTED && has_job(d, verdict->job.id)) {
+        request_schedule_again(&d->schedule, &import->request, now_ms, 0);
         return true;
     }
     return batch_import_response(import, &context, response, verdict, err);
