@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
+
 static const uint32_t REPLACEMENT = 0xfffd;
 
 struct range {
@@ -22,44 +24,15 @@ bool code_point_is_unsafe(uint32_t code)
     return false;
 }
 
-/* How many bytes a sequence has that begins with this one; 0: none begins so. */
-static size_t sequence_bytes(unsigned char first)
-{
-    if (first < 0x80)
-        return 1;
-    if (first >= 0xc2 && first < 0xe0)
-        return 2;
-    if (first >= 0xe0 && first < 0xf0)
-        return 3;
-    return first >= 0xf0 && first < 0xf5 ? 4 : 0;
-}
-
-static bool is_code_point(uint32_t code, size_t n)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-
-    return code >= least[n] && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff);
-}
-
 /* The code point at the beginning; a byte that is part of none is REPLACEMENT. Its bytes. */
 static size_t decode(const char *text, size_t n, uint32_t *code)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
-    size_t length = sequence_bytes(bytes[0]);
+    size_t length = utf8_decode(text, n, code);
 
+    if (length > 0)
+        return length;
     *code = REPLACEMENT;
-    if (length == 0 || length > n)
-        return 1;
-    uint32_t decoded = length == 1 ? bytes[0] : bytes[0] & (0xffU >> (length + 1));
-    for (size_t i = 1; i < length; i++) {
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 1;
-        decoded = decoded << 6 | (bytes[i] & 0x3fU);
-    }
-    if (!is_code_point(decoded, length))
-        return 1;
-    *code = decoded;
-    return length;
+    return 1;
 }
 
 /* How a code point is shown, where that is not as it came; empty: as it came. */
