@@ -314,6 +314,58 @@ static void each_request_carries_key_revision_and_name(void **state)
     assert_null(strstr(world->server->request, "Content-Type"));
 }
 
+/* What is not a header's is not sent: the request goes without its trace. */
+static void nobody_writes_a_line_into_the_head_of_a_request(void **state)
+{
+    static const char *const traces[] = {
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-\r\nX-Evil: injected",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736\n\nDELETE /api/lists/LA HTTP/1.1",
+        "\r",
+        "\x01",
+        "\x7f",
+        "\xc2\x9b",
+    };
+    struct world *world = *state;
+
+    for (size_t i = 0; i < sizeof traces / sizeof traces[0]; i++) {
+        struct request request = klaviyo_list_request("Yaf\r\nX-Evil: injected");
+
+        request.traceparent = traces[i];
+        CLEANUP(response_release) struct response response = call(world->client, &request);
+        assert_int_equal(response.transport, TRANSPORT_ANSWERED);
+        assert_non_null(strstr(world->server->request, "/Yaf%0d%0aX-Evil%3a%20injected HTTP"));
+        assert_null(strstr(world->server->request, "traceparent"));
+        assert_null(strstr(world->server->request, "\nX-Evil"));
+        assert_null(strstr(world->server->request, "DELETE"));
+    }
+}
+
+static void no_setting_writes_a_line_into_the_head_of_a_request(void **state)
+{
+    static const char bad[] = "2026-10-15.\r\nX-Evil: injected";
+    const struct {
+        const char *revision, *user_agent, *api_key;
+    } cases[] = {
+        { bad, "klaviyo-worker/0.0.0", "pk_test" },
+        { "2026-10-15", bad, "pk_test" },
+        { "2026-10-15", "x", "pk_test\r\nX-Evil: 1" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct client_options options = { .base_url = "https://a.klaviyo.com",
+                                                .revision = cases[i].revision,
+                                                .user_agent = cases[i].user_agent,
+                                                .api_key = cases[i].api_key,
+                                                .timeout_ms = PATIENCE_MS };
+        struct error err = ERROR_INIT;
+
+        assert_null(client_new(&options, &err));
+        assert_int_equal(err.kind, ERROR_INPUT);
+        assert_null(strstr(err.text, "Evil"));
+    }
+}
+
 static void an_answer_is_handed_over_as_it_came(void **state)
 {
     static const char reply[] = "HTTP/1.1 429 Too Many Requests\r\n"
@@ -671,6 +723,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_SERVER(each_request_carries_key_revision_and_name),
+        WITH_SERVER(nobody_writes_a_line_into_the_head_of_a_request),
+        cmocka_unit_test(no_setting_writes_a_line_into_the_head_of_a_request),
         WITH_SERVER(an_answer_is_handed_over_as_it_came),
         WITH_SERVER(a_large_body_arrives_whole_and_without_a_pause),
         WITH_SERVER(a_plus_arrives_as_one),

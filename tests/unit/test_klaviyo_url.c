@@ -54,6 +54,49 @@ static void ids_and_parameters_are_escaped(void **state)
                JOBS "?filter=equals%28email%2c%22ada%2bx%40shop.example%22%29%26a%3db");
 }
 
+static void an_id_is_no_step_up_the_path(void **state)
+{
+    static const char *const ids[] = { ".", ".." };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ids); i++) {
+        struct request list = klaviyo_list_request(ids[i]);
+        struct error err = ERROR_INIT;
+        char *url = NULL;
+
+        assert_false(url_make(BASE, &list, &url, &err));
+        assert_int_equal(err.kind, ERROR_INPUT);
+        assert_null(url);
+    }
+}
+
+/* Whatever an id, a parameter or a link holds: a URL is visible ASCII, or there is none. */
+static void no_text_brings_a_control_character_into_a_url(void **state)
+{
+    char text[] = "a?c=1";
+
+    (void)state;
+    for (int byte = 1; byte < 256; byte++) {
+        const struct request requests[] = {
+            klaviyo_list_request(text),
+            { .endpoint = ENDPOINT_JOBS, .query = { { "filter", text } } },
+            import_error_request("am9iLTE", text + 1),
+        };
+
+        text[4] = (char)byte;
+        for (size_t i = 0; i < COUNT(requests); i++) {
+            struct error err = ERROR_INIT;
+            char *url = NULL;
+
+            if (!url_make(BASE, &requests[i], &url, &err))
+                continue;
+            for (const char *c = url; *c; c++)
+                assert_in_range(*c, '!', '~');
+            free(url);
+        }
+    }
+}
+
 static void a_link_to_the_next_page_is_followed(void **state)
 {
     static const char *const links[][2] = {
@@ -142,6 +185,8 @@ int main(void)
         cmocka_unit_test(the_endpoint_makes_the_path),
         cmocka_unit_test(listings_ask_for_large_pages),
         cmocka_unit_test(ids_and_parameters_are_escaped),
+        cmocka_unit_test(an_id_is_no_step_up_the_path),
+        cmocka_unit_test(no_text_brings_a_control_character_into_a_url),
         cmocka_unit_test(a_link_to_the_next_page_is_followed),
         cmocka_unit_test(whatever_host_a_link_names_the_base_is_asked),
         cmocka_unit_test(a_link_that_leads_elsewhere_is_not_followed),

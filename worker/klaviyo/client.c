@@ -10,6 +10,7 @@
 #include "common/base_url.h"
 #include "common/clock.h"
 #include "worker/klaviyo/account.h"
+#include "worker/klaviyo/header.h"
 #include "worker/klaviyo/transfer.h"
 #include "worker/klaviyo/url.h"
 
@@ -115,24 +116,33 @@ static bool append(struct curl_slist **list, const char *header)
     return longer != NULL;
 }
 
-static bool append_key(struct curl_slist **list, const char *api_key)
+/* "name: before value"; the text is wiped, as the key is one of the values. */
+static bool append_value(struct curl_slist **list, const char *name, const char *before,
+                         const char *value, struct error *err)
 {
-    char header[HEADER_BYTES];
+    char whole[HEADER_BYTES], header[HEADER_BYTES];
 
-    (void)snprintf(header, sizeof header, "Authorization: Klaviyo-API-Key %s", api_key);
-    bool done = append(list, header);
+    (void)snprintf(whole, sizeof whole, "%s%s", before, value);
+    bool safe = header_format(header, sizeof header, name, whole);
+    bool done = safe && append(list, header);
+    explicit_bzero(whole, sizeof whole);
     explicit_bzero(header, sizeof header);
-    return done;
+    if (!safe)
+        return error_set(err, ERROR_INPUT,
+                         "the HTTP header %s would hold a character that is not visible ASCII",
+                         name);
+    return done || error_no_memory(err);
 }
 
 static bool make_headers(struct client *client, const struct client_options *options,
                          struct error *err)
 {
-    char revision[HEADER_BYTES];
-
-    (void)snprintf(revision, sizeof revision, "revision: %s", options->revision);
-    if (!append_key(&client->headers, options->api_key) || !append(&client->headers, revision) ||
-        !append(&client->headers, "Accept: application/vnd.api+json") ||
+    if (!append_value(&client->headers, "Authorization", "Klaviyo-API-Key ", options->api_key,
+                      err) ||
+        !append_value(&client->headers, "revision", "", options->revision, err) ||
+        !append_value(&client->headers, "User-Agent", "", options->user_agent, err))
+        return false;
+    if (!append(&client->headers, "Accept: application/vnd.api+json") ||
         !append(&client->body_headers, "Content-Type: application/vnd.api+json") ||
         !append(&client->body_headers, "Expect:")) /* no round trip before a large body */
         return error_no_memory(err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base_url.h"
+#include "worker/klaviyo/header.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 10000,
@@ -77,10 +78,9 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
  * own accord after a connection it had kept turned out to be closed. Each request
  * takes a place in a rate limit, so that is left to the one who counts them.
  */
-static bool set_content(CURL *easy, const char *user_agent)
+static bool set_content(CURL *easy)
 {
-    return SET(easy, CURLOPT_USERAGENT, user_agent) &&
-           SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES) &&
+    return SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES) &&
            SET(easy, CURLOPT_READFUNCTION, send_bytes) &&
            SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
 }
@@ -103,7 +103,7 @@ CURL *transfer_template(const struct client_options *options)
 
     if (easy && set_transport(easy, options->timeout_ms) &&
         set_authorities(easy, options->ca_file) && set_proxy(easy, options->base_url) &&
-        set_content(easy, options->user_agent))
+        set_content(easy))
         return easy;
     curl_easy_cleanup(easy);
     return NULL;
@@ -124,9 +124,9 @@ static bool set_body(struct transfer *transfer, const struct request *request)
 static bool set_headers(struct transfer *transfer, struct curl_slist *headers,
                         const char *traceparent)
 {
-    if (traceparent) {
-        (void)snprintf(transfer->traceparent, sizeof transfer->traceparent, "traceparent: %s",
-                       traceparent);
+    /* A trace that cannot be sent is no reason to send nothing. */
+    if (traceparent && header_format(transfer->traceparent, sizeof transfer->traceparent,
+                                     "traceparent", traceparent)) {
         transfer->trace = (struct curl_slist){ transfer->traceparent, headers };
         headers = &transfer->trace;
     }

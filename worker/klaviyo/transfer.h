@@ -17,7 +17,7 @@
  * One request on its way, and then its response until that is handed over. For the
  * client alone, which moves it.
  */
-enum { TRACEPARENT_BYTES = 96 }; /* "traceparent: " and 55 characters */
+enum { TRACEPARENT_BYTES = 72 }; /* "traceparent: ", 55 characters and the end */
 
 struct transfer {
     struct transfer *next; /* the client's */

@@ -35,6 +35,12 @@ static bool parse_base(const char *base_url, CURLU **out, struct error *err)
     return true;
 }
 
+/* Receivers take these for steps up the path, also where the dots are escaped. */
+static bool is_step(const char *id)
+{
+    return strcmp(id, ".") == 0 || strcmp(id, "..") == 0;
+}
+
 static bool set_path(CURLU *url, const struct request *request)
 {
     struct endpoint_path path = endpoint_path(request->endpoint);
@@ -113,10 +119,33 @@ static bool follow_link(CURLU *url, const char *link, struct error *err)
     return true;
 }
 
+/* The wall behind all of the above: a URL is visible ASCII, or it is not asked for. */
+static bool is_visible_ascii(const char *text)
+{
+    for (const char *c = text; *c; c++)
+        if (*c <= ' ' || *c > '~')
+            return false;
+    return true;
+}
+
+static bool copy_checked(const char *text, char **out, struct error *err)
+{
+    if (!is_visible_ascii(text))
+        return error_set(err, ERROR_RETRY,
+                         "the address of the request would hold characters that are not ASCII");
+    char *copy = strdup(text);
+    if (!copy)
+        return error_no_memory(err);
+    *out = copy;
+    return true;
+}
+
 bool url_make(const char *base_url, const struct request *request, char **out, struct error *err)
 {
     CLEANUP(url_freep) CURLU *url = NULL;
 
+    if (request->id && is_step(request->id))
+        return error_set(err, ERROR_INPUT, "%s is no id", request->id);
     if (!parse_base(base_url, &url, err))
         return false;
     if (!set_path(url, request))
@@ -127,9 +156,5 @@ bool url_make(const char *base_url, const struct request *request, char **out, s
         return error_no_memory(err);
 
     CLEANUP(curl_text_freep) char *text = url_part(url, CURLUPART_URL, 0);
-    char *copy = text ? strdup(text) : NULL;
-    if (!copy)
-        return error_no_memory(err);
-    *out = copy;
-    return true;
+    return text ? copy_checked(text, out, err) : error_no_memory(err);
 }

@@ -14,7 +14,8 @@
 
 /*
  * base_url has passed base_url_check(). *out is the caller's, to be freed by free().
- * ERROR_RETRY: request->link leads elsewhere, or memory is out.
+ * ERROR_INPUT: the id is "." or "..". ERROR_RETRY: request->link leads elsewhere
+ * or holds what is not ASCII, or memory is out.
  */
 bool url_make(const char *base_url, const struct request *request, char **out, struct error *err)
     MUST_USE;
