@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from support import people
@@ -69,3 +71,18 @@ def test_an_event_that_an_example_repeats_is_no_new_work(world: World, tmp_path:
         world.wait_runs_ended()
     world.wait_all_committed()
     assert len(world.runs()) == 1
+
+
+EVENTS = TREE / "schemas" / "events"
+# JSON Schema knows no calendar.
+BEYOND_A_SCHEMA = {"refreshed_at-no-such-day.json"}
+
+
+@pytest.mark.parametrize("folder", ["valid", "invalid"])
+def test_the_schema_says_of_every_example_what_the_worker_says(folder: str) -> None:
+    schema = json.loads((EVENTS / "segment-refreshed.v1.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    examples = [p for p in (EVENTS / folder).iterdir() if p.name not in BEYOND_A_SCHEMA]
+    assert len(examples) >= 8
+    for path in examples:
+        assert validator.is_valid(json.loads(path.read_text())) is (folder == "valid"), path.name

@@ -140,7 +140,7 @@ static void a_letter_can_be_read_back(void **state)
     (void)state;
     dead_letter_read(letter, &view);
     assert_int_equal(view.topic.n, strlen("segment-refresh"));
-    assert_memory_equal(view.reason.bytes, "list_gone", view.reason.n);
+    assert_memory_equal(view.reason.at, "list_gone", view.reason.n);
     assert_int_equal(view.partition, 3);
     assert_int_equal(view.offset, 41);
     assert_int_equal(view.run_id, 17);
@@ -154,7 +154,7 @@ static void what_is_no_letter_reads_as_nothing(void **state)
 
     (void)state;
     dead_letter_read(&event, &view);
-    assert_null(view.reason.bytes);
+    assert_null(view.reason.at);
     assert_int_equal(view.partition, -1);
     assert_int_equal(view.offset, -1);
     assert_int_equal(view.run_id, 0);
@@ -194,6 +194,124 @@ static void replay_restricts_the_event_where_one_export_failed(void **state)
     value_is(inner, "{\"id\":\"1\",\"data\":{\"segment_id\":\"s\",\"export_id\":\"a\"}}");
 }
 
+/* The header of a letter as it is found, and what becomes of the event. */
+static void the_names_in_the_header_are_read_as_they_were_written(void **state)
+{
+    static const struct {
+        const char *names;
+        const char *value; /* NULL: refused */
+    } cases[] = {
+        { "a", "{\"segment_id\":\"s\",\"export_id\":\"a\"}" },
+        { "\"EU, UK\"", "{\"segment_id\":\"s\",\"export_id\":\"EU, UK\"}" },
+        { "\"EU, UK\",b", EVENT },
+        { "b,\"EU, UK\"", EVENT },
+        { "\"EU, UK\",\"b\"", EVENT },
+        { "\"a \\\"b\\\"\"", "{\"segment_id\":\"s\",\"export_id\":\"a \\\"b\\\"\"}" },
+        { "\"a\\u0085\"", "{\"segment_id\":\"s\",\"export_id\":\"a\\u0085\"}" },
+        { "the \"old\" one", "{\"segment_id\":\"s\",\"export_id\":\"the \\\"old\\\" one\"}" },
+        { "\"half", "{\"segment_id\":\"s\",\"export_id\":\"\\\"half\"}" },
+        { "\"x\" y", "{\"segment_id\":\"s\",\"export_id\":\"\\\"x\\\" y\"}" },
+        { "", NULL },
+        { "a,", NULL },
+        { "\xff\xfe", NULL },
+        { "\"\"", NULL },
+        { "\"\\ud800\"", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct record_header header = { "x-klaviyo-worker-exports", cases[i].names,
+                                              strlen(cases[i].names) };
+        struct record letter = event;
+        struct error err = ERROR_INIT;
+
+        letter.headers = &header;
+        letter.headers_n = 1;
+        CLEANUP(record_freep) struct record *revived = dead_letter_revive(&letter, &err);
+        if (cases[i].value) {
+            assert_non_null(revived);
+            value_is(revived, cases[i].value);
+        } else {
+            assert_null(revived);
+            assert_int_equal(err.kind, ERROR_INPUT);
+        }
+    }
+}
+
+static void not_a_byte_is_changed_but_the_one_member(void **state)
+{
+    static const struct {
+        const char *type, *value, *restricted;
+    } cases[] = {
+        { "x", " { \"n\" : 1e400 ,\"m\":[ 0.10 ]}\n",
+          " { \"n\" : 1e400 ,\"m\":[ 0.10 ],\"export_id\":\"a\"}\n" },
+        { "x", "{ }", "{ \"export_id\":\"a\"}" },
+        { "x", "{\"export_id\" : null , \"n\":18446744073709551616}",
+          "{\"export_id\" : \"a\" , \"n\":18446744073709551616}" },
+        { "x", "{\"export_id\":\"b\",\"export\\u005fid\":{\"c\":[]}}",
+          "{\"export_id\":\"b\",\"export\\u005fid\":\"a\"}" },
+        { " application/CloudEvents+json", "{\"export_id\":1,\"data\": {\"d\":\"}\"} , \"e\":{}}",
+          "{\"export_id\":1,\"data\": {\"d\":\"}\",\"export_id\":\"a\"} , \"e\":{}}" },
+        { "application/cloudevents+json-not", "{\"data\":{}}",
+          "{\"data\":{},\"export_id\":\"a\"}" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct record_header both[] = {
+            { "content-type", cases[i].type, strlen(cases[i].type) },
+            HEADER("x-klaviyo-worker-exports", "a"),
+        };
+        struct record letter = event;
+        struct error err = ERROR_INIT;
+
+        letter.headers = both;
+        letter.headers_n = 2;
+        letter.value = cases[i].value;
+        letter.value_bytes = strlen(cases[i].value);
+        CLEANUP(record_freep) struct record *revived = dead_letter_revive(&letter, &err);
+        assert_non_null(revived);
+        value_is(revived, cases[i].restricted);
+    }
+}
+
+static void a_letter_whose_value_is_no_event_is_refused(void **state)
+{
+    static const char *const values[] = { "", "[1]", "{", "{\"data\":7}" };
+    static const struct record_header both[] = {
+        HEADER("content-type", "application/cloudevents+json"),
+        HEADER("x-klaviyo-worker-exports", "a"),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        struct record letter = event;
+        struct error err = ERROR_INIT;
+
+        letter.headers = both;
+        letter.headers_n = 2;
+        letter.value = values[i];
+        letter.value_bytes = strlen(values[i]);
+        assert_null(dead_letter_revive(&letter, &err));
+        assert_int_equal(err.kind, ERROR_INPUT);
+    }
+}
+
+static void no_word_brings_a_control_character_into_a_header_of_ours(void **state)
+{
+    const struct dead_letter said = { .record = &event,
+                                      .reason = "answer_unexpected",
+                                      .message = "bad\r\nX: \x1b[31m\xc2\x9b \xff",
+                                      .exports = "a\x7f" };
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&said, false);
+    struct dead_letter_view view;
+
+    (void)state;
+    dead_letter_read(letter, &view);
+    assert_true(bytes_are(view.message, "bad\\u000d\\u000aX: \\u001b[31m\\u009b \xef\xbf\xbd"));
+    assert_true(bytes_are(view.exports, "a\\u007f"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +322,10 @@ int main(void)
         cmocka_unit_test(a_letter_can_be_read_back),
         cmocka_unit_test(what_is_no_letter_reads_as_nothing),
         cmocka_unit_test(replay_restricts_the_event_where_one_export_failed),
+        cmocka_unit_test(the_names_in_the_header_are_read_as_they_were_written),
+        cmocka_unit_test(not_a_byte_is_changed_but_the_one_member),
+        cmocka_unit_test(a_letter_whose_value_is_no_event_is_refused),
+        cmocka_unit_test(no_word_brings_a_control_character_into_a_header_of_ours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,6 +101,8 @@ static void structured_mode_is_told_by_its_media_type(void **state)
           { HEADER("content-type", "application/cloudevents+json; charset=utf-8") } },
         { "{" ENVELOPE ",\"data\":" PLAIN "}",
           { HEADER("content-type", "application/cloudevents+json ;charset=UTF-8") } },
+        { " {" ENVELOPE ", \"data\" : " PLAIN " }\n",
+          { HEADER("content-type", " \tapplication/CLOUDEVENTS+json\t ; a=\"b\"") } },
     };
 
     (void)state;
@@ -113,6 +115,55 @@ static void structured_mode_is_told_by_its_media_type(void **state)
         assert_string_equal(event.source, "/segments");
         assert_string_equal(event.segment_id, "s");
     }
+}
+
+static void optional_members_that_are_null_are_absent(void **state)
+{
+    const struct given given = {
+        "{" LEAST ",\"trigger\":null,\"export_id\":null,\"full\":null,"
+        "\"confirm_removals\":null,\"confirm\":null}",
+        { { 0 } },
+    };
+    CLEANUP(event_release) struct event event = EVENT_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(parse(&given, &event, &err), EVENT_VALID);
+    assert_int_equal(event.trigger, EVENT_TRIGGER_SCHEDULE);
+    assert_null(event.export_id);
+    assert_false(event.full || event.confirm_removals);
+    assert_int_equal(event.confirmed, 0);
+}
+
+static void guards_are_confirmed_by_their_names(void **state)
+{
+    const struct given given = {
+        "{" LEAST ",\"confirm\":[\"size_jumped\", \"list_starts_fl\\u006fws\"]}",
+        { { 0 } },
+    };
+    CLEANUP(event_release) struct event event = EVENT_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(parse(&given, &event, &err), EVENT_VALID);
+    assert_int_equal(event.confirmed, EVENT_GUARD_SIZE_JUMPED | EVENT_GUARD_LIST_STARTS_FLOWS);
+}
+
+static void what_unknown_members_hold_does_not_matter(void **state)
+{
+    const struct given given = {
+        "{\"n\":123456789012345678901234567890,\"x\":[1e400,-1E-400,0.1e+7],\"half\":\"\\ud800\","
+        "\"nul\\u0000\":\"\\u0000\",\"segment_id\":\"s\",\"refresh\\u005Fid\":\"r\","
+        "\"refreshed_at\":\"2026-11-24T08:00:47Z\",\"segment_id\":\"last\",\"\":{}}",
+        { { 0 } },
+    };
+    CLEANUP(event_release) struct event event = EVENT_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(parse(&given, &event, &err), EVENT_VALID);
+    assert_string_equal(event.segment_id, "last"); /* of several of one name, as it was before */
+    assert_string_equal(event.refresh_id, "r");
 }
 
 static void minor_versions_of_the_envelope_are_accepted(void **state)
@@ -143,13 +194,20 @@ static void an_invalid_event_says_which_member_and_no_value(void **state)
         struct given given;
         const char *text;
     } cases[] = {
-        { { "secret@example.com", { { 0 } } }, "the value is not JSON (line 1, column 6)" },
+        { { "secret@example.com", { { 0 } } }, "the value is not JSON (line 1, column 1)" },
+        { { "{\n \"\xc3\xa9\": secret}", { { 0 } } }, "the value is not JSON (line 2, column 7)" },
         { { "[1]", { { 0 } } }, "the value is not a JSON object" },
         { { "{}", { { 0 } } }, "segment_id is missing" },
         { { PLAIN "x", { { 0 } } }, "the value is not JSON (line 1, column 74)" },
         { { "{" LEAST ",\"trigger\":\"secret@example.com\"}", { { 0 } } },
           "trigger is neither schedule nor on-demand" },
         { { "{\"segment_id\":7}", { { 0 } } }, "segment_id is not a string" },
+        { { "{\"segment_id\":null}", { { 0 } } }, "segment_id is missing" },
+        { { "{\"segment_id\":\"\\ud800\"}", { { 0 } } }, "segment_id is not a string" },
+        { { "{" LEAST ",\"confirm\":\"size_jumped\"}", { { 0 } } }, "confirm is not an array" },
+        { { "{" LEAST ",\"confirm\":[7]}", { { 0 } } }, "confirm names no guard that there is" },
+        { { "{" LEAST ",\"confirm\":[\"size_jumped\",\"whim\"]}", { { 0 } } },
+          "confirm names no guard that there is" },
         { { PLAIN, { BINARY, HEADER("ce_type", "segment.refreshed.v2") } },
           "ce_type is not segment.refreshed.v1, the only type known" },
         { { PLAIN, { BINARY, HEADER("ce_specversion", "2.0") } },
@@ -217,7 +275,8 @@ static void an_identity_fits_an_index_entry(void **state)
     assert_int_equal(parse(&given, &event, &err), EVENT_INVALID);
 }
 
-#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#define TAIL "0-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#define TRACE "0" TAIL
 
 static void a_trace_is_kept_where_it_is_one(void **state)
 {
@@ -230,11 +289,17 @@ static void a_trace_is_kept_where_it_is_one(void **state)
         { { "{" ENVELOPE ",\"traceparent\":\"" TRACE "\",\"data\":" PLAIN "}",
             { STRUCTURED_TYPE } },
           TRACE },
-        { { PLAIN, { HEADER("traceparent", "00-short") } }, NULL },
-        { { PLAIN,
-            { HEADER("traceparent", "00-0AF7651916cd43dd8448eb211c80319c-"
-                                    "b7ad6b7169203331-01") } },
-          NULL },
+        { { "{" ENVELOPE ",\"traceparent\":\"\\u0030" TAIL "\",\"data\":" PLAIN "}",
+            { STRUCTURED_TYPE } },
+          TRACE },
+        { { "{" ENVELOPE ",\"traceparent\":\"" TRACE "-\\r\\nX-Evil: 1\",\"data\":" PLAIN "}",
+            { STRUCTURED_TYPE } },
+          "" },
+        { { "{" ENVELOPE ",\"traceparent\":7,\"data\":" PLAIN "}", { STRUCTURED_TYPE } }, "" },
+        { { PLAIN, { HEADER("traceparent", "00-short") } }, "" },
+        { { PLAIN, { HEADER("traceparent", TRACE "-\r\nX-Evil: injected") } }, "" },
+        { { PLAIN, { HEADER("traceparent", "00-short"), HEADER("ce_traceparent", TRACE) } },
+          TRACE },
     };
 
     (void)state;
@@ -243,10 +308,7 @@ static void a_trace_is_kept_where_it_is_one(void **state)
         struct error err = ERROR_INIT;
 
         assert_int_equal(parse(&cases[i].given, &event, &err), EVENT_VALID);
-        if (cases[i].trace)
-            assert_string_equal(event.traceparent, cases[i].trace);
-        else
-            assert_null(event.traceparent);
+        assert_string_equal(event.traceparent, cases[i].trace);
     }
 }
 
@@ -320,6 +382,9 @@ int main(void)
         cmocka_unit_test(a_plain_event_has_no_identity_of_its_own),
         cmocka_unit_test(binary_mode_takes_its_identity_from_headers),
         cmocka_unit_test(structured_mode_is_told_by_its_media_type),
+        cmocka_unit_test(optional_members_that_are_null_are_absent),
+        cmocka_unit_test(guards_are_confirmed_by_their_names),
+        cmocka_unit_test(what_unknown_members_hold_does_not_matter),
         cmocka_unit_test(minor_versions_of_the_envelope_are_accepted),
         cmocka_unit_test(a_null_value_is_a_tombstone_and_an_empty_one_is_not),
         cmocka_unit_test(an_invalid_event_says_which_member_and_no_value),

@@ -40,17 +40,16 @@ static json_t *shown(const struct record *letter)
 
     dead_letter_read(letter, &view);
     clock_format_us(letter->timestamp_ms * 1000, at);
-    return json_pack("{s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:b}",
-                     "partition", (int)letter->partition, "offset", (json_int_t)letter->offset,
-                     "at", at, "segment_id", text_of(letter->key, letter->key_bytes), "reason",
-                     text_of(view.reason.bytes, view.reason.n), "message",
-                     text_of(view.message.bytes, view.message.n), "exports",
-                     text_of(view.exports.bytes, view.exports.n), "run_id",
-                     number_or_null(view.run_id, view.run_id != 0), "attempts", view.attempts,
-                     "event_topic", text_of(view.topic.bytes, view.topic.n), "event_partition",
-                     number_or_null(view.partition, view.partition >= 0), "event_offset",
-                     number_or_null(view.offset, view.partition >= 0), "has_value",
-                     !view.value_missing);
+    return json_pack(
+        "{s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:b}", "partition",
+        (int)letter->partition, "offset", (json_int_t)letter->offset, "at", at, "segment_id",
+        text_of(letter->key, letter->key_bytes), "reason", text_of(view.reason.at, view.reason.n),
+        "message", text_of(view.message.at, view.message.n), "exports",
+        text_of(view.exports.at, view.exports.n), "run_id",
+        number_or_null(view.run_id, view.run_id != 0), "attempts", view.attempts, "event_topic",
+        text_of(view.topic.at, view.topic.n), "event_partition",
+        number_or_null(view.partition, view.partition >= 0), "event_offset",
+        number_or_null(view.offset, view.partition >= 0), "has_value", !view.value_missing);
 }
 
 typedef bool letter_fn(void *opaque, const struct record *letter, struct error *err);
@@ -132,8 +131,8 @@ struct replay {
 
 static bool is_wanted(const struct replay *replay, const struct dead_letter_view *view)
 {
-    return !replay->reason || (view->reason.bytes && view->reason.n == strlen(replay->reason) &&
-                               memcmp(view->reason.bytes, replay->reason, view->reason.n) == 0);
+    return !replay->reason || (view->reason.at && view->reason.n == strlen(replay->reason) &&
+                               memcmp(view->reason.at, replay->reason, view->reason.n) == 0);
 }
 
 static bool replay_letter(void *opaque, const struct record *letter, struct error *err)

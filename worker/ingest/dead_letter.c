@@ -1,14 +1,17 @@
 #include "worker/ingest/dead_letter.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "common/bytes.h"
 #include "common/parse.h"
+#include "common/strbuf.h"
+#include "common/visible_text.h"
 #include "worker/ingest/event.h"
+#include "worker/ingest/export_names.h"
+#include "worker/ingest/json_text.h"
 
 #define H_TOPIC "__connect.errors.topic"
 #define H_PARTITION "__connect.errors.partition"
@@ -40,13 +43,33 @@ struct draft {
     struct record_header *headers;
     char numbers[5][24];
     size_t numbers_n;
+    struct strbuf message, exports; /* as they are shown */
 };
+
+static void draft_release(struct draft *draft)
+{
+    free(draft->headers);
+    strbuf_release(&draft->message);
+    strbuf_release(&draft->exports);
+}
 
 static void add_text(struct draft *draft, const char *name, const char *text)
 {
     if (text)
         draft->headers[draft->record.headers_n++] =
             (struct record_header){ name, text, strlen(text) };
+}
+
+/* The same, without control characters, whoever's words it holds. */
+static void add_shown(struct draft *draft, const char *name, const char *text, struct strbuf *shown)
+{
+    enum { GROWTH = 6 }; /* one byte as \uXXXX */
+
+    if (!text)
+        return;
+    *shown = STRBUF_INIT(strlen(text) * GROWTH + 1);
+    (void)visible_text_add(shown, VISIBLE_LINE, text, strlen(text), strlen(text) * GROWTH);
+    add_text(draft, name, shown->data ? shown->data : "");
 }
 
 static void add_number(struct draft *draft, const char *name, int64_t number)
@@ -69,9 +92,9 @@ static void add_headers(struct draft *draft, const struct dead_letter *letter, b
     add_number(draft, H_PARTITION, from->partition);
     add_number(draft, H_OFFSET, from->offset);
     add_text(draft, H_CLASS, letter->reason);
-    add_text(draft, H_MESSAGE, letter->message);
+    add_shown(draft, H_MESSAGE, letter->message, &draft->message);
     add_text(draft, H_REASON, letter->reason);
-    add_text(draft, H_EXPORTS, letter->exports);
+    add_shown(draft, H_EXPORTS, letter->exports, &draft->exports);
     if (letter->run_id)
         add_number(draft, H_RUN_ID, letter->run_id);
     add_number(draft, H_ATTEMPTS, event_attempts(from) + 1);
@@ -82,7 +105,7 @@ static void add_headers(struct draft *draft, const struct dead_letter *letter, b
 struct record *dead_letter_build(const struct dead_letter *letter, bool without_value)
 {
     const struct record *from = letter->record;
-    struct draft draft = { .record = *from };
+    CLEANUP(draft_release) struct draft draft = { .record = *from };
 
     draft.headers = calloc(from->headers_n + DEAD_LETTER_HEADERS, sizeof *draft.headers);
     if (!draft.headers)
@@ -94,29 +117,28 @@ struct record *dead_letter_build(const struct dead_letter *letter, bool without_
         draft.record.value = NULL;
         draft.record.value_bytes = 0;
     }
-    struct record *copy = record_copy(&draft.record);
-    free(draft.headers);
-    return copy;
+    if (!strbuf_ok(&draft.message) || !strbuf_ok(&draft.exports))
+        return NULL;
+    return record_copy(&draft.record);
 }
 
-static struct dead_letter_text text_of(const struct record *letter, const char *name)
+static struct bytes text_of(const struct record *letter, const char *name)
 {
     const struct record_header *header = record_header_find(letter, name);
 
-    return header ? (struct dead_letter_text){ header->value, header->value_bytes }
-                  : (struct dead_letter_text){ NULL, 0 };
+    return header ? (struct bytes){ header->value, header->value_bytes } : BYTES_NONE;
 }
 
 static int64_t number_of(const struct record *letter, const char *name, int64_t max,
                          int64_t fallback)
 {
-    struct dead_letter_text text = text_of(letter, name);
+    struct bytes text = text_of(letter, name);
     char digits[24];
     int64_t number;
 
-    if (!text.bytes || text.n >= sizeof digits)
+    if (!text.at || text.n >= sizeof digits)
         return fallback;
-    memcpy(digits, text.bytes, text.n);
+    memcpy(digits, text.at, text.n);
     digits[text.n] = '\0';
     return parse_int64(digits, 0, max, &number) ? number : fallback;
 }
@@ -136,54 +158,80 @@ void dead_letter_read(const struct record *letter, struct dead_letter_view *view
     };
 }
 
-/* The object that holds the event's members: the value, or the data of a structured one. */
-static json_t *data_of(json_t *document, const struct record *record)
-{
-    const struct record_header *type = record_header_find_any_case(record, "content-type");
-    static const char structured[] = "application/cloudevents+json";
+enum { EXPORT_NAME_MAX_BYTES = 16 * 1024 };
 
-    if (type && type->value_bytes >= sizeof structured - 1 &&
-        strncasecmp(type->value, structured, sizeof structured - 1) == 0)
-        return json_object_get(document, "data");
-    return document;
+/* "name" as a JSON string. */
+static bool quote(struct strbuf *out, const char *name)
+{
+    strbuf_add_str(out, "\"");
+    (void)visible_text_add(out, VISIBLE_JSON, name, strlen(name), EXPORT_NAME_MAX_BYTES);
+    strbuf_add_str(out, "\"");
+    return strbuf_ok(out);
 }
 
-/* The value with export_id set; the caller frees it. NULL: err says why. */
-static char *restrict_value(const struct record *letter, struct dead_letter_text export,
+/* The object that holds the event's members; it need not be one. */
+static struct bytes data_of(const struct record *letter)
+{
+    struct bytes text = { letter->value, letter->value_bytes };
+    size_t where;
+
+    if (!json_text_check(text, &where))
+        return BYTES_NONE;
+    struct bytes document = json_text_trim(text);
+    return event_is_structured(letter) ? json_text_member(document, "data") : document;
+}
+
+/* The value with export_id set, not a byte of it changed elsewhere; the caller frees it. */
+static char *restrict_value(const struct record *letter, const char *export, size_t *n,
                             struct error *err)
 {
-    json_t *document = json_loadb(letter->value, letter->value_bytes, JSON_ALLOW_NUL, NULL);
-    json_t *data = data_of(document, letter);
+    CLEANUP(strbuf_release) struct strbuf name = STRBUF_INIT(EXPORT_NAME_MAX_BYTES);
+    struct bytes data = data_of(letter);
     char *value = NULL;
 
-    if (!json_is_object(data))
+    if (data.n == 0 || data.at[0] != '{')
         error_set(err, ERROR_INPUT, "the letter's value is no event any more");
-    else if (json_object_set_new(data, "export_id", json_stringn(export.bytes, export.n)) != 0 ||
-             !(value = json_dumps(document, JSON_COMPACT)))
+    else if (!quote(&name, export) ||
+             !(value =
+                   json_text_set_member((struct bytes){ letter->value, letter->value_bytes }, data,
+                                        "export_id", (struct bytes){ name.data, name.len }, n)))
         error_no_memory(err);
-    json_decref(document);
     return value;
+}
+
+/* *value stays NULL where the event concerns every export of its segment. */
+static bool restrict_event(const struct record *letter, char **value, size_t *n, struct error *err)
+{
+    CLEANUP(export_names_release) struct export_names exports = EXPORT_NAMES_INIT;
+    struct bytes names = text_of(letter, H_EXPORTS);
+
+    if (!names.at)
+        return true;
+    if (!export_names_parse(names, &exports, err))
+        return false;
+    if (exports.n != 1)
+        return true;
+    *value = restrict_value(letter, exports.items[0], n, err);
+    return *value != NULL;
 }
 
 struct record *dead_letter_revive(const struct record *letter, struct error *err)
 {
-    struct dead_letter_view view;
     struct record revived = *letter;
     char *value = NULL;
+    size_t n = 0;
 
-    dead_letter_read(letter, &view);
-    if (view.value_missing || !letter->value) {
+    if (record_header_find(letter, H_VALUE_BYTES) || !letter->value) {
         error_set(
             err, ERROR_INPUT,
             "the letter was too large for the broker and has no value: publish its event anew");
         return NULL;
     }
-    if (view.exports.n > 0 && !memchr(view.exports.bytes, ',', view.exports.n)) {
-        value = restrict_value(letter, view.exports, err);
-        if (!value)
-            return NULL;
+    if (!restrict_event(letter, &value, &n, err))
+        return NULL;
+    if (value) {
         revived.value = value;
-        revived.value_bytes = strlen(value);
+        revived.value_bytes = n;
     }
     struct record *copy = record_copy(&revived);
     free(value);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/kafka/record.h"
@@ -16,8 +17,8 @@
 struct dead_letter {
     const struct record *record;
     const char *reason;  /* a code such as event_invalid */
-    const char *message; /* a sentence; names no address and no value */
-    const char *exports; /* names of the failed ones, separated by commas; NULL: none */
+    const char *message; /* a sentence; names no address and no value. Controls are made visible */
+    const char *exports; /* names of the failed ones, as export_names.h says; NULL: none */
     int64_t run_id;      /* the first failed run; 0: none */
 };
 
@@ -29,13 +30,9 @@ enum { DEAD_LETTER_HEADERS = 10 }; /* that a letter adds, at most */
  */
 struct record *dead_letter_build(const struct dead_letter *letter, bool without_value) MUST_USE;
 
-/* What a letter says about itself; texts are lent by the letter, not NUL-terminated. */
-struct dead_letter_text {
-    const char *bytes; /* NULL: the letter does not say */
-    size_t n;
-};
+/* What a letter says about itself; texts are lent by the letter, BYTES_NONE: it does not say. */
 struct dead_letter_view {
-    struct dead_letter_text topic, reason, message, exports;
+    struct bytes topic, reason, message, exports;
     int32_t partition; /* where the event came from; -1: not said */
     int64_t offset;
     int64_t run_id; /* 0: none */
@@ -46,8 +43,9 @@ void dead_letter_read(const struct record *letter, struct dead_letter_view *view
 
 /*
  * The event to publish again for a letter: restricted to the export where
- * exactly one failed. Keeps the headers, so that its attempts count on.
- * ERROR_INPUT: the letter has no value any more.
+ * exactly one failed. Keeps the headers, so that its attempts count on, and every
+ * byte of the value but that one member. ERROR_INPUT: the letter has no value any
+ * more, or its headers are not as a worker writes them.
  */
 struct record *dead_letter_revive(const struct record *letter, struct error *err) MUST_USE;
 

@@ -1,12 +1,14 @@
 #include "worker/ingest/event.h"
 
-#include <assert.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "common/bytes.h"
 #include "common/parse.h"
+#include "common/utf8.h"
+#include "worker/ingest/json_text.h"
+#include "worker/ingest/media_type.h"
+#include "worker/ingest/traceparent.h"
 
 enum { ATTEMPTS_MAX = 1000000 };
 
@@ -19,8 +21,8 @@ static const char event_type[] = "segment.refreshed.v1";
 /* What the parsing of one event carries along. Each step answers VALID or why not. */
 struct parse {
     const struct record *record;
-    json_t *document; /* the value */
-    json_t *data;     /* the event in it; lent by document */
+    struct bytes document; /* the value, JSON; lent by the record */
+    struct bytes data;     /* the event in it */
     struct event event;
     struct error *err;
 };
@@ -31,82 +33,102 @@ static enum event_verdict invalid(struct parse *p, const char *what, const char 
     return EVENT_INVALID;
 }
 
-/* Bytes of the UTF-8 sequence (RFC 3629) that begins there; 0: it is none, or a NUL. */
-static size_t sequence_bytes(const unsigned char *at, size_t n)
+static enum event_verdict keep(struct parse *p, struct bytes bytes, char **out)
 {
-    unsigned char first = at[0];
-    size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-
-    if (first == 0 || (first >= 0x80 && first < 0xC2) || first > 0xF4 || length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xC0) != 0x80)
-            return 0;
-    if ((first == 0xE0 && at[1] < 0xA0) || (first == 0xF0 && at[1] < 0x90))
-        return 0; /* longer than needed */
-    if ((first == 0xED && at[1] > 0x9F) || (first == 0xF4 && at[1] > 0x8F))
-        return 0; /* a surrogate; above U+10FFFF */
-    return length;
-}
-
-/* The length in characters, or -1 where the bytes are not UTF-8 or hold a NUL. */
-static long count_characters(const char *bytes, size_t n)
-{
-    long count = 0;
-
-    for (size_t at = 0; at < n; count++) {
-        size_t length = sequence_bytes((const unsigned char *)bytes + at, n - at);
-        if (length == 0)
-            return -1;
-        at += length;
-    }
-    return count;
-}
-
-static enum event_verdict keep(struct parse *p, const char *bytes, size_t n, char **out)
-{
-    char *copy = malloc(n + 1); /* strndup() would look for an end beyond the record */
+    char *copy = malloc(bytes.n + 1); /* strndup() would look for an end beyond the record */
 
     if (!copy) {
         error_no_memory(p->err);
         return EVENT_NO_MEMORY;
     }
-    memcpy(copy, bytes, n);
-    copy[n] = '\0';
+    memcpy(copy, bytes.at, bytes.n);
+    copy[bytes.n] = '\0';
     *out = copy;
     return EVENT_VALID;
 }
 
-/* A member of the data: a name of 1 to 200 characters. Absent and optional leaves *out as it is. */
-static enum event_verdict take_name(struct parse *p, const char *member, bool required, char **out)
+/* ---- members of the data ---- */
+
+/* The member's value; null is as good as absent. */
+static struct bytes present(struct bytes object, const char *member)
 {
-    json_t *value = json_object_get(p->data, member);
+    struct bytes value = json_text_member(object, member);
 
-    if (!value)
-        return required ? invalid(p, member, "is missing") : EVENT_VALID;
-    if (!json_is_string(value))
+    return bytes_are(value, "null") ? BYTES_NONE : value;
+}
+
+/* A string, decoded. */
+struct text {
+    struct json_text_characters in; /* its own */
+};
+
+static void text_release(struct text *text)
+{
+    free(text->in.at);
+}
+
+static struct bytes bytes_of(const struct text *text)
+{
+    return (struct bytes){ text->in.at, text->in.n };
+}
+
+static enum event_verdict no_memory(struct parse *p)
+{
+    error_no_memory(p->err);
+    return EVENT_NO_MEMORY;
+}
+
+static enum event_verdict take_string(struct parse *p, const char *member, struct bytes value,
+                                      struct text *text)
+{
+    switch (json_text_string(value, &text->in)) {
+    case JSON_TEXT_STRING:
+        return EVENT_VALID;
+    case JSON_TEXT_NO_STRING:
         return invalid(p, member, "is not a string");
+    case JSON_TEXT_NO_MEMORY:
+        break;
+    }
+    return no_memory(p);
+}
 
-    const char *bytes = json_string_value(value);
-    size_t n = json_string_length(value);
-    long characters = count_characters(bytes, n);
-    if (characters < 0)
+static enum event_verdict check_name(struct parse *p, const char *member, struct bytes name)
+{
+    if (memchr(name.at, '\0', name.n))
         return invalid(p, member, "holds a NUL character");
+    long characters = utf8_count(name.at, name.n);
     if (characters < 1 || characters > EVENT_NAME_MAX_CHARACTERS)
         return invalid(p, member, "is not 1 to 200 characters long");
-    return keep(p, bytes, n, out);
+    return EVENT_VALID;
+}
+
+/* A name of 1 to 200 characters. Absent and optional leaves *out as it is. */
+static enum event_verdict take_name(struct parse *p, const char *member, bool required, char **out)
+{
+    struct bytes value = present(p->data, member);
+
+    if (!value.at)
+        return required ? invalid(p, member, "is missing") : EVENT_VALID;
+
+    CLEANUP(text_release) struct text text = { 0 };
+    enum event_verdict verdict = take_string(p, member, value, &text);
+    if (verdict == EVENT_VALID)
+        verdict = check_name(p, member, bytes_of(&text));
+    return verdict == EVENT_VALID ? keep(p, bytes_of(&text), out) : verdict;
 }
 
 static enum event_verdict take_time(struct parse *p, const char *member, int64_t *out_us)
 {
-    json_t *value = json_object_get(p->data, member);
+    struct bytes value = present(p->data, member);
 
-    if (!value)
+    if (!value.at)
         return invalid(p, member, "is missing");
-    if (!json_is_string(value))
-        return invalid(p, member, "is not a string");
+    CLEANUP(text_release) struct text text = { 0 };
+    enum event_verdict verdict = take_string(p, member, value, &text);
     int64_t us;
-    if (!parse_rfc3339(json_string_value(value), json_string_length(value), &us))
+    if (verdict != EVENT_VALID)
+        return verdict;
+    if (!parse_rfc3339(text.in.at, text.in.n, &us))
         return invalid(p, member, "is not an RFC 3339 date-time");
     if (us < YEAR_1_US || us >= YEAR_10000_US)
         return invalid(p, member, "is not in the years 1 to 9999");
@@ -116,26 +138,74 @@ static enum event_verdict take_time(struct parse *p, const char *member, int64_t
 
 static enum event_verdict take_flag(struct parse *p, const char *member, bool *out)
 {
-    json_t *value = json_object_get(p->data, member);
+    struct bytes value = present(p->data, member);
 
-    if (value && !json_is_boolean(value))
+    if (value.at && !bytes_are(value, "true") && !bytes_are(value, "false"))
         return invalid(p, member, "is neither true nor false");
-    *out = json_is_true(value);
+    *out = bytes_are(value, "true");
     return EVENT_VALID;
 }
 
 static enum event_verdict take_trigger(struct parse *p)
 {
-    json_t *value = json_object_get(p->data, "trigger");
-    const char *text = json_string_value(value);
+    struct bytes value = present(p->data, "trigger");
 
-    if (value && !text)
-        return invalid(p, "trigger", "is not a string");
-    if (text && strcmp(text, "on-demand") == 0)
+    if (!value.at)
+        return EVENT_VALID;
+    CLEANUP(text_release) struct text text = { 0 };
+    enum event_verdict verdict = take_string(p, "trigger", value, &text);
+    if (verdict != EVENT_VALID)
+        return verdict;
+    if (bytes_are(bytes_of(&text), "on-demand"))
         p->event.trigger = EVENT_TRIGGER_ON_DEMAND;
-    else if (text && strcmp(text, "schedule") != 0)
+    else if (!bytes_are(bytes_of(&text), "schedule"))
         return invalid(p, "trigger", "is neither schedule nor on-demand");
     return EVENT_VALID;
+}
+
+/* The guards that an event confirms, while its array is read. */
+struct confirmation {
+    struct parse *p;
+    enum event_verdict verdict; /* why reading stopped */
+};
+
+static bool take_guard(void *opaque, struct bytes value)
+{
+    static const struct {
+        const char *name;
+        enum event_guard guard;
+    } guards[] = {
+        { "too_many_invalid", EVENT_GUARD_TOO_MANY_INVALID },
+        { "size_jumped", EVENT_GUARD_SIZE_JUMPED },
+        { "over_plan_limit", EVENT_GUARD_OVER_PLAN_LIMIT },
+        { "list_starts_flows", EVENT_GUARD_LIST_STARTS_FLOWS },
+    };
+    struct confirmation *confirmation = opaque;
+    struct parse *p = confirmation->p;
+    CLEANUP(text_release) struct text text = { 0 };
+
+    confirmation->verdict = take_string(p, "confirm", value, &text);
+    if (confirmation->verdict == EVENT_NO_MEMORY)
+        return false;
+    for (size_t i = 0; i < sizeof guards / sizeof guards[0]; i++)
+        if (bytes_are(bytes_of(&text), guards[i].name)) {
+            p->event.confirmed |= guards[i].guard;
+            return true;
+        }
+    confirmation->verdict = invalid(p, "confirm", "names no guard that there is");
+    return false;
+}
+
+static enum event_verdict take_confirm(struct parse *p)
+{
+    struct confirmation confirmation = { p, EVENT_INVALID };
+    struct bytes value = present(p->data, "confirm");
+
+    if (!value.at)
+        return EVENT_VALID;
+    if (value.at[0] != '[')
+        return invalid(p, "confirm", "is not an array");
+    return json_text_each(value, take_guard, &confirmation) ? EVENT_VALID : confirmation.verdict;
 }
 
 static enum event_verdict take_data(struct parse *p)
@@ -143,65 +213,75 @@ static enum event_verdict take_data(struct parse *p)
     struct event *event = &p->event;
     enum event_verdict verdict;
 
-    if (!json_is_object(p->data))
-        return invalid(p, p->data == p->document ? "the value" : "data", "is not a JSON object");
+    if (p->data.at[0] != '{')
+        return invalid(p, p->data.at == p->document.at ? "the value" : "data",
+                       "is not a JSON object");
     if ((verdict = take_name(p, "segment_id", true, &event->segment_id)) != EVENT_VALID ||
         (verdict = take_name(p, "refresh_id", true, &event->refresh_id)) != EVENT_VALID ||
         (verdict = take_time(p, "refreshed_at", &event->refreshed_at_us)) != EVENT_VALID ||
         (verdict = take_trigger(p)) != EVENT_VALID ||
         (verdict = take_name(p, "export_id", false, &event->export_id)) != EVENT_VALID ||
-        (verdict = take_flag(p, "full", &event->full)) != EVENT_VALID)
+        (verdict = take_flag(p, "full", &event->full)) != EVENT_VALID ||
+        (verdict = take_confirm(p)) != EVENT_VALID)
         return verdict;
     return take_flag(p, "confirm_removals", &event->confirm_removals);
 }
 
-/* An attribute of the CloudEvents envelope, from a header or a member; bytes NULL: absent. */
+/* ---- the CloudEvents envelope ---- */
+
+/* An attribute, from a header or a member. */
 struct attribute {
-    const char *bytes;
-    size_t n;
+    struct bytes text;   /* BYTES_NONE: absent, or no string */
+    struct text decoded; /* what a member's text lies in */
 };
 
-static struct attribute header_attribute(const struct parse *p, const char *name)
+static void attribute_release(struct attribute *attribute)
+{
+    text_release(&attribute->decoded);
+}
+
+static struct bytes header_text(const struct parse *p, const char *name)
 {
     const struct record_header *header = record_header_find_any_case(p->record, name);
 
-    return header ? (struct attribute){ header->value, header->value_bytes }
-                  : (struct attribute){ NULL, 0 };
+    return header ? (struct bytes){ header->value, header->value_bytes } : BYTES_NONE;
 }
 
-static struct attribute member_attribute(const struct parse *p, const char *name)
+/* False: memory is out. */
+static bool header_attribute(const struct parse *p, const char *name, struct attribute *out)
 {
-    json_t *value = json_object_get(p->document, name);
-
-    return (struct attribute){ json_string_value(value), json_string_length(value) };
+    out->text = header_text(p, name);
+    return true;
 }
 
-static bool attribute_is(struct attribute attribute, const char *text)
+static bool member_attribute(const struct parse *p, const char *name, struct attribute *out)
 {
-    return attribute.n == strlen(text) && memcmp(attribute.bytes, text, attribute.n) == 0;
+    enum json_text_string is = json_text_string(present(p->document, name), &out->decoded.in);
+
+    out->text = bytes_of(&out->decoded);
+    return is != JSON_TEXT_NO_MEMORY;
 }
 
-static enum event_verdict check_attribute(struct parse *p, const char *name,
-                                          struct attribute attribute)
+static enum event_verdict check_attribute(struct parse *p, const char *name, struct bytes text)
 {
-    if (!attribute.bytes || attribute.n == 0)
+    if (!text.at || text.n == 0)
         return invalid(p, name, "is missing, empty or not a string");
-    if (attribute.n > EVENT_ATTRIBUTE_MAX_BYTES)
+    if (text.n > EVENT_ATTRIBUTE_MAX_BYTES)
         return invalid(p, name, "is longer than 1024 bytes");
-    if (count_characters(attribute.bytes, attribute.n) < 0)
+    if (memchr(text.at, '\0', text.n) || utf8_count(text.at, text.n) < 0)
         return invalid(p, name, "is not UTF-8 text");
     return EVENT_VALID;
 }
 
 /* Minor versions of CloudEvents 1 only add. */
-static bool is_known_specversion(struct attribute version)
+static bool is_known_specversion(struct bytes version)
 {
-    return version.n >= 3 && memcmp(version.bytes, "1.", 2) == 0;
+    return version.n >= 3 && memcmp(version.at, "1.", 2) == 0;
 }
 
 /* The envelope: where its attributes are, and how errors name them. */
 struct envelope {
-    struct attribute (*get)(const struct parse *p, const char *name);
+    bool (*get)(const struct parse *p, const char *name, struct attribute *out);
     const char *specversion, *type, *source, *id;
 };
 
@@ -209,48 +289,50 @@ static const struct envelope in_headers = { header_attribute, "ce_specversion", 
                                             "ce_source", "ce_id" };
 static const struct envelope in_value = { member_attribute, "specversion", "type", "source", "id" };
 
-static enum event_verdict take_envelope(struct parse *p, const struct envelope *envelope)
+/* Its four attributes. */
+struct attributes {
+    struct attribute specversion, type, source, id;
+};
+
+static void attributes_release(struct attributes *of)
 {
-    struct attribute version = envelope->get(p, envelope->specversion);
-    struct attribute type = envelope->get(p, envelope->type);
-    struct attribute source = envelope->get(p, envelope->source);
-    struct attribute id = envelope->get(p, envelope->id);
+    attribute_release(&of->specversion);
+    attribute_release(&of->type);
+    attribute_release(&of->source);
+    attribute_release(&of->id);
+}
+
+static enum event_verdict check_attributes(struct parse *p, const struct envelope *envelope,
+                                           const struct attributes *of)
+{
     enum event_verdict verdict;
 
-    if ((verdict = check_attribute(p, envelope->specversion, version)) != EVENT_VALID ||
-        (verdict = check_attribute(p, envelope->type, type)) != EVENT_VALID ||
-        (verdict = check_attribute(p, envelope->source, source)) != EVENT_VALID ||
-        (verdict = check_attribute(p, envelope->id, id)) != EVENT_VALID)
+    if ((verdict = check_attribute(p, envelope->specversion, of->specversion.text)) !=
+            EVENT_VALID ||
+        (verdict = check_attribute(p, envelope->type, of->type.text)) != EVENT_VALID ||
+        (verdict = check_attribute(p, envelope->source, of->source.text)) != EVENT_VALID ||
+        (verdict = check_attribute(p, envelope->id, of->id.text)) != EVENT_VALID)
         return verdict;
-    if (!is_known_specversion(version))
+    if (!is_known_specversion(of->specversion.text))
         return invalid(p, envelope->specversion, "is a version of CloudEvents other than 1");
-    if (!attribute_is(type, event_type))
+    if (!bytes_are(of->type.text, event_type))
         return invalid(p, envelope->type, "is not segment.refreshed.v1, the only type known");
-
-    verdict = keep(p, source.bytes, source.n, &p->event.source);
-    return verdict == EVENT_VALID ? keep(p, id.bytes, id.n, &p->event.id) : verdict;
+    return EVENT_VALID;
 }
 
-/* The media type of the content-type header, without parameters: "type/subtype". */
-static struct attribute media_type(const struct parse *p)
+static enum event_verdict take_envelope(struct parse *p, const struct envelope *envelope)
 {
-    struct attribute type = header_attribute(p, "content-type");
+    CLEANUP(attributes_release) struct attributes of = { 0 };
+    enum event_verdict verdict;
 
-    while (type.n > 0 && strchr(" \t", *type.bytes)) {
-        type.bytes++;
-        type.n--;
-    }
-    for (size_t i = 0; i < type.n; i++)
-        if (strchr("; \t", type.bytes[i])) {
-            type.n = i;
-            break;
-        }
-    return type;
-}
-
-static bool media_type_is(struct attribute type, const char *name)
-{
-    return type.n == strlen(name) && strncasecmp(type.bytes, name, type.n) == 0;
+    if (!envelope->get(p, envelope->specversion, &of.specversion) ||
+        !envelope->get(p, envelope->type, &of.type) ||
+        !envelope->get(p, envelope->source, &of.source) || !envelope->get(p, envelope->id, &of.id))
+        return no_memory(p);
+    if ((verdict = check_attributes(p, envelope, &of)) != EVENT_VALID ||
+        (verdict = keep(p, of.source.text, &p->event.source)) != EVENT_VALID)
+        return verdict;
+    return keep(p, of.id.text, &p->event.id);
 }
 
 static bool has_envelope_header(const struct parse *p)
@@ -261,90 +343,94 @@ static bool has_envelope_header(const struct parse *p)
            record_header_find_any_case(p->record, in_headers.id);
 }
 
-static bool is_hex(const char *text, size_t n)
+static bool keep_traceparent(struct event *event, struct bytes text)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!strchr("0123456789abcdef", text[i]) || !text[i])
-            return false;
-    return true;
-}
-
-/* W3C Trace Context: 00-<32 hex>-<16 hex>-<2 hex>; later versions may append. */
-static bool is_traceparent(struct attribute text)
-{
-    return text.n >= 55 && text.n <= 128 && is_hex(text.bytes, 2) && text.bytes[2] == '-' &&
-           is_hex(text.bytes + 3, 32) && text.bytes[35] == '-' && is_hex(text.bytes + 36, 16) &&
-           text.bytes[52] == '-' && is_hex(text.bytes + 53, 2) &&
-           (text.n == 55 || text.bytes[55] == '-') && count_characters(text.bytes, text.n) >= 0;
+    return text.at && traceparent_parse(text.at, text.n, event->traceparent);
 }
 
 /* As a header of Kafka's own, or as the CloudEvents extension. What is none is left out. */
-static enum event_verdict take_traceparent(struct parse *p, bool structured)
+static void take_traceparent(struct parse *p, bool structured)
 {
-    const struct attribute places[] = {
-        header_attribute(p, "traceparent"),
-        header_attribute(p, "ce_traceparent"),
-        structured ? member_attribute(p, "traceparent") : (struct attribute){ NULL, 0 },
-    };
+    struct event *event = &p->event;
 
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if (places[i].bytes && is_traceparent(places[i]))
-            return keep(p, places[i].bytes, places[i].n, &p->event.traceparent);
-    return EVENT_VALID;
+    if (keep_traceparent(event, header_text(p, "traceparent")) ||
+        keep_traceparent(event, header_text(p, "ce_traceparent")) || !structured)
+        return;
+    CLEANUP(attribute_release) struct attribute extension = { 0 };
+    (void)member_attribute(p, "traceparent", &extension);
+    (void)keep_traceparent(event, extension.text);
+}
+
+/* ---- the whole ---- */
+
+/* "line 2, column 7" of a byte, in characters. */
+static enum event_verdict not_json(struct parse *p, struct bytes text, size_t where)
+{
+    int line = 1, column = 1;
+
+    for (size_t i = 0; i < where; i++) {
+        bool is_end = text.at[i] == '\n';
+        line += is_end;
+        column = is_end ? 1 : column + ((text.at[i] & 0xC0) != 0x80);
+    }
+    error_set(p->err, ERROR_INPUT, "the value is not JSON (line %d, column %d)", line, column);
+    return EVENT_INVALID;
 }
 
 static enum event_verdict load_value(struct parse *p)
 {
-    /* Numbers are none of ours: as reals, so that a long integer is no error. */
-    const size_t flags = JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
-    json_error_t why;
+    struct bytes text = { p->record->value, p->record->value_bytes };
+    size_t where;
 
-    if (p->record->value_bytes > EVENT_VALUE_MAX_BYTES)
+    if (text.n > EVENT_VALUE_MAX_BYTES)
         return invalid(p, "the value", "is longer than 65536 bytes");
-    p->document = json_loadb(p->record->value, p->record->value_bytes, flags, &why);
-    if (p->document)
-        return EVENT_VALID;
-    if (json_error_code(&why) == json_error_out_of_memory) {
-        error_no_memory(p->err);
-        return EVENT_NO_MEMORY;
-    }
-    error_set(p->err, ERROR_INPUT, "the value is not JSON (line %d, column %d)", why.line,
-              why.column);
-    return EVENT_INVALID;
+    if (!json_text_check(text, &where))
+        return not_json(p, text, where);
+    p->document = json_text_trim(text);
+    return EVENT_VALID;
 }
 
 static enum event_verdict parse_structured(struct parse *p)
 {
     enum event_verdict verdict;
 
-    if (!json_is_object(p->document))
+    if (p->document.at[0] != '{')
         return invalid(p, "the value", "is not a JSON object");
     if ((verdict = take_envelope(p, &in_value)) != EVENT_VALID)
         return verdict;
-    p->data = json_object_get(p->document, "data");
-    return p->data ? take_data(p) : invalid(p, "data", "is missing");
+    p->data = present(p->document, "data");
+    return p->data.at ? take_data(p) : invalid(p, "data", "is missing");
+}
+
+static enum event_verdict parse_flat(struct parse *p)
+{
+    enum event_verdict verdict = EVENT_VALID;
+
+    p->data = p->document;
+    if (has_envelope_header(p))
+        verdict = take_envelope(p, &in_headers);
+    return verdict == EVENT_VALID ? take_data(p) : verdict;
+}
+
+bool event_is_structured(const struct record *record)
+{
+    const struct parse p = { .record = record };
+
+    return media_type_is(header_text(&p, "content-type"), "application/cloudevents+json");
 }
 
 static enum event_verdict parse_value(struct parse *p)
 {
-    struct attribute type = media_type(p);
-    bool structured = media_type_is(type, "application/cloudevents+json");
+    bool structured = event_is_structured(p->record);
     enum event_verdict verdict;
 
-    if (media_type_is(type, "application/cloudevents-batch+json"))
+    if (media_type_is(header_text(p, "content-type"), "application/cloudevents-batch+json"))
         return invalid(p, "content-type", "is a batch of events: send one event a record");
-    if ((verdict = load_value(p)) != EVENT_VALID)
+    if ((verdict = load_value(p)) != EVENT_VALID ||
+        (verdict = structured ? parse_structured(p) : parse_flat(p)) != EVENT_VALID)
         return verdict;
-    if (structured)
-        verdict = parse_structured(p);
-    else {
-        p->data = p->document;
-        if (has_envelope_header(p))
-            verdict = take_envelope(p, &in_headers);
-        if (verdict == EVENT_VALID)
-            verdict = take_data(p);
-    }
-    return verdict == EVENT_VALID ? take_traceparent(p, structured) : verdict;
+    take_traceparent(p, structured);
+    return EVENT_VALID;
 }
 
 enum event_verdict event_parse(const struct record *record, struct event *event, struct error *err)
@@ -355,7 +441,6 @@ enum event_verdict event_parse(const struct record *record, struct event *event,
         return EVENT_TOMBSTONE;
 
     enum event_verdict verdict = parse_value(&p);
-    json_decref(p.document);
     if (verdict == EVENT_VALID)
         *event = p.event;
     else
@@ -370,7 +455,6 @@ void event_release(struct event *event)
     free(event->segment_id);
     free(event->refresh_id);
     free(event->export_id);
-    free(event->traceparent);
     *event = EVENT_INIT;
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "worker/ingest/traceparent.h"
 #include "worker/kafka/record.h"
 
 /*
@@ -14,7 +15,9 @@
  * CloudEvents 1.0 in binary mode (ce_ headers), in structured mode (content-type
  * application/cloudevents+json), or plain JSON without either. What an event
  * must look like is written down in schemas/events/; this parser and that
- * schema agree, and the tests hold both to the same examples.
+ * schema agree, and the tests hold both to the same examples. Members that are
+ * not known are not looked at, whatever they hold; optional ones that are null
+ * are absent.
  *
  * Texts are UTF-8 without NUL characters, so that PostgreSQL can keep them.
  */
@@ -25,6 +28,14 @@ enum {
 };
 
 enum event_trigger { EVENT_TRIGGER_SCHEDULE, EVENT_TRIGGER_ON_DEMAND };
+
+/* The bits of what an event confirms, by the guards' order. */
+enum event_guard {
+    EVENT_GUARD_TOO_MANY_INVALID = 1U << 0,
+    EVENT_GUARD_SIZE_JUMPED = 1U << 1,
+    EVENT_GUARD_OVER_PLAN_LIMIT = 1U << 2,
+    EVENT_GUARD_LIST_STARTS_FLOWS = 1U << 3,
+};
 
 enum event_verdict {
     EVENT_VALID,
@@ -43,7 +54,8 @@ struct event {
     char *export_id; /* NULL: every export of the segment */
     bool full;
     bool confirm_removals;
-    char *traceparent; /* NULL: none, or not one */
+    unsigned confirmed;                           /* of enum event_guard */
+    char traceparent[TRACEPARENT_CHARACTERS + 1]; /* "": none, or not one */
 };
 
 #define EVENT_INIT ((struct event){ .id = NULL })
@@ -55,6 +67,9 @@ struct event {
 enum event_verdict event_parse(const struct record *record, struct event *event, struct error *err)
     MUST_USE;
 void event_release(struct event *event);
+
+/* Whether its value is an envelope with the event in it: in structured mode. */
+bool event_is_structured(const struct record *record);
 
 /* How often this event has died before: the header of a dead letter that was replayed. */
 int event_attempts(const struct record *record);

@@ -90,7 +90,7 @@ static void describe(const struct pending_event *event, struct event_row *in)
     in->export_name = e->export_id;
     in->full = e->full;
     in->confirm_removals = e->confirm_removals;
-    in->traceparent = e->traceparent;
+    in->traceparent = *e->traceparent ? e->traceparent : NULL;
 }
 
 static void log_event(enum log_level level, const char *name, const struct pending_event *event)

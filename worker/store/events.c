@@ -25,9 +25,18 @@ static const char accept_sql[] =
     " segment_id, refresh_id, refreshed_at, trigger, export_name, full_refresh, confirm_removals,"
     " traceparent, reason, detail, n)))";
 
+/*
+ * Names as in the header of a dead letter (worker/ingest/export_names.h): one that
+ * cannot stand in a list as it is becomes a JSON string.
+ */
+#define FAILED_EXPORTS                                                                          \
+    "(select string_agg(case when name ~ '[,\"\\\\\\u0001-\\u001f\\u007f-\\u009f\\u061c\\u200e" \
+    "\\u200f\\u2028-\\u202e\\u2066-\\u2069]|^ | $' then to_json(name)::text else name end,"     \
+    " ',' order by nth) from unnest(q.failed_exports) with ordinality as u(name, nth))"
+
 static const char ended_sql[] =
     "select i.id, coalesce(q.state, 'done'), q.reason, q.detail,"
-    " array_to_string(q.failed_exports, ','), q.failed_run"
+    " " FAILED_EXPORTS ", q.failed_run"
     " from unnest($1::bigint[]) i(id) left join klaviyo.request q on q.request_id = i.id"
     " where q.state is distinct from 'open'";
 
