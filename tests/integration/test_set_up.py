@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 from support import people
+from support.paths import TREE, program
+from support.postgres import Database, Postgres
+from support.process import wait_until
 from support.roles import Login, make_login, make_logins
 from support.worker import Result
-from support.world import KEY, LIST, SEGMENT, World
+from support.world import ACCOUNT, KEY, LIST, SEGMENT, World
 
 KEYED = ["--api-key-file", "-", "--agree-to-data-transfer"]
 
@@ -59,7 +66,7 @@ def test_each_sees_what_is_its_own(world: World) -> None:
     must(world, admin, "connection", "grant", "main", contributor.name)
 
     assert must(world, contributor, "connection", "list", "--json").json == [
-        {"name": "main", "kind": "klaviyo"}
+        {"name": "main", "kind": "klaviyo", "state": "ready", "exports": 1}
     ]
     assert [x["name"] for x in must(world, contributor, "export", "list", "--json").json] == [
         "newsletter"
@@ -144,3 +151,68 @@ def test_the_sealed_key_opens_for_nobody_without_the_key_file(world: World) -> N
     assert KEY not in sealed[0] and KEY not in dump
     assert without.rc == 1 and "SECRET_KEY_FILE" in without.stderr
     assert with_another.rc == 1 and "sealed" in with_another.stderr
+
+
+SECTION = "## From an empty database to a filled list"
+LOGINS = {"the owner": "postgres", "ada": "ada", "mo": "mo", "sender": "sender"}
+
+
+def documented_steps() -> list[tuple[str, str]]:
+    """Who does what, as deploy/roles.md has it: (sql or the name of a user, one statement or command)."""
+    text = (TREE / "deploy/roles.md").read_text().split(SECTION)[1].split("\n## ")[0]
+    steps: list[tuple[str, str]] = []
+    for language, block in re.findall(r"```(sql|sh)\n(.*?)```", text, re.DOTALL):
+        if language == "sql":
+            steps.append(("sql", block.replace("…", "secret")))
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("# "):
+                user = next(login for who, login in LOGINS.items() if line.startswith((f"# {who}", f"# {who},")))
+            elif line:
+                steps.append((user, line))
+    return steps
+
+
+def test_the_documented_steps_work_one_by_one(world: World, own_postgres: Postgres) -> None:
+    """On a server without our roles, in an empty database."""
+    db = own_postgres.create_database("empty")
+    (world.folder / "klaviyo.key").write_text(KEY + "\n")
+    world.secret_key_file.unlink()  # of the fixture's own database
+    world.simulator.add_list("XyZ123", ACCOUNT, "Loyal")
+    env = {**world.env(), "PATH": f"{program('klaviyo-worker').parent}:/usr/bin:/bin", "SECRET_KEY_FILE": ""}
+    workers: list[subprocess.Popen[bytes]] = []
+    steps = documented_steps()
+    assert len(steps) >= 10, steps
+
+    for user, step in steps:
+        if user == "sql":
+            db.execute(step)
+            fill(db)
+            continue
+        step_env = {**env, "DATABASE_URL": db.url.replace("postgres@", f"{user}@")}
+        command = ["bash", "-c", step]
+        if step.endswith("klaviyo-worker run"):
+            workers.append(start_in(world.folder, ["bash", "-c", f"exec env {step}"], step_env))
+            continue
+        done = subprocess.run(command, env=step_env, cwd=world.folder, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, f"{user}: {step}\n{done.stdout}{done.stderr}"
+    wait_until(lambda: world.simulator.count("XyZ123") == 20, 30, "the list to be filled")
+    for worker in workers:
+        worker.terminate()
+        assert worker.wait(30) == 0
+    (world.folder / "secret.key").unlink()
+
+
+def fill(db: Database) -> None:
+    db.execute(
+        "insert into insights.segment values ('loyal-customers', 'Loyal');"
+        " insert into insights.customer_profile select 'p' || n, jsonb_build_object('email',"
+        " 'p' || n || '@shop.example', 'points', n, 'name', jsonb_build_object('first', 'N'))"
+        " from generate_series(1, 20) n;"
+        " insert into insights.segment_member select 'loyal-customers', 'p' || n from generate_series(1, 20) n"
+    )
+
+
+def start_in(folder: Path, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    with (folder / "documented-worker.log").open("wb") as log:
+        return subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)

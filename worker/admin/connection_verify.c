@@ -1,7 +1,6 @@
 /* `connection verify`: opens the stored key and asks Klaviyo what it is good for. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/strbuf.h"
 #include "worker/admin/connection.h"
@@ -19,6 +18,7 @@ struct verification {
     struct context *context;
     struct klaviyo_query *query;
     const char *name;
+    const struct sealed_key *key;
     struct account account; /* empty id: the key may not read it */
     struct strbuf scopes;
     int lists_gone;
@@ -36,7 +36,7 @@ static bool refused(struct verification *v, struct error *err)
 {
     struct error why = *err;
 
-    if (!connections_refused(v->context->db, v->name, why.text, err))
+    if (!connections_refused(v->context->db, v->name, v->key, why.text, err))
         return false;
     *err = why;
     return error_wrap(err, "connection %s needs attention now", v->name);
@@ -100,7 +100,7 @@ static bool verify_lists(struct verification *v, struct error *err)
     return ok;
 }
 
-/* Optional, for `export preview`: whatever comes of it says nothing about the key. */
+/* Nice to have, for `export preview`: whatever comes of it says nothing about the key. */
 static void try_usage(struct verification *v)
 {
     struct error ignored = ERROR_INIT;
@@ -110,24 +110,6 @@ static void try_usage(struct verification *v)
         note_scope(v, "usage:read");
 }
 
-/* What a run needs besides is shown by a run alone: nothing is written to try a key. */
-static void print_scopes(const struct verification *v)
-{
-    static const char *const needed[] = { "lists:read", "lists:write", "profiles:read",
-                                          "profiles:write" };
-    const char *seen = v->scopes.data ? v->scopes.data : "";
-
-    (void)printf("Scopes tried, and working: %s.\nNot tried, as only a run uses them:",
-                 *seen ? seen : "none");
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (!strstr(seen, needed[i]))
-            (void)printf(" %s", needed[i]);
-    (void)puts(".");
-    if (!strstr(seen, "usage:read"))
-        (void)puts("Without usage:read, which is optional, export preview does not know what the "
-                   "plan allows.");
-}
-
 static bool store_findings(struct verification *v, struct error *err)
 {
     bool known = *v->account.id;
@@ -135,9 +117,9 @@ static bool store_findings(struct verification *v, struct error *err)
                                             .account_name = known ? v->account.name : NULL,
                                             .scopes = v->scopes.data };
 
-    if (!connections_verified(v->context->db, v->name, &findings, err))
+    if (!connections_verified(v->context->db, v->name, v->key, &findings, err))
         return false;
-    print_scopes(v);
+    (void)printf("Scopes that work: %s.\n", v->scopes.data ? v->scopes.data : "none was tried");
     if (v->lists_gone > 0)
         return error_set(err, ERROR_INPUT,
                          "Klaviyo does not have %d of the lists: correct them with export update",
@@ -156,15 +138,17 @@ static bool verify_with(struct verification *v, struct error *err)
 static bool verify(struct context *context, const char *name, struct error *err)
 {
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    CLEANUP(sealed_key_release) struct sealed_key sealed = SEALED_KEY_INIT;
     char *account;
 
-    if (!stored_key_open(context, name, &key, err) ||
+    if (!stored_key_open(context, name, &key, &sealed, err) ||
         !connections_account(context->db, name, &account, err))
         return false;
     struct verification v = { .context = context,
                               .query = klaviyo_query_new(context->settings, context->db, &key,
                                                          account, err),
                               .name = name,
+                              .key = &sealed,
                               .scopes = STRBUF_INIT(SCOPES_MAX_BYTES) };
     free(account);
     bool ok = v.query && verify_with(&v, err);

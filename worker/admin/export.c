@@ -43,12 +43,12 @@ static bool pause_export(struct context *context, const struct arguments *argume
                          struct error *err)
 {
     const char *name = arguments->operands[0];
+    int64_t runs_ended;
 
-    if (!exports_pause(context->db, name, err))
+    if (!exports_pause(context->db, name, &runs_ended, err))
         return false;
-    (void)printf("Paused export %s: its runs were ended, its events are ignored until export "
-                 "resume.\n",
-                 name);
+    (void)printf("Paused export %s:%s its events are ignored until export resume.\n", name,
+                 runs_ended > 0 ? " its runs were ended," : "");
     return true;
 }
 
@@ -68,8 +68,9 @@ static bool remove_export(struct context *context, const struct arguments *argum
                           struct error *err)
 {
     const char *name = arguments->operands[0];
+    int64_t runs_ended;
 
-    if (!exports_remove(context->db, name, err))
+    if (!exports_remove(context->db, name, &runs_ended, err))
         return false;
     (void)printf("Removed export %s and what was remembered about its members. Its list in Klaviyo "
                  "was not touched.\n",

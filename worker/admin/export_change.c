@@ -87,16 +87,25 @@ static void look_at_source(struct context *context, const char *name)
 
 /* -- the commands -- */
 
-typedef bool change_fn(struct db *db, const struct export_draft *draft, struct error *err);
+typedef bool change_fn(struct db *db, const struct export_draft *draft, int64_t *runs_ended,
+                       struct error *err);
+
+static bool add(struct db *db, const struct export_draft *draft, int64_t *runs_ended,
+                struct error *err)
+{
+    *runs_ended = 0;
+    return exports_add(db, draft, err);
+}
 
 static bool change_with(struct context *context, const struct arguments *arguments,
-                        struct export_draft *draft, change_fn *change, struct error *err)
+                        struct export_draft *draft, change_fn *change, int64_t *runs_ended,
+                        struct error *err)
 {
     if (!check_on_leave(context, arguments, err) ||
         !arguments_number(context, arguments, "--max-profiles",
                           (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
                           err) ||
-        !check_draft(context, draft, err) || !change(context->db, draft, err))
+        !check_draft(context, draft, err) || !change(context->db, draft, runs_ended, err))
         return false;
     look_at_source(context, draft->name);
     return true;
@@ -112,7 +121,8 @@ static bool read_email(struct context *context, const struct arguments *argument
 
 /* The lists of the draft live here. */
 static bool change_export(struct context *context, const struct arguments *arguments,
-                          struct export_draft *draft, change_fn *change, struct error *err)
+                          struct export_draft *draft, change_fn *change, int64_t *runs_ended,
+                          struct error *err)
 {
     CLEANUP(mapping_options_release) struct mapping_options mapping = MAPPING_OPTIONS_INIT;
     CLEANUP(field_path_release) struct field_path email = FIELD_PATH_INIT;
@@ -127,7 +137,8 @@ static bool change_export(struct context *context, const struct arguments *argum
     draft->fields = mapping.fields;
     draft->n_fields = mapping.n;
     draft->replace_fields |= mapping.n > 0;
-    ok = ok && change_with(context, arguments, draft, change, err);
+    draft->allow_phone_number = arguments_flag(arguments, "--allow-phone-number");
+    ok = ok && change_with(context, arguments, draft, change, runs_ended, err);
     free(segments);
     return ok;
 }
@@ -142,9 +153,10 @@ static struct export_draft draft_of(const struct arguments *arguments)
 bool export_add(struct context *context, const struct arguments *arguments, struct error *err)
 {
     struct export_draft draft = draft_of(arguments);
+    int64_t none;
 
     draft.max_profiles = MAX_PROFILES_DEFAULT;
-    if (!change_export(context, arguments, &draft, exports_add, err))
+    if (!change_export(context, arguments, &draft, add, &none, err))
         return false;
     (void)printf("Added export %s. It runs at the next refresh of its segments, or with "
                  "klaviyo-worker publish --export %s.\n",
@@ -155,14 +167,19 @@ bool export_add(struct context *context, const struct arguments *arguments, stru
 bool export_update(struct context *context, const struct arguments *arguments, struct error *err)
 {
     struct export_draft draft = draft_of(arguments);
+    int64_t runs_ended;
 
     draft.replace_fields = arguments_flag(arguments, "--no-fields");
     if (arguments->n_given == 0)
         return wrong_usage(context, err, "export update needs an option: nothing is to be changed");
-    if (!change_export(context, arguments, &draft, exports_update, err))
+    if (!change_export(context, arguments, &draft, exports_update, &runs_ended, err))
         return false;
-    (void)printf("Changed export %s. A run that was going on was ended; its events are answered by "
-                 "the next one.\n",
-                 draft.name);
+    if (runs_ended < 0)
+        (void)printf("Export %s is like that already: nothing was changed.\n", draft.name);
+    else
+        (void)printf("Changed export %s.%s\n", draft.name,
+                     runs_ended > 0 ? " A run that was going on was ended; its events are "
+                                      "answered by the next one."
+                                    : "");
     return true;
 }

@@ -12,26 +12,49 @@
 
 /* -- migrate -- */
 
-static bool make_roles(struct db *db, struct error *err)
+static bool create_roles(struct db *db, struct error *err)
 {
     enum roles_outcome outcome;
+    char *statements = NULL;
 
-    if (!roles_create(db, &outcome, err))
+    if (!roles_create(db, &outcome, &statements, err))
         return false;
     switch (outcome) {
     case ROLES_PRESENT:
         return true;
     case ROLES_CREATED:
-        (void)puts("Made the roles klaviyo_admin, klaviyo_contributor, klaviyo_viewer and "
-                   "klaviyo_worker.");
+        (void)puts("Created roles: klaviyo_admin, klaviyo_contributor, klaviyo_viewer and "
+                   "klaviyo_worker for people and workers; klaviyo_definer and klaviyo_source "
+                   "own functions.");
         return true;
     case ROLES_FORBIDDEN:
         break;
     }
-    (void)fputs(roles_statements, stdout);
+    (void)puts(statements);
+    free(statements);
     return error_set(err, ERROR_INPUT,
-                     "this database user may not make roles: have an administrator run the "
-                     "statements above, then run klaviyo-worker migrate again");
+                     "this database user may not create or use the roles: have an administrator "
+                     "run the statements above, then run klaviyo-worker migrate again");
+}
+
+static void tell_waiting(const char *who)
+{
+    warn_user("waiting for %s, which holds locks on tables of the schema klaviyo", who);
+}
+
+/* Its relations may be somebody else's. */
+static bool warn_of_source(struct db *db, struct error *err)
+{
+    char *statements = NULL;
+
+    if (!roles_source_grants(db, &statements, err))
+        return false;
+    if (statements)
+        warn_user("export add cannot count the members of segments until the owner of the schema "
+                  "insights has run:\n%s",
+                  statements);
+    free(statements);
+    return true;
 }
 
 static bool migrate(struct context *context, const struct arguments *arguments, struct error *err)
@@ -39,7 +62,9 @@ static bool migrate(struct context *context, const struct arguments *arguments, 
     struct migration_report report;
 
     (void)arguments;
-    if (!make_roles(context->db, err) || !migration_apply(context->db, &report, err))
+    if (!create_roles(context->db, err) ||
+        !migration_apply(context->db, tell_waiting, &report, err) ||
+        !warn_of_source(context->db, err))
         return false;
     if (report.applied == 0)
         (void)printf("The database is at version %" PRId32 " already: nothing to do.\n",

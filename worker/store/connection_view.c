@@ -14,7 +14,8 @@ static const char may_see_all_sql[] =
     " c.attention_reason, klaviyo.utc(c.attention_at) as attention_at,"                            \
     " klaviyo.utc(c.verified_at) as verified_at,"                                                  \
     " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports," \
-    " array(select g.role_name from klaviyo.connection_grant g"                                    \
+    " array(select r.rolname from klaviyo.connection_grant g"                                      \
+    " join pg_roles r on r.oid = klaviyo.granted_role(g)"                                          \
     " where g.connection_id = c.connection_id order by 1) as granted_to"
 
 static const char list_sql[] =
@@ -29,14 +30,18 @@ static const char show_sql[] =
     " from klaviyo.connection c left join klaviyo.connection_key k using (connection_id)"
     " where c.name = $1) as shown";
 
-/* What somebody sees who was let in. */
+/* What somebody sees to whom it was granted; of the exports those that are there to be seen. */
+#define GRANTED_MEMBERS                                                   \
+    "c.name, c.kind, klaviyo.connection_state(c.connection_id) as state," \
+    " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports"
+
 static const char list_granted_sql[] =
     "select coalesce(json_agg(shown), '[]') from"
-    " (select c.name, c.kind from klaviyo.connection c order by c.name) as shown";
+    " (select " GRANTED_MEMBERS " from klaviyo.connection c order by c.name) as shown";
 
 static const char show_granted_sql[] =
     "select to_json(shown) from"
-    " (select c.name, c.kind from klaviyo.connection c where c.name = $1) as shown";
+    " (select " GRANTED_MEMBERS " from klaviyo.connection c where c.name = $1) as shown";
 
 static const char of_account_sql[] =
     "select string_agg(name, ', ' order by name) from klaviyo.connection"

@@ -51,13 +51,16 @@ struct connection_findings {
     const char *scopes; /* that were seen to work, separated by blanks */
 };
 
-/* Stored, and no attention is needed any more. */
-bool connections_verified(struct db *db, const char *name,
+/*
+ * Stored, and no attention is needed any more. ERROR_INPUT where the connection
+ * has got another key than the one that was tried: then nothing is stored.
+ */
+bool connections_verified(struct db *db, const char *name, const struct sealed_key *key,
                           const struct connection_findings *findings, struct error *err) MUST_USE;
 
-/* Klaviyo has refused its key. */
-bool connections_refused(struct db *db, const char *name, const char *reason, struct error *err)
-    MUST_USE;
+/* Klaviyo has refused this key of it. */
+bool connections_refused(struct db *db, const char *name, const struct sealed_key *key,
+                         const char *reason, struct error *err) MUST_USE;
 
 /* Whose budget of requests counts, as the workers call it; the caller's. */
 bool connections_account(struct db *db, const char *name, char **account, struct error *err)

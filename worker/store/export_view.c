@@ -33,9 +33,8 @@ static const char show_sql[] =
     " where x.name = $1) as shown";
 
 static const char source_sql[] =
-    "select s.unknown_segments, s.members, s.with_email from klaviyo.export x,"
-    " klaviyo.look_at_source(array(select segment_id from klaviyo.export_segment g"
-    " where g.export_id = x.export_id), x.email_path) s where x.name = $1";
+    "select s ->> 'unknown_segments', s ->> 'members', s ->> 'with_email'"
+    " from klaviyo.look_at_export($1) s";
 
 bool export_view_list(struct db *db, char **json, struct error *err)
 {
@@ -68,7 +67,7 @@ bool export_view_source(struct db *db, const char *name, struct export_source *s
     args_text(&args, name);
     if (!db_query(db, source_sql, &args, &rows, err))
         return false;
-    if (result_rows(rows) == 0)
+    if (result_is_null(rows, 0, 1))
         return exports_missing(name, err);
     if (!result_is_null(rows, 0, 0)) {
         seen.unknown_segments = strdup(result_text(rows, 0, 0));

@@ -14,7 +14,8 @@
  * not see is not there.
  *
  * A change takes effect for every run that begins after it. A run that is going
- * ends first, before anything is changed (see schemas/sql/0009_changes.sql).
+ * ends first, before anything is changed (see schemas/sql/0009_changes.sql and
+ * 0011_rights.sql, whose functions do it: nobody but they may write the tables).
  */
 struct export_path {
     const char *const *parts; /* names from the outside in; or "@profile_id" alone */
@@ -39,16 +40,24 @@ struct export_draft {
     size_t n_segments;
     const struct export_mapping *fields;
     size_t n_fields;
-    bool replace_fields; /* an update gives new ones, maybe none */
+    bool replace_fields;     /* an update gives new ones, maybe none */
+    bool allow_phone_number; /* among the attributes */
 };
 
 /* The error for one that is not there, or not to be seen; false. */
 bool exports_missing(const char *name, struct error *err);
 
 bool exports_add(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
-bool exports_update(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
-bool exports_pause(struct db *db, const char *name, struct error *err) MUST_USE;
+/*
+ * *runs_ended: how many runs that were queued or going on the change has ended;
+ * -1 where nothing differs, so nothing was changed.
+ */
+bool exports_update(struct db *db, const struct export_draft *draft, int64_t *runs_ended,
+                    struct error *err) MUST_USE;
+bool exports_pause(struct db *db, const char *name, int64_t *runs_ended, struct error *err)
+    MUST_USE;
 bool exports_resume(struct db *db, const char *name, struct error *err) MUST_USE;
-bool exports_remove(struct db *db, const char *name, struct error *err) MUST_USE;
+bool exports_remove(struct db *db, const char *name, int64_t *runs_ended, struct error *err)
+    MUST_USE;
 
 #endif

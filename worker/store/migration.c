@@ -1,5 +1,6 @@
 #include "worker/store/migration.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "common/log.h"
@@ -7,15 +8,44 @@
 #include "migrations.h"
 #include "worker/store/statement.h"
 
-/* An arbitrary number of our own: the key of the advisory lock. */
-#define LOCK_SQL "select pg_advisory_xact_lock(5540121768)"
+enum {
+    WAITS_MAX = 20,       /* times LOCK_TIMEOUT: a minute */
+    PAUSE_MS = 300,       /* after a failure that did not wait by itself */
+    WHO_MAX_BYTES = 1024, /* of the words on who holds locks */
+};
+#define LOCK_TIMEOUT "3s"
 
-static const char prepare_sql[] = "create schema if not exists klaviyo";
+/* Another migration may be faster: then it is there, which is all we want. */
+static const char prepare_sql[] =
+    "do $$\n"
+    "begin\n"
+    "    create schema if not exists klaviyo;\n"
+    "    create table if not exists klaviyo.migration ("
+    " version integer primary key, name text not null,"
+    " applied_at timestamptz not null default now(),"
+    " applied_by text not null default session_user);\n"
+    "exception when unique_violation or duplicate_schema or duplicate_table or duplicate_object"
+    " then null;\n"
+    "end\n"
+    "$$";
 
-static const char table_sql[] = "create table if not exists klaviyo.migration ("
-                                " version integer primary key, name text not null,"
-                                " applied_at timestamptz not null default now(),"
-                                " applied_by text not null default session_user)";
+static const char bound_sql[] = "select set_config('lock_timeout', '" LOCK_TIMEOUT "', true)";
+
+/* No advisory lock, which anybody could hold. Readers of the table are not in the way. */
+static const char lock_sql[] = "lock table klaviyo.migration in exclusive mode";
+
+/*
+ * Who has locked something of ours for longer than a statement of a worker does.
+ * The time is null where this user may not see it.
+ */
+static const char holders_sql[] =
+    "select string_agg(format('server process %s of user %s', h.pid, h.usename), ', ')"
+    " from (select a.pid, a.usename from pg_stat_activity a where a.pid <> pg_backend_pid()"
+    " and coalesce(clock_timestamp() - a.xact_start > interval '2 s', true)"
+    " and exists (select from pg_locks l join pg_class c on c.oid = l.relation"
+    " where l.pid = a.pid and l.granted and c.relnamespace = 'klaviyo'::regnamespace"
+    " and l.database = (select oid from pg_database where datname = current_database()))"
+    " order by a.xact_start limit 3) h";
 
 static const char version_sql[] = "select coalesce(max(version), 0) from klaviyo.migration";
 
@@ -23,7 +53,7 @@ static const char record_sql[] = "insert into klaviyo.migration (version, name) 
 
 static const char exists_sql[] = "select to_regclass('klaviyo.migration') is not null";
 
-/* "0003_work" is version 3. */
+/* "0003_work" is version 3; "rights" is none: it is applied each time. */
 static int32_t version_of(const struct migrations_file *file)
 {
     char digits[5];
@@ -39,7 +69,8 @@ static int32_t newest_version(void)
     int32_t newest = 0;
 
     for (const struct migrations_file *file = migrations_files; file->name; file++)
-        newest = version_of(file);
+        if (version_of(file) > newest)
+            newest = version_of(file);
     return newest;
 }
 
@@ -72,40 +103,101 @@ static bool apply_file(struct db *db, const struct migrations_file *file, struct
     return run_file(db, file, err) && db_query(db, record_sql, &args, NULL, err);
 }
 
-/* One transaction: the lock, a look at what is there, at most one file. */
-static bool apply_next(struct db *db, int32_t *version, bool *applied, struct error *err)
-{
-    *applied = false;
-    if (!db_query(db, LOCK_SQL, NULL, NULL, err) || !db_query(db, prepare_sql, NULL, NULL, err) ||
-        !db_query(db, table_sql, NULL, NULL, err) || !read_version(db, version, err))
-        return false;
+struct step {
+    int32_t version; /* that the database has */
+    bool applied;    /* there may be more */
+};
 
+/* One transaction: the lock, a look at what is there, at most one file. */
+static bool apply_next(struct db *db, struct step *step, struct error *err)
+{
+    if (!read_version(db, &step->version, err))
+        return false;
     for (const struct migrations_file *file = migrations_files; file->name; file++) {
-        if (version_of(file) <= *version)
+        if (version_of(file) <= step->version)
             continue;
         if (!apply_file(db, file, err))
             return false;
-        *version = version_of(file);
-        *applied = true;
-        break;
+        step->version = version_of(file);
+        step->applied = true;
+        return true;
     }
     return true;
 }
 
-bool migration_apply(struct db *db, struct migration_report *report, struct error *err)
+static bool apply_rights(struct db *db, struct step *step, struct error *err)
+{
+    (void)step;
+    for (const struct migrations_file *file = migrations_files; file->name; file++)
+        if (version_of(file) == 0 && !run_file(db, file, err))
+            return false;
+    return true;
+}
+
+typedef bool step_fn(struct db *db, struct step *step, struct error *err);
+
+static bool attempt(struct db *db, step_fn *take_step, struct step *step, struct error *err)
+{
+    *step = (struct step){ .applied = false };
+    if (!db_begin(db, err))
+        return false;
+    if (db_query(db, bound_sql, NULL, NULL, err) && db_query(db, lock_sql, NULL, NULL, err) &&
+        take_step(db, step, err) && db_commit(db, err))
+        return true;
+    db_rollback(db);
+    return false;
+}
+
+/* False where nobody can be named. */
+static bool holders(struct db *db, char *who)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct error ignored = ERROR_INIT;
+
+    *who = '\0';
+    if (!db_query(db, holders_sql, NULL, &rows, &ignored) || result_is_null(rows, 0, 0))
+        return false;
+    (void)snprintf(who, WHO_MAX_BYTES, "%s", result_text(rows, 0, 0));
+    return true;
+}
+
+/* Waits for those who hold locks, with words, and not for ever. */
+static bool in_transaction(struct db *db, step_fn *take_step, migration_waiting *waiting,
+                           struct step *step, struct error *err)
+{
+    char who[WHO_MAX_BYTES] = "";
+    struct error why = ERROR_INIT;
+
+    for (int i = 0; i < WAITS_MAX; i++) {
+        why = ERROR_INIT;
+        if (attempt(db, take_step, step, &why))
+            return true;
+        if (why.kind != ERROR_RETRY || !db_is_up(db))
+            break;
+        if (holders(db, who))
+            waiting(who);
+        (void)poll(NULL, 0, PAUSE_MS);
+    }
+    *err = why;
+    return *who ? error_wrap(err, "waited for %s", who) : false;
+}
+
+bool migration_apply(struct db *db, migration_waiting *waiting, struct migration_report *report,
+                     struct error *err)
 {
     struct migration_report done = { 0 };
-    bool applied = true;
+    struct step step = { .applied = true };
 
-    while (applied) {
-        if (!db_begin(db, err))
+    if (!db_query(db, prepare_sql, NULL, NULL, err))
+        return false;
+    while (step.applied) {
+        if (!in_transaction(db, apply_next, waiting, &step, err))
             return false;
-        if (!apply_next(db, &done.version, &applied, err) || !db_commit(db, err)) {
-            db_rollback(db);
-            return false;
-        }
-        done.applied += applied;
+        done.applied += step.applied;
+        done.version = step.version;
     }
+    if (!in_transaction(db, apply_rights, waiting, &step, err))
+        return false;
     *report = done;
     return true;
 }

@@ -12,15 +12,26 @@
  * Migrations: the numbered files under schemas/sql/, embedded at build, applied
  * in order, each in a transaction of its own, forward only.
  *
- * One at a time over all programs (a transaction-level advisory lock), so any
- * number may be started at once: each does only what is still missing.
+ * One at a time over all programs (a lock on the table of migrations that only
+ * the schema's owner can take), so any number may be started at once: each does
+ * only what is still missing. After them who has which right is set anew
+ * (schemas/sql/rights.sql), so that a database that was restored without
+ * privileges gets them again.
+ *
+ * A lock that somebody else holds is waited for in steps of 3 s, so that
+ * workers do not queue behind us, and for a minute in all: then ERROR_RETRY
+ * names who holds it.
  */
 struct migration_report {
     int32_t applied; /* by this call */
     int32_t version; /* that the database has now */
 };
 
-bool migration_apply(struct db *db, struct migration_report *report, struct error *err) MUST_USE;
+/* Called while others are waited for; who: for people, lent for the call. */
+typedef void migration_waiting(const char *who);
+
+bool migration_apply(struct db *db, migration_waiting *waiting, struct migration_report *report,
+                     struct error *err) MUST_USE;
 
 /*
  * ERROR_INPUT where the database is older than this program. A newer one is

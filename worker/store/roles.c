@@ -1,54 +1,108 @@
 #include "worker/store/roles.h"
 
+#include <stdlib.h>
+
+#include "worker/store/document.h"
 #include "worker/store/statement.h"
 
-const char roles_statements[] = "create role klaviyo_admin nologin;\n"
-                                "create role klaviyo_contributor nologin;\n"
-                                "create role klaviyo_viewer nologin;\n"
-                                "create role klaviyo_worker nologin;\n";
+#define ROLES                                                                           \
+    "array['klaviyo_admin', 'klaviyo_contributor', 'klaviyo_viewer', 'klaviyo_worker'," \
+    " 'klaviyo_definer', 'klaviyo_source']"
 
-static const char missing_sql[] =
-    "select string_agg(name, ', '),"
-    " (select rolsuper or rolcreaterole from pg_roles where rolname = current_user)"
-    " from unnest(array['klaviyo_admin', 'klaviyo_contributor', 'klaviyo_viewer',"
-    " 'klaviyo_worker']) as name"
-    " where not exists (select from pg_roles where rolname = name)";
+static const char missing_sql[] = "select string_agg(name, ', ') from unnest(" ROLES ") as name"
+                                  " where not exists (select from pg_roles where rolname = name)";
 
-/* Another database's migration may be faster: then the role is there, which is all we want. */
+/* SET is a right of its own since PostgreSQL 16; before, every member had it. */
+#define NOT_MINE                                                                                  \
+    "(select o.name from unnest(array['klaviyo_definer', 'klaviyo_source']) as o(name)"           \
+    " left join pg_roles r on r.rolname = o.name"                                                 \
+    " where not (select rolsuper from pg_roles where rolname = current_user)"                     \
+    " and not coalesce(case when current_setting('server_version_num')::integer >= 160000"        \
+    " then pg_has_role(current_user, r.oid, 'SET') and pg_has_role(current_user, r.oid, 'USAGE')" \
+    " else pg_has_role(current_user, r.oid, 'MEMBER') end, false))"
+
+static const char needed_sql[] =
+    "select nullif(concat_ws(E'\n',"
+    " (select string_agg(format('create role %I nologin;', r.name), E'\n' order by r.n)"
+    " from unnest(" ROLES ") with ordinality as r(name, n)"
+    " where not exists (select from pg_roles where rolname = r.name)),"
+    " (select format('grant %s to %I;', string_agg(m.name, ', '), current_user)"
+    " from " NOT_MINE " as m having count(*) > 0)), ''),"
+    " (select rolsuper or rolcreaterole from pg_roles where rolname = current_user)";
+
+/*
+ * Another database's migration may be faster: then the role is there, which is
+ * all we want. What this user may not do is seen by asking again.
+ */
 static const char create_sql[] =
     "do $$\n"
     "declare\n"
     "    v_name text;\n"
     "begin\n"
-    "    foreach v_name in array array['klaviyo_admin', 'klaviyo_contributor', 'klaviyo_viewer',\n"
-    "                                  'klaviyo_worker'] loop\n"
+    "    foreach v_name in array " ROLES " loop\n"
     "        begin\n"
-    "            execute format('create role %I nologin', v_name);\n"
+    "            if to_regrole(v_name) is null then\n"
+    "                execute format('create role %I nologin', v_name);\n"
+    "            end if;\n"
     "        exception when duplicate_object or unique_violation then\n"
+    "            null;\n"
+    "        end;\n"
+    "    end loop;\n"
+    "    for v_name in select m.name from " NOT_MINE " as m loop\n"
+    "        begin\n"
+    "            execute format('grant %I to %I', v_name, current_user);\n"
+    "        exception when insufficient_privilege or unique_violation or internal_error then\n"
     "            null;\n"
     "        end;\n"
     "    end loop;\n"
     "end\n"
     "$$";
 
-bool roles_create(struct db *db, enum roles_outcome *outcome, struct error *err)
+static const char source_sql[] =
+    "select nullif(concat_ws(E'\n',"
+    " case when not has_schema_privilege('klaviyo_source', 'insights', 'usage')"
+    " then 'grant usage on schema insights to klaviyo_source;' end,"
+    " (select string_agg(format('grant select on %s to klaviyo_source;', c.oid::regclass), E'\n')"
+    " from pg_class c where c.relnamespace = 'insights'::regnamespace"
+    " and c.relname in ('segment', 'segment_profile')"
+    " and not has_table_privilege('klaviyo_source', c.oid, 'select'))), '')";
+
+/* *statements: what is still to be done; NULL: nothing. */
+static bool ask_needed(struct db *db, char **statements, bool *may_create, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
 
-    if (!db_query(db, missing_sql, NULL, &rows, err))
+    if (!db_query(db, needed_sql, NULL, &rows, err))
         return false;
-    if (result_is_null(rows, 0, 0)) {
-        *outcome = ROLES_PRESENT;
-        return true;
+    *may_create = result_bool(rows, 0, 1);
+    return result_copy_text(rows, 0, 0, statements, err);
+}
+
+bool roles_create(struct db *db, enum roles_outcome *outcome, char **statements, struct error *err)
+{
+    char *needed = NULL;
+    bool may_create;
+
+    if (!ask_needed(db, &needed, &may_create, err))
+        return false;
+    *outcome = ROLES_PRESENT;
+    if (needed && may_create) {
+        free(needed);
+        if (!db_query(db, create_sql, NULL, NULL, err))
+            return error_wrap(err, "creating the roles");
+        if (!ask_needed(db, &needed, &may_create, err))
+            return false;
+        *outcome = ROLES_CREATED;
     }
-    if (!result_bool(rows, 0, 1)) {
+    if (needed)
         *outcome = ROLES_FORBIDDEN;
-        return true;
-    }
-    if (!db_query(db, create_sql, NULL, NULL, err))
-        return error_wrap(err, "making the roles");
-    *outcome = ROLES_CREATED;
+    *statements = needed;
     return true;
+}
+
+bool roles_source_grants(struct db *db, char **statements, struct error *err)
+{
+    return db_query_document(db, source_sql, NULL, statements, err);
 }
 
 bool roles_check(struct db *db, struct error *err)

@@ -18,10 +18,20 @@ enum roles_outcome {
     ROLES_FORBIDDEN, /* some are missing, and this user may not make them */
 };
 
-bool roles_create(struct db *db, enum roles_outcome *outcome, struct error *err) MUST_USE;
+/*
+ * Besides the four roles of people and workers, two that own functions; a user
+ * who is no superuser must be a member of these, to give functions to them.
+ * *statements: where it is forbidden, what somebody who may has to run; the
+ * caller frees it.
+ */
+bool roles_create(struct db *db, enum roles_outcome *outcome, char **statements, struct error *err)
+    MUST_USE;
 
-/* The statements that make them, for somebody who may. */
-extern const char roles_statements[];
+/*
+ * The statements, one per line, that let klaviyo_source read what the site has;
+ * NULL: it may. The caller frees them.
+ */
+bool roles_source_grants(struct db *db, char **statements, struct error *err) MUST_USE;
 
 /* ERROR_INPUT names those that are missing. */
 bool roles_check(struct db *db, struct error *err) MUST_USE;
