@@ -11,6 +11,7 @@
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
 #include "worker/store/roles.h"
+#include "worker/store/site_check.h"
 
 /*
  * `check`: every look is taken, whatever the ones before it found. Nothing is
@@ -88,6 +89,35 @@ static void check_keys(struct check *check, struct db *db)
         check_key_file(check, &newest);
 }
 
+static void check_members(struct check *check, struct db *db)
+{
+    char detail[SITE_CHECK_DETAIL_BYTES];
+    struct error err = ERROR_INIT;
+
+    note(check, "members", site_check_members(db, detail, &err), detail, &err);
+}
+
+/* What comes later needs what comes first: roles, then tables, then what is in them. */
+static void check_contents(struct check *check, struct db *db)
+{
+    struct error err = ERROR_INIT;
+    bool ok = roles_check(db, &err);
+
+    note(check, "roles", ok, NULL, &err);
+    if (!ok)
+        return;
+    ok = site_check_user(db, &err);
+    note(check, "database user", ok, NULL, &err);
+    if (!ok)
+        return;
+    note(check, "workers' rights", site_check_rights(db, &err), NULL, &err);
+    check_members(check, db);
+    ok = migration_check(db, &err);
+    note(check, "tables", ok, NULL, &err);
+    if (ok)
+        check_keys(check, db);
+}
+
 static void check_database(struct check *check)
 {
     CLEANUP(db_freep) struct db *db = NULL;
@@ -97,14 +127,11 @@ static void check_database(struct check *check)
               db_server_version(db, version, &err);
 
     (void)snprintf(detail, sizeof detail, "PostgreSQL %s", ok ? version : "");
+    bool reached = ok;
+    ok = ok && site_check_server(db, &err);
     note(check, "database", ok, detail, &err);
-    if (!ok)
-        return;
-    note(check, "roles", roles_check(db, &err), NULL, &err);
-    ok = migration_check(db, &err);
-    note(check, "tables", ok, NULL, &err);
-    if (ok)
-        check_keys(check, db);
+    if (reached)
+        check_contents(check, db);
 }
 
 /* -- Kafka -- */
@@ -121,6 +148,18 @@ static void check_topic(struct check *check, const struct topic_status *topic)
     case TOPIC_PRESENT:
         passed(check, what, detail);
         return;
+    case TOPIC_UNREACHABLE:
+        (void)error_set(&err, topic->passes ? ERROR_RETRY : ERROR_INPUT,
+                        "its partition %d is led by broker %s, which cannot be reached (%s): what "
+                        "the broker advertises (advertised.listeners) must be a name that resolves "
+                        "here, and a port that is open",
+                        topic->partition, topic->broker, topic->why);
+        break;
+    case TOPIC_LEADERLESS:
+        (void)error_set(&err, ERROR_RETRY,
+                        "its partition %d has no leader: a broker is away, or an election goes on",
+                        topic->partition);
+        break;
     case TOPIC_MISSING:
         (void)error_set(&err, ERROR_INPUT, "does not exist: make it, or correct the setting");
         break;

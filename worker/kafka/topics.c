@@ -56,6 +56,69 @@ static void read_status(const rd_kafka_metadata_topic_t *found, struct topic_sta
         topic->state = TOPIC_MISSING;
 }
 
+static const rd_kafka_metadata_broker_t *broker_of(const struct rd_kafka_metadata *metadata,
+                                                   int32_t id)
+{
+    for (int i = 0; i < metadata->broker_cnt; i++)
+        if (metadata->brokers[i].id == id)
+            return &metadata->brokers[i];
+    return NULL;
+}
+
+/* Was the leader of partition n asked for an earlier one? */
+static bool is_asked(const rd_kafka_metadata_topic_t *found, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (found->partitions[i].leader == found->partitions[n].leader)
+            return true;
+    return false;
+}
+
+/* The client library's code is _BAD_MSG where a name does not resolve; its error says more. */
+static void leader_failed(struct look *look, rd_kafka_resp_err_t code,
+                          const rd_kafka_metadata_broker_t *broker, struct topic_status *topic)
+{
+    (void)rd_kafka_poll(look->handle, 0); /* serves on_error() */
+    rd_kafka_resp_err_t cause = look->last_error ? look->last_error : code;
+
+    topic->state = TOPIC_UNREACHABLE;
+    topic->passes = cause != RD_KAFKA_RESP_ERR__RESOLVE;
+    (void)snprintf(topic->broker, sizeof topic->broker, "%s:%d", broker->host, broker->port);
+    (void)snprintf(topic->why, sizeof topic->why, "%s", rd_kafka_err2str(cause));
+}
+
+/* Only the leader knows where a partition ends: to ask it is to reach it. */
+static bool ask_leader(struct look *look, const struct rd_kafka_metadata *metadata, int n,
+                       struct topic_status *topic, int timeout_ms)
+{
+    const rd_kafka_metadata_partition_t *partition = &metadata->topics[0].partitions[n];
+    const rd_kafka_metadata_broker_t *broker = broker_of(metadata, partition->leader);
+    int64_t begin, end;
+
+    topic->partition = partition->id;
+    if (!broker) {
+        topic->state = TOPIC_LEADERLESS;
+        return false;
+    }
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+        look->handle, topic->name, partition->id, &begin, &end, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        topic->state = TOPIC_REFUSED;
+    else if (code)
+        leader_failed(look, code, broker, topic);
+    return topic->state == TOPIC_PRESENT;
+}
+
+static void ask_leaders(struct look *look, const struct rd_kafka_metadata *metadata,
+                        struct topic_status *topic, int timeout_ms)
+{
+    const rd_kafka_metadata_topic_t *found = &metadata->topics[0];
+
+    for (int n = 0; topic->state == TOPIC_PRESENT && n < found->partition_cnt; n++)
+        if (!is_asked(found, n) && !ask_leader(look, metadata, n, topic, timeout_ms))
+            return;
+}
+
 static bool look_at(struct look *look, struct topic_status *topic, int timeout_ms,
                     struct error *err)
 {
@@ -73,6 +136,7 @@ static bool look_at(struct look *look, struct topic_status *topic, int timeout_m
     topic->state = TOPIC_MISSING;
     if (metadata->topic_cnt == 1)
         read_status(&metadata->topics[0], topic);
+    ask_leaders(look, metadata, topic, timeout_ms);
     rd_kafka_metadata_destroy(metadata);
     return true;
 }

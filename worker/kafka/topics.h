@@ -15,16 +15,27 @@
 enum topic_state {
     TOPIC_PRESENT,
     TOPIC_MISSING,
-    TOPIC_REFUSED, /* it may be there, but this user may not see it */
+    TOPIC_REFUSED,     /* it may be there, but this user may not see it */
+    TOPIC_UNREACHABLE, /* a broker that leads a partition does not answer */
+    TOPIC_LEADERLESS,  /* a partition has no leader */
 };
 
 struct topic_status {
     const char *name; /* in */
     enum topic_state state;
     int partitions;
+    /* Of one that is unreachable or without a leader: */
+    int partition;    /* the first such one */
+    char broker[280]; /* host:port as the broker advertises itself */
+    char why[128];
+    bool passes; /* it may be well later: not a matter of names */
 };
 
-/* Fills topics[0..n). ERROR_RETRY: no broker answered within timeout_ms. */
+/*
+ * Fills topics[0..n). Each broker that leads a partition is asked something, as a
+ * name that it advertises may lead nowhere. ERROR_RETRY: no broker answered within
+ * timeout_ms.
+ */
 bool topics_look(const struct settings *settings, struct topic_status *topics, size_t n,
                  int timeout_ms, struct error *err) MUST_USE;
 
