@@ -1,8 +1,14 @@
 # Writes OUT, a header with the project's version and git commit; only if changed.
+# Where there is no repository (a container build, an archive) the variable GIT_COMMIT of the
+# environment may name the commit.
 execute_process(COMMAND git -C ${SOURCE} rev-parse --short=12 HEAD
   OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
 if(failed)
-  set(commit "no git commit")
+  string(REGEX MATCH "^[0-9a-f]+$" commit "$ENV{GIT_COMMIT}")
+  string(SUBSTRING "${commit}" 0 12 commit)
+  if(commit STREQUAL "")
+    set(commit "no git commit")
+  endif()
 else()
   execute_process(COMMAND git -C ${SOURCE} status --porcelain --untracked-files=no
     OUTPUT_VARIABLE changes ERROR_QUIET)

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { RETRY_AFTER_MAX_MS = 3600 * 1000 };
+enum { RETRY_AFTER_MAX_MS = 24 * 3600 * 1000 };
 
 bool parse_int64(const char *text, int64_t min, int64_t max, int64_t *out)
 {

@@ -42,7 +42,7 @@ static void show(char shown[8], enum visible_text_mode mode, uint32_t code)
     if (code == '\n' && mode == VISIBLE_LINES)
         return;
     if (code_point_is_unsafe(code))
-        (void)snprintf(shown, 8, "\\u%04x", (unsigned)code);
+        (void)snprintf(shown, 8, "\\u%04x", (unsigned)(uint16_t)code); /* all are below 0x10000 */
     else if (mode == VISIBLE_JSON && (code == '"' || code == '\\'))
         (void)snprintf(shown, 8, "\\%c", (char)code);
     else if (code == REPLACEMENT)

@@ -1,9 +1,11 @@
 # Installing Debian packages, for tests/run and deploy/demo. Sourced, not run.
 #
 #   need_packages NAME...   installs those that are missing; with nothing
-#                           missing it calls no package manager at all
-#   fetch_program PACKAGE PROGRAM FOLDER
-#                           copies one program out of a package that is not installed
+#                           missing it calls no package manager at all.
+#                           Fails if they cannot be installed, also under
+#                           "set -euo pipefail"
+#   fetch_programs FOLDER PACKAGE PROGRAM...
+#                           copies programs out of a package that is not installed
 
 # What it takes to compile everything, tests included.
 # shellcheck disable=SC2034 # used by those who source this
@@ -24,12 +26,17 @@ as_root() {
   fi
 }
 
-# Prints the names that are not installed.
+# Prints the names that are not installed. Callers may run with errexit and pipefail, so that
+# no status of a command that only asks may end it.
 missing_packages() {
-  local installed
-  installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
-    sed -n 's/^installed //p')
-  printf '%s\n' "$@" | grep -vxF -f <(printf '%s\n' "$installed")
+  local name installed
+  for name in "$@"; do
+    installed=$(dpkg-query -W -f='${db:Status-Status}\n' "$name" 2>/dev/null || true)
+    case $installed in
+      installed*) ;;
+      *) printf '%s\n' "$name" ;;
+    esac
+  done
 }
 
 apt_get() {
@@ -50,27 +57,37 @@ install_without_cluster() {
   return "$status"
 }
 
+update_and_install() {
+  apt_get update && install_without_cluster "$@"
+}
+
 need_packages() {
-  local missing
+  local missing names
   command -v dpkg-query >/dev/null 2>&1 || {
     printf 'Not a Debian system; these must be installed already: %s\n' "$*" >&2
     return 0
   }
-  mapfile -t missing < <(missing_packages "$@")
-  [ "${#missing[@]}" -eq 0 ] && return 0
+  missing=$(missing_packages "$@") || return
+  [ -n "$missing" ] || return 0
 
-  printf 'installing %d packages: %s\n' "${#missing[@]}" "${missing[*]}"
-  { apt_get update && install_without_cluster "${missing[@]}"; } >>"${PACKAGES_LOG:-/dev/stderr}" 2>&1
+  mapfile -t names <<<"$missing"
+  printf 'installing %d packages: %s\n' "${#names[@]}" "${names[*]}"
+  if [ -n "${PACKAGES_LOG:-}" ]; then
+    update_and_install "${names[@]}" >>"$PACKAGES_LOG" 2>&1
+  else
+    update_and_install "${names[@]}" >&2 # may be a socket, which cannot be opened by name
+  fi
 }
 
-fetch_program() {
-  local package=$1 program=$2 folder=$3 work status=0
+fetch_programs() {
+  local folder=$1 package=$2 work status=0
+  shift 2
   work=$(mktemp -d) && mkdir -p "$folder" || return
   (
     cd "$work" || exit
     apt-get -q download "$package" || { apt_get update && apt-get -q download "$package"; } || exit
-    dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x -C "$work" ".$program" || exit
-    mv ".$program" "$folder/"
+    dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x -C "$work" "${@/#/.}" || exit
+    mv "${@/#/.}" "$folder/"
   ) || status=$?
   rm -rf "$work"
   return "$status"

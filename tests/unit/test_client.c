@@ -525,7 +525,19 @@ static void an_endless_answer_is_given_up(void **state)
     free(reply);
 }
 
-/* A kept connection that turns out to be closed: curl would send the body again by itself. */
+/* A kept connection that turns out to be closed: curl would send it again by itself. */
+static void a_request_is_never_sent_twice(void **state)
+{
+    struct world *world = *state;
+    CLEANUP(response_release) struct response first = call(world->client, &accounts);
+    assert_int_equal(first.status, 200);
+
+    behave(world->server, REPLY_AND_CLOSE, "");
+    CLEANUP(response_release) struct response second = call(world->client, &accounts);
+    assert_int_equal(second.transport, TRANSPORT_BROKEN);
+    assert_int_equal(atomic_load(&world->server->n_requests), 2);
+}
+
 static void a_body_is_never_sent_twice(void **state)
 {
     struct world *world = *state;
@@ -724,6 +736,7 @@ int main(void)
         WITH_SERVER(nobody_there_is_unreachable),
         WITH_SERVER(a_cut_answer_is_broken),
         WITH_SERVER(an_endless_answer_is_given_up),
+        WITH_SERVER(a_request_is_never_sent_twice),
         WITH_SERVER(a_body_is_never_sent_twice),
         WITH_SERVER(many_are_in_flight_and_each_answer_finds_its_way_back),
         WITH_SERVER(waiting_ends_when_it_is_woken),

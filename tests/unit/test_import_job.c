@@ -98,7 +98,7 @@ static void a_status_nobody_knows_is_not_the_end(void **state)
     struct response response =
         answer_of(ENDPOINT_JOB, 200,
                   "{\"data\":{\"id\":\"a\",\"attributes\":{\"status\":\"resting\","
-                  "\"failed_count\":-3,\"total_count\":\"7\"}}}");
+                  "\"failed_count\":null,\"total_count\":\"7\"}}}");
     struct error err = ERROR_INIT;
     struct import_job job;
 
@@ -108,6 +108,27 @@ static void a_status_nobody_knows_is_not_the_end(void **state)
     assert_false(import_job_has_ended(&job));
     assert_int_equal(job.failed, -1);
     assert_int_equal(job.total, -1);
+}
+
+/* What failed decides what is confirmed. */
+static void a_count_of_failures_that_is_none_is_malformed(void **state)
+{
+    static const char *const counts[] = { "\"3\"", "3.0", "-1", "[]", "true", "1e2" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        char body[128];
+        struct error err = ERROR_INIT;
+        struct import_job job;
+
+        (void)snprintf(body, sizeof body,
+                       "{\"data\":{\"id\":\"a\",\"attributes\":{\"status\":\"complete\","
+                       "\"failed_count\":%s}}}",
+                       counts[i]);
+        CLEANUP(response_release) struct response response = answer_of(ENDPOINT_JOB, 200, body);
+        assert_false(import_job_parse(&response, &job, &err));
+        assert_int_equal(err.kind, ERROR_RETRY);
+    }
 }
 
 /* An empty id in the path is answered by the listing; a job must not be read from that. */
@@ -258,6 +279,7 @@ int main(void)
         cmocka_unit_test(a_list_id_is_escaped),
         cmocka_unit_test(a_job_is_read_with_counts_or_without),
         cmocka_unit_test(a_status_nobody_knows_is_not_the_end),
+        cmocka_unit_test(a_count_of_failures_that_is_none_is_malformed),
         cmocka_unit_test(a_listing_is_no_job_and_a_job_no_listing),
         cmocka_unit_test(a_listing_answers_for_many_jobs),
         cmocka_unit_test(a_listing_leaves_out_what_has_no_id),

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "worker/export/lease.h"
-#include "worker/export/patience.h"
+#include "worker/export/retry_budget.h"
 
 static void a_lease_is_renewed_five_times_in_its_length(void **state)
 {
@@ -32,28 +32,28 @@ static void no_import_begins_in_the_last_third_and_nothing_after_the_end(void **
     assert_true(lease_is_over(&lease, 16000));
 }
 
-static void patience_runs_out_without_progress(void **state)
+static void the_retry_budget_is_used_up_without_progress(void **state)
 {
-    struct patience patience;
+    struct retry_budget budget;
 
     (void)state;
-    patience_init(&patience, 1000, 400, 0);
-    assert_true(patience_tick(&patience, 500, false));
-    assert_false(patience_tick(&patience, 600, false));
+    retry_budget_init(&budget, 1000, 400, 0);
+    assert_true(retry_budget_tick(&budget, 500, false));
+    assert_false(retry_budget_tick(&budget, 600, false));
 }
 
-static void patience_stands_while_a_limit_is_waited_for(void **state)
+static void the_retry_budget_is_paused_while_a_limit_is_waited_for(void **state)
 {
-    struct patience patience;
+    struct retry_budget budget;
 
     (void)state;
-    patience_init(&patience, 1000, 0, 0);
-    assert_true(patience_tick(&patience, 900, false));
-    assert_true(patience_tick(&patience, 100000, true));
-    assert_true(patience_tick(&patience, 100099, false));
-    patience_progress(&patience);
-    assert_true(patience_tick(&patience, 101000, false));
-    assert_int_equal(patience.used_ms, 901);
+    retry_budget_init(&budget, 1000, 0, 0);
+    assert_true(retry_budget_tick(&budget, 900, false));
+    assert_true(retry_budget_tick(&budget, 100000, true));
+    assert_true(retry_budget_tick(&budget, 100099, false));
+    retry_budget_progress(&budget);
+    assert_true(retry_budget_tick(&budget, 101000, false));
+    assert_int_equal(budget.used_ms, 901);
 }
 
 int main(void)
@@ -61,8 +61,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lease_is_renewed_five_times_in_its_length),
         cmocka_unit_test(no_import_begins_in_the_last_third_and_nothing_after_the_end),
-        cmocka_unit_test(patience_runs_out_without_progress),
-        cmocka_unit_test(patience_stands_while_a_limit_is_waited_for),
+        cmocka_unit_test(the_retry_budget_is_used_up_without_progress),
+        cmocka_unit_test(the_retry_budget_is_paused_while_a_limit_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

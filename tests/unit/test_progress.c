@@ -29,6 +29,10 @@ static const struct {
       " 'started_at': '2026-11-24T08:00:00Z', 'finished_at': '2026-11-24T08:00:02.5Z',"
       " 'counts': {'read': 10, 'selected': 10, 'accepted': 7, 'rejected': 3}}",
       "run 5 of news: succeeded_with_rejections, 10 read, 7 of 10 accepted, 3 rejected, 2.5 s" },
+    { "{'id': 8, 'export': 'news', 'state': 'succeeded',"
+      " 'started_at': '2026-11-24T08:00:00Z', 'finished_at': '2026-11-24T08:00:02Z',"
+      " 'counts': {'read': 10, 'invalid': 9, 'selected': 1, 'accepted': 1}}",
+      "run 8 of news: succeeded, 10 read, 9 invalid, 1 of 1 accepted, 2.0 s" },
     { "{'id': 6, 'export': 'news', 'state': 'cancelled', 'finished_at': '2026-11-24T08:00:02Z',"
       " 'counts': {}}",
       "run 6 of news: cancelled" },

@@ -359,7 +359,7 @@ static void retry_after_is_heeded_where_it_is_given(void **state)
     } cases[] = {
         { 429, "1", 1000 },   { 429, NULL, 0 },
         { 429, "soon", 0 },   { 429, "Tue, 24 Nov 2026 08:00:57 GMT", 11000 },
-        { 503, "56", 56000 }, { 500, "86400", 3600000 },
+        { 503, "56", 56000 }, { 500, "86401", 86400000 },
     };
 
     (void)state;

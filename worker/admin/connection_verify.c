@@ -1,6 +1,7 @@
 /* `connection verify`: opens the stored key and asks Klaviyo what it is good for. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/strbuf.h"
 #include "worker/admin/connection.h"
@@ -100,7 +101,7 @@ static bool verify_lists(struct verification *v, struct error *err)
     return ok;
 }
 
-/* Nice to have, for `export preview`: whatever comes of it says nothing about the key. */
+/* Optional, for `export preview`: whatever comes of it says nothing about the key. */
 static void try_usage(struct verification *v)
 {
     struct error ignored = ERROR_INIT;
@@ -108,6 +109,24 @@ static void try_usage(struct verification *v)
 
     if (klaviyo_query_usage(v->query, &usage, &ignored) == KLAVIYO_QUERY_ANSWERED)
         note_scope(v, "usage:read");
+}
+
+/* What a run needs besides is shown by a run alone: nothing is written to try a key. */
+static void print_scopes(const struct verification *v)
+{
+    static const char *const needed[] = { "lists:read", "lists:write", "profiles:read",
+                                          "profiles:write" };
+    const char *seen = v->scopes.data ? v->scopes.data : "";
+
+    (void)printf("Scopes tried, and working: %s.\nNot tried, as only a run uses them:",
+                 *seen ? seen : "none");
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
+        if (!strstr(seen, needed[i]))
+            (void)printf(" %s", needed[i]);
+    (void)puts(".");
+    if (!strstr(seen, "usage:read"))
+        (void)puts("Without usage:read, which is optional, export preview does not know what the "
+                   "plan allows.");
 }
 
 static bool store_findings(struct verification *v, struct error *err)
@@ -119,7 +138,7 @@ static bool store_findings(struct verification *v, struct error *err)
 
     if (!connections_verified(v->context->db, v->name, v->key, &findings, err))
         return false;
-    (void)printf("Scopes that work: %s.\n", v->scopes.data ? v->scopes.data : "none was tried");
+    print_scopes(v);
     if (v->lists_gone > 0)
         return error_set(err, ERROR_INPUT,
                          "Klaviyo does not have %d of the lists: correct them with export update",

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "worker/admin/export.h"
 #include "worker/admin/klaviyo_query.h"
 #include "worker/admin/stored_key.h"
@@ -11,6 +12,7 @@
 #include "worker/cli/table.h"
 #include "worker/export/plan.h"
 #include "worker/klaviyo/client.h"
+#include "worker/store/history.h"
 #include "worker/store/run_task.h"
 
 /* -- what the plan with Klaviyo allows -- */
@@ -76,12 +78,38 @@ static json_t *look_at_usage(struct context *context, const struct run_task *tas
 /* -- the preview itself -- */
 
 /* How long the requests alone take at the pace that Klaviyo allows. */
-static double seconds_of(int64_t requests)
+static double seconds_of_requests(int64_t requests)
 {
     struct endpoint_limit limit = endpoint_limit(ENDPOINT_IMPORT);
 
     return requests <= limit.per_minute ? (double)requests / limit.per_second
                                         : (double)requests / limit.per_minute * 60;
+}
+
+/*
+ * What a run would take: to read, as long as it took here; to send, at the pace
+ * of the export's last runs, or where there is none at the one that Klaviyo
+ * allows, with one look at the last job.
+ */
+static double expected_seconds(const struct context *context, const struct plan_preview *preview,
+                               double reading, double rows_per_second)
+{
+    double sending = seconds_of_requests(preview->batches);
+
+    if (preview->batches == 0)
+        return reading;
+    if (rows_per_second <= 0)
+        return reading + sending + (double)context->settings->poll_interval_min_ms / 1000;
+    double as_before = (double)preview->counts.selected / rows_per_second;
+    return as_before > reading + sending ? as_before : reading + sending;
+}
+
+/* In tenths, and never none: something has been read. */
+static double in_tenths(double seconds)
+{
+    int64_t tenths = (int64_t)(seconds * 10 + 0.5);
+
+    return (double)(tenths > 0 ? tenths : 1) / 10;
 }
 
 static void warn_of_limit(const struct run_task *task, int64_t addresses)
@@ -121,7 +149,7 @@ static json_t *fields_json(const struct run_task *task, const struct plan_previe
 }
 
 static json_t *preview_json(const struct run_task *task, const struct plan_preview *preview,
-                            json_t *usage)
+                            double seconds, json_t *usage)
 {
     const struct run_counts *c = &preview->counts;
 
@@ -130,9 +158,9 @@ static json_t *preview_json(const struct run_task *task, const struct plan_previ
                      (json_int_t)c->invalid, "duplicate", (json_int_t)c->duplicate, "unchanged",
                      (json_int_t)c->unchanged, "selected", (json_int_t)c->selected, "left",
                      (json_int_t)c->left, "requests", (json_int_t)preview->batches, "body_bytes",
-                     (json_int_t)preview->body_bytes, "seconds", seconds_of(preview->batches),
-                     "max_profiles", (json_int_t)task->max_profiles, "fields",
-                     fields_json(task, preview), "usage", usage);
+                     (json_int_t)preview->body_bytes, "seconds", in_tenths(seconds), "max_profiles",
+                     (json_int_t)task->max_profiles, "fields", fields_json(task, preview), "usage",
+                     usage);
 }
 
 static bool print(const json_t *shown, bool as_json, struct error *err)
@@ -148,15 +176,20 @@ bool export_preview(struct context *context, const struct arguments *arguments, 
 {
     CLEANUP(run_task_freep) struct run_task *task = NULL;
     struct plan_preview preview;
+    double rows_per_second;
+    int64_t began_ms = clock_ms();
 
     if (!run_task_for_preview(context->db, arguments->operands[0], &task, err) ||
-        !plan_preview(context->settings->database_url, task, &preview, err))
+        !plan_preview(context->settings->database_url, task, &preview, err) ||
+        !history_pace(context->db, task->export_name, &rows_per_second, err))
         return error_wrap(err, "export %s", arguments->operands[0]);
+    double reading = (double)(clock_ms() - began_ms) / 1000;
+    double seconds = expected_seconds(context, &preview, reading, rows_per_second);
     const struct run_counts *c = &preview.counts;
     warn_of_limit(task, c->read - c->invalid - c->duplicate);
     warn_of_fields(task, &preview);
     json_t *usage = look_at_usage(context, task, c->selected);
-    CLEANUP(json_freep) json_t *shown = preview_json(task, &preview, usage);
+    CLEANUP(json_freep) json_t *shown = preview_json(task, &preview, seconds, usage);
     free(preview.fields);
     return shown ? print(shown, arguments_flag(arguments, "--json"), err) : error_no_memory(err);
 }

@@ -89,14 +89,18 @@ static int64_t selected(const json_t *run)
 void progress_line(const json_t *run, int64_t now_us, char *text, size_t size)
 {
     CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(LINE_MAX_BYTES);
-    int64_t rejected = count_of(run, "rejected");
+    int64_t rejected = count_of(run, "rejected"), invalid = count_of(run, "invalid");
 
     strbuf_addf(&line, "run %" PRId64 " of %s: %s",
                 (int64_t)json_integer_value(json_object_get(run, "id")), text_of(run, "export"),
                 text_of(run, "state"));
     if (*text_of(run, "started_at"))
-        strbuf_addf(&line, ", %" PRId64 " read, %" PRId64 " of %" PRId64 " accepted",
-                    count_of(run, "read"), count_of(run, "accepted"), selected(run));
+        strbuf_addf(&line, ", %" PRId64 " read", count_of(run, "read"));
+    if (*text_of(run, "started_at") && invalid > 0)
+        strbuf_addf(&line, ", %" PRId64 " invalid", invalid);
+    if (*text_of(run, "started_at"))
+        strbuf_addf(&line, ", %" PRId64 " of %" PRId64 " accepted", count_of(run, "accepted"),
+                    selected(run));
     if (rejected > 0)
         strbuf_addf(&line, ", %" PRId64 " rejected", rejected);
     add_times(&line, run, now_us);

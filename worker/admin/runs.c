@@ -8,6 +8,7 @@
 #include "worker/admin/follow.h"
 #include "worker/admin/progress.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/json.h"
 #include "worker/cli/table.h"
 #include "worker/store/history.h"
 
@@ -47,6 +48,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
                                              { "REASON", "reason", false, false },
                                              { "STARTED", "started_at", false, false },
                                              { "READ", "counts.read", true, false },
+                                             { "INVALID", "counts.invalid", true, false },
                                              { "SELECTED", "counts.selected", true, false },
                                              { "ACCEPTED", "counts.accepted", true, false },
                                              { "REJECTED", "counts.rejected", true, false },
@@ -68,6 +70,20 @@ static bool list(struct context *context, const struct arguments *arguments, str
     return ok;
 }
 
+/* For people: what stands among the counts stands nowhere else. */
+static bool print_run(const char *json, struct error *err)
+{
+    static const char *const counted[] = { "requests", "throttled", "retries" };
+    CLEANUP(json_freep) json_t *run = json_loads(json, 0, NULL);
+
+    for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++)
+        (void)json_object_del(run, counted[i]);
+    char *text = json_dumps(run, 0);
+    bool ok = text ? details_print(text, false, err) : error_no_memory(err);
+    free(text);
+    return ok;
+}
+
 static bool show(struct context *context, const struct arguments *arguments, struct error *err)
 {
     int64_t run_id;
@@ -76,7 +92,8 @@ static bool show(struct context *context, const struct arguments *arguments, str
     if (!run_id_of(context, arguments, &run_id, err) ||
         !history_show(context->db, run_id, &json, err))
         return false;
-    bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
+    bool ok =
+        arguments_flag(arguments, "--json") ? details_print(json, true, err) : print_run(json, err);
     free(json);
     return ok;
 }

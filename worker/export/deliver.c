@@ -1,27 +1,53 @@
 #include "worker/export/deliver.h"
 
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/failpoint.h"
 #include "common/log.h"
-#include "worker/export/deliver_state.h"
+#include "worker/export/delivery.h"
+#include "worker/export/lease.h"
+#include "worker/export/perform.h"
+#include "worker/export/retry_budget.h"
+#include "worker/store/rate_limit.h"
 
 enum {
-    WAITING_MS = 500,     /* a shorter wait for a limit is not worth telling */
-    TELL_COUNTS_MS = 1000 /* while the plan reads, its counts are told so often */
+    REPORT_COUNTS_MS = 1000, /* while the plan reads, its counts are reported so often */
+    TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
+    TURN_MIN_MS = 5,         /* no spinning, whatever is due */
+};
+
+struct deliver {
+    const struct deliver_options *options;
+    const struct run_task *task;
+    struct deliver_result *result;
+    bool over;
+    struct delivery delivery;
+    struct performer performer;
+    struct lease lease;
+    struct retry_budget budget;
+    int64_t batches_seen;            /* of the plan */
+    struct delivery_counts reported; /* by the last heartbeat */
+    struct delivery_counts counted;  /* in the metrics */
+    bool progress;                   /* since the last heartbeat */
+    bool reported_waiting;
 };
 
 /* ---- how it ends ---- */
 
-static void end(struct deliver *d, enum deliver_outcome outcome)
+static void end_as(struct deliver *d, enum deliver_outcome outcome)
 {
     d->result->outcome = outcome;
     d->over = true;
 }
 
-void deliver_fail(struct deliver *d, const char *reason, const char *fmt, ...)
+static void fail_run(struct deliver *d, const char *reason, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The first end counts. */
+static void fail_run(struct deliver *d, const char *reason, const char *fmt, ...)
 {
     va_list args;
 
@@ -31,10 +57,10 @@ void deliver_fail(struct deliver *d, const char *reason, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(d->result->detail, sizeof d->result->detail, fmt, args);
     va_end(args);
-    end(d, DELIVER_FAILED);
+    end_as(d, DELIVER_FAILED);
 }
 
-void deliver_let_go(struct deliver *d, const struct error *err)
+static void relinquish(struct deliver *d, const struct error *err)
 {
     if (d->over)
         return;
@@ -42,32 +68,7 @@ void deliver_let_go(struct deliver *d, const struct error *err)
     d->result->let_go_kind = err->kind;
     if (err->kind == ERROR_LOST)
         (void)atomic_fetch_add(&d->options->control->leases_lost, 1);
-    end(d, DELIVER_LET_GO);
-}
-
-void deliver_progress(struct deliver *d)
-{
-    d->progress = true;
-    patience_progress(&d->patience);
-    atomic_store(&d->options->control->progress_ms, clock_ms());
-}
-
-/* ---- the lease ---- */
-
-/*
- * Requests in the air or something to be sent now: not waiting for a limit. The
- * listing of jobs is nothing to wait for.
- */
-static int64_t waiting_for_limit_ms(const struct deliver *d)
-{
-    int64_t now = clock_ms(), longest = 0;
-
-    if (client_in_flight(d->options->client) > 0)
-        return 0;
-    for (size_t i = 0; i < ENDPOINT_COUNT; i++)
-        if (i != ENDPOINT_JOBS && d->gate_ms[i] - now > longest)
-            longest = d->gate_ms[i] - now;
-    return longest > WAITING_MS ? longest : 0;
+    end_as(d, DELIVER_LET_GO);
 }
 
 static void cancelled(struct deliver *d, const char *by)
@@ -75,52 +76,150 @@ static void cancelled(struct deliver *d, const char *by)
     d->result->reason = "cancelled_by";
     (void)snprintf(d->result->detail, sizeof d->result->detail,
                    "cancelled by %s; %lld rows had been accepted since the run was last taken", by,
-                   (long long)d->accepted);
-    end(d, DELIVER_CANCELLED);
+                   (long long)d->delivery.counts.accepted);
+    end_as(d, DELIVER_CANCELLED);
 }
 
-static struct run_heartbeat make_heartbeat(struct deliver *d)
-{
-    struct run_heartbeat heartbeat = d->sums;
+/* ---- progress and counts ---- */
 
-    heartbeat.lease_ms = d->lease.length_ms;
-    heartbeat.waiting_ms = waiting_for_limit_ms(d);
-    heartbeat.idle_ms = d->patience.used_ms;
-    heartbeat.progress = d->progress;
-    heartbeat.counts = plan_counts(d->options->plan);
-    return heartbeat;
+static void note_progress(struct deliver *d)
+{
+    d->progress = true;
+    retry_budget_progress(&d->budget);
+    atomic_store(&d->options->control->progress_ms, clock_ms());
+}
+
+static void publish_counts(struct deliver *d)
+{
+    struct delivery_counts now = delivery_counts(&d->delivery);
+
+    (void)atomic_fetch_add(&d->options->control->throttled, now.throttled - d->counted.throttled);
+    (void)atomic_fetch_add(&d->options->control->retries, now.retries - d->counted.retries);
+    if (now.progress != d->counted.progress)
+        note_progress(d);
+    d->counted = now;
+}
+
+/* ---- facts and effects ---- */
+
+static void end_by_effect(struct deliver *d, const struct effect *effect)
+{
+    if (effect->kind == EFFECT_DONE) {
+        end_as(d, DELIVER_DONE);
+        return;
+    }
+    d->result->key_refused = effect->key_refused;
+    fail_run(d, effect->reason, "%s", effect->detail);
+}
+
+static void do_effect(struct deliver *d, const struct effect *effect)
+{
+    struct effect_result result = EFFECT_RESULT_INIT;
+    struct error err = ERROR_INIT;
+
+    if (!perform(&d->performer, effect, &result, &err) ||
+        !delivery_performed(&d->delivery, effect, &result, clock_ms(), &err))
+        relinquish(d, &err);
+}
+
+static void do_effects(struct deliver *d)
+{
+    struct effect effect;
+
+    while (!d->over && delivery_next(&d->delivery, clock_ms(), &effect)) {
+        if (effect.kind == EFFECT_DONE || effect.kind == EFFECT_FAIL)
+            end_by_effect(d, &effect);
+        else
+            do_effect(d, &effect);
+        publish_counts(d);
+    }
+}
+
+static void log_response(const struct deliver *d, const struct pending_request *pending,
+                         const struct response *response)
+{
+    log_debug("answer", LOG_INT("run", d->task->run_id),
+              LOG_STR("endpoint", endpoint_name(pending->endpoint)),
+              LOG_STR("transport", transport_name(response->transport)),
+              LOG_INT("status", response->status), LOG_INT("duration_ms", response->duration_ms));
+}
+
+static void hand_over(struct deliver *d, const struct response *response)
+{
+    struct pending_request *pending = response->tag;
+    struct verdict verdict = VERDICT_INIT;
+    struct error err = ERROR_INIT;
+
+    run_metrics_response(&d->options->control->run_metrics, response);
+    FAILPOINT("answer.after");
+    log_response(d, pending, response);
+    if (!rate_limit_release(d->options->db, pending->permit_id, &err) ||
+        !verdict_judge(response, delivery_request_rows(pending), clock_utc_us(), &verdict, &err) ||
+        !delivery_response(&d->delivery, pending, response, &verdict, clock_ms(), &err))
+        relinquish(d, &err);
+    verdict_release(&verdict);
+    publish_counts(d);
+}
+
+static void take_responses(struct deliver *d)
+{
+    struct response response = ANSWER_INIT;
+
+    while (!d->over && client_next(d->options->client, &response)) {
+        hand_over(d, &response);
+        response_release(&response);
+        do_effects(d);
+    }
+}
+
+/* ---- the lease ---- */
+
+static struct run_heartbeat make_heartbeat(struct deliver *d, const struct delivery_counts *counts)
+{
+    return (struct run_heartbeat){
+        .lease_ms = d->lease.length_ms,
+        .waiting_ms = delivery_waiting_ms(&d->delivery, clock_ms()),
+        .idle_ms = d->budget.used_ms,
+        .progress = d->progress,
+        .counts = plan_counts(d->options->plan),
+        .requests = counts->requests - d->reported.requests,
+        .throttled = counts->throttled - d->reported.throttled,
+        .retries = counts->retries - d->reported.retries,
+    };
 }
 
 /* As listings show it: running becomes waiting, or the other way round. */
-static void log_change(const struct deliver *d, const struct run_heartbeat *heartbeat)
+static void log_change(const struct deliver *d, const struct run_heartbeat *beat)
 {
-    bool waits = heartbeat->waiting_ms > 0;
+    bool waits = beat->waiting_ms > 0;
 
-    if (waits == d->told_waiting)
+    if (waits == d->reported_waiting)
         return;
     log_info(waits ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
-             LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", heartbeat->waiting_ms),
-             LOG_INT("read", heartbeat->counts.read),
-             LOG_INT("selected", heartbeat->counts.selected), LOG_INT("accepted", d->accepted),
+             LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", beat->waiting_ms),
+             LOG_INT("read", beat->counts.read), LOG_INT("selected", beat->counts.selected),
+             LOG_INT("accepted", d->delivery.counts.accepted),
              LOG_STR("trace", d->task->traceparent));
 }
 
 static void renew_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
-    struct run_heartbeat heartbeat = make_heartbeat(d);
+    struct delivery_counts counts = delivery_counts(&d->delivery);
+    struct run_heartbeat beat = make_heartbeat(d, &counts);
     char *cancelled_by = NULL;
     int64_t sent_ms = clock_ms();
 
-    if (!runs_heartbeat(d->db, d->task, &heartbeat, &cancelled_by, &err)) {
-        deliver_let_go(d, &err);
+    if (!runs_heartbeat(d->options->db, d->task, &beat, &cancelled_by, &err)) {
+        relinquish(d, &err);
         return;
     }
     lease_renewed(&d->lease, sent_ms);
-    log_change(d, &heartbeat);
-    d->told_waiting = heartbeat.waiting_ms > 0;
+    delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
+    log_change(d, &beat);
+    d->reported_waiting = beat.waiting_ms > 0;
+    d->reported = counts;
     d->progress = false;
-    d->sums = (struct run_heartbeat){ 0 };
     if (cancelled_by && !d->over)
         cancelled(d, cancelled_by);
     free(cancelled_by);
@@ -129,86 +228,105 @@ static void renew_lease(struct deliver *d)
 /* Something that listings show has changed. */
 static bool has_news(const struct deliver *d, int64_t now)
 {
-    if (!d->plan_done && now - d->lease.renewed_ms >= TELL_COUNTS_MS)
+    if (!d->delivery.plan_done && now - d->lease.renewed_ms >= REPORT_COUNTS_MS)
         return true;
-    return d->told_waiting != (waiting_for_limit_ms(d) > 0);
+    return d->reported_waiting != (delivery_waiting_ms(&d->delivery, now) > 0);
 }
 
-static void mind_lease(struct deliver *d)
+static void check_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
     int64_t now = clock_ms();
 
+    if (d->over)
+        return;
     if (lease_is_over(&d->lease, now)) {
         /* Before anything else: nothing of ours may arrive any more. */
         client_abort_all(d->options->client);
         error_set(&err, ERROR_LOST, "the lease of the run is over: this worker stood still");
-        deliver_let_go(d, &err);
+        relinquish(d, &err);
     } else if (lease_is_due(&d->lease, now) || has_news(d, now)) {
         renew_lease(d);
     }
 }
 
-static void mind_patience(struct deliver *d)
+static void check_retry_budget(struct deliver *d)
 {
-    if (patience_tick(&d->patience, clock_ms(), waiting_for_limit_ms(d) > 0))
+    int64_t now = clock_ms();
+
+    if (retry_budget_tick(&d->budget, now, delivery_waiting_ms(&d->delivery, now) > 0))
         return;
-    deliver_fail(d, "retry_budget_used_up", "no progress for %lld s; last: %s",
-                 (long long)d->options->settings->retry_budget_seconds,
-                 d->last_trouble[0] ? d->last_trouble : "an import job did not end");
+    fail_run(d, "retry_budget_used_up", "no progress for %lld s; last: %s",
+             (long long)d->options->settings->retry_budget_seconds,
+             d->delivery.trouble[0] ? d->delivery.trouble : "an import job did not end");
 }
 
 /* ---- what the plan did ---- */
 
-static void mind_plan(struct deliver *d)
+static void end_by_plan(struct deliver *d)
 {
-    struct plan *plan = d->options->plan;
-    bool ended = plan_has_ended(plan); /* first: what it planned before that is seen below */
-    int64_t batches = plan_batches(plan);
     struct error why = ERROR_INIT;
 
-    if (batches != d->plan_batches_seen) {
-        d->plan_batches_seen = batches;
-        d->more_planned = true;
-        deliver_progress(d);
-    }
-    if (!ended)
-        return;
-    switch (plan_result(plan, &why)) {
+    switch (plan_result(d->options->plan, &why)) {
     case PLAN_DONE:
-        d->plan_done = true;
         return;
     case PLAN_OVER_LIMIT:
-        deliver_fail(d, "over_profile_limit", "%s", why.text);
+        fail_run(d, "over_profile_limit", "%s", why.text);
         return;
     case PLAN_SOURCE_UNREADABLE:
-        deliver_fail(d, "source_unreadable", "%s", why.text);
+        fail_run(d, "source_unreadable", "%s", why.text);
         return;
     case PLAN_INTERRUPTED:
         break;
     }
-    deliver_let_go(d, &why);
+    relinquish(d, &why);
+}
+
+static void look_at_plan(struct deliver *d)
+{
+    struct plan *plan = d->options->plan;
+    bool ended = plan_has_ended(plan); /* first: what it planned before that is seen below */
+    int64_t batches = plan_batches(plan);
+    struct delivery_plan_news news = { .more = batches != d->batches_seen,
+                                       .may_deliver = plan_may_deliver(plan),
+                                       .done = ended };
+
+    d->batches_seen = batches;
+    if (ended)
+        end_by_plan(d);
+    delivery_plan(&d->delivery, &news);
+    publish_counts(d);
 }
 
 /* ---- the loop ---- */
 
-static void mind_control(struct deliver *d)
+static void look_at_orders(struct deliver *d)
 {
     struct run_control *control = d->options->control;
     int64_t drain_ms = atomic_load(&control->drain_ms);
 
+    if (drain_ms > 0)
+        delivery_drain(&d->delivery);
     if (d->over)
         return;
     if (atomic_load(&control->cut_off) ||
-        (drain_ms > 0 && (parcels_posting(d) == 0 || clock_ms() >= drain_ms)))
-        end(d, DELIVER_DRAINED);
+        (drain_ms > 0 && (delivery_posting(&d->delivery) == 0 || clock_ms() >= drain_ms)))
+        end_as(d, DELIVER_DRAINED);
 }
 
-/* Nothing on its way, nothing to come. */
-static void mind_end(struct deliver *d)
+static int64_t wait_ms(const struct deliver *d)
 {
-    if (!d->over && d->n_parcels == 0 && !d->more_planned && !d->list.in_flight && d->plan_done)
-        end(d, DELIVER_DONE);
+    int64_t now = clock_ms();
+    int64_t due = delivery_due_ms(&d->delivery, now);
+    int64_t drain_ms = atomic_load(&d->options->control->drain_ms);
+
+    if (d->lease.next_ms < due)
+        due = d->lease.next_ms;
+    if (drain_ms > 0 && drain_ms < due)
+        due = drain_ms;
+    if (due - now > TURN_MAX_MS)
+        return TURN_MAX_MS;
+    return due - now < TURN_MIN_MS ? TURN_MIN_MS : due - now;
 }
 
 static void wait_for_something(struct deliver *d)
@@ -216,63 +334,87 @@ static void wait_for_something(struct deliver *d)
     struct error err = ERROR_INIT;
     uint64_t rung;
 
-    if (!client_wait(d->options->client, dispatch_wait_ms(d), d->options->wakeup_fd, &err)) {
-        deliver_let_go(d, &err);
+    if (!client_wait(d->options->client, wait_ms(d), d->options->wakeup_fd, &err)) {
+        relinquish(d, &err);
         return;
     }
-    /* The bell is a hint: what it stands for is looked up anyway. */
+    /* The wake-up carries no data; every turn checks all sources. */
     if (read(d->options->wakeup_fd, &rung, sizeof rung) < 0)
         return;
 }
 
 static void turn(struct deliver *d)
 {
-    answers_take(d);
-    parcels_drop_finished(d);
-    mind_lease(d);
-    mind_plan(d);
-    mind_patience(d);
-    parcels_fetch(d);
-    dispatch_due(d);
-    mind_control(d);
-    mind_end(d);
+    take_responses(d);
+    check_lease(d);
+    look_at_plan(d);
+    check_retry_budget(d);
+    look_at_orders(d);
+    do_effects(d);
     if (!d->over)
         wait_for_something(d);
 }
 
-static void release(struct deliver *d)
+/* ---- begin and end ---- */
+
+/* Jobs of an earlier owner are polled, each for the whole time of a job. */
+static bool adopt_jobs(struct deliver *d, struct error *err)
 {
+    struct outbox_batch *batches;
+    size_t n;
+
+    if (!d->task->taken_over && d->task->epoch == 1)
+        return true;
+    return outbox_sent(d->options->db, d->task, &batches, &n, err) &&
+           delivery_adopt(&d->delivery, batches, n, clock_ms(), err);
+}
+
+static bool begin(struct deliver *d, struct error *err)
+{
+    const struct settings *settings = d->options->settings;
+    int64_t budget_ms = settings->retry_budget_seconds * 1000;
+    struct delivery_options options = {
+        .list_id = d->task->list_id,
+        .connection_name = d->task->connection_name,
+        .list_known = d->task->list_known,
+        .rules = { .poll_interval_min_ms = settings->poll_interval_min_ms,
+                   .poll_interval_max_ms = settings->poll_interval_max_ms,
+                   .job_budget_ms = budget_ms / 2 },
+        .random = randombytes_random,
+    };
+
+    lease_init(&d->lease, settings->lease_seconds * 1000, d->options->taken_ms);
+    retry_budget_init(&d->budget, budget_ms, d->task->idle_ms, clock_ms());
+    d->performer = (struct performer){
+        .task = d->task,
+        .db = d->options->db,
+        .client = d->options->client,
+        .control = d->options->control,
+        .lease = &d->lease,
+        .timeout_ms = settings->request_timeout_seconds * 1000,
+    };
+    if (!delivery_init(&d->delivery, &options, err))
+        return false;
+    delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
+    return adopt_jobs(d, err);
+}
+
+static void finish(struct deliver *d)
+{
+    if (d->result->outcome != DELIVER_LET_GO)
+        renew_lease(d); /* the last counts */
     client_abort_all(d->options->client);
-    parcels_release(d);
-    strbuf_release(&d->tail);
+    delivery_release(&d->delivery);
 }
 
 void deliver(const struct deliver_options *options, struct deliver_result *result)
 {
-    struct deliver d = {
-        .options = options,
-        .task = options->task,
-        .db = options->db,
-        .result = result,
-        .more_planned = true,
-        .listing = { .endpoint = ENDPOINT_JOBS },
-        .list = { .endpoint = ENDPOINT_LIST },
-        .list_state = options->task->list_known ? LIST_UNASKED : LIST_WANTED,
-        .tail = STRBUF_INIT(1024),
-    };
-    int64_t budget_ms = options->settings->retry_budget_seconds * 1000;
+    struct deliver d = { .options = options, .task = options->task, .result = result };
+    struct error err = ERROR_INIT;
 
-    import_job_add_tail(&d.tail, d.task->list_id);
-    lease_init(&d.lease, options->settings->lease_seconds * 1000, options->taken_ms);
-    patience_init(&d.patience, budget_ms, d.task->idle_ms, clock_ms());
-    parcels_adopt_jobs(&d);
+    if (!begin(&d, &err))
+        relinquish(&d, &err);
     while (!d.over)
         turn(&d);
-    if (result->outcome != DELIVER_LET_GO)
-        renew_lease(&d); /* the last counts */
-    if (result->outcome == DELIVER_DONE) {
-        const struct run_counts counts = plan_counts(options->plan);
-        run_metrics_counts(&options->control->run_metrics, &counts);
-    }
-    release(&d);
+    finish(&d);
 }

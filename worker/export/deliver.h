@@ -14,20 +14,12 @@
 #include "worker/store/runs.h"
 
 /*
- * Delivery: takes the batches of a run from the outbox to Klaviyo.
+ * Delivering: takes the batches of a run from the outbox to Klaviyo.
  *
- * Each batch on its way is a parcel:
- *
- *              refused rows out, halves: new batches in the outbox
- *                   ^
- *     outbox --> POST --202--> LOOK --ended--> ERRORS --last page--> confirmed
- *                   ^            |   (none failed: straight to confirmed) ^
- *                   +--cancelled-+----------------------------------------+
- *
- * The deliverer owns the run: it renews the lease, gives the run's requests
- * their places in the account's budget, and decides what becomes of the run.
- * All of it happens on the caller's thread, with one database connection and
- * one client.
+ * The loop around a delivery (delivery.h): responses go in, effects are
+ * performed in order. It owns the run: renews its lease, minds its retry budget,
+ * follows the plan and the process, and says what becomes of the run. All of it
+ * happens on the caller's thread, with one database connection and one client.
  */
 struct deliver_options {
     const struct settings *settings;

@@ -22,6 +22,7 @@ void lease_init(struct lease *lease, int64_t length_ms, int64_t taken_ms);
 bool lease_is_due(const struct lease *lease, int64_t now_ms);
 bool lease_is_over(const struct lease *lease, int64_t now_ms);
 bool lease_allows_import(const struct lease *lease, int64_t now_ms);
+int64_t lease_imports_until_ms(const struct lease *lease);
 void lease_renewed(struct lease *lease, int64_t sent_ms);
 
 #endif

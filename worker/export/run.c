@@ -21,6 +21,20 @@ static void log_end(const struct run_task *task, const struct run_ending *ending
              LOG_STR("trace", task->traceparent));
 }
 
+/*
+ * Members are counted as they are recorded, whoever owned the run. Where it was
+ * ended while members were still read, the planner's last count may be behind.
+ */
+static void count_members(struct run_control *control, const struct run_record *record)
+{
+    struct run_counts counts = record->counts;
+    int64_t done = record->accepted + record->rejected;
+
+    if (counts.selected < done)
+        counts.selected = done;
+    run_metrics_counts(&control->run_metrics, &counts);
+}
+
 static void count_end(struct run_control *control, const struct run_ending *ending,
                       const struct run_record *record)
 {
@@ -45,7 +59,19 @@ static bool write_end(const struct run_options *options, struct db *db, const st
         return error_set(err, ERROR_RETRY, "there are batches that were not sent");
     log_end(task, ending, &record);
     count_end(options->control, ending, &record);
+    count_members(options->control, &record);
     return true;
+}
+
+/* A run that was lost to nobody: a command ended it, and its members are counted here. */
+static void count_if_ended(const struct run_options *options, struct db *db,
+                           const struct run_task *task)
+{
+    struct run_record record;
+    struct error ignored = ERROR_INIT;
+
+    if (runs_read_ended(db, task, &record, &ignored) && *record.state)
+        count_members(options->control, &record);
 }
 
 /* Ours no longer, or not to be reached: nothing is written. */
@@ -89,6 +115,8 @@ static bool conclude(const struct run_options *options, struct db *db, const str
                  LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
         return runs_give_back(db, task, RUN_DRAINED, err);
     case DELIVER_LET_GO:
+        if (result->let_go_kind == ERROR_LOST)
+            count_if_ended(options, db, task);
         return let_go(task, result->let_go_kind, result->detail, err);
     }
     return write_end(options, db, task, &ending, err);

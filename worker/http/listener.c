@@ -16,7 +16,7 @@ struct place {
     char port[8];
 };
 
-/* "[::1]:80" is ::1 and 80, "*:80" is every address. */
+/* "[::1]:80" is ::1 and 80; "[::]:80" and "*:80" are every address of both families. */
 static bool split(const char *where, struct place *place)
 {
     const char *colon = strrchr(where, ':');
@@ -28,17 +28,30 @@ static bool split(const char *where, struct place *place)
     if (where[0] == '[' && where[n - 1] == ']') {
         where++;
         n -= 2;
-    } else if (n == 1 && where[0] == '*') {
-        n = 0;
     }
+    if ((n == 1 && where[0] == '*') || (n == 2 && strncmp(where, "::", 2) == 0))
+        n = 0;
     (void)snprintf(place->host, sizeof place->host, "%.*s", (int)n, where);
     (void)snprintf(place->port, sizeof place->port, "%u", (unsigned)port);
     return true;
 }
 
+static bool host_has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    (void)close(fd);
+    return true;
+}
+
+/* Every address is one IPv6 socket that takes IPv4 too; IPv4 alone where the host has no IPv6. */
 static bool look_up(const struct place *place, struct addrinfo **found, struct error *err)
 {
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+    const int every = host_has_ipv6() ? AF_INET6 : AF_INET;
+    const struct addrinfo hints = { .ai_family = *place->host ? AF_UNSPEC : every,
+                                    .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     int failed = getaddrinfo(*place->host ? place->host : NULL, place->port, &hints, found);
 
@@ -50,11 +63,13 @@ static bool look_up(const struct place *place, struct addrinfo **found, struct e
 static bool bind_to(const struct addrinfo *address, int *out, struct error *err)
 {
     int fd = socket(address->ai_family, address->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const int on = 1;
+    const int on = 1, off = 0;
 
     if (fd < 0)
         return error_errno(err, ERROR_FATAL, "no socket");
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address->ai_family == AF_INET6) /* whatever net.ipv6.bindv6only says */
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) {
         *out = fd;
         return true;

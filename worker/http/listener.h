@@ -9,8 +9,8 @@
 
 /*
  * A socket that listens on "host:port": a name, an IPv4 address, an IPv6
- * address in brackets, or * for every address of this machine. Port 0 is any
- * free one.
+ * address in brackets. [::] and * are every address of this machine, of both
+ * families (of IPv4 where the machine has no other). Port 0 is any free one.
  */
 enum { LISTENER_ADDRESS_BYTES = 64 };
 

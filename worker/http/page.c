@@ -248,6 +248,7 @@ static void add_run(struct strbuf *out, const json_t *run)
     add_progress(out, run, counts);
     strbuf_add_str(out, "</span></td>");
     add_number_cell(out, "Read", count_of(counts, "read"));
+    add_number_cell(out, "Invalid", count_of(counts, "invalid"));
     add_number_cell(out, "Rejected", count_of(counts, "rejected"));
     add_time_cell(out, "Started", text_of(run, "started_at"));
     add_time_cell(out, "Ended", text_of(run, "finished_at"));
@@ -263,7 +264,8 @@ static void add_runs(struct strbuf *out, const json_t *runs)
     }
     strbuf_add_str(out, "<table><thead><tr><th class=\"n\">Run</th><th>Export</th><th>State</th>"
                         "<th class=\"n\">Confirmed</th><th class=\"n\">Read</th>"
-                        "<th class=\"n\">Rejected</th><th class=\"n\">Started (UTC)</th>"
+                        "<th class=\"n\">Invalid</th><th class=\"n\">Rejected</th>"
+                        "<th class=\"n\">Started (UTC)</th>"
                         "<th class=\"n\">Ended (UTC)</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < json_array_size(runs); i++)
         add_run(out, json_array_get(runs, i));

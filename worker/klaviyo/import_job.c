@@ -92,12 +92,18 @@ static bool is_job_id(const char *id)
     return strcmp(id, ".") != 0 && strcmp(id, "..") != 0;
 }
 
+/* How many rows failed decides what is confirmed: a whole number, or not said. */
+static bool is_count(const json_t *value)
+{
+    return !value || json_is_null(value) || document_count(value) >= 0;
+}
+
 static bool read_job(const json_t *resource, struct import_job *out)
 {
     const char *id = json_string_value(json_object_get(resource, "id"));
     json_t *attributes = json_object_get(resource, "attributes");
 
-    if (!is_job_id(id))
+    if (!is_job_id(id) || !is_count(json_object_get(attributes, "failed_count")))
         return false;
     document_copy(out->id, sizeof out->id, id);
     out->status = read_status(json_string_value(json_object_get(attributes, "status")));
@@ -125,7 +131,7 @@ bool import_job_parse(const struct response *response, struct import_job *out, s
     if (!document_parse(response, &root, err))
         return false;
     if (!read_job(json_object_get(root, "data"), out))
-        return document_refuse(response, "it holds no job with an id", err);
+        return document_refuse(response, "it holds no job with an id and counts", err);
     return true;
 }
 

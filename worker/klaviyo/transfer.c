@@ -133,11 +133,26 @@ static bool set_headers(struct transfer *transfer, struct curl_slist *headers,
     return SET(transfer->easy, CURLOPT_HTTPHEADER, headers);
 }
 
+/*
+ * A kept connection turns out to be closed: curl would send a request without a
+ * body again by itself, beside the account's rate limit.
+ */
+static int begin_request(void *opaque, char *remote_ip, char *local_ip, int remote_port,
+                         int local_port)
+{
+    struct transfer *transfer = opaque;
+
+    (void)remote_ip, (void)local_ip, (void)remote_port, (void)local_port;
+    return transfer->sendings++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
 static bool set_receiver(struct transfer *transfer, const char *url)
 {
     return SET(transfer->easy, CURLOPT_URL, url) &&
            SET(transfer->easy, CURLOPT_WRITEDATA, transfer) &&
            SET(transfer->easy, CURLOPT_PRIVATE, transfer) &&
+           SET(transfer->easy, CURLOPT_PREREQFUNCTION, begin_request) &&
+           SET(transfer->easy, CURLOPT_PREREQDATA, transfer) &&
            SET(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
 }
 

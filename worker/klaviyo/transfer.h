@@ -26,6 +26,7 @@ struct transfer {
 
     struct strbuf received;
     bool is_oversize;
+    int sendings; /* times that curl began to send it */
 
     struct request_piece body[REQUEST_PIECES_MAX];
     size_t piece;  /* that is being sent */

@@ -65,7 +65,7 @@ struct verdict {
     enum verdict_action action;
     enum endpoint endpoint;
     int status;             /* 0: no response */
-    int64_t retry_after_ms; /* 0: not said; an hour at most */
+    int64_t retry_after_ms; /* 0: not said; a day at most */
 
     struct import_job job; /* ACCEPTED only */
 

@@ -25,6 +25,14 @@ static const char newest_sql[] =
     "select run_id from klaviyo.run"
     " order by state in ('queued', 'running') desc, run_id desc limit 1";
 
+/* Of the last five: one may have waited for a limit. In thousandths, as a whole number. */
+static const char pace_sql[] =
+    "select coalesce((1000 * sum(accepted_rows + rejected_rows)"
+    " / nullif(extract(epoch from sum(finished_at - started_at)), 0))::bigint, 0)"
+    " from (select r.* from klaviyo.run r where r.export_name = $1"
+    " and r.state in ('succeeded', 'succeeded_with_rejections') and r.selected_rows > 0"
+    " order by r.run_id desc limit 5) as last";
+
 static const char cancel_sql[] = "select klaviyo.cancel_run($1)";
 
 static const char follow_sql[] = "select klaviyo.follow_event($1, $2)";
@@ -73,6 +81,19 @@ bool history_rejections(struct db *db, int64_t run_id, char **json, struct error
     free(run);
     if (!db_query_document(db, rejections_sql, &args, json, err))
         return error_wrap(err, "rejections of run %" PRId64, run_id);
+    return true;
+}
+
+bool history_pace(struct db *db, const char *export_name, double *rows_per_second,
+                  struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, export_name);
+    if (!db_query(db, pace_sql, &args, &rows, err))
+        return error_wrap(err, "looking for earlier runs");
+    *rows_per_second = (double)result_int64(rows, 0, 0) / 1000;
     return true;
 }
 

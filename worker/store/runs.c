@@ -43,12 +43,19 @@ static const char end_plan_sql[] =
     " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8, kept_rows = $8"
     " where run_id = $1 and epoch = $2 returning run_id";
 
+#define RECORD_COLUMNS                                                                   \
+    " r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows, r.selected_rows," \
+    " r.left_rows, r.accepted_rows, r.rejected_rows, r.requests, r.throttled, r.retries"
+
 /* Its counts stood before: the end changes none of them. */
-static const char end_sql[] =
-    "select e.state, r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows,"
-    " r.selected_rows, r.left_rows, r.accepted_rows, r.rejected_rows, r.requests, r.throttled,"
-    " r.retries from klaviyo.end_run($1, $2::integer, $3, $4, $5) as e (state)"
-    " left join klaviyo.run r on r.run_id = $1";
+static const char end_sql[] = "select e.state," RECORD_COLUMNS
+                              " from klaviyo.end_run($1, $2::integer, $3, $4, $5) as e (state)"
+                              " left join klaviyo.run r on r.run_id = $1";
+
+/* The end itself is one epoch more: see klaviyo.close_run(). */
+static const char ended_sql[] =
+    "select r.state," RECORD_COLUMNS " from klaviyo.run r where r.run_id = $1 and r.epoch = $2 + 1"
+    " and r.finished_at is not null";
 
 static const char give_back_sql[] =
     "update klaviyo.run set backends = '{}',"
@@ -193,6 +200,21 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
         return error_lost(err);
     if (strcmp(state, "unfinished") != 0)
         read_record(rows, state, record);
+    return true;
+}
+
+bool runs_read_ended(struct db *db, const struct run_task *task, struct run_record *record,
+                     struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    *record = (struct run_record){ .state = "" };
+    args_fence(&args, task);
+    if (!db_query(db, ended_sql, &args, &rows, err))
+        return false;
+    if (result_rows(rows) > 0)
+        read_record(rows, result_text(rows, 0, 0), record);
     return true;
 }
 

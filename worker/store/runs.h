@@ -85,6 +85,10 @@ struct run_record {
     int64_t requests, throttled, retries;
 };
 
+/* Of a run that a command has ended: record->state is "" unless this was its last owner. */
+bool runs_read_ended(struct db *db, const struct run_task *task, struct run_record *record,
+                     struct error *err) MUST_USE;
+
 /* record->state is "" where the run cannot end: there are batches to be sent. */
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
               struct run_record *record, struct error *err) MUST_USE;

@@ -1,0 +1,727 @@
+#include "worker/export/delivery.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BODIES_MAX_BYTES = 15 * 1000 * 1000, /* three of Klaviyo's largest: 64 MiB a run in all */
+    LISTING_TRIES = 2,                   /* in vain, one after the other */
+    THROTTLED_MS = 1000, /* a 429 that does not say for how long: the burst window */
+    TAIL_MAX_BYTES = 1024,
+};
+
+bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
+                   struct error *err)
+{
+    *delivery = (struct delivery){
+        .options = *options,
+        .schedule = { .random = options->random, .imports_until_ms = INT64_MAX },
+        .tail = STRBUF_INIT(TAIL_MAX_BYTES),
+        .more_planned = true,
+        .listing = { .endpoint = ENDPOINT_JOBS },
+        .listing_status = -1,
+        .list = { .endpoint = ENDPOINT_LIST },
+        .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
+    };
+    import_job_add_tail(&delivery->tail, options->list_id);
+    return strbuf_ok(&delivery->tail) || error_no_memory(err);
+}
+
+void delivery_release(struct delivery *delivery)
+{
+    for (size_t i = 0; i < delivery->n_imports; i++)
+        batch_import_free(delivery->imports[i]);
+    free(delivery->imports);
+    strbuf_release(&delivery->tail);
+}
+
+static struct import_context context_of(struct delivery *d, int64_t now_ms)
+{
+    return (struct import_context){ &d->options.rules, &d->schedule, now_ms };
+}
+
+static void fail_run(struct delivery *d, const char *reason, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+
+/* The first failure counts. */
+static void fail_run(struct delivery *d, const char *reason, const char *fmt, ...)
+{
+    va_list args;
+
+    if (d->reason)
+        return;
+    d->reason = reason;
+    va_start(args, fmt);
+    (void)vsnprintf(d->detail, sizeof d->detail, fmt, args);
+    va_end(args);
+}
+
+/* ---- the imports ---- */
+
+static bool add_import(struct delivery *d, struct outbox_batch *batch)
+{
+    if (d->n_imports == d->cap_imports) {
+        size_t cap = d->cap_imports ? d->cap_imports * 2 : 16;
+        struct batch_import **imports = reallocarray(d->imports, cap, sizeof *imports);
+        if (!imports)
+            return false;
+        d->imports = imports;
+        d->cap_imports = cap;
+    }
+    struct batch_import *import = batch_import_new(batch);
+    if (!import)
+        return false;
+    d->imports[d->n_imports++] = import;
+    return true;
+}
+
+static bool add_imports(struct delivery *d, struct outbox_batch *batches, size_t n,
+                        struct error *err)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < n; i++)
+        ok = ok && add_import(d, &batches[i]);
+    outbox_batches_free(batches, n);
+    return ok || error_no_memory(err);
+}
+
+bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, size_t n,
+                    int64_t now_ms, struct error *err)
+{
+    struct import_context context = context_of(delivery, now_ms);
+
+    if (!add_imports(delivery, batches, n, err))
+        return false;
+    for (size_t i = 0; i < delivery->n_imports; i++) {
+        batch_import_watch(delivery->imports[i], &context);
+        delivery->imports[i]->request.due_ms = now_ms; /* it may have ended meanwhile */
+    }
+    return true;
+}
+
+static void drop_finished(struct delivery *d)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < d->n_imports; i++) {
+        if (d->imports[i]->step == IMPORT_OVER)
+            batch_import_free(d->imports[i]);
+        else
+            d->imports[kept++] = d->imports[i];
+    }
+    d->n_imports = kept;
+}
+
+static int64_t bytes_loaded(const struct delivery *d)
+{
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < d->n_imports; i++)
+        if (d->imports[i]->loaded)
+            bytes += d->imports[i]->batch.bytes;
+    return bytes;
+}
+
+/* One body is let in whatever its size. */
+static bool has_room_for(const struct delivery *d, const struct batch_import *import)
+{
+    int64_t loaded = bytes_loaded(d);
+
+    return import->loaded || loaded == 0 || loaded + import->batch.bytes <= BODIES_MAX_BYTES;
+}
+
+size_t delivery_posting(const struct delivery *delivery)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < delivery->n_imports; i++)
+        n += delivery->imports[i]->step == IMPORT_POST && delivery->imports[i]->request.in_flight;
+    return n;
+}
+
+size_t delivery_request_rows(const struct pending_request *pending)
+{
+    return pending->endpoint == ENDPOINT_IMPORT ? (size_t)pending->import->batch.rows : 0;
+}
+
+/* ---- facts ---- */
+
+void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *news)
+{
+    if (news->more) {
+        delivery->more_planned = true;
+        delivery->counts.progress++;
+    }
+    delivery->may_deliver = news->may_deliver;
+    delivery->plan_done = news->done;
+}
+
+void delivery_allow_imports(struct delivery *delivery, int64_t until_ms)
+{
+    delivery->schedule.imports_until_ms = until_ms;
+}
+
+void delivery_drain(struct delivery *delivery)
+{
+    delivery->schedule.draining = true;
+}
+
+/* ---- the listing of jobs ---- */
+
+/* It only saves requests: where it is of no use, each job is asked for by itself. */
+static void give_up_listing(struct delivery *d, int status)
+{
+    d->no_listing = true;
+    d->listing_status = status;
+}
+
+static bool is_listing_useless(const struct delivery *d, enum verdict_action action)
+{
+    switch (action) {
+    case VERDICT_OK:
+    case VERDICT_THROTTLED:
+    case VERDICT_KEY_REFUSED:
+    case VERDICT_SCOPE_MISSING:
+        return false;
+    case VERDICT_AGAIN:
+        return d->listing.attempts >= LISTING_TRIES;
+    case VERDICT_ACCEPTED:
+    case VERDICT_ROWS_REFUSED:
+    case VERDICT_BATCH_REFUSED:
+    case VERDICT_TOO_LARGE:
+    case VERDICT_GONE:
+    case VERDICT_UNEXPECTED:
+        break;
+    }
+    return true;
+}
+
+/* A page of the newest jobs: whose job is not on it is polled alone. */
+static void note_listing(struct delivery *d, const struct import_job_listing *listing,
+                         int64_t now_ms)
+{
+    struct import_context context = context_of(d, now_ms);
+
+    d->listing.attempts = 0;
+    for (size_t i = 0; i < d->n_imports; i++) {
+        struct batch_import *import = d->imports[i];
+        const struct import_job *job;
+
+        if (import->step != IMPORT_POLL || import->request.in_flight)
+            continue;
+        job = import_job_listing_find(listing, import->batch.job_id);
+        if (job)
+            batch_import_job(import, &context, job);
+        else
+            import->poll_alone = true;
+    }
+}
+
+static void listing_response(struct delivery *d, const struct response *response, int64_t now_ms)
+{
+    struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
+    struct error malformed = ERROR_INIT;
+
+    if (import_job_listing_parse(response, &listing, &malformed)) {
+        note_listing(d, &listing, now_ms);
+        import_job_listing_release(&listing);
+    } else if (is_listing_useless(d, VERDICT_AGAIN)) {
+        give_up_listing(d, response->status);
+    } else {
+        request_schedule_again(&d->schedule, &d->listing, now_ms, 0);
+    }
+}
+
+/* ---- the list ---- */
+
+static void list_is_there(struct delivery *d, const struct klaviyo_list *list)
+{
+    d->list_state = LIST_THERE;
+    for (size_t i = 0; i < d->n_imports; i++)
+        d->imports[i]->waits_for_list = false;
+    if (d->options.list_known)
+        return;
+    (void)snprintf(d->list_name, sizeof d->list_name, "%s", list->name);
+    d->list_name_wanted = true;
+}
+
+static void list_response(struct delivery *d, const struct response *response,
+                          const struct verdict *verdict, int64_t now_ms)
+{
+    struct klaviyo_list list;
+    struct error malformed = ERROR_INIT;
+
+    if (verdict->action == VERDICT_GONE)
+        fail_run(d, "list_gone",
+                 "Klaviyo has no list %s (any more): make one and name it with export update",
+                 d->options.list_id);
+    else if (klaviyo_list_parse(response, &list, &malformed))
+        list_is_there(d, &list);
+    else
+        request_schedule_again(&d->schedule, &d->list, now_ms, 0);
+}
+
+/* ---- responses ---- */
+
+static bool has_job(const struct delivery *d, const char *job_id)
+{
+    for (size_t i = 0; i < d->n_imports; i++)
+        if (d->imports[i]->batch.job_id && strcmp(d->imports[i]->batch.job_id, job_id) == 0)
+            return true;
+    return false;
+}
+
+/* The list is asked for once a run, before rows are suspected. */
+static bool import_response(struct delivery *d, struct batch_import *import,
+                            const struct response *response, struct verdict *verdict,
+                            int64_t now_ms, struct error *err)
+{
+    struct import_context context = context_of(d, now_ms);
+
+    if (verdict->action == VERDICT_BATCH_REFUSED && d->list_state != LIST_THERE) {
+        d->list_state = LIST_WANTED;
+        import->waits_for_list = true;
+        return true;
+    }
+    /* A job is that of one batch. */
+    if (verdict->action == VERDICT_ACCEPTED && has_job(d, verdict->job.id)) {
+        request_schedule_again(&d->schedule, &import->request, now_ms, 0);
+        return true;
+    }
+    return batch_import_response(import, &context, response, verdict, err);
+}
+
+static bool useful_response(struct delivery *d, struct pending_request *pending,
+                            const struct response *response, struct verdict *verdict,
+                            int64_t now_ms, struct error *err)
+{
+    request_schedule_key_accepted(&d->schedule, pending->endpoint);
+    if (pending->import)
+        return import_response(d, pending->import, response, verdict, now_ms, err);
+    if (pending == &d->list)
+        list_response(d, response, verdict, now_ms);
+    else
+        listing_response(d, response, now_ms);
+    return true;
+}
+
+/* Once more after a while; the second time the key is refused. */
+static void key_refused(struct delivery *d, struct pending_request *pending,
+                        const struct verdict *verdict, int64_t now_ms)
+{
+    char text[VERDICT_TEXT_BYTES];
+
+    if (!request_schedule_key_refused(&d->schedule, pending, now_ms))
+        return;
+    verdict_text(verdict, text);
+    d->key_refused = true;
+    fail_run(d, "key_refused", "%s, twice: give connection %s a new key with connection rotate-key",
+             text, d->options.connection_name);
+}
+
+/* All workers of the account heed what Klaviyo said about when to come back. */
+static void come_back_later(struct delivery *d, struct pending_request *pending,
+                            const struct verdict *verdict, int64_t wait_ms, int64_t now_ms)
+{
+    verdict_text(verdict, d->trouble);
+    if (wait_ms > 0) {
+        request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
+        d->blocked = pending->endpoint;
+        d->blocked_ms = wait_ms;
+    }
+    request_schedule_again(&d->schedule, pending, now_ms, wait_ms);
+}
+
+static void throttled(struct delivery *d, struct pending_request *pending,
+                      const struct verdict *verdict, int64_t now_ms)
+{
+    int64_t wait_ms = verdict->retry_after_ms > 0 ? verdict->retry_after_ms : THROTTLED_MS;
+
+    d->counts.throttled++;
+    come_back_later(d, pending, verdict, wait_ms, now_ms);
+}
+
+static void unexpected_response(struct delivery *d, const struct verdict *verdict)
+{
+    char text[VERDICT_TEXT_BYTES];
+    char detail[VERDICT_DETAIL_BYTES];
+
+    verdict_text(verdict, text);
+    verdict_redacted_detail(verdict, detail);
+    fail_run(d, "answer_unexpected", "%s: %s", text, detail);
+}
+
+static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
+                           const struct response *response, struct verdict *verdict, int64_t now_ms,
+                           struct error *err)
+{
+    switch (verdict->action) {
+    case VERDICT_OK:
+    case VERDICT_ACCEPTED:
+    case VERDICT_ROWS_REFUSED:
+    case VERDICT_BATCH_REFUSED:
+    case VERDICT_TOO_LARGE:
+    case VERDICT_GONE:
+        return useful_response(d, pending, response, verdict, now_ms, err);
+    case VERDICT_KEY_REFUSED:
+    case VERDICT_SCOPE_MISSING:
+        key_refused(d, pending, verdict, now_ms);
+        return true;
+    case VERDICT_THROTTLED:
+        throttled(d, pending, verdict, now_ms);
+        return true;
+    case VERDICT_AGAIN:
+        come_back_later(d, pending, verdict, verdict->retry_after_ms, now_ms);
+        return true;
+    case VERDICT_UNEXPECTED:
+        break;
+    }
+    unexpected_response(d, verdict);
+    return true;
+}
+
+bool delivery_response(struct delivery *delivery, struct pending_request *pending,
+                       const struct response *response, struct verdict *verdict, int64_t now_ms,
+                       struct error *err)
+{
+    assert(pending->in_flight && delivery->blocked_ms == 0);
+    request_schedule_ended(&delivery->schedule, pending);
+    if (pending == &delivery->listing && is_listing_useless(delivery, verdict->action)) {
+        give_up_listing(delivery, verdict->status);
+        return true;
+    }
+    return act_on_verdict(delivery, pending, response, verdict, now_ms, err);
+}
+
+/* ---- effects that a fact left ---- */
+
+static bool next_of_imports(struct delivery *d, struct effect *effect)
+{
+    for (size_t i = 0; i < d->n_imports; i++) {
+        if (d->imports[i]->wanted == EFFECT_NONE)
+            continue;
+        batch_import_effect(d->imports[i], effect);
+        if (effect->kind == EFFECT_RESEND)
+            (void)snprintf(d->trouble, sizeof d->trouble, "an import job %s", effect->why);
+        return true;
+    }
+    return false;
+}
+
+static bool next_of_account(const struct delivery *d, struct effect *effect)
+{
+    if (d->blocked_ms > 0)
+        *effect = (struct effect){ .kind = EFFECT_BLOCK_ACCOUNT,
+                                   .endpoint = d->blocked,
+                                   .wait_ms = d->blocked_ms };
+    else if (d->list_name_wanted)
+        *effect = (struct effect){ .kind = EFFECT_STORE_LIST_NAME, .list_name = d->list_name };
+    else if (d->listing_status >= 0)
+        *effect = (struct effect){ .kind = EFFECT_GIVE_UP_LISTING, .status = d->listing_status };
+    else if (d->reason)
+        *effect = (struct effect){ .kind = EFFECT_FAIL,
+                                   .reason = d->reason,
+                                   .detail = d->detail,
+                                   .key_refused = d->key_refused };
+    else
+        return false;
+    return true;
+}
+
+/* ---- effects whose time has come ---- */
+
+static bool may_fetch(const struct delivery *d, size_t posts)
+{
+    return d->more_planned && d->may_deliver && posts < DELIVERY_IMPORTS_MAX;
+}
+
+/* As many planned batches become imports as may be in flight. */
+static bool next_fetch(const struct delivery *d, struct effect *effect)
+{
+    *effect = (struct effect){ .kind = EFFECT_FETCH_PLANNED };
+    for (size_t i = 0; i < d->n_imports; i++) {
+        if (d->imports[i]->step != IMPORT_POST)
+            continue;
+        if (effect->n_held < DELIVERY_IMPORTS_MAX)
+            effect->held[effect->n_held] = d->imports[i]->batch.batch_id;
+        effect->n_held++;
+    }
+    effect->max = DELIVERY_IMPORTS_MAX - (int64_t)effect->n_held;
+    return may_fetch(d, effect->n_held);
+}
+
+/* Now: while it is throttled or failed a moment ago, jobs are polled one by one. */
+static bool listing_may_go(const struct delivery *d, int64_t now_ms)
+{
+    return !d->no_listing && now_ms >= d->listing.due_ms &&
+           now_ms >= d->schedule.not_before_ms[ENDPOINT_JOBS];
+}
+
+/* Polls that the listing of jobs answers all at once. */
+static size_t common_polls(const struct delivery *d, int64_t now_ms, bool *due)
+{
+    size_t n = 0;
+
+    *due = false;
+    for (size_t i = 0; i < d->n_imports && listing_may_go(d, now_ms); i++) {
+        const struct batch_import *import = d->imports[i];
+
+        if (import->step != IMPORT_POLL || import->poll_alone || import->request.in_flight)
+            continue;
+        n++;
+        *due = *due || now_ms >= import->request.due_ms;
+    }
+    return n;
+}
+
+static void want_send(struct effect *effect, struct pending_request *pending,
+                      const struct request *request)
+{
+    *effect = (struct effect){
+        .kind = EFFECT_SEND, .pending = pending, .endpoint = pending->endpoint, .request = *request
+    };
+}
+
+static bool next_send_of(struct delivery *d, struct batch_import *import, int64_t now_ms,
+                         struct effect *effect)
+{
+    if (!request_schedule_may_start(&d->schedule, &import->request, now_ms) ||
+        import->waits_for_list)
+        return false;
+    if (import->step == IMPORT_POST && delivery_posting(d) >= DELIVERY_IMPORTS_MAX)
+        return false;
+    if (import->step != IMPORT_POLL && !has_room_for(d, import))
+        return false;
+    if (import->step != IMPORT_POLL && !import->loaded) {
+        *effect = (struct effect){ .kind = EFFECT_LOAD_BODY,
+                                   .batch_id = import->batch.batch_id,
+                                   .from = import->step,
+                                   .to = import->step,
+                                   .body = &import->body,
+                                   .pending = &import->request };
+        return true;
+    }
+    struct request request = batch_import_request(import, &d->tail);
+    want_send(effect, &import->request, &request);
+    effect->batch_id = import->batch.batch_id;
+    return true;
+}
+
+static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
+{
+    bool polls_due;
+    bool common = common_polls(d, now_ms, &polls_due) > 1 || d->listing.in_flight;
+
+    if (d->list_state == LIST_WANTED && d->may_deliver &&
+        request_schedule_may_start(&d->schedule, &d->list, now_ms)) {
+        struct request request = klaviyo_list_request(d->options.list_id);
+        want_send(effect, &d->list, &request);
+        return true;
+    }
+    if (common && polls_due && request_schedule_may_start(&d->schedule, &d->listing, now_ms)) {
+        struct request request = import_job_listing_request();
+        want_send(effect, &d->listing, &request);
+        return true;
+    }
+    for (size_t i = 0; i < d->n_imports; i++) {
+        struct batch_import *import = d->imports[i];
+
+        if ((import->step != IMPORT_POLL || import->poll_alone || !common) &&
+            next_send_of(d, import, now_ms, effect))
+            return true;
+    }
+    return false;
+}
+
+/* Nothing on its way, nothing to come. */
+static bool next_done(const struct delivery *d, struct effect *effect)
+{
+    *effect = (struct effect){ .kind = EFFECT_DONE };
+    return d->n_imports == 0 && !d->more_planned && !d->list.in_flight && d->plan_done;
+}
+
+bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *effect)
+{
+    return next_of_imports(delivery, effect) || next_of_account(delivery, effect) ||
+           next_fetch(delivery, effect) || next_send(delivery, now_ms, effect) ||
+           next_done(delivery, effect);
+}
+
+/* ---- what became of an effect ---- */
+
+static struct batch_import *import_of(const struct delivery *d, int64_t batch_id)
+{
+    for (size_t i = 0; i < d->n_imports; i++)
+        if (d->imports[i]->batch.batch_id == batch_id)
+            return d->imports[i];
+    assert(false && "an effect concerns a batch that is on its way");
+    abort();
+}
+
+static void count_performed(struct delivery *d, const struct effect *effect)
+{
+    if (effect->kind == EFFECT_CONFIRM) {
+        int64_t failed = effect->failures ? import_failures_count(effect->failures) : 0;
+
+        d->counts.accepted += effect->n_rows - failed;
+        d->counts.progress++;
+    } else if (effect->kind == EFFECT_SPLIT) {
+        d->counts.progress += batch_split_kept(effect->split) < effect->split->n_rows;
+        d->more_planned = true;
+    }
+}
+
+static void import_performed(struct delivery *d, const struct effect *effect, int64_t now_ms)
+{
+    struct import_context context = context_of(d, now_ms);
+
+    count_performed(d, effect);
+    batch_import_performed(import_of(d, effect->batch_id), &context);
+    drop_finished(d);
+}
+
+static bool batches_fetched(struct delivery *d, const struct effect *effect,
+                            struct effect_result *result, struct error *err)
+{
+    struct outbox_batch *batches = result->batches;
+
+    result->batches = NULL;
+    d->more_planned = (int64_t)result->n_batches == effect->max;
+    return add_imports(d, batches, result->n_batches, err);
+}
+
+static void send_performed(struct delivery *d, const struct effect *effect,
+                           const struct effect_result *result, int64_t now_ms)
+{
+    struct pending_request *pending = effect->pending;
+
+    switch (result->sent) {
+    case EFFECT_SENT:
+        request_schedule_started(&d->schedule, pending, now_ms);
+        d->counts.requests++;
+        return;
+    case EFFECT_NO_PERMIT:
+        request_schedule_close(&d->schedule, pending->endpoint, now_ms + result->wait_ms);
+        return;
+    case EFFECT_NOT_ALLOWED: /* until the lease is renewed */
+        d->schedule.imports_until_ms = now_ms;
+        return;
+    case EFFECT_NOT_STARTED:
+        (void)snprintf(d->trouble, sizeof d->trouble, "%.200s", result->why);
+        request_schedule_again(&d->schedule, pending, now_ms, 0);
+        return;
+    }
+}
+
+bool delivery_performed(struct delivery *delivery, const struct effect *effect,
+                        struct effect_result *result, int64_t now_ms, struct error *err)
+{
+    switch (effect->kind) {
+    case EFFECT_MARK_SENT:
+    case EFFECT_RESEND:
+    case EFFECT_CONFIRM:
+    case EFFECT_SPLIT:
+        import_performed(delivery, effect, now_ms);
+        return true;
+    case EFFECT_BLOCK_ACCOUNT:
+        delivery->blocked_ms = 0;
+        return true;
+    case EFFECT_STORE_LIST_NAME:
+        delivery->list_name_wanted = false;
+        return true;
+    case EFFECT_GIVE_UP_LISTING:
+        delivery->listing_status = -1;
+        return true;
+    case EFFECT_FETCH_PLANNED:
+        return batches_fetched(delivery, effect, result, err);
+    case EFFECT_LOAD_BODY:
+        return batch_import_loaded(effect->pending->import, err);
+    case EFFECT_SEND:
+        send_performed(delivery, effect, result, now_ms);
+        return true;
+    case EFFECT_NONE:
+    case EFFECT_FAIL:
+    case EFFECT_DONE:
+        break;
+    }
+    assert(false && "such an effect is not performed");
+    abort();
+}
+
+/* ---- how it stands ---- */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Nothing of the import is due: a response or a longer lease must come first. */
+static bool waits_for_fact(const struct delivery *d, const struct batch_import *import,
+                           int64_t now_ms)
+{
+    switch (import->step) {
+    case IMPORT_POST:
+        return import->waits_for_list || now_ms >= d->schedule.imports_until_ms ||
+               delivery_posting(d) >= DELIVERY_IMPORTS_MAX || !has_room_for(d, import);
+    case IMPORT_POLL:
+        return !import->poll_alone && d->listing.in_flight;
+    case IMPORT_ERRORS:
+        return !has_room_for(d, import);
+    case IMPORT_OVER:
+        break;
+    }
+    return true;
+}
+
+int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
+{
+    int64_t due = REQUEST_SCHEDULE_NEVER;
+
+    if (delivery->schedule.draining)
+        return due;
+    if (delivery->list_state == LIST_WANTED && delivery->may_deliver)
+        due = request_schedule_due_ms(&delivery->schedule, &delivery->list);
+    for (size_t i = 0; i < delivery->n_imports; i++)
+        if (!waits_for_fact(delivery, delivery->imports[i], now_ms))
+            due = earlier(
+                due, request_schedule_due_ms(&delivery->schedule, &delivery->imports[i]->request));
+    return due;
+}
+
+int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
+{
+    return request_schedule_waiting_ms(&delivery->schedule, now_ms);
+}
+
+struct delivery_counts delivery_counts(const struct delivery *delivery)
+{
+    struct delivery_counts counts = delivery->counts;
+
+    counts.retries = delivery->schedule.retries;
+    return counts;
+}
+
+const char *effect_name(enum effect_kind kind)
+{
+    static const char *const names[] = {
+        [EFFECT_NONE] = "none",
+        [EFFECT_MARK_SENT] = "mark_sent",
+        [EFFECT_RESEND] = "resend",
+        [EFFECT_CONFIRM] = "confirm",
+        [EFFECT_SPLIT] = "split",
+        [EFFECT_BLOCK_ACCOUNT] = "block",
+        [EFFECT_STORE_LIST_NAME] = "list_name",
+        [EFFECT_GIVE_UP_LISTING] = "no_listing",
+        [EFFECT_FETCH_PLANNED] = "fetch",
+        [EFFECT_LOAD_BODY] = "load",
+        [EFFECT_SEND] = "send",
+        [EFFECT_FAIL] = "fail",
+        [EFFECT_DONE] = "done",
+    };
+
+    return names[kind];
+}

@@ -1,0 +1,136 @@
+#ifndef WORKER_EXPORT_DELIVERY_H
+#define WORKER_EXPORT_DELIVERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "common/strbuf.h"
+#include "worker/export/batch_import.h"
+#include "worker/export/effect.h"
+#include "worker/export/request_schedule.h"
+#include "worker/klaviyo/klaviyo_list.h"
+#include "worker/klaviyo/verdict.h"
+
+/*
+ * Delivery: all batches of a run on their way (pure: no database, no network, no
+ * clock).
+ *
+ * Facts go in, effects come out:
+ *
+ *     delivery_response(&delivery, pending, &response, &verdict, now, err);
+ *     while (delivery_next(&delivery, now, &effect)) {
+ *         … perform it …
+ *         delivery_performed(&delivery, &effect, &result, now, err);
+ *     }
+ *     … wait until delivery_due_ms(&delivery, now), or for a fact …
+ *
+ * After each response the effects are taken until there is none. Times are
+ * milliseconds of clock_ms(). Functions that return false say why in err
+ * (ERROR_RETRY: out of memory; ERROR_FATAL: a mistake of ours); the delivery is
+ * over then.
+ */
+struct delivery_options {
+    const char *list_id; /* strings are lent for as long as the delivery lives */
+    const char *connection_name;
+    bool list_known; /* its name is stored */
+    struct import_rules rules;
+    uint32_t (*random)(void);
+};
+
+enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };
+
+/* Since the beginning. */
+struct delivery_counts {
+    int64_t requests;
+    int64_t throttled;
+    int64_t retries;
+    int64_t accepted; /* rows */
+    int64_t progress; /* steps that count as progress of the run */
+};
+
+struct delivery {
+    struct delivery_options options;
+    struct request_schedule schedule;
+    struct strbuf tail; /* of every import */
+
+    struct batch_import **imports;
+    size_t n_imports, cap_imports;
+    bool may_deliver;  /* the plan allows it */
+    bool plan_done;    /* every batch that there will be is in the outbox */
+    bool more_planned; /* the outbox may hold batches that were not fetched yet */
+
+    struct pending_request listing; /* of jobs */
+    bool no_listing;                /* it is not served, or does not help */
+    int listing_status;             /* with which it was given up, until that was told; -1 */
+    struct pending_request list;
+    enum list_state list_state;
+    bool list_name_wanted; /* to be stored */
+    char list_name[LIST_NAME_BYTES];
+
+    enum endpoint blocked; /* while blocked_ms > 0 */
+    int64_t blocked_ms;
+    const char *reason; /* of the failed run; NULL: it has not failed */
+    char detail[1536];
+    bool key_refused;
+    char trouble[VERDICT_TEXT_BYTES]; /* the last, in words fit for a log */
+    struct delivery_counts counts;
+};
+
+bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
+                   struct error *err) MUST_USE;
+void delivery_release(struct delivery *delivery);
+
+/* ---- facts ---- */
+
+/* Jobs of an earlier owner of the run. Takes the batches; each gets the whole time of a job. */
+bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, size_t n,
+                    int64_t now_ms, struct error *err) MUST_USE;
+
+struct delivery_plan_news {
+    bool more;        /* batches were planned since the last news */
+    bool may_deliver; /* as plan_may_deliver() */
+    bool done;        /* it has ended well: no batch will come any more */
+};
+
+void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *news);
+
+/* No import is begun from until_ms on. */
+void delivery_allow_imports(struct delivery *delivery, int64_t until_ms);
+
+/* Nothing is begun any more. */
+void delivery_drain(struct delivery *delivery);
+
+/* pending: as in the SEND that it answers. Takes what the verdict owns. */
+bool delivery_response(struct delivery *delivery, struct pending_request *pending,
+                       const struct response *response, struct verdict *verdict, int64_t now_ms,
+                       struct error *err) MUST_USE;
+
+/* ---- effects ---- */
+
+/* False: nothing is to be done now. */
+bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *effect) MUST_USE;
+
+/* Not for FAIL and DONE: they end the delivery. */
+bool delivery_performed(struct delivery *delivery, const struct effect *effect,
+                        struct effect_result *result, int64_t now_ms, struct error *err) MUST_USE;
+
+/* ---- how it stands ---- */
+
+/* When the next effect may be due without another fact; NEVER where none is. */
+int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms);
+
+/* As request_schedule_waiting_ms(). */
+int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms);
+
+/* Rows of the request that pending is, for the verdict; 0 for others than imports. */
+size_t delivery_request_rows(const struct pending_request *pending);
+
+/* Imports in flight. */
+size_t delivery_posting(const struct delivery *delivery);
+
+struct delivery_counts delivery_counts(const struct delivery *delivery);
+
+#endif

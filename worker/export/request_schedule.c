@@ -1,0 +1,104 @@
+#include "worker/export/request_schedule.h"
+
+#include "common/retry.h"
+
+enum {
+    KEY_RETRY_MS = 10 * 1000, /* between a refused key and the second try: contract */
+    WAITING_MIN_MS = 500,     /* chosen: a shorter wait for a limit is not worth telling */
+};
+
+bool request_schedule_may_start(const struct request_schedule *schedule,
+                                const struct pending_request *pending, int64_t now_ms)
+{
+    if (schedule->draining)
+        return false;
+    if (pending->endpoint == ENDPOINT_IMPORT && now_ms >= schedule->imports_until_ms)
+        return false;
+    return now_ms >= request_schedule_due_ms(schedule, pending);
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+int64_t request_schedule_due_ms(const struct request_schedule *schedule,
+                                const struct pending_request *pending)
+{
+    if (pending->in_flight)
+        return REQUEST_SCHEDULE_NEVER;
+    return later(pending->due_ms,
+                 later(schedule->not_before_ms[pending->endpoint], schedule->key_not_before_ms));
+}
+
+/*
+ * Imports go one after the other at the pace that the limit allows, not in
+ * bursts: the rate is the same, and when Klaviyo says stop, few are in flight.
+ */
+static void keep_pace(struct request_schedule *schedule, enum endpoint endpoint, int64_t now_ms)
+{
+    if (endpoint == ENDPOINT_IMPORT)
+        request_schedule_close(schedule, endpoint,
+                               now_ms + 1000 / endpoint_limit(endpoint).per_second);
+}
+
+void request_schedule_started(struct request_schedule *schedule, struct pending_request *pending,
+                              int64_t now_ms)
+{
+    pending->in_flight = true;
+    schedule->n_in_flight++;
+    keep_pace(schedule, pending->endpoint, now_ms);
+}
+
+void request_schedule_ended(struct request_schedule *schedule, struct pending_request *pending)
+{
+    pending->in_flight = false;
+    schedule->n_in_flight--;
+}
+
+void request_schedule_again(struct request_schedule *schedule, struct pending_request *pending,
+                            int64_t now_ms, int64_t wait_ms)
+{
+    pending->attempts++;
+    pending->due_ms =
+        now_ms + retry_wait_ms(RETRY_POLICY, pending->attempts, schedule->random(), wait_ms);
+    schedule->retries++;
+}
+
+void request_schedule_close(struct request_schedule *schedule, enum endpoint endpoint,
+                            int64_t until_ms)
+{
+    schedule->not_before_ms[endpoint] = later(schedule->not_before_ms[endpoint], until_ms);
+}
+
+bool request_schedule_key_refused(struct request_schedule *schedule,
+                                  struct pending_request *pending, int64_t now_ms)
+{
+    pending->due_ms = 0;
+    if (schedule->key_not_before_ms == 0) {
+        schedule->key_not_before_ms = now_ms + KEY_RETRY_MS;
+        schedule->key_refused_at = pending->endpoint;
+        schedule->retries++;
+        return false;
+    }
+    return now_ms >= schedule->key_not_before_ms;
+}
+
+/* Another endpoint may need less of the key: its success says nothing. */
+void request_schedule_key_accepted(struct request_schedule *schedule, enum endpoint endpoint)
+{
+    if (endpoint == schedule->key_refused_at)
+        schedule->key_not_before_ms = 0;
+}
+
+int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, int64_t now_ms)
+{
+    int64_t longest = 0;
+
+    if (schedule->n_in_flight > 0)
+        return 0;
+    for (size_t i = 0; i < ENDPOINT_COUNT; i++)
+        if (i != ENDPOINT_JOBS)
+            longest = later(longest, schedule->not_before_ms[i] - now_ms);
+    return longest > WAITING_MIN_MS ? longest : 0;
+}

@@ -1,0 +1,77 @@
+#ifndef WORKER_EXPORT_REQUEST_SCHEDULE_H
+#define WORKER_EXPORT_REQUEST_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker/klaviyo/endpoint.h"
+
+/*
+ * When a request may go (pure; times are milliseconds of clock_ms(), and the
+ * present one is always a parameter).
+ *
+ * A pending request is made again and again until its response is of use. It
+ * may go once it is due itself, its endpoint is open, and the key is not being
+ * rested after a refusal.
+ */
+struct batch_import;
+
+struct pending_request {
+    struct batch_import *import; /* NULL: the listing of jobs, or the Klaviyo list */
+    enum endpoint endpoint;
+    bool in_flight;
+    int64_t permit_id; /* while in flight: the permit of the account's rate limit */
+    int64_t due_ms;
+    unsigned attempts; /* in vain, in a row */
+};
+
+struct request_schedule {
+    uint32_t (*random)(void); /* all values equally likely */
+    int64_t not_before_ms[ENDPOINT_COUNT];
+    int64_t key_not_before_ms; /* 0, or when a refused key is tried once more */
+    enum endpoint key_refused_at;
+    int64_t imports_until_ms; /* no import is begun from then on: the lease is too short */
+    bool draining;            /* nothing is begun any more */
+    size_t n_in_flight;
+    int64_t retries;
+};
+
+#define REQUEST_SCHEDULE_NEVER INT64_MAX
+
+bool request_schedule_may_start(const struct request_schedule *schedule,
+                                const struct pending_request *pending, int64_t now_ms);
+
+/* When it may start as far as is known; NEVER while it is in flight. */
+int64_t request_schedule_due_ms(const struct request_schedule *schedule,
+                                const struct pending_request *pending);
+
+/* It is on its way. Imports keep a pace: the next one is not due at once. */
+void request_schedule_started(struct request_schedule *schedule, struct pending_request *pending,
+                              int64_t now_ms);
+void request_schedule_ended(struct request_schedule *schedule, struct pending_request *pending);
+
+/* It was in vain: due again after a growing pause of random length, at least wait_ms. */
+void request_schedule_again(struct request_schedule *schedule, struct pending_request *pending,
+                            int64_t now_ms, int64_t wait_ms);
+
+/* Nothing is sent to the endpoint before until_ms. An earlier time changes nothing. */
+void request_schedule_close(struct request_schedule *schedule, enum endpoint endpoint,
+                            int64_t until_ms);
+
+/*
+ * Klaviyo refused the key. True: for the second time, after a rest of 10 s; what
+ * was sent before the first refusal came does not count.
+ */
+bool request_schedule_key_refused(struct request_schedule *schedule,
+                                  struct pending_request *pending, int64_t now_ms);
+void request_schedule_key_accepted(struct request_schedule *schedule, enum endpoint endpoint);
+
+/*
+ * How long nothing can be done but wait for a limit: 0 while something is in
+ * flight, or where the wait is not worth telling. The listing of jobs is nothing
+ * to wait for.
+ */
+int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, int64_t now_ms);
+
+#endif
