@@ -37,7 +37,8 @@ struct planned {
 struct member_scan {
     const struct run_task *task;
     const struct scan_observer *observer; /* NULL: nobody */
-    struct db *reading;                   /* these two are the scan's to close */
+    struct db *reading;                   /* the members; these three are the scan's to close */
+    struct db *remembering;               /* the ledger */
     struct db *writing;                   /* NULL: a preview */
     struct mapping *mapping;
     struct selection selection;

@@ -27,7 +27,7 @@ struct plan {
     struct error why;
 
     pthread_mutex_t cancellers_lock;
-    struct db_canceller *cancel_reading, *cancel_writing;
+    struct db_canceller *cancel_reading, *cancel_remembering, *cancel_writing;
 };
 
 static void ring(const struct plan *plan)
@@ -78,6 +78,7 @@ static void share_cancellers(struct plan *plan, struct member_scan *scan)
 {
     (void)pthread_mutex_lock(&plan->cancellers_lock);
     plan->cancel_reading = db_canceller_new(scan->reading);
+    plan->cancel_remembering = db_canceller_new(scan->remembering);
     plan->cancel_writing = db_canceller_new(scan->writing);
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
@@ -86,6 +87,7 @@ static void take_back_cancellers(struct plan *plan)
 {
     (void)pthread_mutex_lock(&plan->cancellers_lock);
     db_canceller_free(db_canceller_take(&plan->cancel_reading));
+    db_canceller_free(db_canceller_take(&plan->cancel_remembering));
     db_canceller_free(db_canceller_take(&plan->cancel_writing));
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
@@ -95,10 +97,12 @@ static bool open_connections(struct plan *plan, struct member_scan *scan, struct
     const char *url = plan->options.database_url;
 
     if (!db_open(&scan->reading, url, "klaviyo-worker plan", err) ||
+        !db_open(&scan->remembering, url, "klaviyo-worker plan", err) ||
         !db_open(&scan->writing, url, "klaviyo-worker plan", err))
         return false;
     share_cancellers(plan, scan);
     return runs_note_backend(scan->reading, scan->task, err) &&
+           runs_note_backend(scan->remembering, scan->task, err) &&
            runs_note_backend(scan->writing, scan->task, err) &&
            runs_begin_plan(scan->writing, scan->task, err);
 }
@@ -201,6 +205,8 @@ void plan_stop(struct plan *plan)
     (void)pthread_mutex_lock(&plan->cancellers_lock);
     if (plan->cancel_reading)
         db_canceller_fire(plan->cancel_reading);
+    if (plan->cancel_remembering)
+        db_canceller_fire(plan->cancel_remembering);
     if (plan->cancel_writing)
         db_canceller_fire(plan->cancel_writing);
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
@@ -263,6 +269,7 @@ bool plan_preview(const char *database_url, const struct run_task *task,
 
     if (!member_scan_init(&scan, task, NULL, err) ||
         !db_open(&scan.reading, database_url, "klaviyo-worker preview", err) ||
+        !db_open(&scan.remembering, database_url, "klaviyo-worker preview", err) ||
         !member_scan_read(&scan, err))
         return false;
     struct mapping_count *fields = calloc(task->n_fields + 1, sizeof *fields);

@@ -1,22 +1,23 @@
 #include "worker/store/members.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/store/copy_stream.h"
 #include "worker/store/statement.h"
 
 /*
- * COPY takes no parameters, so the statement is put together: of numbers of our
- * own (an export's id, a run's, a position) and of what klaviyo.members_of()
- * makes of the segments' ids. Names and paths are looked up by the statement
- * itself. The ids must be there to be seen: PostgreSQL's planner takes a segment
- * that it cannot see for a large one, and would read every profile for a hundred
- * members. 4 MiB: 500 ids of 200 characters, each of four bytes and escaped.
+ * COPY takes no parameters, so the statement is put together, of escaped literals and of
+ * what klaviyo.members_of() makes of the segments' ids. They must be there to be seen:
+ * PostgreSQL's planner takes a segment that it cannot see for a large one, and would read
+ * every profile for a hundred members; and a path that a subquery looks up keeps the plan
+ * from being parallel. 4 MiB: 500 ids of 200 characters, each of four bytes and escaped.
  *
  * What a site's view calls an id is cast to text, its attributes to jsonb.
  */
-enum { SQL_MAX_BYTES = 4 * 1024 * 1024, FIXED_FIELDS = 8 };
+enum { SQL_MAX_BYTES = 4 * 1024 * 1024, FIXED_FIELDS = 4 };
 
 /*
  * Longer addresses and values are refused anyway (254 characters, 100,000 bytes
@@ -28,37 +29,34 @@ enum { FIELD_MAX_CHARACTERS = 100001 };
 struct members {
     struct db *db;
     const struct run_task *task;
-    struct strbuf source; /* the view and the segments, as a part of a statement */
-    bool started;         /* the stream; else the first call of members_next() does */
-    struct copy_reader reader;
-    char *message; /* libpq's, of the row that is lent */
-    struct copy_field *fields;
-    size_t n_fields;
+    char *snapshot;
+    struct strbuf source;  /* the view and the segments, as a part of a statement */
+    struct strbuf columns; /* e (the address) and f0, f1, … of a profile's attributes */
+    bool started;
+    struct copy_stream stream;
 };
 
-enum flag { FLAG_CONFIRMED = 1, FLAG_LISTED = 2, FLAG_REJECTED = 4, FLAG_SETTLED = 8 };
-
 /* Long reads are ours to bound, not the site's; the sort gets some room. */
-static const char settings_sql[] =
+const char members_settings_sql[] =
     "select set_config('statement_timeout', '0', true), set_config('work_mem', '64MB', true),"
     " set_config('idle_in_transaction_session_timeout', '0', true)";
 
-/*
- * Starting parallel workers costs more than a small segment does, and the
- * planner knows little of a table that was filled a moment ago.
- */
-enum { PARALLEL_FROM_ROWS = 100000 };
-
+/* Starting parallel workers costs more than a small segment does. */
 static const char not_parallel_sql[] =
     "select set_config('max_parallel_workers_per_gather', '0', true)";
 
-static const char parallel_sql[] =
-    "select set_config('max_parallel_workers_per_gather', reset_val, true) from pg_settings"
-    " where name = 'max_parallel_workers_per_gather'";
+static const char snapshot_sql[] = "select pg_export_snapshot()";
 
 static const char source_sql[] =
     "select klaviyo.members_of(array(select segment_id from klaviyo.export_segment"
     " where export_id = $1), $1)";
+
+/* Of the address, then of the fields in their order. */
+static const char paths_sql[] =
+    "select path, path = '{@profile_id}' from (select 0 as kind, 0 as position,"
+    " email_path::text as path from klaviyo.export where export_id = $1"
+    " union all select 1, position, path::text from klaviyo.export_field where export_id = $1) p"
+    " order by kind, position";
 
 static bool make_source(struct members *members, struct error *err)
 {
@@ -72,26 +70,47 @@ static bool make_source(struct members *members, struct error *err)
     return strbuf_ok(&members->source) || error_no_memory(err);
 }
 
-/* The value that stands in the subquery as `name`, as jsonb. */
-static void add_value(struct strbuf *sql, bool is_profile_id, const char *path_sql)
+/* The value at a path, as jsonb. */
+static bool add_value(const struct members *members, struct strbuf *sql, const PGresult *paths,
+                      int row, struct error *err)
 {
-    if (is_profile_id)
+    if (result_bool(paths, row, 1)) {
         strbuf_add_str(sql, "to_jsonb(profile_id::text)");
-    else
-        strbuf_addf(sql, "(attributes::jsonb #> (%s))", path_sql);
+        return true;
+    }
+    const char *path = result_text(paths, row, 0);
+    char *literal = PQescapeLiteral(db_handle(members->db), path, strlen(path));
+
+    if (!literal)
+        return db_failure(members->db, NULL, "naming a field", err);
+    strbuf_addf(sql, "(attributes::jsonb #> %s::text[])", literal);
+    PQfreemem(literal);
+    return true;
 }
 
-static void add_field(struct strbuf *sql, const struct run_task *task, size_t i)
+/* Each expression stands once: a profile's attributes are unpacked for every one. */
+static bool make_columns(struct members *members, struct error *err)
 {
-    char path_sql[160];
+    CLEANUP(result_freep) PGresult *paths = NULL;
+    struct strbuf *columns = &members->columns;
+    struct args args = ARGS_INIT;
 
-    (void)snprintf(path_sql, sizeof path_sql,
-                   "select path from klaviyo.export_field where export_id = %" PRId64
-                   " order by position offset %zu limit 1",
-                   task->export_id, i);
-    strbuf_add_str(sql, ", left(");
-    add_value(sql, task->fields[i].is_profile_id, path_sql);
-    strbuf_addf(sql, "::text, %d) as f%zu", FIELD_MAX_CHARACTERS, i);
+    args_int64(&args, members->task->export_id);
+    if (!db_query(members->db, paths_sql, &args, &paths, err))
+        return false;
+    /* The task was loaded before this snapshot. A change between the two ends the run. */
+    if ((size_t)result_rows(paths) != members->task->n_fields + 1)
+        return error_set(err, ERROR_LOST, "the export was changed");
+    if (!add_value(members, columns, paths, 0, err))
+        return false;
+    strbuf_add_str(columns, " as e");
+    for (int i = 1; i < result_rows(paths); i++) {
+        strbuf_add_str(columns, ", left(");
+        if (!add_value(members, columns, paths, i, err))
+            return false;
+        strbuf_addf(columns, "::text, %d) as f%d", FIELD_MAX_CHARACTERS, i - 1);
+    }
+    return strbuf_ok(columns) || error_no_memory(err);
 }
 
 /*
@@ -101,57 +120,23 @@ static void add_field(struct strbuf *sql, const struct run_task *task, size_t i)
 #define ADDRESS_SQL "klaviyo.address_of(e #>> '{}')"
 #define IS_TEXT_SQL "jsonb_typeof(e) = 'string'"
 
-static void add_member_side(struct strbuf *sql, const struct members *members)
-{
-    const struct run_task *task = members->task;
-    char path_sql[96];
-
-    (void)snprintf(path_sql, sizeof path_sql,
-                   "select email_path from klaviyo.export where export_id = %" PRId64,
-                   task->export_id);
-    strbuf_add_str(sql,
-                   "select case when " IS_TEXT_SQL " then left(" ADDRESS_SQL ", 320) end"
-                   " collate \"C\" as address,"
-                   " case when " IS_TEXT_SQL " and octet_length(e #>> '{}') > 320 then"
-                   " octet_length(" ADDRESS_SQL ") > length(" ADDRESS_SQL ") end as cut_not_ascii,"
-                   " jsonb_typeof(e) not in ('string', 'null') as not_a_string,"
-                   " true as is_member, p.* from (select profile_id::text as profile_id, ");
-    add_value(sql, task->email_is_profile_id, path_sql);
-    strbuf_add_str(sql, " as e");
-    for (size_t i = 0; i < task->n_fields; i++)
-        add_field(sql, task, i);
-    strbuf_addf(sql, " from %s) p", members->source.data);
-}
-
-static void add_ledger_side(struct strbuf *sql, const struct run_task *task)
-{
-    strbuf_addf(sql,
-                "select l.address, l.fingerprint, (b.batch_id is null)::integer * %d"
-                " + l.listed::integer * %d + coalesce(l.rejected_batch = l.batch_id or"
-                " b.batch_id > l.rejected_batch, false)::integer * %d"
-                " + (l.batch_id >= %" PRId64 ")::integer * %d as flags",
-                FLAG_CONFIRMED, FLAG_LISTED, FLAG_REJECTED, task->first_batch, FLAG_SETTLED);
-    strbuf_addf(sql,
-                " from klaviyo.ledger l left join klaviyo.batch b on b.batch_id = l.batch_id"
-                " and b.state <> 'complete' and b.export_id = %" PRId64
-                " where l.export_id = %" PRId64,
-                task->export_id, task->export_id);
-}
-
+/* "offset 0" keeps the planner from evaluating e, and so the path, once for each use. */
 static void add_statement(struct strbuf *sql, const struct members *members)
 {
-    strbuf_add_str(sql, "copy (select m.profile_id, coalesce(m.address, l.address),"
-                        " m.not_a_string::integer, l.address is not null, l.flags, l.fingerprint,"
-                        " m.is_member, m.cut_not_ascii::integer");
+    strbuf_add_str(sql, "copy (select profile_id, address, not_a_string, cut_not_ascii");
     for (size_t i = 0; i < members->task->n_fields; i++)
-        strbuf_addf(sql, ", m.f%zu", i);
-    strbuf_add_str(sql, " from (");
-    add_member_side(sql, members);
-    strbuf_add_str(sql, ") m full join (");
-    add_ledger_side(sql, members->task);
-    strbuf_add_str(sql, ") l on l.address = m.address"
-                        " order by coalesce(m.address, l.address) collate \"C\" nulls first,"
-                        " m.profile_id collate \"C\") to stdout (format binary)");
+        strbuf_addf(sql, ", f%zu", i);
+    strbuf_add_str(sql,
+                   " from (select case when " IS_TEXT_SQL " then left(" ADDRESS_SQL ", 320) end"
+                   " collate \"C\" as address,"
+                   " case when " IS_TEXT_SQL " and octet_length(e #>> '{}') > 320 then"
+                   " (octet_length(" ADDRESS_SQL ") > length(" ADDRESS_SQL "))::integer end"
+                   " as cut_not_ascii,"
+                   " (jsonb_typeof(e) not in ('string', 'null'))::integer as not_a_string, p.*");
+    strbuf_addf(sql, " from (select profile_id::text as profile_id, %s from %s offset 0) p) m",
+                members->columns.data, members->source.data);
+    strbuf_add_str(sql, " order by address collate \"C\" nulls first, profile_id collate \"C\")"
+                        " to stdout (format binary)");
 }
 
 /*
@@ -170,137 +155,107 @@ static bool source_failure(struct db *db, const PGresult *rows, struct error *er
                                     err);
 }
 
-static bool start_copy(const struct members *members, struct error *err)
-{
-    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
-    CLEANUP(result_freep) PGresult *rows = NULL;
-
-    add_statement(&sql, members);
-    if (!strbuf_ok(&sql))
-        return error_no_memory(err);
-    rows = PQexec(db_handle(members->db), sql.data);
-    if (PQresultStatus(rows) != PGRES_COPY_OUT)
-        return source_failure(members->db, rows, err);
-    return true;
-}
-
 bool members_open(struct members **out, struct db *db, const struct run_task *task,
                   struct error *err)
 {
     CLEANUP(members_freep) struct members *members = calloc(1, sizeof *members);
+    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!members)
         return error_no_memory(err);
     members->db = db;
-    members->n_fields = FIXED_FIELDS + task->n_fields;
-    members->fields = calloc(members->n_fields, sizeof *members->fields);
-    if (!members->fields)
-        return error_no_memory(err);
     members->task = task;
-    members->source = STRBUF_INIT(SQL_MAX_BYTES);
+    members->source = members->columns = STRBUF_INIT(SQL_MAX_BYTES);
     if (!db_query(db, "begin isolation level repeatable read read only", NULL, NULL, err) ||
-        !db_query(db, settings_sql, NULL, NULL, err) || !make_source(members, err))
+        !db_query(db, members_settings_sql, NULL, NULL, err) ||
+        !db_query(db, snapshot_sql, NULL, &rows, err) ||
+        !result_copy_text(rows, 0, 0, &members->snapshot, err) || !make_source(members, err) ||
+        !make_columns(members, err) ||
+        !copy_stream_init(&members->stream, db, FIXED_FIELDS + task->n_fields, err))
         return false;
     *out = members_take(&members);
     return true;
 }
 
-/* A stream that was not read to its end leaves the connection of no use. */
+const char *members_snapshot(const struct members *members)
+{
+    return members->snapshot;
+}
+
 void members_free(struct members *members)
 {
     if (!members)
         return;
-    PQfreemem(members->message);
-    free(members->fields);
+    copy_stream_release(&members->stream);
+    free(members->snapshot);
     strbuf_release(&members->source);
+    strbuf_release(&members->columns);
     if (PQtransactionStatus(db_handle(members->db)) != PQTRANS_ACTIVE)
         db_rollback(members->db);
     free(members);
 }
 
-static void read_member(const struct members *members, struct member *member)
+bool members_start(struct members *members, bool large, struct error *err)
 {
-    const struct copy_field *f = members->fields;
-    int64_t flags = copy_int(&f[4]);
+    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
 
-    *member = (struct member){
-        .is_member = f[6].bytes != NULL,
-        .profile_id = f[0],
-        .address = f[1],
-        .not_a_string = copy_int(&f[2]) == 1,
-        .cut_not_ascii = copy_int(&f[7]) == 1,
-        .known = f[3].bytes && f[3].len == 1 && f[3].bytes[0],
-        .confirmed = flags & FLAG_CONFIRMED,
-        .listed = flags & FLAG_LISTED,
-        .rejected = flags & FLAG_REJECTED,
-        .settled = flags & FLAG_SETTLED,
-        .fingerprint = copy_int(&f[5]),
-        .fields = f + FIXED_FIELDS,
-    };
+    if (!large && !db_query(members->db, not_parallel_sql, NULL, NULL, err))
+        return false;
+    add_statement(&sql, members);
+    if (!strbuf_ok(&sql))
+        return error_no_memory(err);
+    members->started = true;
+    return copy_stream_start(&members->stream, sql.data) ||
+           source_failure(members->db, members->stream.failure, err);
 }
 
-/* After the last row: did the statement end well? */
-static enum members_next end_of_stream(struct members *members, struct error *err)
+static void read_member(const struct members *members, struct member *member)
 {
-    CLEANUP(result_freep) PGresult *rows = PQgetResult(db_handle(members->db));
+    const struct copy_field *f = members->stream.fields;
 
-    if (PQresultStatus(rows) != PGRES_COMMAND_OK) {
-        source_failure(members->db, rows, err);
-        return MEMBERS_ERROR;
-    }
-    PQclear(PQgetResult(db_handle(members->db))); /* NULL: the connection is free again */
-    return MEMBERS_END;
+    *member = (struct member){ .is_member = true,
+                               .profile_id = f[0],
+                               .address = f[1],
+                               .not_a_string = copy_int(&f[2]) == 1,
+                               .cut_not_ascii = copy_int(&f[3]) == 1,
+                               .fields = f + FIXED_FIELDS };
 }
 
 enum members_next members_next(struct members *members, struct member *member, struct error *err)
 {
-    if (!members->started && !start_copy(members, err))
+    assert(members->started);
+    switch (copy_stream_next(&members->stream)) {
+    case COPY_STREAM_ROW:
+        read_member(members, member);
+        return MEMBERS_ROW;
+    case COPY_STREAM_END:
+        return MEMBERS_END;
+    case COPY_STREAM_FAILED:
+        source_failure(members->db, members->stream.failure, err);
         return MEMBERS_ERROR;
-    members->started = true;
-    for (;;) {
-        PQfreemem(members->message);
-        members->message = NULL;
-        int len = PQgetCopyData(db_handle(members->db), &members->message, 0);
-        if (len < 0)
-            return end_of_stream(members, err);
-
-        switch (copy_read(&members->reader, members->message, (size_t)len, members->fields,
-                          members->n_fields)) {
-        case COPY_ROW:
-            read_member(members, member);
-            return MEMBERS_ROW;
-        case COPY_NO_ROW:
-            break;
-        case COPY_BROKEN:
-            error_set(err, ERROR_RETRY, "the members cannot be read: the stream is damaged");
-            return MEMBERS_ERROR;
-        }
+    case COPY_STREAM_BROKEN:
+        break;
     }
+    error_set(err, ERROR_RETRY, "the members cannot be read: the stream is damaged");
+    return MEMBERS_ERROR;
 }
 
-static bool count(struct members *members, int64_t *n, struct error *err)
+bool members_count(const struct members *members, struct db *db, int64_t at_most, int64_t *n,
+                   struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
     CLEANUP(result_freep) PGresult *rows = NULL;
 
-    strbuf_addf(&sql, "select count(*) from %s", members->source.data);
+    if (at_most > 0)
+        strbuf_addf(&sql, "select count(*) from (select from %s limit %" PRId64 ") m",
+                    members->source.data, at_most);
+    else
+        strbuf_addf(&sql, "select count(*) from %s", members->source.data);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
-    rows = PQexec(db_handle(members->db), sql.data);
+    rows = PQexec(db_handle(db), sql.data);
     if (PQresultStatus(rows) != PGRES_TUPLES_OK)
-        return source_failure(members->db, rows, err);
+        return source_failure(db, rows, err);
     *n = result_int64(rows, 0, 0);
-    return true;
-}
-
-bool members_count(struct members *members, int64_t *n, struct error *err)
-{
-    int64_t found = 0;
-
-    if (!db_query(members->db, not_parallel_sql, NULL, NULL, err) || !count(members, &found, err))
-        return false;
-    if (found >= PARALLEL_FROM_ROWS && !db_query(members->db, parallel_sql, NULL, NULL, err))
-        return false;
-    *n = found;
     return true;
 }

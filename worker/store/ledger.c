@@ -1,0 +1,176 @@
+#include "worker/store/ledger.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "worker/store/copy_stream.h"
+#include "worker/store/members.h"
+#include "worker/store/statement.h"
+
+enum { N_FIELDS = 5, STREAM_SQL_BYTES = 256 };
+
+struct ledger {
+    struct db *db;
+    const struct run_task *task;
+    bool started;
+    bool empty;
+    struct copy_stream stream;
+    int64_t *unfinished; /* batches, ascending */
+    size_t n_unfinished;
+};
+
+/* By the primary key, whatever the planner knows of the table: no row waits for a sort. */
+static const char settings_sql[] = "select set_config('enable_sort', 'off', true),"
+                                   " set_config('max_parallel_workers_per_gather', '0', true)";
+
+static const char is_empty_sql[] =
+    "select not exists (select from klaviyo.ledger where export_id = $1)";
+
+static const char unfinished_sql[] =
+    "select batch_id from klaviyo.batch where export_id = $1 and state <> 'complete'"
+    " order by batch_id";
+
+/* Whatever goes wrong with a snapshot passes with the next attempt, which has another one. */
+static bool enter_snapshot(struct db *db, const char *snapshot, struct error *err)
+{
+    char sql[128];
+
+    if (!db_query(db, "begin isolation level repeatable read read only", NULL, NULL, err))
+        return false;
+    (void)snprintf(sql, sizeof sql, "set transaction snapshot '%s'", snapshot);
+    if (db_query(db, sql, NULL, NULL, err))
+        return true;
+    err->kind = ERROR_RETRY;
+    return false;
+}
+
+static bool look_whether_empty(struct ledger *ledger, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, ledger->task->export_id);
+    if (!db_query(ledger->db, is_empty_sql, &args, &rows, err))
+        return false;
+    ledger->empty = result_bool(rows, 0, 0);
+    return true;
+}
+
+static bool load_unfinished(struct ledger *ledger, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, ledger->task->export_id);
+    if (!db_query(ledger->db, unfinished_sql, &args, &rows, err))
+        return false;
+    ledger->n_unfinished = (size_t)result_rows(rows);
+    ledger->unfinished = calloc(ledger->n_unfinished + 1, sizeof *ledger->unfinished);
+    if (!ledger->unfinished)
+        return error_no_memory(err);
+    for (size_t i = 0; i < ledger->n_unfinished; i++)
+        ledger->unfinished[i] = result_int64(rows, (int)i, 0);
+    return true;
+}
+
+bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task,
+                 const char *snapshot, struct error *err)
+{
+    CLEANUP(ledger_freep) struct ledger *ledger = calloc(1, sizeof *ledger);
+
+    if (!ledger)
+        return error_no_memory(err);
+    ledger->db = db;
+    ledger->task = task;
+    if (!enter_snapshot(db, snapshot, err) ||
+        !db_query(db, members_settings_sql, NULL, NULL, err) || !look_whether_empty(ledger, err) ||
+        !load_unfinished(ledger, err) || !copy_stream_init(&ledger->stream, db, N_FIELDS, err))
+        return false;
+    *out = ledger_take(&ledger);
+    return true;
+}
+
+void ledger_free(struct ledger *ledger)
+{
+    if (!ledger)
+        return;
+    copy_stream_release(&ledger->stream);
+    free(ledger->unfinished);
+    if (PQtransactionStatus(db_handle(ledger->db)) != PQTRANS_ACTIVE)
+        db_rollback(ledger->db);
+    free(ledger);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+static bool is_unfinished(const struct ledger *ledger, int64_t batch_id)
+{
+    return ledger->n_unfinished > 0 && bsearch(&batch_id, ledger->unfinished, ledger->n_unfinished,
+                                               sizeof batch_id, compare_ids) != NULL;
+}
+
+static void read_row(const struct ledger *ledger, struct ledger_row *row)
+{
+    const struct copy_field *f = ledger->stream.fields;
+    int64_t batch_id = copy_int(&f[2]), refused_in = copy_int(&f[3]);
+    bool confirmed = !is_unfinished(ledger, batch_id);
+
+    *row = (struct ledger_row){
+        .address = f[0],
+        .fingerprint = copy_int(&f[1]),
+        .confirmed = confirmed,
+        .listed = f[4].bytes && f[4].len == 1 && f[4].bytes[0],
+        .rejected = f[3].bytes && (refused_in == batch_id || (!confirmed && batch_id > refused_in)),
+        .settled = batch_id >= ledger->task->first_batch,
+    };
+}
+
+static bool start(struct ledger *ledger)
+{
+    char sql[STREAM_SQL_BYTES];
+
+    (void)snprintf(sql, sizeof sql,
+                   "copy (select address, fingerprint, batch_id, rejected_batch, listed"
+                   " from klaviyo.ledger where export_id = %" PRId64
+                   " order by address) to stdout (format binary)",
+                   ledger->task->export_id);
+    ledger->started = true;
+    return copy_stream_start(&ledger->stream, sql);
+}
+
+static enum ledger_next failed(struct ledger *ledger, struct error *err)
+{
+    (void)db_failure(ledger->db, ledger->stream.failure, "reading what was sent before", err);
+    return LEDGER_ERROR;
+}
+
+enum ledger_next ledger_next(struct ledger *ledger, struct ledger_row *row, struct error *err)
+{
+    if (ledger->empty)
+        return LEDGER_END;
+    if (!ledger->started && (!db_query(ledger->db, settings_sql, NULL, NULL, err)))
+        return LEDGER_ERROR;
+    if (!ledger->started && !start(ledger))
+        return failed(ledger, err);
+
+    switch (copy_stream_next(&ledger->stream)) {
+    case COPY_STREAM_ROW:
+        read_row(ledger, row);
+        return LEDGER_ROW;
+    case COPY_STREAM_END:
+        ledger->empty = true; /* there is no more */
+        return LEDGER_END;
+    case COPY_STREAM_FAILED:
+        return failed(ledger, err);
+    case COPY_STREAM_BROKEN:
+        break;
+    }
+    error_set(err, ERROR_RETRY, "what was sent before cannot be read: the stream is damaged");
+    return LEDGER_ERROR;
+}

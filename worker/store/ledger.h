@@ -1,0 +1,49 @@
+#ifndef WORKER_STORE_LEDGER_H
+#define WORKER_STORE_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/copy.h"
+#include "worker/store/db.h"
+#include "worker/store/run_task.h"
+
+/*
+ * The ledger of an export, read as one stream in the order of its addresses (by bytes),
+ * in the snapshot of the members' stream and beside it. Memory is constant but for the ids
+ * of the export's unfinished batches (8 bytes each).
+ *
+ * Read by its primary key: the first row is there at once, and the member side stays free
+ * to be planned in parallel (a full join of both is not: measured 4.6 s instead of 1.9 s
+ * until its first row for 1,000,000 members, PostgreSQL 15, 2 cores).
+ */
+struct ledger_row {
+    struct copy_field address;
+    bool confirmed; /* its last batch was */
+    bool listed;    /* an earlier batch was confirmed */
+    bool rejected;  /* Klaviyo refused it last time */
+    bool settled;   /* this run has done with it before */
+    int64_t fingerprint;
+};
+
+struct ledger;
+
+/*
+ * Begins a transaction in the snapshot, which is the connection's only work until
+ * ledger_free(). The task and the connection outlive it. ERROR_RETRY: also where the
+ * snapshot is gone.
+ */
+bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task,
+                 const char *snapshot, struct error *err) MUST_USE;
+void ledger_free(struct ledger *ledger);
+DEFINE_OWNER(ledger)
+
+enum ledger_next { LEDGER_ROW, LEDGER_END, LEDGER_ERROR };
+
+/* The first call starts the stream. Lends the row until the next call. */
+enum ledger_next ledger_next(struct ledger *ledger, struct ledger_row *row, struct error *err)
+    MUST_USE;
+
+#endif
