@@ -41,7 +41,7 @@ static struct {
 static atomic_llong dropped;
 
 /* JOURNAL_STREAM is "device:inode" of the stream that systemd connected. */
-static bool is_journal(void)
+bool log_is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM"); /* NOLINT(concurrency-mt-unsafe): no thread */
     char ours[64];
@@ -57,7 +57,7 @@ void log_init(enum log_level level, enum log_format how)
 {
     least = level;
     format = how;
-    with_priority = is_journal();
+    with_priority = log_is_journal();
 }
 
 bool log_level_parse(const char *text, enum log_level *out)

@@ -66,6 +66,9 @@ enum { LOG_QUEUE_BYTES = 512 * 1024, LOG_QUEUE_RESERVED_BYTES = 64 * 1024 };
  */
 void log_init(enum log_level level, enum log_format how);
 
+/* True: stderr is a stream of the systemd journal. */
+bool log_is_journal(void);
+
 /* Signals that other threads handle must be blocked by then. */
 bool log_start_writer(struct error *err) MUST_USE;
 

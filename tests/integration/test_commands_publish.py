@@ -191,6 +191,6 @@ def test_on_a_terminal_the_line_is_drawn_over_and_over(world: World) -> None:
     text = read_terminal(process, leader)
 
     assert process.returncode == 0, text
-    assert "\033[1A" in text and "\r\033[K" in text
+    assert "\033[1A" in text and "\r\033[J" in text
     last = text.rstrip().split("\033[K")[-1]
     assert "succeeded, 25 read, 25 of 25 accepted" in last

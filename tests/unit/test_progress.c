@@ -64,10 +64,87 @@ static void a_line_says_what_is_known(void **state)
     assert_true(parse_rfc3339(NOW, strlen(NOW), &now_us));
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *run = json_of(cases[i].run);
-        progress_line(run, now_us, line, sizeof line);
+        struct progress_estimate estimate = { .run_id = 0 };
+        progress_estimate_update(&estimate, run, now_us);
+        progress_line(run, &estimate, now_us, 500, line, sizeof line);
         assert_string_equal(line, cases[i].line);
         json_decref(run);
     }
+}
+
+/* A terminal's width, and what stands there; none is wider. */
+static const struct {
+    int columns;
+    const char *line;
+} widths[] = {
+    { 131, "run 123 of newsletter: waiting, 1000000 read, 500000 of 1000000 accepted, 17 rejected, "
+           "waiting until 08:05:07 UTC, about 5 min left" },
+    { 100, "run 123 of newsletter: until 08:05:07, 500000/1000000, about 5 min left, 17 rejected" },
+    { 79, "run 123 of newsletter: until 08:05:07, 500000/1000000, about 5 min left, 17 re…" },
+    { 59, "run 123 of newsletter: until 08:05:07, 500000/1000000, abo…" },
+    { 20, "run 123 of newsl…:…" },
+};
+
+static void a_line_is_no_wider_than_the_terminal(void **state)
+{
+    json_t *run = json_of("{'id': 123, 'export': 'newsletter', 'state': 'waiting',"
+                          " 'started_at': '2026-11-24T08:00:00Z',"
+                          " 'waiting_until': '2026-11-24T08:05:07Z', 'counts': {'read': 1000000,"
+                          " 'selected': 1000000, 'accepted': 500000, 'rejected': 17}}");
+    struct progress_estimate estimate = { .run_id = 0 };
+    char line[512];
+    int64_t now_us;
+
+    (void)state;
+    assert_true(parse_rfc3339(NOW, strlen(NOW), &now_us));
+    progress_estimate_update(&estimate, run, now_us);
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        progress_line(run, &estimate, now_us, widths[i].columns, line, sizeof line);
+        assert_string_equal(line, widths[i].line);
+    }
+    json_decref(run);
+}
+
+static void a_name_of_wide_characters_and_controls_is_measured_as_it_is_shown(void **state)
+{
+    json_t *run = json_of("{'id': 1, 'export': '\xe6\x97\xa5\xe6\x9c\xac\\u001b[2J', 'state': "
+                          "'queued', 'counts': {}}");
+    struct progress_estimate estimate = { .run_id = 0 };
+    char line[512];
+
+    (void)state;
+    progress_line(run, &estimate, 0, 40, line, sizeof line);
+    assert_string_equal(line, "run 1 of \xe6\x97\xa5\xe6\x9c\xac\\u001b[2J: queued");
+    progress_line(run, &estimate, 0, 13, line, sizeof line);
+    assert_string_equal(line, "run 1 of \xe6\x97\xa5…");
+    json_decref(run);
+}
+
+/* The pace is taken when rows are accepted; waiting makes no run slower. */
+static void the_time_left_does_not_grow_while_a_run_waits(void **state)
+{
+    json_t *run = json_of("{'id': 2, 'export': 'news', 'state': 'waiting',"
+                          " 'started_at': '2026-11-24T08:00:00Z',"
+                          " 'counts': {'read': 100, 'selected': 80, 'accepted': 40}}");
+    struct progress_estimate estimate = { .run_id = 0 };
+    char line[512];
+    int64_t now_us, began_us;
+
+    (void)state;
+    assert_true(parse_rfc3339(NOW, strlen(NOW), &now_us));
+    for (began_us = now_us; now_us < began_us + 20 * 1000000; now_us += 1000000) {
+        char left[64];
+        int seconds = 10 - (int)((now_us - began_us) / 1000000);
+
+        progress_estimate_update(&estimate, run, now_us);
+        progress_line(run, &estimate, now_us, 500, line, sizeof line);
+        (void)snprintf(left, sizeof left, ", about %d s left", seconds);
+        if (seconds > 0)
+            assert_non_null(strstr(line, left));
+        else
+            assert_null(strstr(line, "left"));
+    }
+    json_decref(run);
 }
 
 static void states_that_end_and_states_that_succeed(void **state)
@@ -98,6 +175,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_says_what_is_known),
+        cmocka_unit_test(a_line_is_no_wider_than_the_terminal),
+        cmocka_unit_test(a_name_of_wide_characters_and_controls_is_measured_as_it_is_shown),
+        cmocka_unit_test(the_time_left_does_not_grow_while_a_run_waits),
         cmocka_unit_test(states_that_end_and_states_that_succeed),
     };
     return cmocka_run_group_tests_name("progress", tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "worker/cli/arguments.h"
+#include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
@@ -47,7 +48,7 @@ static bool grant(struct context *context, const struct arguments *arguments, st
 
     if (!connections_grant(context->db, name, role, err))
         return false;
-    (void)printf("Members of %s may use connection %s.\n", role, name);
+    print_line("Members of %s may use connection %s.", role, name);
     return true;
 }
 
@@ -58,9 +59,9 @@ static bool revoke(struct context *context, const struct arguments *arguments, s
 
     if (!connections_revoke(context->db, name, role, &paused, err))
         return false;
-    (void)printf("Members of %s may no longer use connection %s.\n", role, name);
+    print_line("Members of %s may no longer use connection %s.", role, name);
     if (paused)
-        (void)printf("Paused because of it: %s\n", paused);
+        print_line("Paused because of it: %s", paused);
     free(paused);
     return true;
 }
@@ -70,9 +71,9 @@ static bool remove_connection(struct context *context, const struct arguments *a
 {
     if (!connections_remove(context->db, arguments->operands[0], err))
         return false;
-    (void)printf("Removed connection %s and its key. Klaviyo was not told: delete the key there if "
-                 "nobody else needs it.\n",
-                 arguments->operands[0]);
+    print_line("Removed connection %s and its key. Klaviyo was not told: delete the key there if "
+               "nobody else needs it.",
+               arguments->operands[0]);
     return true;
 }
 

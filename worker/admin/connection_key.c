@@ -7,6 +7,8 @@
 #include "worker/admin/klaviyo_query.h"
 #include "worker/admin/name.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/ask_secret.h"
+#include "worker/cli/print.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
@@ -20,7 +22,7 @@ static bool read_key(struct secret *key, const struct arguments *arguments, stru
     CLEANUP(secret_release) struct secret read = SECRET_INIT;
     const char *path = arguments_value(arguments, "--api-key-file");
 
-    if (!secret_read_file(&read, path, API_KEY_MAX + 1, err) ||
+    if (!secret_ask(&read, path, "Klaviyo API key (not shown): ", API_KEY_MAX + 1, err) ||
         !api_key_check(read.bytes, read.len, err))
         return false;
     *key = read;
@@ -69,15 +71,15 @@ static bool say_what_was_stored(struct context *context, const char *what,
     char *others = NULL;
 
     if (!draft->account_id) {
-        (void)printf("%s %s. Klaviyo was not asked: connection verify does.\n", what, draft->name);
+        print_line("%s %s. Klaviyo was not asked: connection verify does.", what, draft->name);
         return true;
     }
-    (void)printf("%s %s: Klaviyo account %s (%s).\n", what, draft->name, draft->account_id,
-                 draft->account_name);
+    print_line("%s %s: Klaviyo account %s (%s).", what, draft->name, draft->account_id,
+               draft->account_name);
     if (!connection_view_of_account(context->db, draft->account_id, draft->name, &others, err))
         return false;
     if (others)
-        (void)printf("The same account is behind: %s; they share its request limits.\n", others);
+        print_line("The same account is behind: %s; they share its request limits.", others);
     free(others);
     return true;
 }

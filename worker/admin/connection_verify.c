@@ -8,6 +8,7 @@
 #include "worker/admin/klaviyo_query.h"
 #include "worker/admin/stored_key.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/print.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connections.h"
 #include "worker/store/export_lists.h"
@@ -48,8 +49,8 @@ static bool verify_account(struct verification *v, struct error *err)
     switch (klaviyo_query_account(v->query, &v->account, err)) {
     case KLAVIYO_QUERY_ANSWERED:
         note_scope(v, "accounts:read");
-        (void)printf("Connection %s: Klaviyo account %s (%s).\n", v->name, v->account.id,
-                     v->account.name);
+        print_line("Connection %s: Klaviyo account %s (%s).", v->name, v->account.id,
+                   v->account.name);
         return true;
     case KLAVIYO_QUERY_SCOPE_MISSING:
         warn_user("connection %s: %s", v->name, err->text);
@@ -71,11 +72,11 @@ static bool verify_list(struct verification *v, const struct export_list *item, 
     switch (klaviyo_query_list(v->query, item->list_id, &list, err)) {
     case KLAVIYO_QUERY_ANSWERED:
         note_scope(v, "lists:read");
-        (void)printf("  export %s: list %s (%s)\n", item->export_name, item->list_id, list.name);
+        print_line("  export %s: list %s (%s)", item->export_name, item->list_id, list.name);
         return export_lists_store(v->context->db, item->export_id, list.name, err);
     case KLAVIYO_QUERY_GONE:
         note_scope(v, "lists:read");
-        (void)printf("  export %s: Klaviyo has no list %s\n", item->export_name, item->list_id);
+        print_line("  export %s: Klaviyo has no list %s", item->export_name, item->list_id);
         v->lists_gone++;
         return export_lists_store(v->context->db, item->export_id, NULL, err);
     case KLAVIYO_QUERY_KEY_REFUSED:
@@ -118,14 +119,16 @@ static void print_scopes(const struct verification *v)
                                           "profiles:write" };
     const char *seen = v->scopes.data ? v->scopes.data : "";
 
-    (void)printf("Scopes tried, and working: %s.\nNot tried, as only a run uses them:",
-                 *seen ? seen : "none");
+    print_line("Scopes tried, and working: %s.", *seen ? seen : "none");
+    print_text("Not tried, as only a run uses them:");
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (!strstr(seen, needed[i]))
-            (void)printf(" %s", needed[i]);
-    (void)puts(".");
+        if (!strstr(seen, needed[i])) {
+            print_text(" ");
+            print_text(needed[i]);
+        }
+    print_text(".\n");
     if (!strstr(seen, "usage:read"))
-        (void)puts("Without usage:read, which is optional, export preview does not know what the "
+        print_line("Without usage:read, which is optional, export preview does not know what the "
                    "plan allows.");
 }
 

@@ -7,6 +7,7 @@
 #include "common/strbuf.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/ingest/dead_letter.h"
 #include "worker/kafka/producer.h"
@@ -165,7 +166,7 @@ static bool replay(struct context *context, const struct arguments *arguments, s
     if (!producer)
         return false;
     bool ok = for_each_letter(context, replay_letter, &replay, err);
-    (void)printf("Published %d event%s again.\n", replay.sent, replay.sent == 1 ? "" : "s");
+    print_line("Published %d event%s again.", replay.sent, replay.sent == 1 ? "" : "s");
     if (replay.without_value > 0)
         warn_user("%d dead letter%s kept no event, as it was too large: have it published anew",
                   replay.without_value, replay.without_value == 1 ? "" : "s");

@@ -5,6 +5,7 @@
 
 #include "worker/admin/mapping_option.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/export_view.h"
 #include "worker/store/exports.h"
@@ -47,8 +48,8 @@ static bool pause_export(struct context *context, const struct arguments *argume
 
     if (!exports_pause(context->db, name, &runs_ended, err))
         return false;
-    (void)printf("Paused export %s:%s its events are ignored until export resume.\n", name,
-                 runs_ended > 0 ? " its runs were ended," : "");
+    print_line("Paused export %s:%s its events are ignored until export resume.", name,
+               runs_ended > 0 ? " its runs were ended," : "");
     return true;
 }
 
@@ -58,9 +59,9 @@ static bool resume(struct context *context, const struct arguments *arguments, s
 
     if (!exports_resume(context->db, name, err))
         return false;
-    (void)printf("Resumed export %s. It runs at the next refresh, or with klaviyo-worker publish "
-                 "--export %s.\n",
-                 name, name);
+    print_line("Resumed export %s. It runs at the next refresh, or with klaviyo-worker publish "
+               "--export %s.",
+               name, name);
     return true;
 }
 
@@ -72,9 +73,9 @@ static bool remove_export(struct context *context, const struct arguments *argum
 
     if (!exports_remove(context->db, name, &runs_ended, err))
         return false;
-    (void)printf("Removed export %s and what was remembered about its members. Its list in Klaviyo "
-                 "was not touched.\n",
-                 name);
+    print_line("Removed export %s and what was remembered about its members. Its list in Klaviyo "
+               "was not touched.",
+               name);
     return true;
 }
 
@@ -105,7 +106,7 @@ static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 void export_print_attributes(void)
 {
-    mapping_options_print_help(stdout);
+    mapping_options_print_help();
 }
 
 /* clang-format off */

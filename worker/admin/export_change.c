@@ -8,6 +8,7 @@
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/name.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/print.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/store/export_view.h"
 #include "worker/store/exports.h"
@@ -80,8 +81,8 @@ static void look_at_source(struct context *context, const char *name)
     }
     warn_of_source(name, &source);
     if (source.members > 0)
-        (void)printf("%" PRId64 " of %" PRId64 " members have the e-mail field.\n",
-                     source.with_email, source.members);
+        print_line("%" PRId64 " of %" PRId64 " members have the e-mail field.", source.with_email,
+                   source.members);
     free(source.unknown_segments);
 }
 
@@ -158,9 +159,9 @@ bool export_add(struct context *context, const struct arguments *arguments, stru
     draft.max_profiles = MAX_PROFILES_DEFAULT;
     if (!change_export(context, arguments, &draft, add, &none, err))
         return false;
-    (void)printf("Added export %s. It runs at the next refresh of its segments, or with "
-                 "klaviyo-worker publish --export %s.\n",
-                 draft.name, draft.name);
+    print_line("Added export %s. It runs at the next refresh of its segments, or with "
+               "klaviyo-worker publish --export %s.",
+               draft.name, draft.name);
     return true;
 }
 
@@ -175,11 +176,11 @@ bool export_update(struct context *context, const struct arguments *arguments, s
     if (!change_export(context, arguments, &draft, exports_update, &runs_ended, err))
         return false;
     if (runs_ended < 0)
-        (void)printf("Export %s is like that already: nothing was changed.\n", draft.name);
+        print_line("Export %s is like that already: nothing was changed.", draft.name);
     else
-        (void)printf("Changed export %s.%s\n", draft.name,
-                     runs_ended > 0 ? " A run that was going on was ended; its events are "
-                                      "answered by the next one."
-                                    : "");
+        print_line("Changed export %s.%s", draft.name,
+                   runs_ended > 0 ? " A run that was going on was ended; its events are "
+                                    "answered by the next one."
+                                  : "");
     return true;
 }

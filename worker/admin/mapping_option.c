@@ -4,24 +4,28 @@
 
 #include "worker/admin/name.h"
 #include "worker/cli/nearest.h"
+#include "worker/cli/print.h"
 #include "worker/klaviyo/attribute.h"
 
 #define ATTRIBUTE "--attribute"
 #define PROPERTY "--property"
 #define PHONE "phone_number"
 
-void mapping_options_print_help(FILE *out)
+void mapping_options_print_help(void)
 {
-    (void)fputs(
+    size_t n = 0;
+
+    print_text(
         "\nA FIELD is an attribute's name, with dots into nested ones (name.first); a name with a\n"
         "dot in it stands in double quotes, as in 'traits.\"e.mail\"' for a shell. @profile_id is\n"
         "the id of the profile.\n"
-        "\nFields of Klaviyo that --attribute knows; numbers are sent to them as text:\n",
-        out);
+        "\nFields of Klaviyo that --attribute knows; numbers are sent to them as text:\n");
     for (size_t i = 0; attributes[i].name; i++)
-        if (strcmp(attributes[i].name, PHONE) != 0)
-            (void)fprintf(out, "%s%s", i % 6 == 0 ? "\n  " : ", ", attributes[i].name);
-    (void)fputs("\n  and, with --allow-phone-number, " PHONE "\n", out);
+        if (strcmp(attributes[i].name, PHONE) != 0) {
+            print_text(n++ % 6 == 0 ? "\n  " : ", ");
+            print_text(attributes[i].name);
+        }
+    print_text("\n  and, with --allow-phone-number, " PHONE "\n");
 }
 
 static bool unknown_attribute(struct context *context, const char *name, struct error *err)

@@ -1,8 +1,6 @@
 #ifndef WORKER_ADMIN_MAPPING_OPTION_H
 #define WORKER_ADMIN_MAPPING_OPTION_H
 
-#include <stdio.h>
-
 #include "worker/admin/field_path.h"
 #include "worker/cli/arguments.h"
 #include "worker/store/exports.h"
@@ -27,6 +25,6 @@ bool mapping_options_read(struct context *context, const struct arguments *argum
 void mapping_options_release(struct mapping_options *mapping);
 
 /* The attributes that are known, for --help. */
-void mapping_options_print_help(FILE *out);
+void mapping_options_print_help(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include "worker/cli/arguments.h"
 #include "worker/cli/help.h"
 #include "worker/cli/nearest.h"
+#include "worker/cli/print.h"
 #include "worker/store/db.h"
 #include "worker/store/migration.h"
 
@@ -16,8 +17,15 @@ enum { EXIT_USAGE = 2, EXIT_AGAIN = EX_TEMPFAIL };
 
 static int report(const struct error *err)
 {
-    print_user("klaviyo-worker: ", err->text);
+    print_problem("klaviyo-worker: ", err->text);
     return err->kind == ERROR_RETRY ? EXIT_AGAIN : EXIT_FAILURE;
+}
+
+/* All that is wrong, a line each. */
+static int report_settings(const struct error *err)
+{
+    print_problems("klaviyo-worker: ", err->text);
+    return EXIT_USAGE;
 }
 
 static int report_usage(const struct error *err, const char *words)
@@ -190,8 +198,7 @@ static int run_command(const struct command *command, size_t n, char *const argv
     if (context.wrong_usage)
         return report_usage(&err, command->words);
     say_who_may(command, &err);
-    int status = report(&err);
-    return context.wrong_settings ? EXIT_USAGE : status;
+    return context.wrong_settings ? report_settings(&err) : report(&err);
 }
 
 static bool asks_for_help(size_t n, char *const argv[])
@@ -205,9 +212,9 @@ static bool asks_for_help(size_t n, char *const argv[])
 /* `--version`: ours, the git commit, the libraries'. */
 static void print_version(const struct program *program)
 {
-    (void)printf("klaviyo-worker %s (%s)\n", version_number(), version_git_commit());
+    print_line("klaviyo-worker %s (%s)", version_number(), version_git_commit());
     for (size_t i = 0; i < program->n_components; i++)
-        (void)printf("  %-14s %s\n", program->components[i].name, program->components[i].version());
+        print_line("  %-14s %s", program->components[i].name, program->components[i].version());
 }
 
 static int nothing_asked(void)

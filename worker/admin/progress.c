@@ -2,14 +2,18 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/parse.h"
 #include "common/strbuf.h"
+#include "common/visible_text.h"
+#include "worker/cli/print.h"
 
-enum { LINE_EVERY_MS = 5000, LINE_MAX_BYTES = 512 };
+enum { LINE_EVERY_MS = 5000, LINE_MAX_BYTES = 512, USUAL_COLUMNS = 80 };
 
 static const char *text_of(const json_t *run, const char *name)
 {
@@ -45,72 +49,185 @@ bool run_has_succeeded(const json_t *run)
     return is_one_of(text_of(run, "state"), good);
 }
 
-/* Microseconds since the run's time of that name; 0: it has none. */
-static int64_t since(const json_t *run, const char *name, int64_t now_us)
+/* The run's time of that name, in microseconds of UTC; 0: it has none. */
+static int64_t time_of(const json_t *run, const char *name)
 {
     const char *text = text_of(run, name);
     int64_t us;
 
-    return parse_rfc3339(text, strlen(text), &us) ? now_us - us : 0;
+    return parse_rfc3339(text, strlen(text), &us) ? us : 0;
 }
 
-/* What is left of the selected rows at the pace so far. */
-static void add_time_left(struct strbuf *line, const json_t *run, int64_t now_us)
+static int64_t done_rows(const json_t *run)
 {
-    int64_t done = count_of(run, "accepted") + count_of(run, "rejected");
-    int64_t left = count_of(run, "selected") - done;
-    int64_t elapsed_us = since(run, "started_at", now_us);
-
-    if (run_has_ended(run) || done <= 0 || left <= 0 || elapsed_us <= 0)
-        return;
-    double seconds = (double)elapsed_us / 1e6 / (double)done * (double)left;
-    strbuf_addf(line, ", about %.0f s left", seconds + 0.5);
-}
-
-static void add_times(struct strbuf *line, const json_t *run, int64_t now_us)
-{
-    const char *until = text_of(run, "waiting_until");
-    int64_t took_us = since(run, "started_at", now_us) - since(run, "finished_at", now_us);
-
-    if (*until && strlen(until) > 19)
-        strbuf_addf(line, ", waiting until %.8s UTC", until + 11);
-    if (run_has_ended(run) && *text_of(run, "finished_at") && *text_of(run, "started_at"))
-        strbuf_addf(line, ", %.1f s", (double)took_us / 1e6);
+    return count_of(run, "accepted") + count_of(run, "rejected");
 }
 
 /* While members are still read, the count of the selected lags a second behind. */
-static int64_t selected(const json_t *run)
+static int64_t selected_rows(const json_t *run)
 {
-    int64_t done = count_of(run, "accepted") + count_of(run, "rejected");
+    int64_t done = done_rows(run);
 
     return count_of(run, "selected") > done ? count_of(run, "selected") : done;
 }
 
-void progress_line(const json_t *run, int64_t now_us, char *text, size_t size)
+/* ---- time left ---- */
+
+void progress_estimate_update(struct progress_estimate *estimate, const json_t *run, int64_t now_us)
+{
+    int64_t id = json_integer_value(json_object_get(run, "id"));
+    int64_t done = done_rows(run), left = selected_rows(run) - done;
+    int64_t elapsed_us = now_us - time_of(run, "started_at");
+
+    if (estimate->run_id == id && estimate->done == done)
+        return;
+    *estimate = (struct progress_estimate){ .run_id = id, .done = done };
+    if (done > 0 && left > 0 && elapsed_us > 0)
+        estimate->end_us = now_us + (int64_t)((double)elapsed_us / (double)done * (double)left);
+}
+
+/* In seconds; 0: not known, or it should be over by now. */
+static int64_t seconds_left(const json_t *run, const struct progress_estimate *estimate,
+                            int64_t now_us)
+{
+    int64_t end_us = estimate->end_us, until_us = time_of(run, "waiting_until");
+
+    if (run_has_ended(run) || end_us == 0)
+        return 0;
+    if (until_us > end_us)
+        end_us = until_us;
+    return end_us > now_us ? (end_us - now_us + 999999) / 1000000 : 0;
+}
+
+static void add_seconds_left(struct strbuf *line, int64_t seconds)
+{
+    if (seconds >= 2 * 3600)
+        strbuf_addf(line, ", about %" PRId64 " h left", (seconds + 1800) / 3600);
+    else if (seconds >= 120)
+        strbuf_addf(line, ", about %" PRId64 " min left", (seconds + 30) / 60);
+    else if (seconds > 0)
+        strbuf_addf(line, ", about %" PRId64 " s left", seconds);
+}
+
+/* ---- a line ---- */
+
+/* "08:05:07" of the time that is waited for; NULL: none is. */
+static const char *waiting_until(const json_t *run)
+{
+    const char *until = text_of(run, "waiting_until");
+
+    return strlen(until) > 19 ? until + 11 : NULL;
+}
+
+static void add_name(struct strbuf *line, const json_t *run, size_t max)
+{
+    const char *name = text_of(run, "export");
+
+    strbuf_addf(line, "run %" PRId64 " of ",
+                (int64_t)json_integer_value(json_object_get(run, "id")));
+    bool whole = visible_text_add(line, VISIBLE_LINE, name, strlen(name), max);
+    strbuf_add_str(line, whole ? ": " : "…: ");
+}
+
+static void add_duration(struct strbuf *line, const json_t *run)
+{
+    int64_t from_us = time_of(run, "started_at"), to_us = time_of(run, "finished_at");
+
+    if (run_has_ended(run) && from_us && to_us)
+        strbuf_addf(line, ", %.1f s", (double)(to_us - from_us) / 1e6);
+}
+
+static void add_counts(struct strbuf *line, const json_t *run)
+{
+    strbuf_addf(line, ", %" PRId64 " read", count_of(run, "read"));
+    if (count_of(run, "invalid") > 0)
+        strbuf_addf(line, ", %" PRId64 " invalid", count_of(run, "invalid"));
+    strbuf_addf(line, ", %" PRId64 " of %" PRId64 " accepted", count_of(run, "accepted"),
+                selected_rows(run));
+}
+
+static void make_full(struct strbuf *line, const json_t *run, int64_t seconds)
+{
+    const char *until = waiting_until(run);
+
+    add_name(line, run, LINE_MAX_BYTES);
+    strbuf_add_str(line, text_of(run, "state"));
+    if (*text_of(run, "started_at"))
+        add_counts(line, run);
+    if (count_of(run, "rejected") > 0)
+        strbuf_addf(line, ", %" PRId64 " rejected", count_of(run, "rejected"));
+    if (until)
+        strbuf_addf(line, ", waiting until %.8s UTC", until);
+    add_duration(line, run);
+    add_seconds_left(line, seconds);
+}
+
+/* For a terminal that is too narrow for the whole line: what matters most first. */
+static void make_short(struct strbuf *line, const json_t *run, int64_t seconds, int columns)
+{
+    const char *until = waiting_until(run);
+
+    add_name(line, run, (size_t)columns / 4);
+    if (until)
+        strbuf_addf(line, "until %.8s", until);
+    else
+        strbuf_add_str(line, text_of(run, "state"));
+    if (*text_of(run, "started_at"))
+        strbuf_addf(line, ", %" PRId64 "/%" PRId64, count_of(run, "accepted"), selected_rows(run));
+    add_seconds_left(line, seconds);
+    if (count_of(run, "invalid") > 0)
+        strbuf_addf(line, ", %" PRId64 " invalid", count_of(run, "invalid"));
+    if (count_of(run, "rejected") > 0)
+        strbuf_addf(line, ", %" PRId64 " rejected", count_of(run, "rejected"));
+}
+
+/* Bytes of the first code points that fill at most so many columns; a wide one fills two. */
+static size_t bytes_of_columns(const char *text, int columns)
+{
+    const char *at = text;
+
+    while (*at) {
+        unsigned char first = (unsigned char)*at;
+        size_t n = 1;
+
+        while ((at[n] & 0xc0) == 0x80)
+            n++;
+        columns -= first >= 0xe1 ? 2 : 1; /* U+1000 and beyond: wide ones are among them */
+        if (columns < 0)
+            break;
+        at += n;
+    }
+    return (size_t)(at - text);
+}
+
+static bool fits(const struct strbuf *line, int columns)
+{
+    return bytes_of_columns(line->data, columns) == line->len;
+}
+
+void progress_line(const json_t *run, const struct progress_estimate *estimate, int64_t now_us,
+                   int columns, char *text, size_t size)
 {
     CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(LINE_MAX_BYTES);
-    int64_t rejected = count_of(run, "rejected"), invalid = count_of(run, "invalid");
+    int64_t seconds = seconds_left(run, estimate, now_us);
 
-    strbuf_addf(&line, "run %" PRId64 " of %s: %s",
-                (int64_t)json_integer_value(json_object_get(run, "id")), text_of(run, "export"),
-                text_of(run, "state"));
-    if (*text_of(run, "started_at"))
-        strbuf_addf(&line, ", %" PRId64 " read", count_of(run, "read"));
-    if (*text_of(run, "started_at") && invalid > 0)
-        strbuf_addf(&line, ", %" PRId64 " invalid", invalid);
-    if (*text_of(run, "started_at"))
-        strbuf_addf(&line, ", %" PRId64 " of %" PRId64 " accepted", count_of(run, "accepted"),
-                    selected(run));
-    if (rejected > 0)
-        strbuf_addf(&line, ", %" PRId64 " rejected", rejected);
-    add_times(&line, run, now_us);
-    add_time_left(&line, run, now_us);
+    make_full(&line, run, seconds);
+    if (strbuf_ok(&line) && !fits(&line, columns)) {
+        strbuf_rewind(&line, 0);
+        make_short(&line, run, seconds, columns);
+    }
     (void)snprintf(text, size, "%s", line.data ? line.data : "");
+    if (strbuf_ok(&line) && !fits(&line, columns))
+        (void)snprintf(text, size, "%.*s…", (int)bytes_of_columns(line.data, columns - 1),
+                       line.data);
 }
 
 void progress_init(struct progress *progress)
 {
-    *progress = (struct progress){ .terminal = isatty(STDOUT_FILENO) != 0 };
+    const char *term = getenv("TERM"); /* NOLINT(concurrency-mt-unsafe): no thread changes it */
+
+    *progress = (struct progress){ .terminal = isatty(STDOUT_FILENO) != 0 &&
+                                               !(term && strcmp(term, "dumb") == 0) };
 }
 
 /* The ids and states of all of them: a new line is due when this has changed. */
@@ -139,18 +256,36 @@ static bool is_due(struct progress *progress, const json_t *runs)
     return due;
 }
 
+/* Of the terminal, but for the last one: a line that fills it may or may not begin another. */
+static int usable_columns(const struct progress *progress)
+{
+    struct winsize size = { .ws_col = 0 };
+
+    if (!progress->terminal)
+        return LINE_MAX_BYTES;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
+        return USUAL_COLUMNS - 1;
+    return size.ws_col - 1;
+}
+
 void progress_show(struct progress *progress, const json_t *runs)
 {
+    int columns = usable_columns(progress);
+    int64_t now_us = clock_utc_us();
     char line[LINE_MAX_BYTES];
 
     if (!is_due(progress, runs))
         return;
     if (progress->terminal && progress->lines_drawn > 0)
-        (void)printf("\033[%dA", progress->lines_drawn); /* up again */
+        print_control("\033[%dA", progress->lines_drawn); /* up again */
+    if (progress->terminal)
+        print_control("\r\033[J"); /* and nothing of what stood there stays */
     progress->lines_drawn = 0;
     for (size_t i = 0; i < json_array_size(runs) && i < PROGRESS_RUNS; i++) {
-        progress_line(json_array_get(runs, i), clock_utc_us(), line, sizeof line);
-        (void)printf(progress->terminal ? "\r\033[K%s\n" : "%s\n", line);
+        const json_t *run = json_array_get(runs, i);
+        progress_estimate_update(&progress->estimates[i], run, now_us);
+        progress_line(run, &progress->estimates[i], now_us, columns, line, sizeof line);
+        print_line("%s", line);
         progress->lines_drawn++;
     }
     progress->printed_ms = clock_ms();

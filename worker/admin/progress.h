@@ -6,16 +6,28 @@
 #include <stdint.h>
 
 /*
- * How runs get on, a line each: drawn over and over on a terminal; elsewhere a
- * new line when a state changes, and every few seconds in between.
+ * How runs get on, a line each: drawn over and over on a terminal, never wider
+ * than it is; elsewhere a new line when a state changes, and every few seconds in
+ * between.
  */
 enum { PROGRESS_RUNS = 16 }; /* more are not shown */
+
+/*
+ * When a run will be through, by its pace when it last got on. While nothing is
+ * accepted it stays where it is, so that the time left never grows by waiting.
+ */
+struct progress_estimate {
+    int64_t run_id;
+    int64_t done;   /* rows accepted or rejected */
+    int64_t end_us; /* UTC; 0: not known */
+};
 
 struct progress {
     bool terminal;
     int lines_drawn;
     int64_t printed_ms;
     char states[PROGRESS_RUNS * 64]; /* as printed last */
+    struct progress_estimate estimates[PROGRESS_RUNS];
 };
 
 void progress_init(struct progress *progress);
@@ -23,8 +35,16 @@ void progress_init(struct progress *progress);
 /* runs: an array of runs as runs show --json has them. Standard output. */
 void progress_show(struct progress *progress, const json_t *runs);
 
-/* "run 5 of news: running, 50000 read, …"; now_us: UTC. text has room for size bytes. */
-void progress_line(const json_t *run, int64_t now_us, char *text, size_t size);
+/* now_us: UTC. */
+void progress_estimate_update(struct progress_estimate *estimate, const json_t *run,
+                              int64_t now_us);
+
+/*
+ * "run 5 of news: running, 50000 read, …"; text has room for size bytes. What is
+ * wider than so many columns is said in fewer words, and then cut.
+ */
+void progress_line(const json_t *run, const struct progress_estimate *estimate, int64_t now_us,
+                   int columns, char *text, size_t size);
 
 /* States of runs. */
 bool run_has_ended(const json_t *run);

@@ -9,6 +9,7 @@
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/print.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/history.h"
 #include "worker/store/publish_targets.h"
@@ -97,9 +98,9 @@ static bool send_event(struct context *context, struct producer *producer,
         return error_no_memory(err);
     if (!producer_send(producer, context->settings->kafka_topic, record, SEND_TIMEOUT_MS, err))
         return error_wrap(err, "segment %s was not published", event->segment_id);
-    (void)printf("Published segment %s%s%s as event %s.\n", event->segment_id,
-                 event->export_name ? " for export " : "",
-                 event->export_name ? event->export_name : "", event->id);
+    print_line("Published segment %s%s%s as event %s.", event->segment_id,
+               event->export_name ? " for export " : "",
+               event->export_name ? event->export_name : "", event->id);
     (void)fflush(stdout);
     return true;
 }

@@ -10,6 +10,7 @@
 #include "common/seal.h"
 #include "common/version.h"
 #include "worker/admin/program.h"
+#include "worker/cli/print.h"
 #include "worker/klaviyo/client.h"
 #include "worker/service/service.h"
 #include "worker/service/shutdown_deadline.h"
@@ -152,7 +153,7 @@ static bool run(struct context *context, const struct arguments *arguments, stru
 
 static void print_settings(void)
 {
-    (void)fputs("\nSettings, from the environment:\n\n", stdout);
+    print_text("\nSettings, from the environment:\n\n");
     settings_print_help(stdout);
 }
 

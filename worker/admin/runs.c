@@ -9,6 +9,7 @@
 #include "worker/admin/progress.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/history.h"
 
@@ -128,12 +129,12 @@ static bool cancel(struct context *context, const struct arguments *arguments, s
         return false;
     switch (how) {
     case HISTORY_CANCELLED:
-        (void)printf("Cancelled run %" PRId64 ".\n", run_id);
+        print_line("Cancelled run %" PRId64 ".", run_id);
         return true;
     case HISTORY_ASKED:
-        (void)printf("Run %" PRId64 " ends within seconds, when its worker has heard of it: runs "
-                     "show %" PRId64 " then says what had been sent.\n",
-                     run_id, run_id);
+        print_line("Run %" PRId64 " ends within seconds, when its worker has heard of it: runs "
+                   "show %" PRId64 " then says what had been sent.",
+                   run_id, run_id);
         return true;
     case HISTORY_ENDED_BEFORE:
         break;

@@ -6,6 +6,7 @@
 
 #include "common/seal.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/print.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
 #include "worker/store/roles.h"
@@ -23,14 +24,15 @@ static bool create_roles(struct db *db, struct error *err)
     case ROLES_PRESENT:
         return true;
     case ROLES_CREATED:
-        (void)puts("Created roles: klaviyo_admin, klaviyo_contributor, klaviyo_viewer and "
+        print_line("Created roles: klaviyo_admin, klaviyo_contributor, klaviyo_viewer and "
                    "klaviyo_worker for people and workers; klaviyo_definer and klaviyo_source "
                    "own functions.");
         return true;
     case ROLES_FORBIDDEN:
         break;
     }
-    (void)puts(statements);
+    print_text(statements);
+    print_text("\n");
     free(statements);
     return error_set(err, ERROR_INPUT,
                      "this database user may not create or use the roles: have an administrator "
@@ -49,10 +51,11 @@ static bool warn_of_source(struct db *db, struct error *err)
 
     if (!roles_source_grants(db, &statements, err))
         return false;
-    if (statements)
+    if (statements) {
         warn_user("export add cannot count the members of segments until the owner of the schema "
-                  "insights has run:\n%s",
-                  statements);
+                  "insights has run:");
+        print_problems("", statements);
+    }
     free(statements);
     return true;
 }
@@ -67,11 +70,11 @@ static bool migrate(struct context *context, const struct arguments *arguments, 
         !warn_of_source(context->db, err))
         return false;
     if (report.applied == 0)
-        (void)printf("The database is at version %" PRId32 " already: nothing to do.\n",
-                     report.version);
+        print_line("The database is at version %" PRId32 " already: nothing to do.",
+                   report.version);
     else
-        (void)printf("Applied %" PRId32 " migration%s: the database is at version %" PRId32 ".\n",
-                     report.applied, report.applied == 1 ? "" : "s", report.version);
+        print_line("Applied %" PRId32 " migration%s: the database is at version %" PRId32 ".",
+                   report.applied, report.applied == 1 ? "" : "s", report.version);
     return true;
 }
 
@@ -124,13 +127,12 @@ static bool keygen(struct context *context, const struct arguments *arguments, s
         !keep_pair(context->db, &pair, path, replace, &marked, err))
         return false;
 
-    (void)printf("The private half is in %s (mode 0600): set SECRET_KEY_FILE to it where run and "
-                 "verify are started, and keep a copy in a safe place.\n"
-                 "The public half is in the database.\n",
-                 path);
+    print_line("The private half is in %s (mode 0600): set SECRET_KEY_FILE to it where run and "
+               "verify are started, and keep a copy in a safe place.",
+               path);
+    print_line("The public half is in the database.");
     if (marked)
-        (void)printf("These connections need their key again (connection rotate-key): %s\n",
-                     marked);
+        print_line("These connections need their key again (connection rotate-key): %s", marked);
     free(marked);
     return true;
 }

@@ -1,8 +1,9 @@
 #include "worker/cli/command.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#include "worker/cli/print.h"
 
 bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)
 {
@@ -16,17 +17,6 @@ bool wrong_usage(struct context *context, struct error *err, const char *fmt, ..
     return false;
 }
 
-void print_user(const char *before, const char *text)
-{
-    (void)fputs(before, stderr);
-    for (const char *c = text; *c; c++) {
-        (void)fputc(iscntrl((unsigned char)*c) && *c != '\n' ? '?' : *c, stderr);
-        if (*c == '\n')
-            (void)fputs(before, stderr);
-    }
-    (void)fputc('\n', stderr);
-}
-
 void warn_user(const char *fmt, ...)
 {
     char text[1536];
@@ -35,5 +25,5 @@ void warn_user(const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    print_user("klaviyo-worker: warning: ", text);
+    print_problem("klaviyo-worker: warning: ", text);
 }

@@ -81,12 +81,6 @@ struct command {
 bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-/*
- * Prints text on stderr, each of its lines behind the words before. A name from outside
- * must not steer the terminal: control characters are shown as question marks.
- */
-void print_user(const char *before, const char *text);
-
 /* One line on stderr; the command goes on. */
 void warn_user(const char *fmt, ...) PRINTF_LIKE(1, 2);
 

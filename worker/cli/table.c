@@ -1,11 +1,13 @@
 #include "worker/cli/table.h"
-#include "worker/cli/json.h"
 
 #include <libsmartcols.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/strbuf.h"
+#include "common/visible_text.h"
+#include "worker/cli/json.h"
+#include "worker/cli/print.h"
 
 enum { CELL_MAX_BYTES = 4096 };
 
@@ -33,11 +35,9 @@ static json_t *parse(const char *json, struct error *err)
     return root;
 }
 
-static bool print_json(const json_t *root, struct error *err)
+static bool print_document(const json_t *root, struct error *err)
 {
-    if (json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && fputc('\n', stdout) != EOF)
-        return true;
-    return error_errno(err, ERROR_INPUT, "cannot write to standard output");
+    return print_json(root) || error_errno(err, ERROR_INPUT, "cannot write to standard output");
 }
 
 /* "counts.read" */
@@ -106,13 +106,21 @@ static void add_text(struct strbuf *text, json_t *value)
     }
 }
 
+static bool set_text(struct libscols_line *line, size_t column, const char *text)
+{
+    CLEANUP(strbuf_release) struct strbuf shown = STRBUF_INIT(6 * CELL_MAX_BYTES);
+
+    (void)visible_text_add(&shown, VISIBLE_LINE, text, strlen(text), shown.max);
+    return scols_line_set_data(line, column, shown.data ? shown.data : "") == 0;
+}
+
 /* Too long for a cell: shown cut. */
 static bool set_cell(struct libscols_line *line, size_t column, json_t *value)
 {
     CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
 
     add_text(&text, value);
-    return scols_line_set_data(line, column, text.data ? text.data : "") == 0;
+    return set_text(line, column, text.data ? text.data : "");
 }
 
 static bool add_columns(struct libscols_table *table, const struct column *columns)
@@ -155,10 +163,10 @@ bool table_print(const struct column *columns, const char *json, bool as_json, c
     if (!root)
         return false;
     if (as_json)
-        return print_json(root, err);
+        return print_document(root, err);
     if (json_array_size(root) > 0)
         return print_table(columns, root, err);
-    (void)puts(nothing);
+    print_line("%s", nothing);
     return true;
 }
 
@@ -171,7 +179,7 @@ static bool set_name(struct libscols_line *line, const char *before, const char 
     for (char *c = words; *c && (!*before || c < words + strlen(before)); c++)
         if (*c == '_')
             *c = ' ';
-    return scols_line_set_data(line, 0, words) == 0;
+    return set_text(line, 0, words);
 }
 
 static bool add_member(struct libscols_table *table, const char *before, const char *name,
@@ -217,5 +225,5 @@ bool details_print(const char *json, bool as_json, struct error *err)
 
     if (!root)
         return false;
-    return as_json ? print_json(root, err) : print_details(root, err);
+    return as_json ? print_document(root, err) : print_details(root, err);
 }

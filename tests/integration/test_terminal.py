@@ -1,0 +1,178 @@
+"""What a person sees at a terminal: no more than was meant for it, and nothing that steers it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from support import people
+from support.paths import TREE
+from support.terminal import Terminal
+from support.world import CONNECTION, EXPORT, KEY, World
+
+# Escape sequences, C1 controls as UTF-8, marks of direction, an end of line.
+HOSTILE = "a\x1b[2J\x1b]0;owned\x07\u009b31m\u202egnp.exe\u2066x\nklaviyo-worker: all is well\r\u200f"
+UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+ADD = ["connection", "add", CONNECTION, "--api-key-file", "-", "--agree-to-data-transfer"]
+
+
+@contextmanager
+def terminal(world: World, *words: str, columns: int = 80) -> Iterator[Terminal]:
+    made = Terminal(list(words), world.env(), columns)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+# -- everything that is printed ------------------------------------------------
+
+
+def test_nothing_prints_but_the_one_function() -> None:
+    prints = re.compile(r"\b(printf|fprintf|vprintf|vfprintf|dprintf|puts|fputs|putchar|fputc|putc|fwrite|perror|psignal|json_dumpf|json_dumpfd)\(")
+    allowed = {"worker/cli/print.c", "worker/settings/settings.c"}
+    found = {
+        f"{name}: {line.strip()}"
+        for path in (TREE / "worker").rglob("*.c")
+        if (name := str(path.relative_to(TREE))) not in allowed
+        for line in path.read_text().splitlines()
+        if prints.search(line)
+    }
+    assert not found
+
+
+def test_names_from_the_database_and_from_klaviyo_steer_no_terminal(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    world.db.execute("alter table klaviyo.connection disable trigger user")
+    for table, column in (("connection", "account_name"), ("connection", "attention_reason"), ("export", "list_name")):
+        world.db.execute(f"update klaviyo.{table} set {column} = %s", HOSTILE)
+    world.db.execute("update insights.segment set name = %s", HOSTILE)
+    world.db.execute(
+        "insert into klaviyo.run (export_name, connection_name, trigger, state, reason, detail, worker,"
+        " started_at, finished_at, selected_rows, accepted_rows)"
+        " values (%s, %s, 'event', 'failed', 'answer_unexpected', %s, %s, now(), now(), 1, 1)",
+        HOSTILE, HOSTILE, HOSTILE, HOSTILE,
+    )  # fmt: skip
+    (run,) = (str(row["id"]) for row in world.runs())
+    commands = [
+        ["connection", "list"], ["connection", "show", CONNECTION], ["connection", "verify", CONNECTION],
+        ["export", "list"], ["export", "show", EXPORT], ["segment", "list"],
+        ["runs", "list"], ["runs", "show", run], ["runs", "watch", run],
+    ]  # fmt: skip
+    seen_hostile = 0
+    for words in commands:
+        if words[0] == "segment" and world.command("segment", "--help").rc != 0:
+            continue
+        for form in ([], ["--json"]):
+            result = world.command(*words, *form)
+            if form and result.rc == 2:
+                continue
+            text = result.stdout + result.stderr
+            assert not UNSAFE.search(text), (words, form, text)
+            assert "\nklaviyo-worker: all is well" not in text, words
+            seen_hostile += "gnp.exe" in text
+            if form:
+                assert "gnp.exe" not in text or HOSTILE in list(walk(result.json))
+    assert seen_hostile >= 8
+
+
+def walk(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walk(inner)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [HOSTILE],
+        ["runs", HOSTILE],
+        ["runs", "show", HOSTILE],
+        ["runs", "list", HOSTILE],
+        ["runs", "list", "--" + HOSTILE],
+        ["export", "show", HOSTILE],
+        ["export", "add", HOSTILE, "--connection", "c", "--list", "L", "--segment", "s", "--email-field", "e"],
+        ["connection", "add", "x", "--agree-to-data-transfer", "--api-key-file", HOSTILE],
+    ],
+)
+def test_words_of_the_command_line_come_back_without_what_steers(world: World, words: list[str]) -> None:
+    result = world.command(*words)
+    assert result.rc in (1, 2)
+    assert not UNSAFE.search(result.stderr) and not UNSAFE.search(result.stdout)
+    assert result.stderr.count("\n") == 1
+
+
+# -- a key that is typed --------------------------------------------------------
+
+
+def test_a_key_is_asked_for_and_not_shown(world: World) -> None:
+    with terminal(world, *ADD) as shown:
+        shown.wait_for(lambda: not shown.echoes() and "not shown" in shown.screen.display[0], "the question")
+        shown.type(b"wrong\x15" + KEY.encode() + b"x\x7f\r")
+        assert shown.wait() == 0, shown.lines()
+        shown.wait_for(lambda: any("Added connection" in line for line in shown.lines()), "the answer")
+        assert KEY.encode() not in shown.seen and b"wrong" not in shown.seen
+        assert shown.echoes()
+
+
+def test_a_question_can_be_left_and_the_terminal_is_as_before(world: World) -> None:
+    for key in (b"\x03", b"\x04", b"pk_half\x03", b"\r"):
+        with terminal(world, *ADD) as shown:
+            shown.wait_for(lambda: not shown.echoes() and "not shown" in shown.screen.display[0], "the question")
+            shown.type(key)
+            assert shown.wait() == 1
+            assert shown.echoes()
+    assert world.admin("connection", "list", "--json").json == []
+
+
+# -- progress --------------------------------------------------------------------
+
+
+def begin_run(world: World) -> int:
+    world.set_up_export(people.simple(3))
+    rows = world.db.rows(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at, lease_until,"
+        " read_rows, selected_rows, accepted_rows, rejected_rows, waiting_until)"
+        " select export_id, 'newsletter-of-the-whole-shop', 'main', 'event', 'running', now() - interval '40 s',"
+        " now() + interval '1 h', 1000000, 1000000, 400000, 17, now() + interval '1 h'"
+        " from klaviyo.export returning run_id"
+    )
+    return int(rows[0][0])
+
+
+@pytest.mark.parametrize("columns", [60, 80, 132])
+def test_progress_is_one_line_on_a_terminal_of_any_width(world: World, columns: int) -> None:
+    run = begin_run(world)
+    with terminal(world, "runs", "watch", str(run), columns=columns) as shown:
+        shown.wait_for(lambda: any("400000" in line for line in shown.lines()), "the first line")
+        for n in range(3):
+            world.db.execute("update klaviyo.run set accepted_rows = accepted_rows + 1000, waiting_until = null")
+            shown.wait_for(lambda n=n: any(str(400000 + 1000 * (n + 1)) in line for line in shown.lines()), "the next line")
+        world.db.execute("update klaviyo.run set state = 'succeeded', finished_at = now(), accepted_rows = 1000000")
+        assert shown.wait() == 0
+        shown.wait_for(lambda: any("succeeded" in line for line in shown.lines()), "the last line")
+        assert len(shown.lines()) == 1, shown.lines()
+        assert all(len(frame) <= 1 for frame in shown.frames), shown.frames
+
+
+def test_the_time_left_does_not_grow_while_a_run_waits(world: World) -> None:
+    run = begin_run(world)
+    world.db.execute("update klaviyo.run set waiting_until = null, lease_until = now() - interval '1 s'")
+    with terminal(world, "runs", "watch", str(run), columns=132) as shown:
+        shown.wait_for(lambda: len(shown.frames) > 2 and shown.lines(), "the first line")
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            time.sleep(0.1)
+        text = "\n".join(line for frame in shown.frames for line in frame)
+        left = [int(seconds) for seconds in re.findall(r"about (\d+) s left", text)]
+        assert len(left) > 3
+        assert left == sorted(left, reverse=True) and left[-1] < left[0]
