@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -21,7 +23,8 @@ KUBERNETES = TREE / "deploy" / "kubernetes"
 OVERLAYS = ["staging", "staging/setup", "production", "production/setup"]
 WORKERS = ["staging", "production"]
 VERSIONS = ["1.35", "1.36", "1.37"]
-OWN_SCHEMAS = {"ScaledObject", "PodMonitor", "PrometheusRule"}
+OWN_SCHEMAS = {"ScaledObject", "PodMonitor", "PrometheusRule", "TriggerAuthentication"}
+INSTALL = TREE / "deploy" / "install.md"
 CLOSE_SECONDS = 10  # after DRAIN_SECONDS the worker ends itself: worker/service/service.c
 
 # The first one may have to compile kustomize.
@@ -79,7 +82,8 @@ def test_resources_of_operators_are_valid(name: str) -> None:
 
 
 def test_production_scales_and_is_watched_and_staging_needs_no_operator() -> None:
-    assert {d["kind"] for d in overlay("production")} >= OWN_SCHEMAS
+    operators = OWN_SCHEMAS - {"TriggerAuthentication"}
+    assert {d["kind"] for d in overlay("production")} >= operators
     assert not OWN_SCHEMAS & {d["kind"] for d in overlay("staging")}
 
 
@@ -106,8 +110,47 @@ def test_every_pod_keeps_to_the_restricted_profile(name: str) -> None:
             assert security["readOnlyRootFilesystem"] is True
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert "memory" in container["resources"]["limits"]
-    namespace = only(overlay(name), "Namespace")["metadata"]["labels"]
-    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_namespace_holds_pods_to_the_restricted_profile_and_belongs_to_no_overlay() -> None:
+    namespace = yaml.safe_load((KUBERNETES / "namespace.yaml").read_text())
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for name in OVERLAYS:
+        assert {d["metadata"]["namespace"] for d in overlay(name)} == {namespace["metadata"]["name"]}
+        # `kubectl delete -k` must not take the key that opens every stored key.
+        assert not {"Namespace", "Secret"} & {d["kind"] for d in overlay(name)}
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_set_up_can_be_deleted_and_made_again_while_the_workers_run(name: str) -> None:
+    def identities(documents: list[Document]) -> set[tuple[str, str]]:
+        return {(d["kind"], d["metadata"]["name"]) for d in documents}
+
+    assert not identities(overlay(name)) & identities(overlay(f"{name}/setup"))
+    own = only(overlay(f"{name}/setup"), "ConfigMap")
+    assert own["data"] == only(overlay(name), "ConfigMap")["data"]
+    # A Job's template cannot be changed: the guides delete it first.
+    for guide in (INSTALL, TREE / "deploy" / "upgrade.md"):
+        commands = re.findall(r"kubectl (delete|apply) -k \S+/setup\b", guide.read_text())
+        assert commands == ["delete", "apply"], guide
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_everything_has_the_labels_that_kubernetes_recommends(name: str) -> None:
+    project = (TREE / "CMakeLists.txt").read_text()
+    (version,) = re.findall(r"^project\(klaviyo-worker VERSION (\S+)", project, re.MULTILINE)
+    templates = [template for _, template in pod_templates(overlay(name))]
+    for document in [*overlay(name), *templates]:
+        labels = document["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == "klaviyo-worker"
+        assert labels["app.kubernetes.io/part-of"] == "klaviyo-worker"
+        assert labels["app.kubernetes.io/instance"]
+        assert labels["app.kubernetes.io/managed-by"] == "kustomize"
+        assert labels["app.kubernetes.io/version"] == version
+    for template in templates:
+        assert f"klaviyo-worker:{version}" in {c["image"] for c in containers(template)} or (
+            template["metadata"]["labels"]["app.kubernetes.io/component"] == "topics"
+        )
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -127,7 +170,7 @@ def test_a_new_version_is_up_before_an_old_worker_goes(name: str) -> None:
 def test_probes_ask_the_port_that_the_worker_listens_on(name: str) -> None:
     (worker,) = only(overlay(name), "Deployment")["spec"]["template"]["spec"]["containers"]
     port = {p["name"]: p["containerPort"] for p in worker["ports"]}["http"]
-    assert settings_of(overlay(name))["HTTP_LISTEN"] == f"0.0.0.0:{port}"
+    assert settings_of(overlay(name))["HTTP_LISTEN"] == f"[::]:{port}"
     paths = {probe: worker[probe]["httpGet"] for probe in worker if probe.endswith("Probe")}
     assert paths == {
         "startupProbe": {"path": "/livez", "port": "http"},
@@ -136,16 +179,26 @@ def test_probes_ask_the_port_that_the_worker_listens_on(name: str) -> None:
     }
 
 
+def documented_secrets() -> dict[str, set[str]]:
+    """The files of each Secret that the guide makes."""
+    text = INSTALL.read_text().replace("\\\n", " ")
+    found = {}
+    for name, words in re.findall(r"create secret generic (\S+) (.*)$", text, re.MULTILINE):
+        keys = re.findall(r"--from-literal=([^= ]+)=|--from-file=([^= ]+)", words)
+        found[name] = {literal or file for literal, file in keys}
+    return found
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_secrets_come_as_files_and_never_as_variables(name: str) -> None:
     for _, template in pod_templates(overlay(name)):
         files = {
-            f"{mount['mountPath']}/{item['path']}"
+            f"{mount['mountPath']}/{key}"
             for container in containers(template)
             for mount in container["volumeMounts"]
             for volume in template["spec"]["volumes"]
-            if volume["name"] == mount["name"]
-            for item in volume.get("secret", {}).get("items", [])
+            if volume["name"] == mount["name"] and "secret" in volume
+            for key in documented_secrets()[volume["secret"]["secretName"]]
         }
         for container in containers(template):
             for variable in container["env"]:
@@ -203,16 +256,24 @@ def test_the_network_denies_what_no_rule_allows(name: str) -> None:
         closed = [spec for spec in chosen if not {"ingress", "egress"} & spec.keys()]
         assert any(set(spec["policyTypes"]) == {"Ingress", "Egress"} for spec in closed)
         out = [rule for spec in chosen for rule in spec.get("egress", [])]
-        ports = {port["port"] for rule in out for port in rule["ports"]}
-        assert {53, 443, 5432, 9092} == ports
+        assert {port["port"] for rule in out for port in rule["ports"]} == {53, 5353, 443, 5432, 9092}
         assert all(rule.get("ports") for rule in out)
+        # Anywhere: names only, which caches on nodes and OpenShift answer at their own addresses.
+        open_ports = [rule["ports"] for rule in out if not rule.get("to")]
+        assert [{(p["protocol"], p["port"]) for p in ports} for ports in open_ports] == [
+            {("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353)}
+        ]
 
 
 def test_replicas_are_left_to_whoever_scales() -> None:
-    assert "replicas" not in only(overlay("production"), "Deployment")["spec"]
+    for name in WORKERS:  # an apply would set them back
+        assert "replicas" not in only(overlay(name), "Deployment")["spec"]
     scaled = only(overlay("production"), "ScaledObject")["spec"]
     assert scaled["minReplicaCount"] >= 2
     (trigger,) = scaled["triggers"]
+    servers = settings_of(overlay("production"))["KAFKA_BOOTSTRAP_SERVERS"]
+    assert servers.endswith(":9093")
+    assert trigger["metadata"]["tls"] == "enable"
     assert trigger["metadata"]["lagThreshold"] in ("1", "2")
     assert trigger["metadata"]["excludePersistentLag"] == "false"
     known = settings_of(overlay("production"))
@@ -235,7 +296,7 @@ def test_the_migration_has_a_database_user_of_its_own(name: str) -> None:
 
 
 def test_the_base_belongs_to_no_cluster() -> None:
-    for folder in ("base", "migrate", "topics"):
+    for folder in ("base", "setup"):
         for document in kustomize.build(KUBERNETES / folder):
             assert "namespace" not in document["metadata"]
             assert document["kind"] != "Namespace"
@@ -252,3 +313,48 @@ def test_the_alerts_of_the_operator_are_those_of_the_rules_file() -> None:
     rules = yaml.safe_load((TREE / "deploy/alerts/klaviyo-worker.rules.yaml").read_text())
     made = only(overlay("production"), "PrometheusRule")["spec"]
     assert made == rules, "stale: deploy/kubernetes/components/prometheus/make-rules writes it anew"
+
+
+def links(documents: list[Document]) -> list[str]:
+    groups = only(documents, "PrometheusRule")["spec"]["groups"]
+    return [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
+
+
+def chosen(folder: Path, name: str, old: str = "", new: str = "") -> list[Document]:
+    """An overlay with every choice that stands in its comments taken, and a text changed."""
+    shutil.copytree(KUBERNETES, folder, dirs_exist_ok=True)
+    for place in (name, f"{name}/site"):
+        file = folder / "overlays" / place / "kustomization.yaml"
+        head, text = file.read_text().split("apiVersion:", 1)
+        text = re.sub(r"^( *)# ", r"\1", text, flags=re.MULTILINE)
+        file.write_text(f"{head}apiVersion:{text.replace(old, new) if old else text}")
+    return kustomize.build(folder / "overlays" / name)
+
+
+def test_links_of_alerts_lead_to_where_the_site_keeps_its_runbook(tmp_path: Path) -> None:
+    assert all(re.match(r"https://[^#]+#\w+\Z", link) for link in links(overlay("production")))
+    wiki = "https://wiki.example.com/ops/runbook.html"
+    moved = links(chosen(tmp_path, "production", "https://runbooks.example/klaviyo-worker", wiki))
+    fragments = [link.split("#")[1] for link in links(overlay("production"))]
+    assert moved == [f"{wiki}#{fragment}" for fragment in fragments]
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_every_choice_in_a_comment_is_one_that_works(name: str, tmp_path: Path) -> None:
+    documents = chosen(tmp_path, name)
+    for document in documents:
+        if document["kind"] in OWN_SCHEMAS:
+            path = KUBERNETES / "schemas" / f"{document['kind'].lower()}.schema.json"
+            jsonschema.validate(document, json.loads(path.read_text()))
+        else:
+            kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+    assert only(documents, "ServiceAccount")["imagePullSecrets"]
+    spec = only(documents, "Deployment")["spec"]["template"]["spec"]
+    assert spec["priorityClassName"]
+    assert re.fullmatch(r"\S+/klaviyo-worker:\S+@sha256:[0-9a-f]{64}", spec["containers"][0]["image"])
+    if name == "production":
+        (trigger,) = only(documents, "ScaledObject")["spec"]["triggers"]
+        login = only(documents, "TriggerAuthentication")
+        assert trigger["authenticationRef"] == {"name": login["metadata"]["name"]}
+        parameters = {p["parameter"] for p in login["spec"]["secretTargetRef"]}
+        assert not parameters & trigger["metadata"].keys()  # KEDA refuses what is given twice

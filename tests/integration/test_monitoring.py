@@ -44,7 +44,7 @@ def test_each_alert_is_tested_and_leads_to_a_section_of_its_name() -> None:
     rules = RULES.read_text()
     names = ALERT.findall(rules)
     assert len(names) == len(set(names)) > 6
-    links = re.findall(r"runbook_url: deploy/runbook\.md#(\w+)", rules)
+    links = re.findall(r"runbook_url: https://runbooks\.example/klaviyo-worker#(\w+)", rules)
     assert links == [name.lower() for name in names]
     tested = RULE_TESTS.read_text()
     assert [name for name in names if f"alertname: {name}\n        exp_alerts:" not in tested] == []
