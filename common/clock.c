@@ -25,10 +25,16 @@ int64_t clock_utc_us(void)
 
 void clock_format_us(int64_t utc_us, char *text)
 {
-    time_t seconds = (time_t)(utc_us / 1000000);
-    struct tm tm;
+    int64_t us = utc_us % 1000000;
+    struct tm tm = { 0 };
 
+    if (us < 0) /* before 1970 the second began below */
+        us += 1000000;
+    time_t seconds = (time_t)(utc_us / 1000000 - (utc_us % 1000000 < 0));
     (void)gmtime_r(&seconds, &tm);
-    size_t n = strftime(text, CLOCK_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(text + n, CLOCK_TEXT_BYTES - n, ".%06ldZ", (long)(utc_us % 1000000));
+    /* strftime() writes the year 50 as "50", which PostgreSQL takes for 2050. */
+    char whole[80]; /* a year beyond 9999 would be longer: it is cut */
+    (void)snprintf(whole, sizeof whole, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900,
+                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)us);
+    (void)snprintf(text, CLOCK_TEXT_BYTES, "%.*s", CLOCK_TEXT_BYTES - 1, whole);
 }

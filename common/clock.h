@@ -13,7 +13,7 @@ int64_t clock_utc_us(void); /* microseconds since 1970-01-01 UTC */
 
 enum { CLOCK_TEXT_BYTES = 28 }; /* "2026-11-24T08:00:47.123456Z" and a NUL */
 
-/* RFC 3339, UTC, microseconds; text has room for CLOCK_TEXT_BYTES. */
+/* RFC 3339, UTC, microseconds, years 0001 to 9999; text has room for CLOCK_TEXT_BYTES. */
 void clock_format_us(int64_t utc_us, char *text);
 
 #endif
