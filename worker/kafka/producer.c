@@ -11,9 +11,14 @@
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
+/* One record handed over: among those awaited, then among those that are reported. */
 struct noted_report {
-    struct noted_report *next;
+    struct noted_report *next, *previous;
     struct producer_report report;
+};
+
+struct reports {
+    struct noted_report *first, *last;
 };
 
 struct producer {
@@ -21,7 +26,7 @@ struct producer {
     rd_kafka_t *handle;
     rd_kafka_queue_t *queue;
     int fd;
-    struct noted_report *first, *last;
+    struct reports awaited, ready;
     rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for who waits */
     bool broken;                    /* an idempotent producer in doubt of its order ends itself */
 };
@@ -36,24 +41,55 @@ static enum producer_outcome outcome_of(rd_kafka_resp_err_t code)
     return PRODUCER_FAILED;
 }
 
-static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+static void append(struct reports *reports, struct noted_report *note)
 {
-    struct producer *producer = opaque;
-    struct noted_report *note = calloc(1, sizeof *note);
+    note->next = NULL;
+    note->previous = reports->last;
+    if (reports->last)
+        reports->last->next = note;
+    else
+        reports->first = note;
+    reports->last = note;
+}
+
+static void take_out(struct reports *reports, struct noted_report *note)
+{
+    if (note->previous)
+        note->previous->next = note->next;
+    else
+        reports->first = note->next;
+    if (note->next)
+        note->next->previous = note->previous;
+    else
+        reports->last = note->previous;
+}
+
+static void clear(struct reports *reports)
+{
+    while (reports->first) {
+        struct noted_report *note = reports->first;
+        take_out(reports, note);
+        free(note);
+    }
+}
+
+static void report(struct producer *producer, struct noted_report *note, rd_kafka_resp_err_t code)
+{
     struct error why = ERROR_INIT;
 
-    assert(note);
-    note->report.tag = message->_private;
-    note->report.outcome = outcome_of(message->err);
-    if (message->err) {
-        (void)kafka_failure(&why, handle, message->err, "Kafka did not take the record");
+    note->report.outcome = outcome_of(code);
+    if (code) {
+        (void)kafka_failure(&why, producer->handle, code, "Kafka did not take the record");
         (void)snprintf(note->report.text, sizeof note->report.text, "%.255s", why.text);
     }
-    if (producer->last)
-        producer->last->next = note;
-    else
-        producer->first = note;
-    producer->last = note;
+    take_out(&producer->awaited, note);
+    append(&producer->ready, note);
+}
+
+static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+{
+    (void)handle;
+    report(opaque, message->_private, message->err);
 }
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
@@ -86,13 +122,18 @@ static bool open_handle(struct producer *producer, struct error *err)
     return true;
 }
 
-/* Reports of what it still held are noted on the way. */
+/*
+ * Reports of what it still held come on the way. A handle that is broken can keep
+ * some to itself: what is awaited then was not delivered as far as anybody knows.
+ */
 static void close_handle(struct producer *producer)
 {
     if (!producer->handle)
         return;
     (void)rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     (void)rd_kafka_flush(producer->handle, 500);
+    while (producer->awaited.first)
+        report(producer, producer->awaited.first, RD_KAFKA_RESP_ERR__DESTROY);
     rd_kafka_queue_io_event_enable(producer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(producer->queue);
     (void)kafka_handle_free(producer->handle);
@@ -120,11 +161,8 @@ void producer_free(struct producer *producer)
     if (!producer)
         return;
     close_handle(producer);
-    while (producer->first) {
-        struct noted_report *note = producer->first;
-        producer->first = note->next;
-        free(note);
-    }
+    clear(&producer->awaited);
+    clear(&producer->ready);
     if (producer->fd >= 0)
         (void)close(producer->fd);
     free(producer);
@@ -183,40 +221,50 @@ static rd_kafka_resp_err_t hand_over(struct producer *producer, const char *topi
     return code;
 }
 
-bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
-                      void *tag, struct error *err)
+static bool renew_if_broken(struct producer *producer, struct error *err)
 {
     if (producer->broken) {
         close_handle(producer);
         log_info("kafka_producer_renewed");
     }
-    if (!producer->handle && !open_handle(producer, err))
-        return false;
-
-    rd_kafka_resp_err_t code = hand_over(producer, topic, record, tag);
-    if (code && outcome_of(code) != PRODUCER_TOO_LARGE)
-        return kafka_failure(err, producer->handle, code, "handing a record to librdkafka");
-    if (code) { /* its own limit; a report says so as the broker's would */
-        rd_kafka_message_t refused = { .err = code, ._private = tag };
-        on_delivered(producer->handle, &refused, producer);
-    }
-    return true;
+    return producer->handle || open_handle(producer, err);
 }
 
-bool producer_next(struct producer *producer, struct producer_report *report)
+bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
+                      void *tag, struct error *err)
 {
-    if (!producer->first) {
+    if (!renew_if_broken(producer, err))
+        return false;
+
+    struct noted_report *note = calloc(1, sizeof *note);
+    if (!note)
+        return error_no_memory(err);
+    note->report.tag = tag;
+    append(&producer->awaited, note);
+    rd_kafka_resp_err_t code = hand_over(producer, topic, record, note);
+    if (!code)
+        return true;
+    if (outcome_of(code) == PRODUCER_TOO_LARGE) { /* its own limit: told as the broker's would be */
+        report(producer, note, code);
+        return true;
+    }
+    take_out(&producer->awaited, note);
+    free(note);
+    return kafka_failure(err, producer->handle, code, "handing a record to librdkafka");
+}
+
+bool producer_next(struct producer *producer, struct producer_report *out)
+{
+    if (!producer->ready.first) {
         kafka_handle_drain_eventfd(producer->fd);
         if (producer->handle)
             (void)rd_kafka_poll(producer->handle, 0);
     }
-    struct noted_report *note = producer->first;
+    struct noted_report *note = producer->ready.first;
     if (!note)
         return false;
-    producer->first = note->next;
-    if (!producer->first)
-        producer->last = NULL;
-    *report = note->report;
+    take_out(&producer->ready, note);
+    *out = note->report;
     free(note);
     return true;
 }
