@@ -68,7 +68,7 @@ static const struct dead_letter failed = { .record = &event,
 
 static void a_letter_keeps_the_record_and_says_why(void **state)
 {
-    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, false);
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, DEAD_LETTER_WHOLE);
 
     (void)state;
     assert_non_null(letter);
@@ -87,7 +87,7 @@ static void an_invalid_event_names_no_run_and_no_export(void **state)
     const struct dead_letter invalid = { .record = &event,
                                          .reason = "event_invalid",
                                          .message = "full is neither true nor false" };
-    CLEANUP(record_freep) struct record *letter = dead_letter_build(&invalid, false);
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&invalid, DEAD_LETTER_WHOLE);
 
     (void)state;
     headers_are(letter,
@@ -98,13 +98,13 @@ static void an_invalid_event_names_no_run_and_no_export(void **state)
 
 static void a_second_death_replaces_the_first(void **state)
 {
-    CLEANUP(record_freep) struct record *first = dead_letter_build(&failed, false);
+    CLEANUP(record_freep) struct record *first = dead_letter_build(&failed, DEAD_LETTER_WHOLE);
     const struct dead_letter again = { .record = first,
                                        .reason = "event_invalid",
                                        .message = "broken" };
     first->topic = "segment-refresh";
     first->offset = 99;
-    CLEANUP(record_freep) struct record *second = dead_letter_build(&again, false);
+    CLEANUP(record_freep) struct record *second = dead_letter_build(&again, DEAD_LETTER_WHOLE);
 
     (void)state;
     headers_are(second, KEPT "__connect.errors.topic=segment-refresh; "
@@ -117,7 +117,8 @@ static void a_second_death_replaces_the_first(void **state)
 
 static void a_letter_too_large_says_how_long_its_value_was(void **state)
 {
-    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, true);
+    CLEANUP(record_freep)
+    struct record *letter = dead_letter_build(&failed, DEAD_LETTER_WITHOUT_VALUE);
     struct dead_letter_view view;
     struct error err = ERROR_INIT;
 
@@ -132,9 +133,32 @@ static void a_letter_too_large_says_how_long_its_value_was(void **state)
     assert_int_equal(err.kind, ERROR_INPUT);
 }
 
+static void a_letter_whose_headers_are_too_large_says_how_long_they_were(void **state)
+{
+    static const struct record_header own[] = { { "huge", "12345", 5 }, { "none", NULL, 0 } };
+    struct record from = event;
+    struct dead_letter letter = failed;
+
+    (void)state;
+    from.headers = own;
+    from.headers_n = 2;
+    letter.record = &from;
+    CLEANUP(record_freep)
+    struct record *short_letter = dead_letter_build(&letter, DEAD_LETTER_WITHOUT_HEADERS);
+    assert_null(short_letter->value);
+    assert_null(short_letter->key);
+    assert_int_equal(short_letter->timestamp_ms, event.timestamp_ms);
+    headers_are(short_letter, FROM "__connect.errors.exception.class.name=list_gone; "
+                                   "__connect.errors.exception.message=list L is gone; "
+                                   "x-klaviyo-worker-reason=list_gone; "
+                                   "x-klaviyo-worker-exports=a; x-klaviyo-worker-run-id=17; "
+                                   "x-klaviyo-worker-attempts=1; x-klaviyo-worker-value-bytes=18; "
+                                   "x-klaviyo-worker-header-bytes=13; ");
+}
+
 static void a_letter_can_be_read_back(void **state)
 {
-    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, false);
+    CLEANUP(record_freep) struct record *letter = dead_letter_build(&failed, DEAD_LETTER_WHOLE);
     struct dead_letter_view view;
 
     (void)state;
@@ -172,13 +196,14 @@ static void replay_restricts_the_event_where_one_export_failed(void **state)
     struct error err = ERROR_INIT;
 
     (void)state;
-    CLEANUP(record_freep) struct record *plain_letter = dead_letter_build(&letter, false);
+    CLEANUP(record_freep)
+    struct record *plain_letter = dead_letter_build(&letter, DEAD_LETTER_WHOLE);
     CLEANUP(record_freep) struct record *plain = dead_letter_revive(plain_letter, &err);
     value_is(plain, "{\"segment_id\":\"s\",\"export_id\":\"a\"}");
     assert_int_equal(plain->headers_n, plain_letter->headers_n);
 
     letter.exports = "a,b";
-    CLEANUP(record_freep) struct record *two_letter = dead_letter_build(&letter, false);
+    CLEANUP(record_freep) struct record *two_letter = dead_letter_build(&letter, DEAD_LETTER_WHOLE);
     CLEANUP(record_freep) struct record *two = dead_letter_revive(two_letter, &err);
     value_is(two, EVENT);
 
@@ -189,7 +214,8 @@ static void replay_restricts_the_event_where_one_export_failed(void **state)
     letter = (struct dead_letter){
         .record = &whole, .reason = "r", .message = "m", .exports = "a", .run_id = 1
     };
-    CLEANUP(record_freep) struct record *inner_letter = dead_letter_build(&letter, false);
+    CLEANUP(record_freep)
+    struct record *inner_letter = dead_letter_build(&letter, DEAD_LETTER_WHOLE);
     CLEANUP(record_freep) struct record *inner = dead_letter_revive(inner_letter, &err);
     value_is(inner, "{\"id\":\"1\",\"data\":{\"segment_id\":\"s\",\"export_id\":\"a\"}}");
 }
@@ -319,6 +345,7 @@ int main(void)
         cmocka_unit_test(an_invalid_event_names_no_run_and_no_export),
         cmocka_unit_test(a_second_death_replaces_the_first),
         cmocka_unit_test(a_letter_too_large_says_how_long_its_value_was),
+        cmocka_unit_test(a_letter_whose_headers_are_too_large_says_how_long_they_were),
         cmocka_unit_test(a_letter_can_be_read_back),
         cmocka_unit_test(what_is_no_letter_reads_as_nothing),
         cmocka_unit_test(replay_restricts_the_event_where_one_export_failed),

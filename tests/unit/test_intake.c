@@ -21,7 +21,9 @@ enum { DEADLINE_MS = 10000, REQUESTS_MAX = 4096 };
  */
 enum {
     IGNORED_FROM = 1000, /* no export concerned */
-    POISON = 5000,       /* refused, with all that come with it */
+    LOCKED = 4000,       /* somebody holds a lock that this one needs */
+    POISON = 5000,       /* its data are refused, with all that come with it */
+    HATED = 5001,        /* refused, but not for its data */
 };
 
 struct database {
@@ -29,6 +31,7 @@ struct database {
     int away;             /* so many calls fail as if it were not reachable */
     bool ended;           /* every open request has ended */
     bool failed;          /* and it failed */
+    bool lost;            /* every row is gone */
     int accepts, marks, connects, calls_without_connection;
     size_t largest_batch;
     bool connected;
@@ -68,36 +71,60 @@ static void fake_disconnect(void *world)
     (void)pthread_mutex_unlock(&database.lock);
 }
 
-static bool answer_one(const struct event_row *in, struct event_row_result *out)
+static enum events_accepted answer_one(const struct event_row *in, bool one_by_one,
+                                       struct event_row_result *out)
 {
-    if (in->offset == POISON)
-        return false;
+    if (in->offset == POISON && !in->reason)
+        return EVENTS_REFUSED;
+    if (in->offset == HATED)
+        return EVENTS_FAILED;
+    if (in->offset == LOCKED && !one_by_one)
+        return EVENTS_BLOCKED;
     *out = (struct event_row_result){ .request_id = in->offset + 1, .state = EVENT_ROW_OPEN };
     if (in->reason)
         out->state = EVENT_ROW_DEAD_LETTER_DUE;
+    else if (in->offset == LOCKED)
+        *out = (struct event_row_result){ .state = EVENT_ROW_BLOCKED };
     else if (in->offset >= IGNORED_FROM)
         *out = (struct event_row_result){ .state = EVENT_ROW_IGNORED };
-    return true;
+    return EVENTS_ACCEPTED;
 }
 
-static bool fake_accept(void *world, const struct event_row *in, size_t n,
-                        struct event_row_result *out, struct error *err)
+static enum events_accepted fake_accept(void *opaque, const struct event_row *in, size_t n,
+                                        bool one_by_one, struct event_row_result *out,
+                                        struct error *err)
 {
-    (void)world;
+    enum events_accepted accepted = EVENTS_ACCEPTED;
+
+    (void)opaque;
     (void)pthread_mutex_lock(&database.lock);
-    bool ok = !is_away(err);
+    if (is_away(err))
+        accepted = EVENTS_FAILED;
     database.accepts++;
     if (n > database.largest_batch)
         database.largest_batch = n;
-    for (size_t i = 0; ok && i < n; i++)
-        ok = answer_one(&in[i], &out[i]) || error_set(err, ERROR_INPUT, "refused");
+    for (size_t i = 0; accepted == EVENTS_ACCEPTED && i < n; i++) {
+        accepted = answer_one(&in[i], one_by_one, &out[i]);
+        if (accepted != EVENTS_ACCEPTED)
+            (void)error_set(err, ERROR_INPUT, "refused (SQLSTATE 22000)");
+    }
     (void)pthread_mutex_unlock(&database.lock);
-    return ok;
+    return accepted;
+}
+
+static bool fake_lock_holder(void *opaque, struct lock_holder *holder, struct error *err)
+{
+    (void)opaque;
+    (void)err;
+    *holder = (struct lock_holder){ .pid = 17, .user = "somebody", .application = "psql" };
+    return true;
 }
 
 static void end_one(struct event_row_end *end, int64_t id)
 {
     *end = (struct event_row_end){ .request_id = id, .state = EVENT_ROW_DONE };
+    if (database.lost)
+        end->state = EVENT_ROW_MISSING;
     if (!database.failed)
         return;
     end->state = EVENT_ROW_DEAD_LETTER_DUE;
@@ -107,8 +134,8 @@ static void end_one(struct event_row_end *end, int64_t id)
     end->run_id = 17;
 }
 
-static bool fake_ended(void *world, const int64_t *ids, size_t n, struct event_row_end **ends,
-                       size_t *n_ends, struct error *err)
+static bool fake_ended(void *world, const struct event_key *keys, size_t n,
+                       struct event_row_end **ends, size_t *n_ends, struct error *err)
 {
     (void)world;
     (void)pthread_mutex_lock(&database.lock);
@@ -116,18 +143,18 @@ static bool fake_ended(void *world, const int64_t *ids, size_t n, struct event_r
     if (ok) {
         *ends = calloc(n + 1, sizeof **ends);
         assert_non_null(*ends);
-        *n_ends = database.ended ? n : 0;
+        *n_ends = database.ended || database.lost ? n : 0;
         for (size_t i = 0; i < *n_ends; i++)
-            end_one(&(*ends)[i], ids[n - 1 - i]); /* in no useful order */
+            end_one(&(*ends)[i], keys[n - 1 - i].request_id); /* in no useful order */
     }
     (void)pthread_mutex_unlock(&database.lock);
     return ok;
 }
 
-static bool fake_mark(void *world, const int64_t *ids, size_t n, struct error *err)
+static bool fake_mark(void *opaque, const struct event_key *keys, size_t n, struct error *err)
 {
-    (void)world;
-    (void)ids;
+    (void)opaque;
+    (void)keys;
     (void)pthread_mutex_lock(&database.lock);
     bool ok = !is_away(err);
     database.marks += ok ? (int)n : 0;
@@ -153,6 +180,7 @@ static const struct intake_ports ports = {
     .accept = fake_accept,
     .ended = fake_ended,
     .mark = fake_mark,
+    .lock_holder = fake_lock_holder,
     .socket = fake_socket,
     .notified = fake_notified,
 };
@@ -170,15 +198,19 @@ static struct intake *start(void)
 
 static struct pending_event *event_at(int32_t partition, int64_t offset, bool valid)
 {
-    const struct record record = { .topic = "t", .partition = partition, .offset = offset };
-    struct pending_event *event = pending_event_new(record_copy(&record), 1);
+    static const char good[] =
+        "{\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\"}";
+    const char *value = valid ? good : "{";
+    const struct record record = { .topic = "t",
+                                   .partition = partition,
+                                   .offset = offset,
+                                   .value = value,
+                                   .value_bytes = strlen(value) };
+    struct pending_event *event = NULL;
+    struct error why = ERROR_INIT;
 
-    assert_non_null(event);
-    event->valid = valid;
-    if (!valid) {
-        event->reason = strdup("event_invalid");
-        event->detail = strdup("full is neither true nor false");
-    }
+    assert_int_equal(pending_event_new(&record, 1, &event, &why),
+                     valid ? EVENT_VALID : EVENT_INVALID);
     return event;
 }
 
@@ -191,6 +223,8 @@ static void submit(struct intake *intake, struct pending_event *event)
     assert_null(list.first);
 }
 
+static size_t released; /* records that intake gave away */
+
 /* Waits for n events; wakes by the descriptor alone. */
 static struct pending_event_list collect(struct intake *intake, size_t n)
 {
@@ -200,7 +234,9 @@ static struct pending_event_list collect(struct intake *intake, size_t n)
     while (out.n < n) {
         struct pollfd readable = { .fd = intake_fd(intake), .events = POLLIN };
         (void)poll(&readable, 1, 1000);
-        intake_collect(intake, &out);
+        struct intake_output came = intake_collect(intake);
+        pending_event_append(&out, &came.events);
+        released += came.released_events;
         if (clock_ms() > until_ms)
             fail_msg("%zu of %zu events came", out.n, n);
     }
@@ -239,6 +275,11 @@ static void fail_all(void)
     database.failed = true;
 }
 
+static void lose_all(void)
+{
+    database.lost = true;
+}
+
 static void go_away(void)
 {
     database.away = 3;
@@ -275,16 +316,17 @@ static void many_events_share_a_commit(void **state)
 static void an_open_event_waits_for_its_end(void **state)
 {
     struct intake *intake = start();
-    struct pending_event_list out = { 0 };
 
     (void)state;
+    released = 0;
     for (int64_t i = 0; i < 10; i++)
         submit(intake, event_at(0, i, true));
     (void)poll(NULL, 0, 300); /* more than one look */
-    intake_collect(intake, &out);
-    assert_int_equal(out.n, 0);
+    struct intake_output early = intake_collect(intake);
+    assert_int_equal(early.events.n, 0);
     change(end_all);
-    out = collect(intake, 10);
+    struct pending_event_list out = collect(intake, 10);
+    assert_int_equal(early.released_events + released, 10); /* it is an offset while it waits */
     for (const struct pending_event *event = out.first; event; event = event->next)
         assert_int_equal(event->state, PENDING_EVENT_DONE);
     free_all(&out);
@@ -300,10 +342,10 @@ static void a_failed_run_brings_its_reason(void **state)
     submit(intake, event_at(0, 3, true));
     struct pending_event_list out = collect(intake, 1);
     assert_int_equal(out.first->state, PENDING_EVENT_DEAD_LETTER_DUE);
-    assert_string_equal(out.first->reason, "list_gone");
-    assert_string_equal(out.first->detail, "the list is gone");
-    assert_string_equal(out.first->exports, "a");
-    assert_int_equal(out.first->run_id, 17);
+    assert_string_equal(out.first->death->reason, "list_gone");
+    assert_string_equal(out.first->death->detail, "the list is gone");
+    assert_string_equal(out.first->death->exports, "a");
+    assert_int_equal(out.first->death->run_id, 17);
     free_all(&out);
     intake_free(intake);
 }
@@ -316,7 +358,7 @@ static void an_invalid_event_is_written_down_then_buried_then_done(void **state)
     submit(intake, event_at(0, 3, false));
     struct pending_event_list out = collect(intake, 1);
     assert_int_equal(out.first->state, PENDING_EVENT_DEAD_LETTER_DUE);
-    assert_string_equal(out.first->reason, "event_invalid");
+    assert_string_equal(out.first->death->reason, "event_invalid");
     assert_int_equal(out.first->request_id, 4);
     assert_int_equal(locked(&database.marks), 0);
 
@@ -358,11 +400,11 @@ static void one_event_that_the_database_refuses_holds_up_no_other(void **state)
 
     (void)state;
     for (int i = 0; i < EVENTS; i++)
-        pending_event_push(&list, event_at(0, i == 7 ? POISON : IGNORED_FROM + i, true));
+        pending_event_push(&list, event_at(0, i == 7 ? HATED : IGNORED_FROM + i, true));
     intake_submit(intake, &list);
     struct pending_event_list out = collect(intake, EVENTS - 1);
     for (const struct pending_event *event = out.first; event; event = event->next)
-        assert_int_not_equal(event->record->offset, POISON);
+        assert_int_not_equal(event->offset, HATED);
     free_all(&out);
     intake_free(intake);
 }
@@ -373,14 +415,81 @@ static void beside_an_event_that_the_database_refuses_others_end(void **state)
 
     (void)state;
     submit(intake, event_at(0, 1, true));
-    submit(intake, event_at(0, POISON, true));
+    submit(intake, event_at(0, HATED, true));
     submit(intake, event_at(0, IGNORED_FROM, true));
     struct pending_event_list out = collect(intake, 1);
     free_all(&out);
     change(end_all);
     out = collect(intake, 1); /* nothing else came in that would have woken it */
-    assert_int_equal(out.first->record->offset, 1);
+    assert_int_equal(out.first->offset, 1);
     assert_int_equal(out.first->state, PENDING_EVENT_DONE);
+    free_all(&out);
+    intake_free(intake);
+}
+
+static void an_event_whose_data_are_refused_dies_alone(void **state)
+{
+    enum { EVENTS = 40 };
+    struct intake *intake = start();
+    struct pending_event_list list = { 0 };
+    size_t dead = 0;
+
+    (void)state;
+    for (int i = 0; i < EVENTS; i++)
+        pending_event_push(&list, event_at(0, i == 7 ? POISON : IGNORED_FROM + i, true));
+    intake_submit(intake, &list);
+    struct pending_event_list out = collect(intake, EVENTS);
+    for (const struct pending_event *event = out.first; event; event = event->next) {
+        assert_int_equal(event->offset == POISON, event->state == PENDING_EVENT_DEAD_LETTER_DUE);
+        if (event->offset != POISON)
+            continue;
+        dead++;
+        assert_string_equal(event->death->reason, "event_invalid");
+        assert_string_equal(event->death->detail, "refused (SQLSTATE 22000)");
+        assert_int_equal(event->request_id, POISON + 1);
+    }
+    assert_int_equal(dead, 1);
+    free_all(&out);
+    intake_free(intake);
+}
+
+/* It comes out without its record, to be read again; nobody waits for the lock meanwhile. */
+static void an_event_that_a_lock_holds_up_lets_others_pass(void **state)
+{
+    struct intake *intake = start();
+    struct pending_event_list list = { 0 };
+
+    (void)state;
+    pending_event_push(&list, event_at(0, IGNORED_FROM, true));
+    pending_event_push(&list, event_at(0, LOCKED, true));
+    pending_event_push(&list, event_at(0, IGNORED_FROM + 1, true));
+    intake_submit(intake, &list);
+    struct pending_event_list out = collect(intake, 3);
+    for (const struct pending_event *event = out.first; event; event = event->next) {
+        bool locked_up = event->offset == LOCKED;
+        assert_int_equal(event->state, locked_up ? PENDING_EVENT_UNREAD : PENDING_EVENT_IGNORED);
+        assert_int_equal(event->body == NULL, locked_up);
+        if (locked_up)
+            assert_true(event->not_before_ms > clock_ms());
+    }
+    assert_int_equal(metrics.events_blocked, 1);
+    assert_int_equal(metrics.database_errors, 0);
+    assert_int_equal(locked(&database.accepts), 2);
+    free_all(&out);
+    intake_free(intake);
+}
+
+static void an_event_whose_row_is_gone_is_read_again(void **state)
+{
+    struct intake *intake = start();
+
+    (void)state;
+    submit(intake, event_at(0, 3, true));
+    change(lose_all);
+    struct pending_event_list out = collect(intake, 1);
+    assert_int_equal(out.first->state, PENDING_EVENT_UNREAD);
+    assert_int_equal(out.first->request_id, 0);
+    assert_true(out.first->not_before_ms <= clock_ms());
     free_all(&out);
     intake_free(intake);
 }
@@ -400,12 +509,12 @@ static void events_of_a_partition_given_up_come_back_dropped(void **state)
     out = collect(intake, 1);
     assert_int_equal(out.n, 1);
     assert_int_equal(out.first->state, PENDING_EVENT_DROPPED);
-    assert_int_equal(out.first->record->offset, 1);
+    assert_int_equal(out.first->offset, 1);
     free_all(&out);
     change(end_all);
     out = collect(intake, 2);
-    assert_int_equal(out.first->record->offset, 2);
-    assert_int_equal(out.last->record->offset, 3);
+    assert_int_equal(out.first->offset, 2);
+    assert_int_equal(out.last->offset, 3);
     free_all(&out);
     intake_free(intake);
 }
@@ -431,6 +540,9 @@ int main(void)
         cmocka_unit_test(a_database_that_is_away_is_waited_for),
         cmocka_unit_test(one_event_that_the_database_refuses_holds_up_no_other),
         cmocka_unit_test(beside_an_event_that_the_database_refuses_others_end),
+        cmocka_unit_test(an_event_whose_data_are_refused_dies_alone),
+        cmocka_unit_test(an_event_that_a_lock_holds_up_lets_others_pass),
+        cmocka_unit_test(an_event_whose_row_is_gone_is_read_again),
         cmocka_unit_test(events_of_a_partition_given_up_come_back_dropped),
         cmocka_unit_test(what_is_still_there_at_the_end_is_freed),
     };

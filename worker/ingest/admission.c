@@ -10,10 +10,10 @@ void admission_take(struct admission *admission, size_t bytes)
         admission->full = true;
 }
 
-void admission_give(struct admission *admission, size_t bytes)
+void admission_give(struct admission *admission, size_t events, size_t bytes)
 {
-    assert(admission->events > 0 && admission->bytes >= bytes);
-    admission->events--;
+    assert(admission->events >= events && admission->bytes >= bytes);
+    admission->events -= events;
     admission->bytes -= bytes;
     if (admission->events <= ADMISSION_EVENTS / 2 && admission->bytes <= ADMISSION_BYTES / 2)
         admission->full = false;

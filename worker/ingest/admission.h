@@ -5,9 +5,13 @@
 #include <stddef.h>
 
 /*
- * How many events may be in hand, from their message to their end: bounded in
- * number and bytes, so that memory is. Full until half has ended, so that
- * partitions are not paused and resumed for each event.
+ * How many records of events may be in memory at once, from their message to the
+ * row that stands for them: bounded in number and bytes. Full until half are gone,
+ * so that partitions are not paused and resumed for each event. What waits for its
+ * run or for its dead letter does not count (pending_event.h).
+ *
+ * 4,000: eight commits of intake, so that it never waits for the control loop
+ * (chosen). 8 MiB: a sixteenth of what the container gets (chosen).
  *
  * A full one still takes what librdkafka has handed out already.
  */
@@ -19,6 +23,6 @@ struct admission {
 };
 
 void admission_take(struct admission *admission, size_t bytes);
-void admission_give(struct admission *admission, size_t bytes);
+void admission_give(struct admission *admission, size_t events, size_t bytes);
 
 #endif

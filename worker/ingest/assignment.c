@@ -1,5 +1,6 @@
 #include "worker/ingest/assignment.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/log.h"
@@ -12,6 +13,7 @@ struct part {
     int32_t partition;
     int64_t committed; /* -1: not heard yet */
     bool paused;       /* by us */
+    bool full;         /* of open events; until half have ended */
 };
 
 struct assignment {
@@ -20,6 +22,9 @@ struct assignment {
     struct part *parts;
     size_t n, cap;
     size_t paused_n;
+    bool full;            /* all partitions together */
+    int32_t *left_paused; /* partitions that were paused when they were taken away */
+    size_t left_n, left_cap;
 };
 
 struct assignment *assignment_new(struct service_metrics *metrics)
@@ -43,6 +48,7 @@ void assignment_free(struct assignment *assignment)
         return;
     offsets_free(assignment->offsets);
     free(assignment->parts);
+    free(assignment->left_paused);
     free(assignment);
 }
 
@@ -63,12 +69,37 @@ static void set_paused(struct assignment *assignment, struct part *part, bool pa
     assignment->metrics->partitions_paused = (long long)assignment->paused_n;
 }
 
+static void note_left_paused(struct assignment *assignment, int32_t partition)
+{
+    if (assignment->left_n == assignment->left_cap) {
+        size_t cap = assignment->left_cap ? assignment->left_cap * 2 : 16;
+        int32_t *larger = reallocarray(assignment->left_paused, cap, sizeof *larger);
+        assert(larger); /* a few bytes */
+        assignment->left_paused = larger;
+        assignment->left_cap = cap;
+    }
+    assignment->left_paused[assignment->left_n++] = partition;
+}
+
+/* True: it was paused when it was taken away, and is still. */
+static bool take_left_paused(struct assignment *assignment, int32_t partition)
+{
+    for (size_t i = 0; i < assignment->left_n; i++)
+        if (assignment->left_paused[i] == partition) {
+            assignment->left_paused[i] = assignment->left_paused[--assignment->left_n];
+            return true;
+        }
+    return false;
+}
+
 static void forget(struct assignment *assignment, int32_t partition)
 {
     struct part *part = find(assignment, partition);
 
     if (!part)
         return;
+    if (part->paused)
+        note_left_paused(assignment, partition);
     set_paused(assignment, part, false);
     *part = assignment->parts[--assignment->n];
 }
@@ -84,7 +115,9 @@ static bool add(struct assignment *assignment, int32_t partition)
         assignment->parts = larger;
         assignment->cap = cap;
     }
-    assignment->parts[assignment->n++] = (struct part){ .partition = partition, .committed = -1 };
+    struct part *part = &assignment->parts[assignment->n++];
+    *part = (struct part){ .partition = partition, .committed = -1 };
+    set_paused(assignment, part, take_left_paused(assignment, partition));
     return offsets_assign(assignment->offsets, partition);
 }
 
@@ -103,6 +136,16 @@ void assignment_remove(struct assignment *assignment, const struct consumer_even
         forget(assignment, partition);
         offsets_revoke(assignment->offsets, partition);
     }
+}
+
+void assignment_reset(struct assignment *assignment)
+{
+    while (assignment->n > 0) {
+        int32_t partition = assignment->parts[0].partition;
+        forget(assignment, partition);
+        offsets_revoke(assignment->offsets, partition);
+    }
+    assignment->left_n = 0;
 }
 
 enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t partition,
@@ -163,6 +206,36 @@ void assignment_pause(struct assignment *assignment, struct consumer *consumer, 
     assignment->metrics->pauses++;
 }
 
+bool assignment_is_open(const struct assignment *assignment, int32_t partition, int64_t epoch,
+                        int64_t offset)
+{
+    return offsets_is_open(assignment->offsets, partition, epoch, offset);
+}
+
+/* Once there are max of them, until half have ended. */
+static bool is_full(bool was_full, size_t open, size_t max)
+{
+    return open >= max || (was_full && open > max / 2);
+}
+
+static void judge_fullness(struct assignment *assignment, struct part *part)
+{
+    assignment->full =
+        is_full(assignment->full, offsets_open(assignment->offsets), ASSIGNMENT_OPEN_MAX);
+    part->full = is_full(part->full, offsets_open_of(assignment->offsets, part->partition),
+                         ASSIGNMENT_PARTITION_OPEN_MAX);
+}
+
+bool assignment_is_full(struct assignment *assignment, int32_t partition)
+{
+    struct part *part = find(assignment, partition);
+
+    if (!part)
+        return false;
+    judge_fullness(assignment, part);
+    return part->full || assignment->full;
+}
+
 void assignment_resume(struct assignment *assignment, struct consumer *consumer)
 {
     struct error err = ERROR_INIT;
@@ -171,6 +244,9 @@ void assignment_resume(struct assignment *assignment, struct consumer *consumer)
         struct part *part = &assignment->parts[i];
 
         if (!part->paused)
+            continue;
+        judge_fullness(assignment, part);
+        if (part->full || assignment->full)
             continue;
         if (!consumer_resume(consumer, part->partition, &err)) {
             log_warn("partition_not_resumed", LOG_INT("partition", part->partition),

@@ -23,10 +23,11 @@
 #define H_RUN_ID "x-klaviyo-worker-run-id"
 #define H_ATTEMPTS "x-klaviyo-worker-attempts"
 #define H_VALUE_BYTES "x-klaviyo-worker-value-bytes"
+#define H_HEADER_BYTES "x-klaviyo-worker-header-bytes"
 
 static const char *const ours[DEAD_LETTER_HEADERS] = {
-    H_TOPIC,  H_PARTITION, H_OFFSET, H_CLASS,    H_MESSAGE,
-    H_REASON, H_EXPORTS,   H_RUN_ID, H_ATTEMPTS, H_VALUE_BYTES,
+    H_TOPIC,   H_PARTITION, H_OFFSET,   H_CLASS,       H_MESSAGE,      H_REASON,
+    H_EXPORTS, H_RUN_ID,    H_ATTEMPTS, H_VALUE_BYTES, H_HEADER_BYTES,
 };
 
 static bool is_ours(const char *name)
@@ -41,7 +42,7 @@ static bool is_ours(const char *name)
 struct draft {
     struct record record;
     struct record_header *headers;
-    char numbers[5][24];
+    char numbers[6][24];
     size_t numbers_n;
     struct strbuf message, exports; /* as they are shown */
 };
@@ -80,13 +81,27 @@ static void add_number(struct draft *draft, const char *name, int64_t number)
     add_text(draft, name, text);
 }
 
-static void add_headers(struct draft *draft, const struct dead_letter *letter, bool without_value)
+/* The event's own headers; returns the bytes of their names and values. */
+static size_t add_own_headers(struct draft *draft, const struct record *from, bool keep)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < from->headers_n; i++) {
+        const struct record_header *header = &from->headers[i];
+        if (is_ours(header->name))
+            continue;
+        bytes += strlen(header->name) + header->value_bytes;
+        if (keep)
+            draft->headers[draft->record.headers_n++] = *header;
+    }
+    return bytes;
+}
+
+static void add_headers(struct draft *draft, const struct dead_letter *letter,
+                        enum dead_letter_form form)
 {
     const struct record *from = letter->record;
-
-    for (size_t i = 0; i < from->headers_n; i++)
-        if (!is_ours(from->headers[i].name))
-            draft->headers[draft->record.headers_n++] = from->headers[i];
+    size_t own_bytes = add_own_headers(draft, from, form != DEAD_LETTER_WITHOUT_HEADERS);
 
     add_text(draft, H_TOPIC, from->topic);
     add_number(draft, H_PARTITION, from->partition);
@@ -98,11 +113,13 @@ static void add_headers(struct draft *draft, const struct dead_letter *letter, b
     if (letter->run_id)
         add_number(draft, H_RUN_ID, letter->run_id);
     add_number(draft, H_ATTEMPTS, event_attempts(from) + 1);
-    if (without_value)
+    if (form != DEAD_LETTER_WHOLE)
         add_number(draft, H_VALUE_BYTES, (int64_t)from->value_bytes);
+    if (form == DEAD_LETTER_WITHOUT_HEADERS)
+        add_number(draft, H_HEADER_BYTES, (int64_t)own_bytes);
 }
 
-struct record *dead_letter_build(const struct dead_letter *letter, bool without_value)
+struct record *dead_letter_build(const struct dead_letter *letter, enum dead_letter_form form)
 {
     const struct record *from = letter->record;
     CLEANUP(draft_release) struct draft draft = { .record = *from };
@@ -112,10 +129,14 @@ struct record *dead_letter_build(const struct dead_letter *letter, bool without_
         return NULL;
     draft.record.headers = draft.headers;
     draft.record.headers_n = 0;
-    add_headers(&draft, letter, without_value);
-    if (without_value) {
+    add_headers(&draft, letter, form);
+    if (form != DEAD_LETTER_WHOLE) {
         draft.record.value = NULL;
         draft.record.value_bytes = 0;
+    }
+    if (form == DEAD_LETTER_WITHOUT_HEADERS) {
+        draft.record.key = NULL;
+        draft.record.key_bytes = 0;
     }
     if (!strbuf_ok(&draft.message) || !strbuf_ok(&draft.exports))
         return NULL;

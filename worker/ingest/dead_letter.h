@@ -22,13 +22,18 @@ struct dead_letter {
     int64_t run_id;      /* the first failed run; 0: none */
 };
 
-enum { DEAD_LETTER_HEADERS = 10 }; /* that a letter adds, at most */
+enum { DEAD_LETTER_HEADERS = 11 }; /* that a letter adds, at most */
 
-/*
- * The letter as a record of its own. without_value: for a broker that finds it
- * too large; a header then says how long the value was. NULL: out of memory.
- */
-struct record *dead_letter_build(const struct dead_letter *letter, bool without_value) MUST_USE;
+/* What goes where the broker finds more too large; headers say how long the rest was. */
+enum dead_letter_form {
+    DEAD_LETTER_WHOLE,
+    DEAD_LETTER_WITHOUT_VALUE,
+    DEAD_LETTER_WITHOUT_HEADERS, /* nor the event's own key and value: what we say of it */
+};
+
+/* The letter as a record of its own. NULL: out of memory. */
+struct record *dead_letter_build(const struct dead_letter *letter, enum dead_letter_form form)
+    MUST_USE;
 
 /* What a letter says about itself; texts are lent by the letter, BYTES_NONE: it does not say. */
 struct dead_letter_view {

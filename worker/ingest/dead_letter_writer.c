@@ -8,15 +8,23 @@
 #include "worker/ingest/dead_letter.h"
 #include "worker/kafka/producer.h"
 
-enum { FLYING_MAX = 100, BACK_OFF_MIN_MS = 200, BACK_OFF_MAX_MS = 10000 };
+enum {
+    HELD_MAX = 100,                   /* letters; one is some 2 KiB */
+    HELD_BYTES_MAX = 4 * 1024 * 1024, /* of their records; librdkafka holds a copy */
+    BACK_OFF_MIN_MS = 200,
+    BACK_OFF_MAX_MS = 10000,
+    WAITING_REPEAT_MS = 60 * 1000,
+};
 
 struct dead_letter_writer {
-    const char *topic;
+    const char *topic, *source_topic;
     struct service_metrics *metrics;
     struct producer *producer;
     struct pending_event_list due;       /* to be handed to the producer */
     struct pending_event_list in_flight; /* handed over, no report yet */
+    size_t held_bytes;
     int64_t back_off_ms, not_before_ms;
+    int64_t logged_ms; /* 0: nothing has failed since the last success */
 };
 
 struct dead_letter_writer *dead_letter_writer_new(const struct settings *settings,
@@ -29,6 +37,7 @@ struct dead_letter_writer *dead_letter_writer_new(const struct settings *setting
         return NULL;
     }
     writer->topic = settings->kafka_dead_letter_topic;
+    writer->source_topic = settings->kafka_topic;
     writer->metrics = metrics;
     writer->producer = producer_new(settings, err);
     if (!writer->producer) {
@@ -43,10 +52,8 @@ void dead_letter_writer_free(struct dead_letter_writer *writer)
     if (!writer)
         return;
     producer_free(writer->producer);
-    for (struct pending_event *event; (event = pending_event_pop(&writer->due));)
-        pending_event_free(event);
-    for (struct pending_event *event; (event = pending_event_pop(&writer->in_flight));)
-        pending_event_free(event);
+    pending_event_list_clear(&writer->due);
+    pending_event_list_clear(&writer->in_flight);
     free(writer);
 }
 
@@ -60,9 +67,15 @@ size_t dead_letter_writer_n(const struct dead_letter_writer *writer)
     return writer->due.n + writer->in_flight.n;
 }
 
+bool dead_letter_writer_has_room(const struct dead_letter_writer *writer)
+{
+    return dead_letter_writer_n(writer) < HELD_MAX && writer->held_bytes < HELD_BYTES_MAX;
+}
+
 void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_event *event)
 {
-    assert(event->state == PENDING_EVENT_DEAD_LETTER_DUE && event->reason);
+    assert(event->state == PENDING_EVENT_DEAD_LETTER_DUE && event->death);
+    writer->held_bytes += event->bytes;
     pending_event_push(&writer->due, event);
 }
 
@@ -76,29 +89,48 @@ static void back_off(struct dead_letter_writer *writer)
     writer->not_before_ms = clock_ms() + writer->back_off_ms;
 }
 
+/* The first failure, and then once a minute while none succeeds, is an error of the site's. */
+static void log_waiting(struct dead_letter_writer *writer, const char *why)
+{
+    int64_t now_ms = clock_ms();
+
+    if (writer->logged_ms > 0 && now_ms - writer->logged_ms < WAITING_REPEAT_MS)
+        return;
+    writer->logged_ms = now_ms;
+    log_error("dead_letters_waiting", LOG_STR("topic", writer->topic),
+              LOG_INT("count", writer->metrics->dead_letters_waiting), LOG_STR("error", why));
+}
+
 static void failed(struct dead_letter_writer *writer, const struct pending_event *event,
                    const char *why)
 {
     writer->metrics->dead_letter_retries++;
     log_warn("dead_letter_not_written", LOG_STR("topic", writer->topic),
-             LOG_INT("partition", event->record->partition),
-             LOG_INT("offset", event->record->offset), LOG_STR("error", why));
+             LOG_INT("partition", event->partition), LOG_INT("offset", event->offset),
+             LOG_STR("error", why));
+    log_waiting(writer, why);
     back_off(writer);
 }
 
 static void acknowledged(struct dead_letter_writer *writer, struct pending_event *event,
                          struct pending_event_list *dead_lettered)
 {
+    const struct pending_event_death *death = event->death;
+    bool has_value = event->body && death->form == DEAD_LETTER_WHOLE;
+    bool has_headers = event->body && death->form != DEAD_LETTER_WITHOUT_HEADERS;
+
     writer->back_off_ms = 0;
     writer->not_before_ms = 0;
-    writer->metrics->dead_letters_without_value += event->letter_too_large;
-    service_metrics_count_dead_letter(writer->metrics, event->reason);
-    log_warn("dead_letter_written", LOG_STR("reason", event->reason),
-             LOG_INT("partition", event->record->partition),
-             LOG_INT("offset", event->record->offset), LOG_INT("request", event->request_id),
-             LOG_STR("exports", event->exports), LOG_INT("without_value", event->letter_too_large),
-             LOG_STR("trace", event->event.traceparent));
+    writer->logged_ms = 0;
+    writer->metrics->dead_letters_without_value += !has_value;
+    service_metrics_count_dead_letter(writer->metrics, death->reason);
+    log_warn("dead_letter_written", LOG_STR("reason", death->reason),
+             LOG_INT("partition", event->partition), LOG_INT("offset", event->offset),
+             LOG_INT("request", event->request_id), LOG_STR("exports", death->exports),
+             LOG_INT("without_value", !has_value), LOG_INT("without_headers", !has_headers),
+             LOG_STR("trace", death->traceparent));
     event->state = PENDING_EVENT_DEAD_LETTERED;
+    writer->held_bytes -= pending_event_drop_body(event);
     pending_event_push(dead_lettered, event);
 }
 
@@ -112,6 +144,17 @@ static void unlink_in_flight(struct dead_letter_writer *writer, const struct pen
     writer->in_flight = kept;
 }
 
+/* Too large as it was: less of it goes. */
+static void shrink(struct dead_letter_writer *writer, struct pending_event *event, const char *why)
+{
+    struct pending_event_death *death = event->death;
+
+    if (event->body && death->form != DEAD_LETTER_WITHOUT_HEADERS)
+        death->form++;
+    else /* what we say of it alone is: somebody must raise the limit */
+        failed(writer, event, why);
+}
+
 static void take_report(struct dead_letter_writer *writer, const struct producer_report *report,
                         struct pending_event_list *dead_lettered)
 {
@@ -123,9 +166,7 @@ static void take_report(struct dead_letter_writer *writer, const struct producer
         acknowledged(writer, event, dead_lettered);
         return;
     case PRODUCER_TOO_LARGE:
-        if (event->letter_too_large) /* its headers alone are: somebody must raise the limit */
-            failed(writer, event, report->text);
-        event->letter_too_large = true;
+        shrink(writer, event, report->text);
         break;
     case PRODUCER_FAILED:
         failed(writer, event, report->text);
@@ -137,15 +178,19 @@ static void take_report(struct dead_letter_writer *writer, const struct producer
 /* False: not now. */
 static bool hand_over(struct dead_letter_writer *writer, struct pending_event *event)
 {
+    const struct record lost = { .topic = writer->source_topic,
+                                 .partition = event->partition,
+                                 .offset = event->offset,
+                                 .timestamp_ms = event->timestamp_ms };
+    const struct pending_event_death *death = event->death;
     const struct dead_letter letter = {
-        .record = event->record,
-        .reason = event->reason,
-        .message = event->detail ? event->detail : "",
-        .exports = event->exports,
-        .run_id = event->run_id,
+        .record = event->body ? event->body->record : &lost,
+        .reason = death->reason,
+        .message = death->detail ? death->detail : "",
+        .exports = death->exports,
+        .run_id = death->run_id,
     };
-    CLEANUP(record_freep)
-    struct record *record = dead_letter_build(&letter, event->letter_too_large);
+    CLEANUP(record_freep) struct record *record = dead_letter_build(&letter, death->form);
     struct error err = ERROR_INIT;
 
     if (!record)
@@ -165,7 +210,7 @@ void dead_letter_writer_turn(struct dead_letter_writer *writer,
         take_report(writer, &report, dead_lettered);
     if (clock_ms() < writer->not_before_ms)
         return;
-    while (writer->due.first && writer->in_flight.n < FLYING_MAX) {
+    while (writer->due.first) {
         if (!hand_over(writer, writer->due.first))
             return;
         pending_event_push(&writer->in_flight, pending_event_pop(&writer->due));

@@ -6,15 +6,20 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/ingest/intake.h"
+#include "worker/ingest/pending_event.h"
 #include "worker/metrics/service_metrics.h"
 #include "worker/settings/settings.h"
 
 /*
- * Dead writer on their way to the broker. A DEAD event goes in; it comes out
- * BURIED once the broker has acknowledged its letter, and is tried again until
- * then. A letter too large for the broker goes again without its value.
- * Belongs to the control thread.
+ * Dead letters on their way to the broker. A DEAD_LETTER_DUE event goes in; it
+ * comes out DEAD_LETTERED once the broker has acknowledged its letter, and is
+ * tried again until then. A letter too large for the broker goes without its
+ * value, then without the event's own key and headers.
+ *
+ * It holds a bounded number of records. An event without one has lost it (the
+ * record is gone from Kafka): its letter says what is known. Who has no room here
+ * waits outside, without a record, and costs next to nothing: so letters that
+ * cannot be written for hours stop no event. Belongs to the control thread.
  */
 struct dead_letter_writer;
 
@@ -23,10 +28,12 @@ struct dead_letter_writer *dead_letter_writer_new(const struct settings *setting
                                                   struct error *err) MUST_USE;
 void dead_letter_writer_free(struct dead_letter_writer *writer); /* with the events it holds */
 
-int dead_letter_writer_fd(const struct dead_letter_writer *
-                              writer); /* readable: dead_letter_writer_turn() has something to do */
+/* Readable: dead_letter_writer_turn() has something to do. */
+int dead_letter_writer_fd(const struct dead_letter_writer *writer);
 size_t dead_letter_writer_n(const struct dead_letter_writer *writer);
 
+/* False: leave the next one outside. */
+bool dead_letter_writer_has_room(const struct dead_letter_writer *writer);
 void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_event *event);
 
 /* Never waits. Adds what is acknowledged to dead_lettered. */

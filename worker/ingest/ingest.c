@@ -9,6 +9,7 @@
 #include "worker/ingest/admission.h"
 #include "worker/ingest/assignment.h"
 #include "worker/ingest/dead_letter_writer.h"
+#include "worker/ingest/reread.h"
 #include "worker/kafka/consumer.h"
 
 enum {
@@ -29,8 +30,10 @@ struct ingest {
     struct consumer *consumer;
     struct intake *intake;
     struct dead_letter_writer *writer;
+    struct reread *reread;
     struct assignment *assignment;
     struct admission admission;
+    size_t pending;    /* events that have not ended */
     bool closed;       /* takes no more events */
     bool more_events;  /* the consumer has more than was taken this turn */
     struct error *err; /* of the turn */
@@ -49,15 +52,45 @@ static void give_up(struct ingest *f, enum error_kind kind, const char *why)
     f->broken = true;
 }
 
+static void give_back_memory(struct ingest *f, const struct pending_event *event)
+{
+    if (event->bytes > 0)
+        admission_give(&f->admission, 1, event->bytes);
+}
+
+/* Its memory has been given back. */
 static void close_event(struct ingest *f, struct pending_event *event)
 {
-    assignment_end(f->assignment, event->record->partition, event->epoch, event->record->offset);
-    admission_give(&f->admission, event->bytes);
+    assignment_end(f->assignment, event->partition, event->epoch, event->offset);
+    f->pending--;
     pending_event_free(event);
+}
+
+/* A letter that finds no room waits without its record. */
+static void bury(struct ingest *f, struct pending_event *event)
+{
+    if (event->body && dead_letter_writer_has_room(f->writer)) {
+        dead_letter_writer_add(f->writer, event);
+        return;
+    }
+    (void)pending_event_drop_body(event);
+    reread_add(f->reread, event);
+}
+
+/* Nobody waits for it any more where its partition has been given up since. */
+static void take_unread(struct ingest *f, struct pending_event *event)
+{
+    if (assignment_is_open(f->assignment, event->partition, event->epoch, event->offset)) {
+        reread_add(f->reread, event);
+        return;
+    }
+    f->metrics->events_dropped++;
+    close_event(f, event);
 }
 
 static void take_end(struct ingest *f, struct pending_event *event)
 {
+    give_back_memory(f, event);
     switch (event->state) {
     case PENDING_EVENT_DONE:
         f->metrics->events_done++;
@@ -68,9 +101,12 @@ static void take_end(struct ingest *f, struct pending_event *event)
     case PENDING_EVENT_DROPPED:
         f->metrics->events_dropped++;
         break;
+    case PENDING_EVENT_UNREAD:
+        take_unread(f, event);
+        return;
     case PENDING_EVENT_DEAD_LETTER_DUE:
         f->metrics->events_dead++;
-        dead_letter_writer_add(f->writer, event);
+        bury(f, event);
         return;
     case PENDING_EVENT_NEW:
     case PENDING_EVENT_DEAD_LETTERED:
@@ -82,72 +118,98 @@ static void take_end(struct ingest *f, struct pending_event *event)
 
 static void take_ends(struct ingest *f)
 {
-    struct pending_event_list ended = { 0 };
+    struct intake_output out = intake_collect(f->intake);
     struct pending_event_list dead_lettered = { 0 };
 
-    intake_collect(f->intake, &ended);
-    for (struct pending_event *event; (event = pending_event_pop(&ended));)
+    admission_give(&f->admission, out.released_events, out.released_bytes);
+    for (struct pending_event *event; (event = pending_event_pop(&out.events));)
         take_end(f, event);
     dead_letter_writer_turn(f->writer, &dead_lettered);
     intake_submit(f->intake, &dead_lettered);
 }
 
+/* ---- events that are read again ---- */
+
+/* Its row is lost, or was never written, and its record is gone: nothing is left to be done. */
+static void close_lost(struct ingest *f, struct pending_event *event)
+{
+    f->metrics->events_lost++;
+    log_error("event_lost", LOG_INT("partition", event->partition),
+              LOG_INT("offset", event->offset));
+    close_event(f, event);
+}
+
+static void take_reread(struct ingest *f)
+{
+    struct pending_event_list read = { 0 };
+
+    for (int i = 0; i < EVENTS_A_TURN; i++) {
+        const struct reread_room room = { .unread = !f->admission.full && !f->closed,
+                                          .letters = dead_letter_writer_has_room(f->writer) };
+        struct pending_event *event = reread_next(f->reread, room);
+
+        if (!event)
+            break;
+        if (event->state == PENDING_EVENT_DEAD_LETTER_DUE)
+            dead_letter_writer_add(f->writer, event);
+        else if (event->state == PENDING_EVENT_NEW) {
+            admission_take(&f->admission, event->bytes);
+            pending_event_push(&read, event);
+        } else
+            close_lost(f, event);
+    }
+    intake_submit(f->intake, &read);
+}
+
 /* ---- events that come ---- */
-
-static char *copy_text(const char *text)
-{
-    char *copy = strdup(text);
-
-    assert(copy);
-    return copy;
-}
-
-/* The event as intake will get it; NULL: out of memory. */
-static struct pending_event *open_event_of(const struct record *record, int64_t epoch,
-                                           struct event *parsed, const char *invalid)
-{
-    struct record *copy = record_copy(record);
-    struct pending_event *event = copy ? pending_event_new(copy, epoch) : NULL;
-
-    if (!event) {
-        event_release(parsed);
-        return NULL;
-    }
-    event->valid = !invalid;
-    event->event = *parsed;
-    if (invalid) {
-        event->reason = copy_text("event_invalid");
-        event->detail = copy_text(invalid);
-    }
-    return event;
-}
 
 static void open_one(struct ingest *f, const struct record *record, int64_t epoch,
                      struct pending_event_list *opened)
 {
-    struct event parsed = EVENT_INIT;
+    struct pending_event *event = NULL;
     struct error why = ERROR_INIT;
-    enum event_verdict verdict = event_parse(record, &parsed, &why);
 
-    if (verdict == EVENT_TOMBSTONE) {
+    switch (pending_event_new(record, epoch, &event, &why)) {
+    case EVENT_TOMBSTONE:
         f->metrics->events_tombstone++;
         assignment_end(f->assignment, record->partition, epoch, record->offset);
         return;
-    }
-    if (verdict == EVENT_INVALID) {
+    case EVENT_INVALID:
         f->metrics->events_invalid++;
         log_warn("event_invalid", LOG_INT("partition", record->partition),
                  LOG_INT("offset", record->offset), LOG_ERROR_OF(&why));
-    }
-    struct pending_event *event = NULL;
-    if (verdict != EVENT_NO_MEMORY)
-        event = open_event_of(record, epoch, &parsed, verdict == EVENT_INVALID ? why.text : NULL);
-    if (!event) {
+        break;
+    case EVENT_NO_MEMORY:
         give_up(f, ERROR_FATAL, "out of memory while taking an event");
         return;
+    case EVENT_VALID:
+        break;
     }
+    f->pending++;
     admission_take(&f->admission, event->bytes);
     pending_event_push(opened, event);
+}
+
+/* What is still pending of that partition is the business of its next owner, or epoch. */
+static void drop_pending(struct ingest *f, int32_t partition)
+{
+    struct pending_event_list dropped = { 0 };
+
+    intake_drop(f->intake, partition);
+    reread_drop(f->reread, partition, &dropped);
+    for (struct pending_event *event; (event = pending_event_pop(&dropped));)
+        take_end(f, event);
+}
+
+/* An epoch of its own: what was open before is delivered again, or is there no more. */
+static void begin_again(struct ingest *f, const struct record *record,
+                        struct pending_event_list *opened)
+{
+    f->metrics->rewinds++;
+    log_warn("partition_rewound", LOG_INT("partition", record->partition),
+             LOG_INT("offset", record->offset));
+    intake_submit(f->intake, opened);
+    drop_pending(f, record->partition);
 }
 
 static void take_message(struct ingest *f, const struct record *record,
@@ -162,15 +224,12 @@ static void take_message(struct ingest *f, const struct record *record,
     f->metrics->events_received++;
     switch (assignment_deliver(f->assignment, record->partition, record->offset, &epoch)) {
     case OFFSETS_REWOUND:
-        f->metrics->rewinds++;
-        log_warn("partition_rewound", LOG_INT("partition", record->partition),
-                 LOG_INT("offset", record->offset));
+        begin_again(f, record, opened);
         open_one(f, record, epoch, opened);
         break;
     case OFFSETS_OPENED:
         open_one(f, record, epoch, opened);
         break;
-    case OFFSETS_DUPLICATE:
     case OFFSETS_NOT_OURS:
         f->metrics->events_duplicate++;
         break;
@@ -178,7 +237,7 @@ static void take_message(struct ingest *f, const struct record *record,
         give_up(f, ERROR_FATAL, "out of memory while taking an event");
         break;
     }
-    if (f->admission.full)
+    if (f->admission.full || assignment_is_full(f->assignment, record->partition))
         assignment_pause(f->assignment, f->consumer, record->partition);
 }
 
@@ -215,7 +274,7 @@ static void let_go(struct ingest *f, const struct consumer_event *event)
         log_warn("revocation_refused", LOG_ERROR_OF(&err));
     assignment_remove(f->assignment, event);
     for (size_t i = 0; i < event->partitions_n; i++)
-        intake_drop(f->intake, consumer_event_partition(event, i).partition);
+        drop_pending(f, consumer_event_partition(event, i).partition);
 }
 
 /* True when that error was not logged of late. */
@@ -320,7 +379,8 @@ size_t ingest_wait_for(const struct ingest *f, struct pollfd *fds)
 {
     fds[0] = (struct pollfd){ .fd = intake_fd(f->intake), .events = POLLIN };
     fds[1] = (struct pollfd){ .fd = dead_letter_writer_fd(f->writer), .events = POLLIN };
-    fds[2] =
+    fds[2] = (struct pollfd){ .fd = reread_fd(f->reread), .events = POLLIN };
+    fds[3] =
         (struct pollfd){ .fd = holds_back(f) ? -1 : consumer_fd(f->consumer), .events = POLLIN };
     return INGEST_DESCRIPTORS;
 }
@@ -334,8 +394,9 @@ static void publish_metrics(struct ingest *f)
 {
     int64_t now_ms = clock_ms();
 
-    f->metrics->events_open = (long long)f->admission.events;
+    f->metrics->events_open = (long long)f->pending;
     f->metrics->events_open_bytes = (long long)f->admission.bytes;
+    f->metrics->dead_letters_waiting = (long long)ingest_dead_letters(f);
     if (now_ms - f->metrics_report_ms < FIGURES_MS)
         return;
     f->metrics_report_ms = now_ms;
@@ -346,6 +407,7 @@ bool ingest_turn(struct ingest *f, struct error *err)
 {
     f->err = err;
     take_ends(f);
+    take_reread(f);
     take_events(f);
     assignment_store(f->assignment, f->consumer);
     if (!f->admission.full && !f->closed)
@@ -363,12 +425,12 @@ void ingest_stop_intake(struct ingest *f)
 
 size_t ingest_open(const struct ingest *f)
 {
-    return f->admission.events;
+    return f->pending;
 }
 
 size_t ingest_dead_letters(const struct ingest *f)
 {
-    return dead_letter_writer_n(f->writer);
+    return dead_letter_writer_n(f->writer) + reread_letters(f->reread);
 }
 
 bool ingest_leave(struct ingest *f, struct error *err)
@@ -386,6 +448,9 @@ static bool open_all(struct ingest *f, const struct settings *settings,
 {
     f->assignment = assignment_new(f->metrics);
     if (!f->assignment)
+        return error_no_memory(err);
+    f->reread = reread_new(settings);
+    if (!f->reread)
         return error_no_memory(err);
     f->writer = dead_letter_writer_new(settings, f->metrics, err);
     if (!f->writer)
@@ -420,6 +485,7 @@ void ingest_free(struct ingest *f)
         return;
     consumer_free(f->consumer);
     intake_free(f->intake);
+    reread_free(f->reread);
     dead_letter_writer_free(f->writer);
     assignment_free(f->assignment);
     free(f);

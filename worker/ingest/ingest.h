@@ -32,7 +32,7 @@ struct ingest *ingest_new(const struct settings *settings, const struct intake_p
 void ingest_free(struct ingest *ingest);
 
 /* What poll() is to wait for before the next turn. */
-enum { INGEST_DESCRIPTORS = 3 };
+enum { INGEST_DESCRIPTORS = 4 };
 size_t ingest_wait_for(const struct ingest *ingest, struct pollfd *fds);
 
 /* True: there is more to do at once than the last turn did. */

@@ -20,7 +20,8 @@ struct intake {
     int in_fd, out_fd; /* eventfds: something was put in, came out */
 
     pthread_mutex_t lock; /* of these */
-    struct pending_event_list in, out;
+    struct pending_event_list in;
+    struct intake_output out;
     struct drop *drops;
     bool stop;
 
@@ -58,7 +59,7 @@ void intake_drop(struct intake *intake, int32_t partition)
     assert(drop);
     drop->partition = partition;
     (void)pthread_mutex_lock(&intake->lock);
-    pending_event_list_drop(&intake->in, partition, &intake->out);
+    pending_event_list_drop(&intake->in, partition, &intake->out.events);
     drop->next = intake->drops;
     intake->drops = drop;
     (void)pthread_mutex_unlock(&intake->lock);
@@ -70,12 +71,14 @@ int intake_fd(const struct intake *intake)
     return intake->out_fd;
 }
 
-void intake_collect(struct intake *intake, struct pending_event_list *out)
+struct intake_output intake_collect(struct intake *intake)
 {
     silence(intake->out_fd);
     (void)pthread_mutex_lock(&intake->lock);
-    pending_event_append(out, &intake->out);
+    struct intake_output out = intake->out;
+    intake->out = (struct intake_output){ 0 };
     (void)pthread_mutex_unlock(&intake->lock);
+    return out;
 }
 
 /* What was put in comes to the thread; drops first, they are older. False: stop. */
@@ -103,11 +106,16 @@ static bool take_in(struct intake *intake)
 
 static void put_out(struct intake *intake)
 {
-    if (!intake->work.out.first)
+    struct intake_work *work = &intake->work;
+
+    if (!work->out.first && work->released_events == 0)
         return;
     (void)pthread_mutex_lock(&intake->lock);
-    pending_event_append(&intake->out, &intake->work.out);
+    pending_event_append(&intake->out.events, &work->out);
+    intake->out.released_events += work->released_events;
+    intake->out.released_bytes += work->released_bytes;
     (void)pthread_mutex_unlock(&intake->lock);
+    work->released_events = work->released_bytes = 0;
     ring(intake->out_fd);
 }
 
@@ -180,7 +188,7 @@ void intake_free(struct intake *intake)
     (void)pthread_join(intake->thread, NULL);
 
     pending_event_list_clear(&intake->in);
-    pending_event_list_clear(&intake->out);
+    pending_event_list_clear(&intake->out.events);
     intake_work_release(&intake->work);
     while (intake->drops) {
         struct drop *drop = intake->drops;

@@ -31,18 +31,24 @@ struct intake *intake_start(const struct intake_ports *ports, struct service_met
 /* Ends and joins the thread; events it still holds are freed. */
 void intake_free(struct intake *intake);
 
-/* Takes all events of the list: NEW ones to accept, BURIED ones to mark. */
+/* Takes all events of the list: NEW ones to accept, DEAD_LETTERED ones to mark. */
 void intake_submit(struct intake *intake, struct pending_event_list *events);
 
 /*
  * Events of that partition that were submitted and wait come back as DROPPED:
- * its new owner gets them too. BURIED ones are marked all the same.
+ * its new owner gets them too. DEAD_LETTERED ones are marked all the same.
  */
 void intake_drop(struct intake *intake, int32_t partition);
 
-/* Readable once events have come out. */
+/* Readable once something has come out. */
 int intake_fd(const struct intake *intake);
-void intake_collect(struct intake *intake, struct pending_event_list *out);
+
+/* What has come out: events, and how many records were given away and how large they were. */
+struct intake_output {
+    struct pending_event_list events;
+    size_t released_events, released_bytes;
+};
+struct intake_output intake_collect(struct intake *intake);
 
 DEFINE_OWNER(intake)
 

@@ -9,8 +9,8 @@ struct tracked {
     int64_t epoch;
     int64_t next;  /* what is delivered next is not below it; -1: nothing known yet */
     int64_t taken; /* the watermark that was taken last; -1: none */
-    int64_t *open; /* ascending */
-    size_t open_n, open_cap;
+    int64_t *open; /* ascending; those from begin to end - 1 */
+    size_t begin, end, cap;
 };
 
 struct offsets {
@@ -75,10 +75,15 @@ static bool grow(void **items, size_t n, size_t *cap, size_t element)
     return true;
 }
 
+static size_t open_n(const struct tracked *tracked)
+{
+    return tracked->end - tracked->begin;
+}
+
 static void begin_epoch(struct offsets *offsets, struct tracked *tracked)
 {
-    offsets->open_n -= tracked->open_n;
-    tracked->open_n = 0;
+    offsets->open_n -= open_n(tracked);
+    tracked->begin = tracked->end = 0;
     tracked->epoch = ++offsets->last_epoch;
     tracked->next = -1;
     tracked->taken = -1;
@@ -109,7 +114,7 @@ void offsets_revoke(struct offsets *offsets, int32_t partition)
         return;
 
     size_t at = (size_t)(tracked - offsets->items);
-    offsets->open_n -= tracked->open_n;
+    offsets->open_n -= open_n(tracked);
     free(tracked->open);
     offsets->n--;
     memmove(tracked, tracked + 1, (offsets->n - at) * sizeof *tracked);
@@ -118,8 +123,8 @@ void offsets_revoke(struct offsets *offsets, int32_t partition)
 /* Index of the first open offset that is not below. */
 static size_t place_of_open(const struct tracked *tracked, int64_t offset)
 {
-    size_t low = 0;
-    size_t high = tracked->open_n;
+    size_t low = tracked->begin;
+    size_t high = tracked->end;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -131,11 +136,24 @@ static size_t place_of_open(const struct tracked *tracked, int64_t offset)
     return low;
 }
 
-static bool is_open(const struct tracked *tracked, int64_t offset)
+/* Makes room for one more open offset: what ended at the front is given up first. */
+static bool make_room(struct tracked *tracked)
 {
-    size_t at = place_of_open(tracked, offset);
+    if (tracked->end < tracked->cap)
+        return true;
+    if (tracked->begin > tracked->cap / 2) {
+        size_t n = open_n(tracked);
+        memmove(tracked->open, &tracked->open[tracked->begin], n * sizeof *tracked->open);
+        tracked->begin = 0;
+        tracked->end = n;
+        return true;
+    }
 
-    return at < tracked->open_n && tracked->open[at] == offset;
+    void *open = tracked->open;
+    if (!grow(&open, tracked->end, &tracked->cap, sizeof *tracked->open))
+        return false;
+    tracked->open = open;
+    return true;
 }
 
 enum offsets_delivery offsets_deliver(struct offsets *offsets, int32_t partition, int64_t offset,
@@ -147,37 +165,43 @@ enum offsets_delivery offsets_deliver(struct offsets *offsets, int32_t partition
     assert(offset >= 0);
     if (!tracked)
         return OFFSETS_NOT_OURS;
-    if (is_open(tracked, offset))
-        return OFFSETS_DUPLICATE;
-
-    void *open = tracked->open;
-    if (!grow(&open, tracked->open_n, &tracked->open_cap, sizeof *tracked->open))
+    if (!make_room(tracked))
         return OFFSETS_NO_MEMORY;
-    tracked->open = open;
-
     if (offset < tracked->next) {
         begin_epoch(offsets, tracked);
         delivery = OFFSETS_REWOUND;
     }
-    tracked->open[tracked->open_n++] = offset; /* above all others: at least next */
+    tracked->open[tracked->end++] = offset; /* above all others: at least next */
     tracked->next = offset + 1;
     offsets->open_n++;
     *epoch = tracked->epoch;
     return delivery;
 }
 
+bool offsets_is_open(const struct offsets *offsets, int32_t partition, int64_t epoch,
+                     int64_t offset)
+{
+    const struct tracked *tracked = find(offsets, partition);
+
+    if (!tracked || tracked->epoch != epoch)
+        return false;
+    size_t at = place_of_open(tracked, offset);
+    return at < tracked->end && tracked->open[at] == offset;
+}
+
 bool offsets_end(struct offsets *offsets, int32_t partition, int64_t epoch, int64_t offset)
 {
-    struct tracked *tracked = find(offsets, partition);
-
-    if (!tracked || tracked->epoch != epoch || !is_open(tracked, offset))
+    if (!offsets_is_open(offsets, partition, epoch, offset))
         return false;
 
+    struct tracked *tracked = find(offsets, partition);
     size_t at = place_of_open(tracked, offset);
-    tracked->open_n--;
     offsets->open_n--;
-    memmove(&tracked->open[at], &tracked->open[at + 1],
-            (tracked->open_n - at) * sizeof *tracked->open);
+    if (at == tracked->begin)
+        tracked->begin++;
+    else
+        memmove(&tracked->open[at], &tracked->open[at + 1],
+                (--tracked->end - at) * sizeof *tracked->open);
     return true;
 }
 
@@ -191,7 +215,7 @@ void offsets_reached(struct offsets *offsets, int32_t partition, int64_t offset)
 
 static int64_t watermark_of(const struct tracked *tracked)
 {
-    return tracked->open_n > 0 ? tracked->open[0] : tracked->next;
+    return open_n(tracked) > 0 ? tracked->open[tracked->begin] : tracked->next;
 }
 
 static bool take(struct tracked *tracked, struct offsets_move *move)
@@ -221,16 +245,16 @@ bool offsets_take_move(struct offsets *offsets, struct offsets_move *move)
     return false;
 }
 
-bool offsets_take_move_of(struct offsets *offsets, int32_t partition, struct offsets_move *move)
-{
-    struct tracked *tracked = find(offsets, partition);
-
-    return tracked && take(tracked, move);
-}
-
 size_t offsets_open(const struct offsets *offsets)
 {
     return offsets->open_n;
+}
+
+size_t offsets_open_of(const struct offsets *offsets, int32_t partition)
+{
+    const struct tracked *tracked = find(offsets, partition);
+
+    return tracked ? open_n(tracked) : 0;
 }
 
 bool offsets_look(const struct offsets *offsets, size_t i, struct offsets_view *view)
@@ -240,7 +264,7 @@ bool offsets_look(const struct offsets *offsets, size_t i, struct offsets_view *
     *view = (struct offsets_view){
         .partition = offsets->items[i].partition,
         .watermark = watermark_of(&offsets->items[i]),
-        .open = offsets->items[i].open_n,
+        .open = open_n(&offsets->items[i]),
     };
     return true;
 }

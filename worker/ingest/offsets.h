@@ -12,13 +12,19 @@
  * Which offset may be committed, per partition.
  *
  * A partition that is assigned gets an epoch, a number never used before.
- * Events are delivered in order and end in any order. The watermark is the
- * lowest open offset or, with nothing open, the next one to come: everything
- * below it has ended. It never goes back within an epoch, and what ended
- * under an older epoch changes nothing.
+ * Within an epoch events are delivered in ascending order, and end in any
+ * order. The watermark is the lowest open offset or, with nothing open, the
+ * next one to come: everything below it has ended. It never goes back within
+ * an epoch, and what ended under an older epoch changes nothing.
  *
- * Only open offsets are kept, so one that stays open for hours costs the
- * same as any other, whatever ends behind it.
+ * A delivery below the next expected offset is never taken for a duplicate,
+ * even where that offset is open: the topic may have been deleted and created
+ * again, and the record there is another one. It begins a new epoch; whoever
+ * knows the records (by topic, partition, offset and timestamp) recognises
+ * those that it has seen. librdkafka repeats no record within an epoch.
+ *
+ * Only open offsets are kept (8 bytes each), so one that stays open for hours
+ * costs the same as any other, whatever ends behind it.
  */
 struct offsets;
 
@@ -31,8 +37,7 @@ void offsets_revoke(struct offsets *offsets, int32_t partition);
 
 enum offsets_delivery {
     OFFSETS_OPENED,
-    OFFSETS_REWOUND,   /* opened, in a new epoch: the partition began anew at a lower offset */
-    OFFSETS_DUPLICATE, /* open already */
+    OFFSETS_REWOUND,   /* opened, in a new epoch: the partition begins again at a lower offset */
     OFFSETS_NOT_OURS,  /* partition is not assigned */
     OFFSETS_NO_MEMORY, /* nothing changed */
 };
@@ -56,11 +61,10 @@ struct offsets_move {
 /* True: one partition whose watermark has moved since it was last taken. */
 bool offsets_take_move(struct offsets *offsets, struct offsets_move *move) MUST_USE;
 
-/* The same for one partition. */
-bool offsets_take_move_of(struct offsets *offsets, int32_t partition, struct offsets_move *move)
-    MUST_USE;
-
-size_t offsets_open(const struct offsets *offsets); /* over all partitions assigned */
+bool offsets_is_open(const struct offsets *offsets, int32_t partition, int64_t epoch,
+                     int64_t offset) MUST_USE;
+size_t offsets_open(const struct offsets *offsets);                       /* of all partitions */
+size_t offsets_open_of(const struct offsets *offsets, int32_t partition); /* 0: not assigned */
 
 /* The i-th assigned partition, in order of number; false past the last. */
 struct offsets_view {

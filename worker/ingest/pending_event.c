@@ -1,30 +1,107 @@
 #include "worker/ingest/pending_event.h"
 
+#include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
-struct pending_event *pending_event_new(struct record *record, int64_t epoch)
+static char *copy_text(const char *text)
+{
+    char *copy = text ? strdup(text) : NULL;
+
+    assert(copy || !text); /* a few bytes */
+    return copy;
+}
+
+static void body_free(struct pending_event_body *body)
+{
+    if (!body)
+        return;
+    event_release(&body->event);
+    record_free(body->record);
+    free(body);
+}
+
+static void death_free(struct pending_event_death *death)
+{
+    if (!death)
+        return;
+    free(death->reason);
+    free(death->detail);
+    free(death->exports);
+    free(death->traceparent);
+    free(death);
+}
+
+void pending_event_die(struct pending_event *event, const char *reason, const char *detail)
+{
+    struct pending_event_death *death = calloc(1, sizeof *death);
+
+    assert(death);
+    death_free(event->death);
+    death->reason = copy_text(reason);
+    death->detail = copy_text(detail);
+    death->traceparent = copy_text(event->body ? event->body->event.traceparent : NULL);
+    event->death = death;
+}
+
+enum event_verdict pending_event_read(struct pending_event *event, const struct record *record,
+                                      struct error *why)
+{
+    struct pending_event_body *body = calloc(1, sizeof *body);
+
+    if (!body)
+        return EVENT_NO_MEMORY;
+    body->event = EVENT_INIT;
+    enum event_verdict verdict = event_parse(record, &body->event, why);
+    if (verdict == EVENT_VALID || verdict == EVENT_INVALID)
+        body->record = record_copy(record);
+    if (!body->record) {
+        body_free(body);
+        return verdict == EVENT_TOMBSTONE ? EVENT_TOMBSTONE : EVENT_NO_MEMORY;
+    }
+    (void)pending_event_drop_body(event);
+    event->body = body;
+    event->bytes = sizeof *event + sizeof *body + record_bytes(record);
+    if (verdict == EVENT_INVALID && !event->death)
+        pending_event_die(event, "event_invalid", why->text);
+    return verdict;
+}
+
+enum event_verdict pending_event_new(const struct record *record, int64_t epoch,
+                                     struct pending_event **out, struct error *why)
 {
     struct pending_event *event = calloc(1, sizeof *event);
 
-    if (!event) {
-        record_free(record);
-        return NULL;
-    }
-    event->record = record;
+    if (!event)
+        return EVENT_NO_MEMORY;
+    event->partition = record->partition;
+    event->offset = record->offset;
+    event->timestamp_ms = record->timestamp_ms;
     event->epoch = epoch;
-    event->bytes = sizeof *event + record_bytes(record);
-    return event;
+    enum event_verdict verdict = pending_event_read(event, record, why);
+    if (verdict == EVENT_VALID || verdict == EVENT_INVALID)
+        *out = event;
+    else
+        pending_event_free(event);
+    return verdict;
+}
+
+size_t pending_event_drop_body(struct pending_event *event)
+{
+    size_t bytes = event->bytes;
+
+    body_free(event->body);
+    event->body = NULL;
+    event->bytes = 0;
+    return bytes;
 }
 
 void pending_event_free(struct pending_event *event)
 {
     if (!event)
         return;
-    event_release(&event->event);
-    record_free(event->record);
-    free(event->reason);
-    free(event->detail);
-    free(event->exports);
+    body_free(event->body);
+    death_free(event->death);
     free(event);
 }
 
@@ -72,16 +149,22 @@ void pending_event_list_clear(struct pending_event_list *list)
         pending_event_free(event);
 }
 
+static bool may_be_dropped(const struct pending_event *event, int32_t partition)
+{
+    return event->partition == partition &&
+           (event->state == PENDING_EVENT_NEW || event->state == PENDING_EVENT_UNREAD);
+}
+
 void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
                              struct pending_event_list *dropped)
 {
     struct pending_event_list kept = { 0 };
 
     for (struct pending_event *event; (event = pending_event_pop(list));) {
-        bool ours = event->record->partition == partition && event->state == PENDING_EVENT_NEW;
-        if (ours)
+        bool drop = may_be_dropped(event, partition);
+        if (drop)
             event->state = PENDING_EVENT_DROPPED;
-        pending_event_push(ours ? dropped : &kept, event);
+        pending_event_push(drop ? dropped : &kept, event);
     }
     *list = kept;
 }

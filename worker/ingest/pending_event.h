@@ -6,37 +6,54 @@
 #include <stdint.h>
 
 #include "common/cleanup.h"
+#include "worker/ingest/dead_letter.h"
 #include "worker/ingest/event.h"
 #include "worker/kafka/record.h"
 
 /*
- * An event on its way from its message to the release of its offset. Control,
- * intake and dead letters hand it to each other whole, in lists; who holds it
- * owns it.
+ * An event on its way from its message to the release of its offset. The control
+ * thread and intake hand it to each other whole, in lists; who holds it owns it.
+ *
+ * Its record is in memory only while somebody reads or writes it: until its row
+ * stands in the database, and while its dead letter is being written. In between
+ * it is an offset and little else, and the record stays in Kafka, below whose
+ * committed offset nothing moves before the event has ended. Who needs the record
+ * again reads it there (reread.h).
  */
 enum pending_event_state {
-    PENDING_EVENT_NEW,             /* in: to be accepted */
+    PENDING_EVENT_NEW,             /* in: to be accepted; with its record */
     PENDING_EVENT_DONE,            /* out: release its offset */
     PENDING_EVENT_IGNORED,         /* out: no export concerned; release its offset */
-    PENDING_EVENT_DEAD_LETTER_DUE, /* out: write the dead letter, then hand it back as BURIED */
+    PENDING_EVENT_UNREAD,          /* out: read its record again, then hand it back as NEW */
+    PENDING_EVENT_DEAD_LETTER_DUE, /* out: write the letter, then hand it back as DEAD_LETTERED */
     PENDING_EVENT_DEAD_LETTERED,   /* in: its letter is acknowledged; out again as DONE */
     PENDING_EVENT_DROPPED,         /* out: its partition was given up */
 };
 
+/* What it needs its memory for. */
+struct pending_event_body {
+    struct record *record;
+    struct event event; /* where it is valid */
+};
+
+/* Why it dies. Texts are NULL where there are none, but for the reason. */
+struct pending_event_death {
+    char *reason, *detail, *exports, *traceparent;
+    int64_t run_id;
+    enum dead_letter_form form; /* in which its letter fits */
+};
+
 struct pending_event {
     struct pending_event *next;
-    struct record *record;
-    int64_t epoch; /* of its partition's assignment */
-    size_t bytes;  /* what it counts for admission */
-    bool valid;    /* event is set; else the reason is event_invalid and detail says why */
-    struct event event;
     enum pending_event_state state;
-    int64_t request_id;
-
-    /* Of a DEAD one. */
-    char *reason, *detail, *exports;
-    int64_t run_id;
-    bool letter_too_large; /* goes without its value */
+    int32_t partition;
+    int64_t offset, timestamp_ms; /* of its record */
+    int64_t epoch;                /* of its partition's assignment */
+    int64_t request_id;           /* 0: no row yet */
+    size_t bytes;                 /* memory that the body takes; 0: it has none */
+    struct pending_event_body *body;
+    struct pending_event_death *death; /* NULL: alive */
+    int64_t not_before_ms;             /* of an UNREAD one, by clock_ms() */
 };
 
 struct pending_event_list {
@@ -44,9 +61,24 @@ struct pending_event_list {
     size_t n;
 };
 
-/* Owns record and event from now on, also when NULL comes back (out of memory). */
-struct pending_event *pending_event_new(struct record *record, int64_t epoch) MUST_USE;
+/*
+ * An event of a record, with a copy of it. VALID or INVALID (it is born with its
+ * death, event_invalid, and why says what is wrong): *out is the caller's.
+ */
+enum event_verdict pending_event_new(const struct record *record, int64_t epoch,
+                                     struct pending_event **out, struct error *why) MUST_USE;
 void pending_event_free(struct pending_event *event);
+
+/* Gives it a copy of its record, which was read again. As pending_event_new(). */
+enum event_verdict pending_event_read(struct pending_event *event, const struct record *record,
+                                      struct error *why) MUST_USE;
+
+/* Frees the body; returns how many bytes that were. */
+size_t pending_event_drop_body(struct pending_event *event);
+
+/* It dies of that. Texts may be NULL, but for the reason; they are copied. */
+void pending_event_die(struct pending_event *event, const char *reason, const char *detail);
+
 void pending_event_push(struct pending_event_list *list, struct pending_event *event);
 struct pending_event *pending_event_pop(struct pending_event_list *list);
 void pending_event_append(struct pending_event_list *list,
@@ -55,7 +87,7 @@ void pending_event_append(struct pending_event_list *list,
 /* Frees all events; the list is empty then. */
 void pending_event_list_clear(struct pending_event_list *list);
 
-/* Moves the NEW events of a partition to another list, as DROPPED. */
+/* Moves the events of a partition that are NEW or UNREAD to another list, as DROPPED. */
 void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
                              struct pending_event_list *dropped);
 

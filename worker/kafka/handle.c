@@ -62,6 +62,14 @@ static const struct pair reader_fixed[] = {
     { "allow.auto.create.topics", "false" }, { "queued.max.messages.kbytes", "16384" },
 };
 
+static const struct pair lookup_fixed[] = {
+    { "enable.auto.commit", "false" },         { "enable.auto.offset.store", "false" },
+    { "enable.partition.eof", "true" },        { "auto.offset.reset", "error" },
+    { "allow.auto.create.topics", "false" },   { "queued.max.messages.kbytes", "1024" },
+    { "queued.min.messages", "100" },          { "fetch.max.bytes", "1048576" },
+    { "max.partition.fetch.bytes", "262144" },
+};
+
 static const struct pair writer_fixed[] = {
     { "enable.idempotence", "true" },
     /* A broker refuses a whole batch for one record that is too large. */
@@ -145,6 +153,10 @@ static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings,
     case HANDLE_READER: /* the group's name is for authorisation: it never joins */
         return set_file(conf, settings->kafka_config_file, err) &&
                set_all(conf, reader_fixed, COUNT(reader_fixed), err) &&
+               set(conf, "group.id", settings->kafka_group_id, err);
+    case HANDLE_LOOKUP:
+        return set_file(conf, settings->kafka_config_file, err) &&
+               set_all(conf, lookup_fixed, COUNT(lookup_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
     case HANDLE_WRITER:
         break;

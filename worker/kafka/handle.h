@@ -15,7 +15,8 @@
  */
 enum kafka_handle_role {
     HANDLE_MEMBER, /* of the consumer group */
-    HANDLE_READER, /* reads, is in no group, commits nothing */
+    HANDLE_READER, /* reads a whole topic, is in no group, commits nothing */
+    HANDLE_LOOKUP, /* the same for single records: fetches little ahead */
     HANDLE_WRITER,
 };
 

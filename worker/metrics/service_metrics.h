@@ -28,10 +28,10 @@ struct service_partition {
 struct service_metrics {
     /* Events, by what became of them: totals. */
     atomic_llong events_received, events_done, events_ignored, events_tombstone, events_invalid,
-        events_dead, events_duplicate, events_dropped;
+        events_dead, events_duplicate, events_dropped, events_lost, events_blocked;
 
     /* Now. */
-    atomic_llong events_open, events_open_bytes, partitions_paused;
+    atomic_llong events_open, events_open_bytes, partitions_paused, dead_letters_waiting;
     atomic_bool subscribed;       /* the group has given this worker its part, be it none */
     atomic_bool database_reached; /* intake's connection is up */
     atomic_bool draining;

@@ -10,6 +10,7 @@
 struct database {
     const char *url;
     const char *name;
+    const char *topic; /* whose events these are; NULL where no events are taken in */
     struct db *db;
     struct slots *slots; /* woken when there may be a run to take */
 };
@@ -34,30 +35,38 @@ static void disconnect_database(void *opaque)
     database->db = NULL;
 }
 
-static bool accept_requests(void *opaque, const struct event_row *in, size_t n,
-                            struct event_row_result *out, struct error *err)
+static enum events_accepted accept_events(void *opaque, const struct event_row *in, size_t n,
+                                          bool one_by_one, struct event_row_result *out,
+                                          struct error *err)
 {
     struct database *database = opaque;
+    enum events_accepted accepted = events_accept(database->db, in, n, one_by_one, out, err);
 
-    if (!events_accept(database->db, in, n, out, err))
-        return false;
-    slots_wake(database->slots);
-    return true;
+    if (accepted == EVENTS_ACCEPTED)
+        slots_wake(database->slots);
+    return accepted;
 }
 
-static bool ended_requests(void *opaque, const int64_t *ids, size_t n, struct event_row_end **ends,
-                           size_t *n_ends, struct error *err)
+static bool ended_events(void *opaque, const struct event_key *keys, size_t n,
+                         struct event_row_end **ends, size_t *n_ends, struct error *err)
 {
     struct database *database = opaque;
 
-    return events_ended(database->db, ids, n, ends, n_ends, err);
+    return events_ended(database->db, database->topic, keys, n, ends, n_ends, err);
 }
 
-static bool mark_requests(void *opaque, const int64_t *ids, size_t n, struct error *err)
+static bool mark_events(void *opaque, const struct event_key *keys, size_t n, struct error *err)
 {
     struct database *database = opaque;
 
-    return events_mark_dead_lettered(database->db, ids, n, err);
+    return events_mark_dead_lettered(database->db, database->topic, keys, n, err);
+}
+
+static bool name_lock_holder(void *opaque, struct lock_holder *holder, struct error *err)
+{
+    struct database *database = opaque;
+
+    return events_lock_holder(database->db, holder, err);
 }
 
 static int database_socket(void *opaque)
@@ -129,15 +138,17 @@ bool service_run(const struct slots_options *options, struct service_metrics *me
         return false;
     struct database database = { .url = options->settings->database_url,
                                  .name = options->worker,
+                                 .topic = options->settings->kafka_topic,
                                  .slots = slots };
 
     const struct service_ports ports = {
         .intake = { .opaque = &database,
                     .connect = connect_database,
                     .disconnect = disconnect_database,
-                    .accept = accept_requests,
-                    .ended = ended_requests,
-                    .mark = mark_requests,
+                    .accept = accept_events,
+                    .ended = ended_events,
+                    .mark = mark_events,
+                    .lock_holder = name_lock_holder,
                     .socket = database_socket,
                     .notified = database_notified },
         .slots = { .opaque = slots,

@@ -9,6 +9,7 @@ enum { TRIES_MAX = 5 /* of a statement that was undone for another's sake */ };
 struct db {
     PGconn *conn;
     bool listening;
+    char sqlstate[6]; /* of the last statement that failed */
 };
 
 /* The first line of libpq's words; values of rows never stand in it. */
@@ -138,6 +139,11 @@ bool db_listen(struct db *db, struct error *err)
     return db_query(db, "listen klaviyo_worker", NULL, NULL, err);
 }
 
+const char *db_sqlstate(const struct db *db)
+{
+    return db->sqlstate;
+}
+
 int db_socket(const struct db *db)
 {
     return db_is_up(db) ? PQsocket(db->conn) : -1;
@@ -223,8 +229,11 @@ static bool run_statement(struct db *db, const char *sql, const struct args *arg
         rows = PQexecParams(db->conn, sql, a->n, NULL, a->values, a->lengths, a->formats, binary);
     }
     ExecStatusType status = PQresultStatus(rows);
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT)
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT) {
+        const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
+        (void)snprintf(db->sqlstate, sizeof db->sqlstate, "%s", sqlstate ? sqlstate : "");
         return db_failure(db, rows, "a statement failed", err);
+    }
     if (out) {
         *out = rows;
         rows = NULL;

@@ -31,6 +31,9 @@ DEFINE_OWNER(db)
 /* Opens the connection again where it is broken. */
 bool db_ready(struct db *db, struct error *err) MUST_USE;
 
+/* The SQLSTATE of the last statement that failed; "" where it had none. Lent until the next one. */
+const char *db_sqlstate(const struct db *db);
+
 /* True while the connection is believed to be good; asks nobody. */
 bool db_is_up(const struct db *db);
 

@@ -1,7 +1,9 @@
 #include "worker/store/events.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/failpoint.h"
@@ -10,11 +12,13 @@
 enum {
     ARRAY_MAX_BYTES = 32 * 1024 * 1024, /* a few thousand events of some 2 KiB */
     IDS_MAX_BYTES = 1024 * 1024,
+    LOCK_MS = 1000, /* longer than any transaction of ours holds an export */
+    LOCK_ONE_MS = 50,
     COLUMNS = 16,
 };
 
 static const char accept_sql[] =
-    "select request_id, state from klaviyo.accept_events((select"
+    "select request_id, state from klaviyo.take_in((select"
     " array_agg(row(topic, partition, record_offset, record_ms, source, event_id, segment_id,"
     " refresh_id, refreshed_at, trigger, export_name, full_refresh, confirm_removals, traceparent,"
     " reason, detail)::klaviyo.event order by n)"
@@ -23,7 +27,15 @@ static const char accept_sql[] =
     " $13::boolean[], $14::text[], $15::text[], $16::text[])"
     " with ordinality as e(topic, partition, record_offset, record_ms, source, event_id,"
     " segment_id, refresh_id, refreshed_at, trigger, export_name, full_refresh, confirm_removals,"
-    " traceparent, reason, detail, n)))";
+    " traceparent, reason, detail, n)), $17::integer, $18::boolean)";
+
+/* The rows of events that wait: $1 names the topic, each array has one element for each event. */
+#define WAITING                                                       \
+    "unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bigint[])" \
+    " as w(request_id, partition, record_offset, record_ms)"
+#define IS_ITS_ROW                                                               \
+    "q.request_id = w.request_id and q.topic = $1 and q.partition = w.partition" \
+    " and q.record_offset = w.record_offset and q.record_ms = w.record_ms"
 
 /*
  * Names as in the header of a dead letter (worker/ingest/export_names.h): one that
@@ -35,19 +47,22 @@ static const char accept_sql[] =
     " ',' order by nth) from unnest(q.failed_exports) with ordinality as u(name, nth))"
 
 static const char ended_sql[] =
-    "select i.id, coalesce(q.state, 'done'), q.reason, q.detail,"
-    " " FAILED_EXPORTS ", q.failed_run"
-    " from unnest($1::bigint[]) i(id) left join klaviyo.request q on q.request_id = i.id"
+    "select w.request_id, coalesce(q.state, 'missing'), q.reason, q.detail,"
+    " " FAILED_EXPORTS ", q.failed_run, q.traceparent"
+    " from " WAITING " left join klaviyo.request q on " IS_ITS_ROW
     " where q.state is distinct from 'open'";
 
-static const char mark_sql[] = "update klaviyo.request set state = 'dead_lettered'"
-                               " where request_id = any($1::bigint[])"
-                               " and state = 'dead_letter_due'";
+static const char mark_sql[] =
+    "update klaviyo.request q set state = 'dead_lettered'"
+    " from " WAITING " where " IS_ITS_ROW " and q.state = 'dead_letter_due'";
+
+static const char lock_holder_sql[] = "select pid, usename, application_name"
+                                      " from klaviyo.lock_holder() where pid is not null";
 
 static enum event_row_state state_of(const char *text)
 {
-    static const char *const names[] = { "open", "done", "ignored", "dead_letter_due",
-                                         "dead_lettered" };
+    static const char *const names[] = { "open",          "done",    "ignored", "dead_letter_due",
+                                         "dead_lettered", "blocked", "missing" };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(text, names[i]) == 0)
@@ -118,8 +133,23 @@ static bool args_columns(struct args *args, struct columns *c, struct error *err
     return true;
 }
 
-bool events_accept(struct db *db, const struct event_row *in, size_t n,
-                   struct event_row_result *out, struct error *err)
+/* Class 22: data; 23: a constraint. The same event would be refused again. */
+static bool is_refusal(const char *sqlstate)
+{
+    return strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0;
+}
+
+static enum events_accepted why_not_accepted(const struct db *db)
+{
+    const char *sqlstate = db_sqlstate(db);
+
+    if (strcmp(sqlstate, "55P03") == 0)
+        return EVENTS_BLOCKED;
+    return is_refusal(sqlstate) ? EVENTS_REFUSED : EVENTS_FAILED;
+}
+
+enum events_accepted events_accept(struct db *db, const struct event_row *in, size_t n,
+                                   bool one_by_one, struct event_row_result *out, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(columns_release) struct columns columns;
@@ -128,26 +158,56 @@ bool events_accept(struct db *db, const struct event_row *in, size_t n,
     columns_open(&columns);
     for (size_t i = 0; i < n; i++)
         columns_add(&columns, &in[i]);
-    if (!args_columns(&args, &columns, err) ||
-        !FAILPOINT_AROUND("accept", db_query(db, accept_sql, &args, &rows, err)))
-        return false;
+    if (!args_columns(&args, &columns, err))
+        return EVENTS_FAILED;
+    args_int64(&args, one_by_one ? LOCK_ONE_MS : LOCK_MS);
+    args_bool(&args, one_by_one);
+    if (!FAILPOINT_AROUND("accept", db_query(db, accept_sql, &args, &rows, err)))
+        return why_not_accepted(db);
 
     assert(result_rows(rows) == (int)n);
     for (size_t i = 0; i < n; i++)
         out[i] = (struct event_row_result){ result_int64(rows, (int)i, 0),
                                             state_of(result_text(rows, (int)i, 1)) };
-    return true;
+    return EVENTS_ACCEPTED;
 }
 
-/* The ids as one array parameter; the buffer must outlive the query. */
-static bool args_ids(struct args *args, struct strbuf *array, const int64_t *ids, size_t n,
-                     struct error *err)
+/* The waiting events as parameters of a statement with WAITING in it. */
+struct waiting_columns {
+    struct strbuf ids, partitions, offsets, times;
+};
+
+static void waiting_columns_release(struct waiting_columns *c)
 {
-    array_open(array);
-    for (size_t i = 0; i < n; i++)
-        array_int64(array, ids[i]);
-    array_close(array);
-    return args_array(args, array, err);
+    strbuf_release(&c->ids);
+    strbuf_release(&c->partitions);
+    strbuf_release(&c->offsets);
+    strbuf_release(&c->times);
+}
+
+/* The buffers must outlive the query. */
+static bool args_waiting(struct args *args, struct waiting_columns *c, const char *topic,
+                         const struct event_key *keys, size_t n, struct error *err)
+{
+    struct strbuf *const all[] = { &c->ids, &c->partitions, &c->offsets, &c->times };
+
+    args_text(args, topic);
+    for (size_t k = 0; k < 4; k++) {
+        *all[k] = STRBUF_INIT(IDS_MAX_BYTES);
+        array_open(all[k]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        array_int64(&c->ids, keys[i].request_id);
+        array_int64(&c->partitions, keys[i].partition);
+        array_int64(&c->offsets, keys[i].offset);
+        array_int64(&c->times, keys[i].timestamp_ms);
+    }
+    for (size_t k = 0; k < 4; k++) {
+        array_close(all[k]);
+        if (!args_array(args, all[k], err))
+            return false;
+    }
+    return true;
 }
 
 static char *copy_text(const PGresult *rows, int row, int column)
@@ -165,16 +225,18 @@ static void read_end(const PGresult *rows, int row, struct event_row_end *end)
     end->detail = copy_text(rows, row, 3);
     end->exports = copy_text(rows, row, 4);
     end->run_id = result_int64(rows, row, 5);
+    end->traceparent = copy_text(rows, row, 6);
 }
 
-bool events_ended(struct db *db, const int64_t *ids, size_t n, struct event_row_end **ends,
-                  size_t *n_ends, struct error *err)
+bool events_ended(struct db *db, const char *topic, const struct event_key *keys, size_t n,
+                  struct event_row_end **ends, size_t *n_ends, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
-    CLEANUP(strbuf_release) struct strbuf array = STRBUF_INIT(IDS_MAX_BYTES);
+    CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
     struct args args = ARGS_INIT;
 
-    if (!args_ids(&args, &array, ids, n, err) || !db_query(db, ended_sql, &args, &rows, err))
+    if (!args_waiting(&args, &columns, topic, keys, n, err) ||
+        !db_query(db, ended_sql, &args, &rows, err))
         return false;
 
     size_t count = (size_t)result_rows(rows);
@@ -194,15 +256,32 @@ void event_row_ends_free(struct event_row_end *ends, size_t n)
         free(ends[i].reason);
         free(ends[i].detail);
         free(ends[i].exports);
+        free(ends[i].traceparent);
     }
     free(ends);
 }
 
-bool events_mark_dead_lettered(struct db *db, const int64_t *ids, size_t n, struct error *err)
+bool events_mark_dead_lettered(struct db *db, const char *topic, const struct event_key *keys,
+                               size_t n, struct error *err)
 {
-    CLEANUP(strbuf_release) struct strbuf array = STRBUF_INIT(IDS_MAX_BYTES);
+    CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
     struct args args = ARGS_INIT;
 
-    return args_ids(&args, &array, ids, n, err) &&
+    return args_waiting(&args, &columns, topic, keys, n, err) &&
            FAILPOINT_AROUND("mark_dead_lettered", db_query(db, mark_sql, &args, NULL, err));
+}
+
+bool events_lock_holder(struct db *db, struct lock_holder *holder, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, lock_holder_sql, NULL, &rows, err))
+        return false;
+    *holder = (struct lock_holder){ .pid = 0 };
+    if (result_rows(rows) == 0)
+        return true;
+    holder->pid = result_int64(rows, 0, 0);
+    (void)snprintf(holder->user, sizeof holder->user, "%s", result_text(rows, 0, 1));
+    (void)snprintf(holder->application, sizeof holder->application, "%s", result_text(rows, 0, 2));
+    return true;
 }

@@ -12,7 +12,11 @@
 /*
  * Requests: what became of the events.
  *
- * A request is open from the commit that takes its event in until every run
+ * A request's identity is its record's: topic, partition, offset and timestamp
+ * (a topic created again starts at offset 0 again). The same source, id and
+ * segment in another record is the same event, published again.
+ *
+ * It is open from the commit that takes its event in until every run
  * that answers it has ended. Then it is done, or a dead letter is due; that is
  * marked once the broker has acknowledged the letter.
  */
@@ -41,6 +45,8 @@ enum event_row_state {
     EVENT_ROW_IGNORED, /* no active export uses the segment; no row was written */
     EVENT_ROW_DEAD_LETTER_DUE,
     EVENT_ROW_DEAD_LETTERED,
+    EVENT_ROW_BLOCKED, /* somebody holds a lock that its row needs; nothing was written */
+    EVENT_ROW_MISSING, /* there is no such row (any more): the database was set back */
 };
 
 struct event_row_result {
@@ -48,32 +54,62 @@ struct event_row_result {
     enum event_row_state state;
 };
 
-/* One commit for all of them. out: n rows, in the order of in. */
-bool events_accept(struct db *db, const struct event_row *in, size_t n,
-                   struct event_row_result *out, struct error *err) MUST_USE;
+enum events_accepted {
+    EVENTS_ACCEPTED,
+    EVENTS_BLOCKED, /* a lock could not be had within a second: accept them one by one */
+    EVENTS_REFUSED, /* by the data of at least one of them (SQLSTATE class 22 or 23) */
+    EVENTS_FAILED,  /* ERROR_RETRY: the database is not reachable; else it refuses to work */
+};
 
-/* A request that has ended. */
+/*
+ * Takes events in, in one commit. one_by_one: those that somebody else's lock
+ * holds up come back as BLOCKED, and the others are taken in. Unless ACCEPTED,
+ * err says why and nothing was written. out: n rows, in the order of in.
+ */
+enum events_accepted events_accept(struct db *db, const struct event_row *in, size_t n,
+                                   bool one_by_one, struct event_row_result *out, struct error *err)
+    MUST_USE;
+
+/* Who an event is, and which row is believed to be its own. */
+struct event_key {
+    int64_t request_id;
+    int32_t partition;
+    int64_t offset;
+    int64_t timestamp_ms;
+};
+
+/* A request that is not open. */
 struct event_row_end {
     int64_t request_id;
-    enum event_row_state state; /* DONE, DEAD_LETTER_DUE or DEAD_LETTERED */
+    enum event_row_state state; /* DONE, DEAD_LETTER_DUE, DEAD_LETTERED or MISSING */
     /* Of a dead letter; NULL or 0 elsewhere and where it has none. */
     char *reason;
     char *detail;
     char *exports;  /* names of the failed ones, separated by commas */
     int64_t run_id; /* the first failed one */
+    char *traceparent;
 };
 
 /*
- * Of the n open ones, those that have ended. *ends is the caller's:
- * event_row_ends_free(). One that has no row any more counts as done.
+ * Of n events that wait, those that are not open. *ends is the caller's:
+ * event_row_ends_free(). A row that is gone, or that belongs to another record,
+ * is MISSING: its event is to be accepted again.
  */
-bool events_ended(struct db *db, const int64_t *ids, size_t n, struct event_row_end **ends,
-                  size_t *n_ends, struct error *err) MUST_USE;
+bool events_ended(struct db *db, const char *topic, const struct event_key *keys, size_t n,
+                  struct event_row_end **ends, size_t *n_ends, struct error *err) MUST_USE;
 
 void event_row_ends_free(struct event_row_end *ends, size_t n);
 
 /* The broker has acknowledged the dead letters of these. */
-bool events_mark_dead_lettered(struct db *db, const int64_t *ids, size_t n, struct error *err)
-    MUST_USE;
+bool events_mark_dead_lettered(struct db *db, const char *topic, const struct event_key *keys,
+                               size_t n, struct error *err) MUST_USE;
+
+/* Who seems to hold what BLOCKED events wait for; pid 0: nobody (any more). */
+struct lock_holder {
+    int64_t pid;          /* of the server's process */
+    char user[64];        /* a role's name */
+    char application[64]; /* as that session calls itself */
+};
+bool events_lock_holder(struct db *db, struct lock_holder *holder, struct error *err) MUST_USE;
 
 #endif

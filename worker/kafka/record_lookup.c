@@ -1,0 +1,210 @@
+#include "worker/kafka/record_lookup.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/kafka/handle.h"
+
+enum {
+    READ_ON_MAX = 1000,     /* records: so many are read over rather than asked for anew */
+    UNKNOWN_MS = 30 * 1000, /* a topic unknown for so long is gone; brokers that start say so too */
+    MESSAGES_A_POLL = 500,  /* the control thread has other things to do */
+    NOTHING_WANTED = -1,
+};
+
+struct record_lookup {
+    rd_kafka_t *handle;
+    rd_kafka_queue_t *queue;
+    int fd;
+    char *topic;
+    int32_t partition;
+    int64_t wanted;     /* NOTHING_WANTED, or an offset */
+    int64_t position;   /* the next offset that comes; -1: nothing is assigned */
+    int64_t unknown_ms; /* since when the topic is unknown; 0: it is not */
+    rd_kafka_message_t *lent;
+    struct kafka_handle_headers headers;
+    struct record record;
+};
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    (void)handle;
+    (void)opaque;
+    log_debug("kafka_lookup_error", LOG_STR("code", rd_kafka_err2name((rd_kafka_resp_err_t)code)),
+              LOG_STR("reason", reason));
+}
+
+static bool open_handle(struct record_lookup *lookup, const struct settings *settings,
+                        struct error *err)
+{
+    const struct kafka_handle_callbacks callbacks = { .opaque = lookup, .error = on_error };
+
+    lookup->topic = strdup(settings->kafka_topic);
+    if (!lookup->topic)
+        return error_no_memory(err);
+    lookup->fd = kafka_handle_eventfd(err);
+    if (lookup->fd < 0)
+        return false;
+    lookup->handle = kafka_handle_new(settings, HANDLE_LOOKUP, &callbacks, err);
+    if (!lookup->handle)
+        return false;
+    (void)rd_kafka_poll_set_consumer(lookup->handle);
+    lookup->queue = rd_kafka_queue_get_consumer(lookup->handle);
+    (void)kafka_handle_watch(lookup->queue, lookup->fd);
+    return true;
+}
+
+struct record_lookup *record_lookup_new(const struct settings *settings, struct error *err)
+{
+    struct record_lookup *lookup = calloc(1, sizeof *lookup);
+
+    if (!lookup) {
+        (void)error_no_memory(err);
+        return NULL;
+    }
+    lookup->fd = -1;
+    lookup->wanted = NOTHING_WANTED;
+    lookup->position = -1;
+    if (!open_handle(lookup, settings, err)) {
+        record_lookup_free(lookup);
+        return NULL;
+    }
+    return lookup;
+}
+
+static void give_back(struct record_lookup *lookup)
+{
+    if (lookup->lent)
+        rd_kafka_message_destroy(lookup->lent);
+    lookup->lent = NULL;
+}
+
+void record_lookup_free(struct record_lookup *lookup)
+{
+    if (!lookup)
+        return;
+    give_back(lookup);
+    if (lookup->queue) {
+        rd_kafka_queue_io_event_enable(lookup->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(lookup->queue);
+    }
+    (void)kafka_handle_free(lookup->handle);
+    if (lookup->fd >= 0)
+        (void)close(lookup->fd);
+    free(lookup->headers.items);
+    free(lookup->topic);
+    free(lookup);
+}
+
+int record_lookup_fd(const struct record_lookup *lookup)
+{
+    return lookup->fd;
+}
+
+static void assign_wanted(struct record_lookup *lookup)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(list, lookup->topic, lookup->partition)->offset =
+        lookup->wanted;
+    (void)rd_kafka_assign(lookup->handle, list); /* what becomes of it comes as a message */
+    lookup->position = lookup->wanted;
+}
+
+void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t offset)
+{
+    bool reads_on = lookup->position >= 0 && lookup->partition == partition &&
+                    offset >= lookup->position && offset - lookup->position <= READ_ON_MAX;
+
+    lookup->partition = partition;
+    lookup->wanted = offset;
+    lookup->unknown_ms = 0;
+    if (!reads_on)
+        assign_wanted(lookup);
+}
+
+void record_lookup_rest(struct record_lookup *lookup)
+{
+    lookup->wanted = NOTHING_WANTED;
+    if (lookup->position < 0)
+        return;
+    (void)rd_kafka_assign(lookup->handle, NULL);
+    lookup->position = -1;
+}
+
+static enum record_lookup_result gone(struct record_lookup *lookup)
+{
+    record_lookup_rest(lookup);
+    return RECORD_LOOKUP_GONE;
+}
+
+static bool is_unknown(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
+/* What stands in the place of a message. An end before the wanted offset: the topic is another. */
+static enum record_lookup_result take_error(struct record_lookup *lookup, rd_kafka_resp_err_t code)
+{
+    int64_t now_ms = clock_ms();
+
+    if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
+        code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) /* out of range: deleted */
+        return gone(lookup);
+    if (!is_unknown(code))
+        return RECORD_LOOKUP_PENDING; /* librdkafka tries again by itself */
+    if (lookup->unknown_ms == 0)
+        lookup->unknown_ms = now_ms;
+    return now_ms - lookup->unknown_ms > UNKNOWN_MS ? gone(lookup) : RECORD_LOOKUP_PENDING;
+}
+
+/* Takes the message over. */
+static enum record_lookup_result take_message(struct record_lookup *lookup,
+                                              rd_kafka_message_t *message,
+                                              const struct record **record)
+{
+    bool others = message->partition != lookup->partition || lookup->wanted == NOTHING_WANTED;
+    enum record_lookup_result result = RECORD_LOOKUP_PENDING;
+
+    if (others || (!message->err && message->offset < lookup->wanted))
+        rd_kafka_message_destroy(message); /* of an earlier assignment, or read over */
+    else if (message->err) {
+        result = take_error(lookup, message->err);
+        rd_kafka_message_destroy(message);
+    } else if (message->offset > lookup->wanted) {
+        rd_kafka_message_destroy(message);
+        result = gone(lookup);
+    } else {
+        lookup->lent = message;
+        lookup->position = message->offset + 1;
+        lookup->wanted = NOTHING_WANTED;
+        bool read = kafka_handle_read_message(message, &lookup->headers, &lookup->record);
+        assert(read); /* out of memory for a few headers */
+        *record = &lookup->record;
+        result = RECORD_LOOKUP_FOUND;
+    }
+    return result;
+}
+
+enum record_lookup_result record_lookup_poll(struct record_lookup *lookup,
+                                             const struct record **record)
+{
+    enum record_lookup_result result = RECORD_LOOKUP_PENDING;
+
+    give_back(lookup);
+    kafka_handle_drain_eventfd(lookup->fd);
+    for (int i = 0; i < MESSAGES_A_POLL && result == RECORD_LOOKUP_PENDING; i++) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(lookup->handle, 0);
+        if (!message)
+            break;
+        result = take_message(lookup, message, record);
+    }
+    return result;
+}

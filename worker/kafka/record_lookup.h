@@ -1,0 +1,47 @@
+#ifndef WORKER_KAFKA_RECORD_LOOKUP_H
+#define WORKER_KAFKA_RECORD_LOOKUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/kafka/record.h"
+#include "worker/settings/settings.h"
+
+/*
+ * Single records of the topic of refresh events, by partition and offset, outside
+ * of the consumer group. One at a time: those of a partition in ascending order
+ * cost little more than reading on. Never waits; belongs to one thread.
+ */
+struct record_lookup;
+
+enum record_lookup_result {
+    RECORD_LOOKUP_PENDING, /* not yet; the descriptor becomes readable */
+    RECORD_LOOKUP_FOUND,
+    RECORD_LOOKUP_GONE, /* deleted, or the topic is no longer what it was */
+};
+
+/* An unreachable broker is no error here: it is waited for. */
+struct record_lookup *record_lookup_new(const struct settings *settings, struct error *err)
+    MUST_USE;
+void record_lookup_free(struct record_lookup *lookup);
+
+int record_lookup_fd(const struct record_lookup *lookup);
+
+/* The record that is wanted from now on. */
+void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t offset);
+
+/*
+ * FOUND: *record is lent until the next call. After FOUND or GONE nothing is wanted any more. Call
+ * it also where nothing is: what librdkafka has to say is served there.
+ */
+enum record_lookup_result record_lookup_poll(struct record_lookup *lookup,
+                                             const struct record **record) MUST_USE;
+
+/* Nothing is wanted for now: fetches nothing ahead. */
+void record_lookup_rest(struct record_lookup *lookup);
+
+DEFINE_OWNER(record_lookup)
+
+#endif
