@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "common/wakeup.h"
 #include "worker/export/delivery.h"
 #include "worker/export/lease.h"
 #include "worker/export/perform.h"
@@ -332,15 +333,13 @@ static int64_t wait_ms(const struct deliver *d)
 static void wait_for_something(struct deliver *d)
 {
     struct error err = ERROR_INIT;
-    uint64_t rung;
 
     if (!client_wait(d->options->client, wait_ms(d), d->options->wakeup_fd, &err)) {
         relinquish(d, &err);
         return;
     }
     /* The wake-up carries no data; every turn checks all sources. */
-    if (read(d->options->wakeup_fd, &rung, sizeof rung) < 0)
-        return;
+    (void)wakeup_clear(d->options->wakeup_fd);
 }
 
 static void turn(struct deliver *d)

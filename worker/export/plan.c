@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/wakeup.h"
 #include "worker/export/member_scan.h"
 #include "worker/store/members.h"
 
@@ -29,15 +30,6 @@ struct plan {
     pthread_mutex_t cancellers_lock;
     struct db_canceller *cancel_reading, *cancel_remembering, *cancel_writing;
 };
-
-static void ring(const struct plan *plan)
-{
-    uint64_t one = 1;
-
-    /* A bell that is full has been rung. */
-    if (write(plan->options.wakeup_fd, &one, sizeof one) < 0)
-        return;
-}
 
 static void show_counts(struct plan *plan, const struct run_counts *counts)
 {
@@ -63,7 +55,7 @@ static void batch_planned(void *opaque)
     struct plan *plan = opaque;
 
     atomic_fetch_add(&plan->shown.batches, 1);
-    ring(plan);
+    wakeup_signal(plan->options.wakeup_fd);
 }
 
 static bool may_go_on(void *opaque, const struct run_counts *counts)
@@ -175,7 +167,7 @@ static void *plan_main(void *argument)
     take_back_cancellers(plan);
     member_scan_release(&scan);
     atomic_store(&plan->ended, true);
-    ring(plan);
+    wakeup_signal(plan->options.wakeup_fd);
     return NULL;
 }
 

@@ -3,13 +3,13 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/strbuf.h"
 #include "common/version.h"
+#include "common/wakeup.h"
 #include "worker/http/http_server.h"
 #include "worker/http/listener.h"
 #include "worker/http/liveness.h"
@@ -294,10 +294,9 @@ static struct endpoints *endpoints_new(const struct endpoints_options *options, 
         e->kept[i].made_ms = -KEEP_MS;
     }
     make_policy(e);
-    e->wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    e->wakeup_fd = wakeup_open(err);
     if (e->wakeup_fd >= 0)
         return e;
-    (void)error_errno(err, ERROR_FATAL, "no event descriptor for the endpoints");
     free(e);
     return NULL;
 }

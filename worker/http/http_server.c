@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/wakeup.h"
 #include "worker/http/http_connections.h"
 
 enum {
@@ -300,15 +301,14 @@ static int epoll_fd_of(struct MHD_Daemon *daemon)
     return info ? info->epoll_fd : -1;
 }
 
-/* True when the bell was rung. */
+/* True when it was woken. */
 static bool wait_for_something(struct http_server *server)
 {
     struct pollfd fds[] = { { .fd = server->wakeup_fd, .events = POLLIN },
                             { .fd = epoll_fd_of(server->daemon), .events = POLLIN } };
-    uint64_t rung;
 
     (void)poll(fds, 2, next_turn_ms(server));
-    return read(server->wakeup_fd, &rung, sizeof rung) == sizeof rung;
+    return wakeup_clear(server->wakeup_fd);
 }
 
 static void *serve(void *argument)
@@ -372,12 +372,10 @@ bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
 
 void http_server_free(struct http_server *server)
 {
-    const uint64_t one = 1;
-
     if (!server)
         return;
     server->stop = true;
-    (void)!write(server->wakeup_fd, &one, sizeof one);
+    wakeup_signal(server->wakeup_fd);
     (void)pthread_join(server->thread, NULL);
     free(server);
 }

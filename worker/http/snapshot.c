@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/wakeup.h"
 
 struct snapshot {
     const struct snapshot_ports *ports;
@@ -47,13 +48,6 @@ static void put(struct snapshot *snapshot, const struct snapshot_view *read)
     free(before);
 }
 
-static void tell(const struct snapshot *snapshot)
-{
-    const uint64_t one = 1;
-
-    (void)!write(snapshot->done_fd, &one, sizeof one); /* full means rung already */
-}
-
 static void read_once(struct snapshot *snapshot)
 {
     const struct snapshot_ports *ports = snapshot->ports;
@@ -66,7 +60,7 @@ static void read_once(struct snapshot *snapshot)
         log_warn("snapshot_failed", LOG_ERROR_OF(&err));
     snapshot->failing = !ok;
     put(snapshot, &read);
-    tell(snapshot);
+    wakeup_signal(snapshot->done_fd);
 }
 
 static void *keep_reading(void *argument)

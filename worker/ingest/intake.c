@@ -4,10 +4,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/wakeup.h"
 
 struct drop {
     struct drop *next;
@@ -28,20 +28,6 @@ struct intake {
     struct intake_work work; /* the thread's own */
 };
 
-static void ring(int fd)
-{
-    const uint64_t one = 1;
-
-    (void)!write(fd, &one, sizeof one); /* full means rung already */
-}
-
-static void silence(int fd)
-{
-    uint64_t count;
-
-    (void)!read(fd, &count, sizeof count);
-}
-
 void intake_submit(struct intake *intake, struct pending_event_list *events)
 {
     if (!events->first)
@@ -49,7 +35,7 @@ void intake_submit(struct intake *intake, struct pending_event_list *events)
     (void)pthread_mutex_lock(&intake->lock);
     pending_event_append(&intake->in, events);
     (void)pthread_mutex_unlock(&intake->lock);
-    ring(intake->in_fd);
+    wakeup_signal(intake->in_fd);
 }
 
 void intake_drop(struct intake *intake, int32_t partition)
@@ -63,7 +49,7 @@ void intake_drop(struct intake *intake, int32_t partition)
     drop->next = intake->drops;
     intake->drops = drop;
     (void)pthread_mutex_unlock(&intake->lock);
-    ring(intake->in_fd);
+    wakeup_signal(intake->in_fd);
 }
 
 int intake_fd(const struct intake *intake)
@@ -73,7 +59,7 @@ int intake_fd(const struct intake *intake)
 
 struct intake_output intake_collect(struct intake *intake)
 {
-    silence(intake->out_fd);
+    (void)wakeup_clear(intake->out_fd);
     (void)pthread_mutex_lock(&intake->lock);
     struct intake_output out = intake->out;
     intake->out = (struct intake_output){ 0 };
@@ -86,7 +72,7 @@ static bool take_in(struct intake *intake)
 {
     struct pending_event_list events = { 0 };
 
-    silence(intake->in_fd);
+    (void)wakeup_clear(intake->in_fd);
     (void)pthread_mutex_lock(&intake->lock);
     pending_event_append(&events, &intake->in);
     struct drop *drops = intake->drops;
@@ -116,7 +102,7 @@ static void put_out(struct intake *intake)
     intake->out.released_bytes += work->released_bytes;
     (void)pthread_mutex_unlock(&intake->lock);
     work->released_events = work->released_bytes = 0;
-    ring(intake->out_fd);
+    wakeup_signal(intake->out_fd);
 }
 
 static void wait_for_something(struct intake *intake)
@@ -166,8 +152,8 @@ struct intake *intake_start(const struct intake_ports *ports, struct service_met
     intake->metrics = metrics;
     intake_work_init(&intake->work, ports, metrics);
     (void)pthread_mutex_init(&intake->lock, NULL);
-    intake->in_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    intake->out_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    intake->in_fd = wakeup_open(err);
+    intake->out_fd = wakeup_open(err);
     if (intake->in_fd < 0 || intake->out_fd < 0 ||
         pthread_create(&intake->thread, NULL, run, intake) != 0) {
         (void)error_errno(err, ERROR_FATAL, "starting intake");
@@ -184,7 +170,7 @@ void intake_free(struct intake *intake)
     (void)pthread_mutex_lock(&intake->lock);
     intake->stop = true;
     (void)pthread_mutex_unlock(&intake->lock);
-    ring(intake->in_fd);
+    wakeup_signal(intake->in_fd);
     (void)pthread_join(intake->thread, NULL);
 
     pending_event_list_clear(&intake->in);

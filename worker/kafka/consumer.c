@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/wakeup.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
@@ -146,10 +147,10 @@ static bool open_handle(struct consumer *consumer, const struct settings *settin
         return false;
     (void)rd_kafka_poll_set_consumer(consumer->handle); /* errors come by the same queue */
     consumer->queue = rd_kafka_queue_get_consumer(consumer->handle);
-    consumer->fd = kafka_handle_eventfd(err);
+    consumer->fd = wakeup_open(err);
     if (consumer->fd < 0)
         return false;
-    (void)kafka_handle_watch(consumer->queue, consumer->fd);
+    kafka_handle_watch(consumer->queue, consumer->fd);
     return subscribe(consumer, err);
 }
 
@@ -305,7 +306,7 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
     *event = (struct consumer_event){ .kind = CONSUMER_NONE };
 
     if (!consumer->first && !consumer->held) {
-        kafka_handle_drain_eventfd(consumer->fd);
+        (void)wakeup_clear(consumer->fd);
         consumer->held = poll_once(consumer);
     }
     if (consumer->first)
@@ -462,7 +463,7 @@ bool consumer_close(struct consumer *consumer, struct error *err)
 {
     assert(!consumer->closing);
     consumer->closing = rd_kafka_queue_new(consumer->handle);
-    (void)kafka_handle_watch(consumer->closing, consumer->fd);
+    kafka_handle_watch(consumer->closing, consumer->fd);
     return answered(consumer, rd_kafka_consumer_close_queue(consumer->handle, consumer->closing),
                     "leaving the group", err);
 }

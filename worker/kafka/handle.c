@@ -5,7 +5,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -322,26 +321,9 @@ bool kafka_handle_read_message(const rd_kafka_message_t *message,
     return true;
 }
 
-int kafka_handle_eventfd(struct error *err)
-{
-    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-
-    if (fd < 0)
-        error_errno(err, ERROR_FATAL, "making an event descriptor");
-    return fd;
-}
-
-int kafka_handle_watch(rd_kafka_queue_t *queue, int fd)
+void kafka_handle_watch(rd_kafka_queue_t *queue, int fd)
 {
     static const uint64_t one = 1;
 
     rd_kafka_queue_io_event_enable(queue, fd, &one, sizeof one);
-    return fd;
-}
-
-void kafka_handle_drain_eventfd(int fd)
-{
-    uint64_t count;
-
-    (void)!read(fd, &count, sizeof count); /* nothing to read is fine */
 }

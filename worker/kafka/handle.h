@@ -53,10 +53,8 @@ bool kafka_handle_read_message(const rd_kafka_message_t *message,
                                struct kafka_handle_headers *headers, struct record *record)
     MUST_USE;
 
-/* An eventfd that librdkafka writes to when the queue gets its first element. */
-int kafka_handle_watch(rd_kafka_queue_t *queue, int fd);
-int kafka_handle_eventfd(struct error *err) MUST_USE; /* -1 with err */
-void kafka_handle_drain_eventfd(int fd);
+/* librdkafka signals fd (common/wakeup.h) when the queue gets its first element. */
+void kafka_handle_watch(rd_kafka_queue_t *queue, int fd);
 
 DEFINE_HANDLE(partitions, rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_list_destroy)
 

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/wakeup.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
@@ -117,7 +118,7 @@ static bool open_handle(struct producer *producer, struct error *err)
     if (!producer->handle)
         return false;
     producer->queue = rd_kafka_queue_get_main(producer->handle);
-    (void)kafka_handle_watch(producer->queue, producer->fd);
+    kafka_handle_watch(producer->queue, producer->fd);
     producer->broken = false;
     return true;
 }
@@ -148,7 +149,7 @@ struct producer *producer_new(const struct settings *settings, struct error *err
         return NULL;
     }
     producer->settings = settings;
-    producer->fd = kafka_handle_eventfd(err);
+    producer->fd = wakeup_open(err);
     if (producer->fd < 0 || !open_handle(producer, err)) {
         producer_free(producer);
         return NULL;
@@ -256,7 +257,7 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
 bool producer_next(struct producer *producer, struct producer_report *out)
 {
     if (!producer->ready.first) {
-        kafka_handle_drain_eventfd(producer->fd);
+        (void)wakeup_clear(producer->fd);
         if (producer->handle)
             (void)rd_kafka_poll(producer->handle, 0);
     }

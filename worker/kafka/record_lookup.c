@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/wakeup.h"
 #include "worker/kafka/handle.h"
 
 enum {
@@ -46,7 +47,7 @@ static bool open_handle(struct record_lookup *lookup, const struct settings *set
     lookup->topic = strdup(settings->kafka_topic);
     if (!lookup->topic)
         return error_no_memory(err);
-    lookup->fd = kafka_handle_eventfd(err);
+    lookup->fd = wakeup_open(err);
     if (lookup->fd < 0)
         return false;
     lookup->handle = kafka_handle_new(settings, HANDLE_LOOKUP, &callbacks, err);
@@ -54,7 +55,7 @@ static bool open_handle(struct record_lookup *lookup, const struct settings *set
         return false;
     (void)rd_kafka_poll_set_consumer(lookup->handle);
     lookup->queue = rd_kafka_queue_get_consumer(lookup->handle);
-    (void)kafka_handle_watch(lookup->queue, lookup->fd);
+    kafka_handle_watch(lookup->queue, lookup->fd);
     return true;
 }
 
@@ -199,7 +200,7 @@ enum record_lookup_result record_lookup_poll(struct record_lookup *lookup,
     enum record_lookup_result result = RECORD_LOOKUP_PENDING;
 
     give_back(lookup);
-    kafka_handle_drain_eventfd(lookup->fd);
+    (void)wakeup_clear(lookup->fd);
     for (int i = 0; i < MESSAGES_A_POLL && result == RECORD_LOOKUP_PENDING; i++) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(lookup->handle, 0);
         if (!message)

@@ -5,12 +5,12 @@
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/retry.h"
+#include "common/wakeup.h"
 #include "worker/export/run.h"
 #include "worker/store/db.h"
 #include "worker/store/retention.h"
@@ -44,18 +44,10 @@ struct slots {
     struct slot slot[];
 };
 
-static void ring(const struct slot *slot)
-{
-    uint64_t one = 1;
-
-    if (write(slot->wakeup_fd, &one, sizeof one) < 0)
-        return; /* full: it has been rung */
-}
-
 static void wakeup_signal_all(struct slots *slots)
 {
     for (int i = 0; i < slots->n; i++)
-        ring(&slots->slot[i]);
+        wakeup_signal(slots->slot[i].wakeup_fd);
 }
 
 /* ---- idle ---- */
@@ -312,9 +304,9 @@ static void *slot_main(void *argument)
 static bool slot_start(struct slots *slots, struct slot *slot, struct error *err)
 {
     slot->slots = slots;
-    slot->wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    slot->wakeup_fd = wakeup_open(err);
     if (slot->wakeup_fd < 0)
-        return error_errno(err, ERROR_FATAL, "no event descriptor for a run slot");
+        return false;
     int failed = pthread_create(&slot->thread, NULL, slot_main, slot);
     if (failed) {
         (void)close(slot->wakeup_fd);
