@@ -1,4 +1,4 @@
-"""A broker with a second listener: TLS, user and password, and rights."""
+"""A broker with more listeners: one with TLS, user, password and rights, one that leads nowhere."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from support.kafka_broker import KafkaBroker, java
 from support.process import free_port
 
 USER, PASSWORD = "worker", "planted-kafka-password"
-# The plain listener, which the tests use, may do everything.
+# The plain listener, which the tests use, may do everything. Who comes in by LOST is told a name
+# of the leader that does not resolve.
 MORE = """\
-listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure},LOST://127.0.0.1:{lost},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure},LOST://leader.invalid:{lost}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,LOST:PLAINTEXT,CONTROLLER:PLAINTEXT
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
@@ -40,6 +41,7 @@ class SecureBroker(KafkaBroker):
     def _write_properties(self) -> None:
         super()._write_properties()
         self.secure_port = free_port()
+        self.lost_port = free_port()
         self.certificate = self.folder / "certificate.pem"
         keystore = self.folder / "keystore.pem"
         self._make_certificate(keystore)
@@ -48,6 +50,7 @@ class SecureBroker(KafkaBroker):
         more = MORE.format(
             port=self.port,
             secure=self.secure_port,
+            lost=self.lost_port,
             controller=known["controller.quorum.bootstrap.servers"].rsplit(":", 1)[1],
             keystore=keystore,
             user=USER,
@@ -77,6 +80,11 @@ class SecureBroker(KafkaBroker):
     def secure_address(self) -> str:
         return f"127.0.0.1:{self.secure_port}"
 
+    @property
+    def lost_address(self) -> str:
+        """Answers questions, but its leaders are at a name that does not resolve."""
+        return f"127.0.0.1:{self.lost_port}"
+
     def client_properties(self, mechanism: str = "PLAIN", password: str = PASSWORD) -> str:
         return (
             "security.protocol=SASL_SSL\n"
@@ -97,13 +105,17 @@ class SecureBroker(KafkaBroker):
 
     def grant(self, topic: str, dead_letter_topic: str, group: str) -> None:
         """What the documentation says that a worker needs."""
-        rights = [
-            self._may(ResourceType.TOPIC, topic, AclOperation.DESCRIBE),
-            self._may(ResourceType.TOPIC, topic, AclOperation.READ),
-            self._may(ResourceType.TOPIC, dead_letter_topic, AclOperation.DESCRIBE),
-            self._may(ResourceType.TOPIC, dead_letter_topic, AclOperation.WRITE),
-            self._may(ResourceType.GROUP, group, AclOperation.READ),
-        ]
+        self.allow_topic(topic, AclOperation.DESCRIBE, AclOperation.READ)
+        self.allow_topic(dead_letter_topic, AclOperation.DESCRIBE, AclOperation.WRITE)
+        self.allow_group(group, AclOperation.READ)
+
+    def allow_topic(self, topic: str, *operations: AclOperation) -> None:
+        self._allow([self._may(ResourceType.TOPIC, topic, one) for one in operations])
+
+    def allow_group(self, group: str, *operations: AclOperation) -> None:
+        self._allow([self._may(ResourceType.GROUP, group, one) for one in operations])
+
+    def _allow(self, rights: list[AclBinding]) -> None:
         admin = self.admin()  # outcomes need it alive
         for outcome in admin.create_acls(rights).values():
             outcome.result(20)

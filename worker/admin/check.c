@@ -167,8 +167,31 @@ static void check_topic(struct check *check, const struct topic_status *topic)
         (void)error_set(&err, ERROR_INPUT,
                         "this user may not see it: give it the right to describe the topic");
         break;
+    case TOPIC_UNREADABLE:
+        (void)error_set(&err, ERROR_INPUT,
+                        "this user may not read it: grant it Read on KAFKA_TOPIC, as each worker "
+                        "needs it");
+        break;
     }
     failed(check, what, &err);
+}
+
+/* May this user be a worker? What it says of the topic is told in the topic's line. */
+static void check_group(struct check *check, struct topic_status *topic)
+{
+    enum topics_access access = TOPICS_READABLE;
+    struct error err = ERROR_INIT;
+    char what[280];
+
+    (void)snprintf(what, sizeof what, "group %s", check->settings->kafka_group_id);
+    bool ok = topics_access(check->settings, &access, KAFKA_TIMEOUT_MS, &err);
+    if (ok && access == TOPICS_GROUP_REFUSED)
+        ok = error_set(&err, ERROR_INPUT,
+                       "this user may not be a member of it: grant it Read on the group, as each "
+                       "worker needs it");
+    if (ok && access == TOPICS_TOPIC_REFUSED && topic->state == TOPIC_PRESENT)
+        topic->state = TOPIC_UNREADABLE;
+    note(check, what, ok, NULL, &err);
 }
 
 static void check_kafka(struct check *check)
@@ -179,6 +202,8 @@ static void check_kafka(struct check *check)
     bool ok = topics_look(check->settings, topics, 2, KAFKA_TIMEOUT_MS, &err);
 
     note(check, "Kafka", ok, check->settings->kafka_bootstrap_servers, &err);
+    if (ok)
+        check_group(check, &topics[0]);
     for (size_t i = 0; ok && i < 2; i++)
         check_topic(check, &topics[i]);
 }

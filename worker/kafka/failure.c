@@ -1,5 +1,6 @@
 #include "worker/kafka/failure.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The first release that speaks SCRAM with Kafka 4 (upstream's release notes). */
@@ -37,7 +38,8 @@ const char *kafka_failure_hint(rd_kafka_t *handle, rd_kafka_resp_err_t code)
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
         return "grant this user Read on the group KAFKA_GROUP_ID";
     if (code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-        return "grant this user IdempotentWrite on the cluster";
+        return "grant this user Write on the topic (before Kafka 2.8 also IdempotentWrite on the "
+               "cluster)";
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
         code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
         return "make the topic, or correct KAFKA_TOPIC or KAFKA_DEAD_LETTER_TOPIC";
@@ -89,12 +91,53 @@ bool kafka_failure_passes(rd_kafka_resp_err_t code)
     return false;
 }
 
-bool kafka_failure(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
-                   const char *what)
+/* It passes, or comes where no broker gave an answer. */
+static bool is_vague(rd_kafka_resp_err_t code)
+{
+    return kafka_failure_passes(code) || code == RD_KAFKA_RESP_ERR__BAD_MSG;
+}
+
+static bool is_authorization(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
+bool kafka_failure_right(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                         const char *what, const char *right)
 {
     const char *hint = kafka_failure_hint(handle, code);
+    char grant[128];
 
+    if (right && is_authorization(code)) {
+        (void)snprintf(grant, sizeof grant, "grant this user %s", right);
+        hint = grant;
+    }
     return error_set(err, kafka_failure_passes(code) ? ERROR_RETRY : ERROR_INPUT, "%s: %s (%s)%s%s",
                      what, rd_kafka_err2str(code), rd_kafka_err2name(code), hint ? ": " : "",
                      hint ? hint : "");
+}
+
+bool kafka_failure(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                   const char *what)
+{
+    return kafka_failure_right(err, handle, code, what, NULL);
+}
+
+void kafka_last_error_note(rd_kafka_t *handle, int code, const char *reason, void *last_error)
+{
+    struct kafka_last_error *last = last_error;
+
+    (void)handle;
+    (void)reason;
+    /* All brokers being down is what the first reason comes to. */
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !last->code)
+        last->code = code;
+}
+
+rd_kafka_resp_err_t kafka_last_error_cause(const struct kafka_last_error *last, rd_kafka_t *handle,
+                                           rd_kafka_resp_err_t code)
+{
+    (void)rd_kafka_poll(handle, 0);
+    return is_vague(code) && last->code ? last->code : code;
 }

@@ -21,4 +21,21 @@ bool kafka_failure_passes(rd_kafka_resp_err_t code);
 bool kafka_failure(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
                    const char *what);
 
+/* The same for who needs one right ("Read on KAFKA_TOPIC") and knows which. */
+bool kafka_failure_right(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                         const char *what, const char *right);
+
+/*
+ * What a handle's error callback said last: it knows why a call "timed out", or had
+ * an answer that was "malformed" because no broker gave one.
+ */
+struct kafka_last_error {
+    rd_kafka_resp_err_t code; /* 0: nothing */
+};
+void kafka_last_error_note(rd_kafka_t *handle, int code, const char *reason, void *last_error);
+
+/* Serves the callback; the code that says the most about a failed call. */
+rd_kafka_resp_err_t kafka_last_error_cause(const struct kafka_last_error *last, rd_kafka_t *handle,
+                                           rd_kafka_resp_err_t code);
+
 #endif

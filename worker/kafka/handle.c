@@ -59,6 +59,7 @@ static const struct pair reader_fixed[] = {
     { "enable.auto.commit", "false" },       { "enable.auto.offset.store", "false" },
     { "enable.partition.eof", "true" },      { "auto.offset.reset", "error" },
     { "allow.auto.create.topics", "false" }, { "queued.max.messages.kbytes", "16384" },
+    { "auto.commit.enable", "false" }, /* a reader without a group has nowhere to commit to */
 };
 
 static const struct pair lookup_fixed[] = {
@@ -149,7 +150,10 @@ static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings,
                set_file(conf, settings->kafka_config_file, err) &&
                set_all(conf, member_fixed, COUNT(member_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
-    case HANDLE_READER: /* the group's name is for authorisation: it never joins */
+    case HANDLE_READER:
+        return set_file(conf, settings->kafka_config_file, err) &&
+               set_all(conf, reader_fixed, COUNT(reader_fixed), err);
+    case HANDLE_OBSERVER:
         return set_file(conf, settings->kafka_config_file, err) &&
                set_all(conf, reader_fixed, COUNT(reader_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
@@ -165,7 +169,14 @@ static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings,
            set_all(conf, writer_fixed, COUNT(writer_fixed), err);
 }
 
-static enum log_level level_of(int syslog_level, const char *facility)
+/* One file is for consumers and producers: each hears of what is only the other's. */
+static bool is_for_another_role(const char *facility, const char *text)
+{
+    return strcmp(facility, "CONFWARN") == 0 &&
+           (strstr(text, "is a consumer property") || strstr(text, "is a producer property"));
+}
+
+static enum log_level level_of(int syslog_level, const char *facility, const char *text)
 {
     /* Said once, and better, by our own events; or by no means a warning. */
     static const char *const quiet[] = { "FAIL", "ERROR", "GETPID", "AUTOCREATE" };
@@ -173,6 +184,8 @@ static enum log_level level_of(int syslog_level, const char *facility)
     for (size_t i = 0; i < COUNT(quiet); i++)
         if (strcmp(facility, quiet[i]) == 0)
             return LOG_LEVEL_DEBUG;
+    if (is_for_another_role(facility, text))
+        return LOG_LEVEL_DEBUG;
     if (syslog_level <= 3)
         return LOG_LEVEL_ERROR;
     if (syslog_level == 4)
@@ -183,7 +196,7 @@ static enum log_level level_of(int syslog_level, const char *facility)
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text)
 {
     (void)handle;
-    log_at(level_of(level, facility), "kafka_client", LOG_STR("facility", facility),
+    log_at(level_of(level, facility, text), "kafka_client", LOG_STR("facility", facility),
            LOG_STR("text", text));
 }
 

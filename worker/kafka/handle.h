@@ -14,9 +14,10 @@
  * handles have in common.
  */
 enum kafka_handle_role {
-    HANDLE_MEMBER, /* of the consumer group */
-    HANDLE_READER, /* reads a whole topic, is in no group, commits nothing */
-    HANDLE_LOOKUP, /* the same for single records: fetches little ahead */
+    HANDLE_MEMBER,   /* of the consumer group */
+    HANDLE_READER,   /* reads whole topics; knows no group, so that it needs no right to one */
+    HANDLE_LOOKUP,   /* reads single records: fetches little ahead; never joins */
+    HANDLE_OBSERVER, /* asks for the group's offsets and rights, never joins */
     HANDLE_WRITER,
 };
 

@@ -29,6 +29,8 @@ struct producer {
     int fd;
     struct reports awaited, ready;
     rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for who waits */
+    rd_kafka_resp_err_t fatal;      /* why it is broken; 0: it is not */
+    const char *right;              /* what a user needs to write to the topic of the last record */
     bool broken;                    /* an idempotent producer in doubt of its order ends itself */
 };
 
@@ -74,13 +76,31 @@ static void clear(struct reports *reports)
     }
 }
 
+static bool is_purged(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT ||
+           code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__DESTROY;
+}
+
+/* An idempotent producer that is in doubt of its order: another one is not. */
+static bool is_doubt(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID ||
+           code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH || code == RD_KAFKA_RESP_ERR__FATAL ||
+           code == RD_KAFKA_RESP_ERR__DESTROY;
+}
+
 static void report(struct producer *producer, struct noted_report *note, rd_kafka_resp_err_t code)
 {
     struct error why = ERROR_INIT;
 
     note->report.outcome = outcome_of(code);
     if (code) {
-        (void)kafka_failure(&why, producer->handle, code, "Kafka did not take the record");
+        rd_kafka_resp_err_t cause = is_purged(code) && producer->fatal ? producer->fatal : code;
+        (void)kafka_failure_right(&why, producer->handle, cause, "Kafka did not take the record",
+                                  producer->right);
+        note->report.passes = kafka_failure_passes(cause) || is_doubt(cause);
         (void)snprintf(note->report.text, sizeof note->report.text, "%.255s", why.text);
     }
     take_out(&producer->awaited, note);
@@ -100,7 +120,12 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
 
     bool known = (rd_kafka_resp_err_t)code == producer->last_error;
     producer->last_error = code;
-    producer->broken = producer->broken || code == RD_KAFKA_RESP_ERR__FATAL;
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        char text[256];
+        producer->broken = true;
+        producer->fatal = rd_kafka_fatal_error(handle, text, sizeof text);
+        producer->last_error = producer->fatal;
+    }
     log_at(known || kafka_failure_passes(code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN,
            "kafka_producer_error", LOG_STR("code", rd_kafka_err2name(code)),
            LOG_STR("reason", reason), LOG_STR("hint", hint));
@@ -120,6 +145,7 @@ static bool open_handle(struct producer *producer, struct error *err)
     producer->queue = rd_kafka_queue_get_main(producer->handle);
     kafka_handle_watch(producer->queue, producer->fd);
     producer->broken = false;
+    producer->fatal = 0;
     return true;
 }
 
@@ -234,6 +260,9 @@ static bool renew_if_broken(struct producer *producer, struct error *err)
 bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
                       void *tag, struct error *err)
 {
+    producer->right = strcmp(topic, producer->settings->kafka_topic) == 0
+                          ? "Describe and Write on KAFKA_TOPIC"
+                          : "Describe and Write on KAFKA_DEAD_LETTER_TOPIC";
     if (!renew_if_broken(producer, err))
         return false;
 
@@ -251,7 +280,8 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
     }
     take_out(&producer->awaited, note);
     free(note);
-    return kafka_failure(err, producer->handle, code, "handing a record to librdkafka");
+    return kafka_failure_right(err, producer->handle, code, "handing a record to librdkafka",
+                               producer->right);
 }
 
 bool producer_next(struct producer *producer, struct producer_report *out)
@@ -280,7 +310,7 @@ static bool judge(const struct producer_report *report, struct error *err)
     case PRODUCER_FAILED:
         break;
     }
-    return error_set(err, ERROR_RETRY, "%s", report->text);
+    return error_set(err, report->passes ? ERROR_RETRY : ERROR_INPUT, "%s", report->text);
 }
 
 bool producer_send(struct producer *producer, const char *topic, const struct record *record,
@@ -306,7 +336,6 @@ bool producer_send(struct producer *producer, const char *topic, const struct re
             return true;
     rd_kafka_resp_err_t why =
         producer->last_error ? producer->last_error : RD_KAFKA_RESP_ERR__TIMED_OUT;
-    (void)kafka_failure(err, producer->handle, why, "no broker acknowledged the record in time");
-    err->kind = ERROR_RETRY;
-    return false;
+    return kafka_failure_right(err, producer->handle, why,
+                               "no broker acknowledged the record in time", producer->right);
 }

@@ -22,12 +22,13 @@ struct producer;
 enum producer_outcome {
     PRODUCER_DELIVERED, /* acknowledged by all in-sync replicas */
     PRODUCER_TOO_LARGE, /* the broker does not take a record of this size */
-    PRODUCER_FAILED,    /* not written, or not known to be: the same may succeed later */
+    PRODUCER_FAILED,    /* not written, or not known to be */
 };
 
 struct producer_report {
     void *tag;
     enum producer_outcome outcome;
+    bool passes;    /* of FAILED: the same may succeed later, with nobody doing anything */
     char text[256]; /* of FAILED: why, and what to do */
 };
 
@@ -48,7 +49,10 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
 /* Never waits. False: no report now. */
 bool producer_next(struct producer *producer, struct producer_report *report) MUST_USE;
 
-/* Returns when the record is acknowledged, or with the reason why not after timeout_ms. */
+/*
+ * Returns when the record is acknowledged, or with the reason why not: after timeout_ms where
+ * that may pass, ERROR_INPUT where it does not (a right is missing, there is no such topic).
+ */
 bool producer_send(struct producer *producer, const char *topic, const struct record *record,
                    int64_t timeout_ms, struct error *err) MUST_USE;
 

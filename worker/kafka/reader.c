@@ -11,7 +11,12 @@
 
 struct reader {
     rd_kafka_t *handle;
+    rd_kafka_topic_t *topic;
+    rd_kafka_queue_t *queue; /* where all partitions' messages arrive */
+    struct kafka_last_error last_error;
+    const char *right;                     /* what a user needs to read this topic */
     rd_kafka_topic_partition_list_t *ends; /* where each partition ended when we began */
+    int started;                           /* partitions of ends, from the first, that are read */
     size_t open;                           /* partitions not read to that end yet */
     bool *done;                            /* by index of ends */
     rd_kafka_message_t *lent;
@@ -20,19 +25,22 @@ struct reader {
     int timeout_ms;
 };
 
+static bool failed(struct reader *reader, rd_kafka_resp_err_t code, const char *what,
+                   struct error *err)
+{
+    rd_kafka_resp_err_t cause = kafka_last_error_cause(&reader->last_error, reader->handle, code);
+
+    return kafka_failure_right(err, reader->handle, cause, what, reader->right);
+}
+
 /* Partitions of the topic; their number only. */
-static bool count_partitions(struct reader *reader, const char *topic, int *n, struct error *err)
+static bool count_partitions(struct reader *reader, const char *name, int *n, struct error *err)
 {
     const struct rd_kafka_metadata *metadata;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(reader->handle, topic, NULL);
-    if (!handle)
-        return kafka_failure(err, reader->handle, rd_kafka_last_error(), topic);
-
     rd_kafka_resp_err_t code =
-        rd_kafka_metadata(reader->handle, 0, handle, &metadata, reader->timeout_ms);
-    rd_kafka_topic_destroy(handle);
+        rd_kafka_metadata(reader->handle, 0, reader->topic, &metadata, reader->timeout_ms);
     if (code)
-        return kafka_failure(err, reader->handle, code, "Kafka did not answer");
+        return failed(reader, code, "Kafka did not answer", err);
 
     rd_kafka_resp_err_t refusal = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     if (metadata->topic_cnt == 1) {
@@ -40,47 +48,63 @@ static bool count_partitions(struct reader *reader, const char *topic, int *n, s
         *n = metadata->topics[0].partition_cnt;
     }
     rd_kafka_metadata_destroy(metadata);
-    return refusal ? kafka_failure(err, reader->handle, refusal, topic) : true;
+    return refusal ? failed(reader, refusal, name, err) : true;
 }
 
-/* Partitions that hold something are assigned from their beginning, up to the end they have now. */
-static bool find_ends(struct reader *reader, const char *topic, int partitions, struct error *err)
+/* From its beginning, which is where ends has it for now, up to the end it has now. */
+static bool start_partition(struct reader *reader, const char *name, int32_t partition,
+                            struct error *err)
 {
-    CLEANUP(partitions_freep)
-    rd_kafka_topic_partition_list_t *begins = rd_kafka_topic_partition_list_new(partitions);
-
-    for (int32_t p = 0; p < partitions; p++) {
-        int64_t begin, end;
-        rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-            reader->handle, topic, p, &begin, &end, reader->timeout_ms);
-        if (code)
-            return kafka_failure(err, reader->handle, code, topic);
-        if (begin == end)
-            continue;
-        rd_kafka_topic_partition_list_add(begins, topic, p)->offset = begin;
-        rd_kafka_topic_partition_list_add(reader->ends, topic, p)->offset = end;
-    }
-    reader->open = (size_t)reader->ends->cnt;
-    rd_kafka_resp_err_t code = rd_kafka_assign(reader->handle, begins);
-    return code ? kafka_failure(err, reader->handle, code, topic) : true;
+    int64_t begin, end;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(reader->handle, name, partition,
+                                                                &begin, &end, reader->timeout_ms);
+    if (code)
+        return failed(reader, code, name, err);
+    if (begin == end)
+        return true;
+    rd_kafka_topic_partition_list_add(reader->ends, name, partition)->offset = end;
+    if (rd_kafka_consume_start_queue(reader->topic, partition, begin, reader->queue) != 0)
+        return failed(reader, rd_kafka_last_error(), name, err);
+    reader->started++;
+    reader->open++;
+    return true;
 }
 
-static bool open_reader(struct reader *reader, const struct settings *settings, const char *topic,
-                        struct error *err)
+static bool start_all(struct reader *reader, const char *name, int partitions, struct error *err)
 {
-    int partitions = 0;
-
-    reader->handle = kafka_handle_new(settings, HANDLE_READER, NULL, err);
-    if (!reader->handle)
-        return false;
-    (void)rd_kafka_poll_set_consumer(reader->handle);
-    if (!count_partitions(reader, topic, &partitions, err))
-        return false;
     reader->ends = rd_kafka_topic_partition_list_new(partitions);
     reader->done = calloc((size_t)partitions + 1, sizeof *reader->done);
     if (!reader->done)
         return error_no_memory(err);
-    return find_ends(reader, topic, partitions, err);
+    for (int32_t p = 0; p < partitions; p++)
+        if (!start_partition(reader, name, p, err))
+            return false;
+    return true;
+}
+
+/*
+ * By librdkafka's consumer of single partitions, as the one that assigns asks for
+ * the coordinator of a group, and so for a right to one.
+ */
+static bool open_reader(struct reader *reader, const struct settings *settings, const char *name,
+                        struct error *err)
+{
+    const struct kafka_handle_callbacks callbacks = { .opaque = &reader->last_error,
+                                                      .error = kafka_last_error_note };
+    int partitions = 0;
+
+    reader->right = strcmp(name, settings->kafka_dead_letter_topic) == 0
+                        ? "Describe and Read on KAFKA_DEAD_LETTER_TOPIC"
+                        : "Describe and Read on KAFKA_TOPIC";
+    reader->handle = kafka_handle_new(settings, HANDLE_READER, &callbacks, err);
+    if (!reader->handle)
+        return false;
+    reader->queue = rd_kafka_queue_new(reader->handle);
+    reader->topic = rd_kafka_topic_new(reader->handle, name, NULL);
+    if (!reader->topic)
+        return failed(reader, rd_kafka_last_error(), name, err);
+    return count_partitions(reader, name, &partitions, err) &&
+           start_all(reader, name, partitions, err);
 }
 
 struct reader *reader_new(const struct settings *settings, const char *topic, int timeout_ms,
@@ -107,12 +131,24 @@ static void give_back(struct reader *reader)
     reader->lent = NULL;
 }
 
+/* librdkafka wants each of its objects back before the handle. */
+static void close_reader(struct reader *reader)
+{
+    for (int i = 0; i < reader->started; i++)
+        (void)rd_kafka_consume_stop(reader->topic, reader->ends->elems[i].partition);
+    if (reader->topic)
+        rd_kafka_topic_destroy(reader->topic);
+    if (reader->queue)
+        rd_kafka_queue_destroy(reader->queue);
+    (void)kafka_handle_free(reader->handle);
+}
+
 void reader_free(struct reader *reader)
 {
     if (!reader)
         return;
     give_back(reader);
-    (void)kafka_handle_free(reader->handle);
+    close_reader(reader);
     if (reader->ends)
         rd_kafka_topic_partition_list_destroy(reader->ends);
     free(reader->done);
@@ -163,7 +199,8 @@ enum reader_next reader_next(struct reader *reader, const struct record **record
 
     give_back(reader);
     while (reader->open > 0) {
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(reader->handle, 100);
+        (void)rd_kafka_poll(reader->handle, 0); /* serves the callback of errors */
+        rd_kafka_message_t *message = rd_kafka_consume_queue(reader->queue, 100);
         rd_kafka_resp_err_t code = message ? message->err : RD_KAFKA_RESP_ERR__TIMED_OUT;
 
         if (message && keep(reader, message)) {
@@ -173,7 +210,7 @@ enum reader_next reader_next(struct reader *reader, const struct record **record
         bool goes_on = !code || code == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
                        (kafka_failure_passes(code) && clock_ms() < until_ms);
         if (!goes_on) {
-            (void)kafka_failure(err, reader->handle, code, "reading the topic");
+            (void)failed(reader, code, "reading the topic", err);
             return READER_ERROR;
         }
     }

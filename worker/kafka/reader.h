@@ -10,7 +10,7 @@
 
 /*
  * Reads a topic from its beginning to the end it had when the reader was made:
- * all partitions, as no member of a group, committing nothing.
+ * all partitions, committing nothing, without a group and so without a right to one.
  */
 struct reader;
 

@@ -6,28 +6,18 @@
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
-/* What the handle's errors said last, so that "timed out" can say more. */
 struct look {
     rd_kafka_t *handle;
-    rd_kafka_resp_err_t last_error;
+    struct kafka_last_error last_error;
 };
 
-static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+static bool look_open(struct look *look, const struct settings *settings,
+                      enum kafka_handle_role role, struct error *err)
 {
-    struct look *look = opaque;
+    const struct kafka_handle_callbacks callbacks = { .opaque = &look->last_error,
+                                                      .error = kafka_last_error_note };
 
-    (void)handle;
-    (void)reason;
-    /* All brokers being down is what the first reason comes to. */
-    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !look->last_error)
-        look->last_error = code;
-}
-
-static bool look_open(struct look *look, const struct settings *settings, struct error *err)
-{
-    const struct kafka_handle_callbacks callbacks = { .opaque = look, .error = on_error };
-
-    look->handle = kafka_handle_new(settings, HANDLE_READER, &callbacks, err);
+    look->handle = kafka_handle_new(settings, role, &callbacks, err);
     return look->handle != NULL;
 }
 
@@ -38,9 +28,9 @@ static void look_close(struct look *look)
 
 static bool look_failed(const struct look *look, rd_kafka_resp_err_t code, struct error *err)
 {
-    bool vague = kafka_failure_passes(code) && look->last_error;
+    rd_kafka_resp_err_t cause = kafka_last_error_cause(&look->last_error, look->handle, code);
 
-    (void)kafka_failure(err, look->handle, vague ? look->last_error : code, "Kafka did not answer");
+    (void)kafka_failure(err, look->handle, cause, "Kafka did not answer");
     if (kafka_failure_passes(code))
         err->kind = ERROR_RETRY;
     return false;
@@ -78,8 +68,7 @@ static bool is_asked(const rd_kafka_metadata_topic_t *found, int n)
 static void leader_failed(struct look *look, rd_kafka_resp_err_t code,
                           const rd_kafka_metadata_broker_t *broker, struct topic_status *topic)
 {
-    (void)rd_kafka_poll(look->handle, 0); /* serves on_error() */
-    rd_kafka_resp_err_t cause = look->last_error ? look->last_error : code;
+    rd_kafka_resp_err_t cause = kafka_last_error_cause(&look->last_error, look->handle, code);
 
     topic->state = TOPIC_UNREACHABLE;
     topic->passes = cause != RD_KAFKA_RESP_ERR__RESOLVE;
@@ -129,10 +118,8 @@ static bool look_at(struct look *look, struct topic_status *topic, int timeout_m
 
     rd_kafka_resp_err_t code = rd_kafka_metadata(look->handle, 0, handle, &metadata, timeout_ms);
     rd_kafka_topic_destroy(handle);
-    if (code) {
-        (void)rd_kafka_poll(look->handle, 0); /* serves on_error() */
+    if (code)
         return look_failed(look, code, err);
-    }
     topic->state = TOPIC_MISSING;
     if (metadata->topic_cnt == 1)
         read_status(&metadata->topics[0], topic);
@@ -145,7 +132,7 @@ bool topics_look(const struct settings *settings, struct topic_status *topics, s
                  int timeout_ms, struct error *err)
 {
     struct look look = { 0 };
-    bool ok = look_open(&look, settings, err);
+    bool ok = look_open(&look, settings, HANDLE_READER, err);
 
     for (size_t i = 0; ok && i < n; i++)
         ok = look_at(&look, &topics[i], timeout_ms, err);
@@ -166,10 +153,8 @@ static bool ask_progress(struct look *look, rd_kafka_topic_partition_list_t *lis
     if (!code)
         code = rd_kafka_query_watermark_offsets(look->handle, one->topic, one->partition, &begin,
                                                 &end, timeout_ms);
-    if (code) {
-        (void)rd_kafka_poll(look->handle, 0);
+    if (code)
         return look_failed(look, code, err);
-    }
     *progress = (struct topic_progress){
         .committed = one->offset < 0 ? -1 : one->offset,
         .begin = begin,
@@ -186,8 +171,77 @@ bool topics_progress(const struct settings *settings, int32_t partition,
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
 
     (void)rd_kafka_topic_partition_list_add(list, settings->kafka_topic, partition);
-    bool ok =
-        look_open(&look, settings, err) && ask_progress(&look, list, progress, timeout_ms, err);
+    bool ok = look_open(&look, settings, HANDLE_OBSERVER, err) &&
+              ask_progress(&look, list, progress, timeout_ms, err);
+    look_close(&look);
+    return ok;
+}
+
+/* ---- rights ---- */
+
+/* A partition that no topic has: what is committed for it is refused, after the rights were held.
+ */
+enum { NO_PARTITION = INT32_MAX };
+
+static rd_kafka_resp_err_t answer_of(rd_kafka_event_t *event)
+{
+    const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+
+    return list && list->cnt == 1 && list->elems[0].err ? list->elems[0].err : code;
+}
+
+/* The broker's word on a commit that it cannot carry out. */
+static rd_kafka_resp_err_t try_commit(struct look *look, const char *topic, int timeout_ms)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(look->handle);
+    rd_kafka_resp_err_t code;
+
+    rd_kafka_topic_partition_list_add(list, topic, NO_PARTITION)->offset = 0;
+    code = rd_kafka_commit_queue(look->handle, list, queue, NULL, NULL);
+    if (!code) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
+        code = event ? answer_of(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+        if (event)
+            rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    return kafka_last_error_cause(&look->last_error, look->handle, code);
+}
+
+static bool judge_access(struct look *look, rd_kafka_resp_err_t code, enum topics_access *access,
+                         struct error *err)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+        *access = TOPICS_GROUP_REFUSED;
+        return true;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        *access = TOPICS_TOPIC_REFUSED;
+        return true;
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID: /* the group is at work: only its members commit */
+    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
+    case RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
+        *access = TOPICS_READABLE;
+        return true;
+    default:
+        break;
+    }
+    return kafka_failure(err, look->handle, code, "asking for the group");
+}
+
+bool topics_access(const struct settings *settings, enum topics_access *access, int timeout_ms,
+                   struct error *err)
+{
+    struct look look = { 0 };
+    bool ok = look_open(&look, settings, HANDLE_OBSERVER, err);
+
+    if (ok)
+        ok = judge_access(&look, try_commit(&look, settings->kafka_topic, timeout_ms), access, err);
     look_close(&look);
     return ok;
 }

@@ -16,6 +16,7 @@ enum topic_state {
     TOPIC_PRESENT,
     TOPIC_MISSING,
     TOPIC_REFUSED,     /* it may be there, but this user may not see it */
+    TOPIC_UNREADABLE,  /* it is there, but this user may not read it (topics_access()) */
     TOPIC_UNREACHABLE, /* a broker that leads a partition does not answer */
     TOPIC_LEADERLESS,  /* a partition has no leader */
 };
@@ -49,5 +50,18 @@ struct topic_progress {
 };
 bool topics_progress(const struct settings *settings, int32_t partition,
                      struct topic_progress *progress, int timeout_ms, struct error *err) MUST_USE;
+
+/*
+ * May this user be a member of KAFKA_GROUP_ID, and read KAFKA_TOPIC? Both are asked
+ * by a commit for a partition that there is not: a broker refuses it either way,
+ * and says why; it changes nothing, and works beside a group that is at work.
+ */
+enum topics_access {
+    TOPICS_READABLE,
+    TOPICS_GROUP_REFUSED,
+    TOPICS_TOPIC_REFUSED,
+};
+bool topics_access(const struct settings *settings, enum topics_access *access, int timeout_ms,
+                   struct error *err) MUST_USE;
 
 #endif
