@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { DESCRIPTORS_WANTED = 4096 };
+
 static void open_standard_descriptors(void)
 {
     static const int flags[] = { O_RDWR, O_RDONLY, O_RDWR };
@@ -20,6 +22,16 @@ static void forbid_core_dumps(void)
 
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
+}
+
+void process_raise_descriptor_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= DESCRIPTORS_WANTED)
+        return;
+    files.rlim_cur = files.rlim_max < DESCRIPTORS_WANTED ? files.rlim_max : DESCRIPTORS_WANTED;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
 void process_init(void)

@@ -14,4 +14,7 @@
  */
 void process_init(void);
 
+/* As many descriptors as the hard limit gives, up to 4,096: what a service needs at most. */
+void process_raise_descriptor_limit(void);
+
 #endif

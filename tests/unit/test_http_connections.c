@@ -137,6 +137,23 @@ static void a_caller_in_the_middle_can_leave(void **state)
     all_go(&http_connections);
 }
 
+/* Whoever asks never takes the descriptors that runs need. */
+static void few_descriptors_make_few_places(void **state)
+{
+    struct http_connections http_connections = { .max = 16 };
+
+    (void)state;
+    assert_int_equal(http_connections_places(UINT64_MAX), HTTP_CONNECTIONS_MAX);
+    assert_int_equal(http_connections_places(1024), 128);
+    assert_int_equal(http_connections_places(64), 8);
+    assert_int_equal(http_connections_places(0), HTTP_CONNECTIONS_LEAST);
+    for (int i = 0; i < 7; i++)
+        (void)come(&http_connections, "127.0.0.1", START);
+    http_connections_evict(&http_connections, START + HTTP_CONNECTIONS_GRACE_MS);
+    assert_int_equal(http_connections.cut_over_capacity, 3); /* a quarter may stay */
+    all_go(&http_connections);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +163,7 @@ int main(void)
         cmocka_unit_test(in_a_crowd_those_go_at_once_who_have_had_their_answer),
         cmocka_unit_test(many_addresses_together_have_a_bound_too),
         cmocka_unit_test(a_caller_in_the_middle_can_leave),
+        cmocka_unit_test(few_descriptors_make_few_places),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@ static const char *const names[] = {
     "CURL_CA_BUNDLE",
     "SECRET_KEY_FILE",
     "HTTP_LISTEN",
+    "HTTP_HOSTS",
     "MAX_RUNS",
     "LEASE_SECONDS",
     "DRAIN_SECONDS",

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/parse.h"
+#include "common/process.h"
 #include "common/seal.h"
 #include "common/version.h"
 #include "worker/admin/program.h"
@@ -140,6 +141,7 @@ static bool run(struct context *context, const struct arguments *arguments, stru
         return wrong_usage(context, err,
                            "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
     bound_memory();
+    process_raise_descriptor_limit();
     service_block_signals();
     log_init(settings->log_level, settings->log_format);
     if (!log_start_writer(err))

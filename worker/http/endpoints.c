@@ -14,8 +14,10 @@
 #include "worker/http/listener.h"
 #include "worker/http/liveness.h"
 #include "worker/http/metrics_report.h"
+#include "worker/http/own_hosts.h"
 #include "worker/http/page.h"
 #include "worker/http/prometheus_text.h"
+#include "worker/http/runs_filter.h"
 
 enum {
     BODY_MAX_BYTES = 4 * 1024 * 1024,
@@ -48,10 +50,13 @@ struct endpoints {
     struct snapshot *snapshot;
     struct http_server *server;
     char page_policy[POLICY_BYTES];
+    char machine[65];
+    struct own_hosts own_hosts;
 
     /* Of the server's thread. */
     struct kept kept[ROUTES];
     struct http_metrics metrics_report;
+    struct runs_filter filter;
 };
 
 /* ---- how this worker is ---- */
@@ -135,15 +140,32 @@ static void make_metrics(struct endpoints *e, struct kept *kept)
     kept->status = 200;
 }
 
+static void add_runs(const struct endpoints *e, struct kept *kept, const char *runs)
+{
+    kept->status = 200;
+    if (runs_filter_is_empty(&e->filter))
+        strbuf_add_str(&kept->body, runs);
+    else if (!runs_filter_apply(&e->filter, runs, &kept->body))
+        kept->status = 500;
+}
+
+static void add_complaint(struct kept *kept, unsigned status, const char *why)
+{
+    kept->status = status;
+    strbuf_addf(&kept->body, "{\"error\": \"%s\"}", why);
+}
+
 static void make_runs(struct endpoints *e, struct kept *kept)
 {
     struct snapshot_view view;
 
     snapshot_view(e->snapshot, true, &view);
-    bool known = view.runs && clock_ms() - view.read_ms < STALE_MS;
-    kept->status = known ? 200 : 503;
-    strbuf_add_str(&kept->body,
-                   known ? view.runs : "{\"error\": \"the database does not answer\"}");
+    if (!runs_filter_is_good(&e->filter))
+        add_complaint(kept, 400, "limit is no whole number from 1 to 100");
+    else if (view.runs && clock_ms() - view.read_ms < STALE_MS)
+        add_runs(e, kept, view.runs);
+    else
+        add_complaint(kept, 503, "the database does not answer");
     strbuf_add_str(&kept->body, "\n");
     snapshot_view_release(&view);
 }
@@ -178,6 +200,7 @@ static void make_page(struct endpoints *e, struct kept *kept)
 
 struct route {
     const char *path;
+    bool is_private; /* answered under our own names only */
     const char *type;
     enum need need;  /* of the snapshot: the answer waits for it */
     int64_t keep_ms; /* it is given again for so long */
@@ -185,11 +208,11 @@ struct route {
 };
 
 static const struct route routes[ROUTES] = {
-    [ROUTE_PAGE] = { "/", "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
-    [ROUTE_RUNS] = { "/api/runs", JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
-    [ROUTE_METRICS] = { "/metrics", EXPOSITION_TYPE, NEEDS_ANY, KEEP_MS, make_metrics },
-    [ROUTE_LIVEZ] = { "/livez", TEXT_TYPE, NEEDS_NONE, 0, make_livez },
-    [ROUTE_READYZ] = { "/readyz", TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
+    [ROUTE_PAGE] = { "/", true, "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
+    [ROUTE_RUNS] = { "/api/runs", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
+    [ROUTE_METRICS] = { "/metrics", false, EXPOSITION_TYPE, NEEDS_ANY, KEEP_MS, make_metrics },
+    [ROUTE_LIVEZ] = { "/livez", false, TEXT_TYPE, NEEDS_NONE, 0, make_livez },
+    [ROUTE_READYZ] = { "/readyz", false, TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
 };
 
 /* ROUTES: there is none. */
@@ -211,13 +234,15 @@ static bool has_what_it_needs(struct endpoints *e, enum need need)
     return fresh || (need == NEEDS_ANY && view.tried_ms > 0);
 }
 
-static enum http_asked ask(void *opaque, const char *path)
+static enum http_asked ask(void *opaque, const struct http_question *question)
 {
     struct endpoints *e = opaque;
-    size_t i = find_route(path);
+    size_t i = find_route(question->path);
 
     if (i == ROUTES)
         return HTTP_UNKNOWN;
+    if (routes[i].is_private && !own_hosts_have(&e->own_hosts, question->host))
+        return HTTP_MISDIRECTED;
     return has_what_it_needs(e, routes[i].need) ? HTTP_NOW : HTTP_LATER;
 }
 
@@ -245,16 +270,27 @@ static void make(struct endpoints *e, size_t i)
     kept->status = 500;
 }
 
-static void give_answer(void *opaque, const char *path, const struct http_metrics *metrics_report,
-                        struct http_answer *answer)
+static void read_filter(const struct http_question *question, struct runs_filter *filter)
+{
+    http_argument(question, "limit", filter->limit, sizeof filter->limit);
+    http_argument(question, "export", filter->export_name, sizeof filter->export_name);
+    http_argument(question, "state", filter->state, sizeof filter->state);
+}
+
+static void give_answer(void *opaque, const struct http_question *question,
+                        const struct http_metrics *metrics_report, struct http_answer *answer)
 {
     struct endpoints *e = opaque;
-    size_t i = find_route(path);
+    size_t i = find_route(question->path);
     struct kept *kept = &e->kept[i];
 
     e->metrics_report = *metrics_report;
-    if (!is_good(e, i))
+    read_filter(question, &e->filter);
+    bool is_special = i == ROUTE_RUNS && !runs_filter_is_empty(&e->filter);
+    if (is_special || !is_good(e, i))
         make(e, i);
+    if (is_special)
+        kept->made_ms = -KEEP_MS; /* for nobody else */
     *answer = (struct http_answer){ .status = kept->status,
                                     .type = routes[i].type,
                                     .policy = i == ROUTE_PAGE ? e->page_policy : CLOSED_POLICY,
@@ -294,6 +330,9 @@ static struct endpoints *endpoints_new(const struct endpoints_options *options, 
         e->kept[i].made_ms = -KEEP_MS;
     }
     make_policy(e);
+    (void)gethostname(e->machine, sizeof e->machine - 1);
+    e->own_hosts =
+        (struct own_hosts){ options->listen, options->hosts ? options->hosts : "", e->machine };
     e->wakeup_fd = wakeup_open(err);
     if (e->wakeup_fd >= 0)
         return e;

@@ -17,7 +17,8 @@
  *     /readyz    200 or 503: part of the consumer group, database reachable
  *     /metrics   Prometheus text (figures.h)
  *     /          status page (page.h)
- *     /api/runs  JSON behind the page: as `runs list --json`
+ *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those of
+ *                them that limit=, export= and state= pick
  *
  * They answer from atomics and from a snapshot of the database that a thread
  * of its own takes. None of it shows personal data or a secret.
@@ -26,6 +27,7 @@ struct endpoints;
 
 struct endpoints_options {
     const char *listen; /* host:port; empty: none */
+    const char *hosts;  /* further names that page and API answer under (own_hosts.h); NULL: none */
     const char *worker; /* host and pid */
     int64_t all_slots;
     struct service_metrics *metrics; /* these outlive the endpoints */

@@ -23,6 +23,28 @@ static void cut(struct http_connection *http_connection, int64_t *total)
     (void)shutdown(http_connection->fd, SHUT_RDWR);
 }
 
+size_t http_connections_places(uint64_t descriptors)
+{
+    if (descriptors / 8 >= HTTP_CONNECTIONS_MAX)
+        return HTTP_CONNECTIONS_MAX;
+    return descriptors / 8 > HTTP_CONNECTIONS_LEAST ? (size_t)descriptors / 8
+                                                    : HTTP_CONNECTIONS_LEAST;
+}
+
+/* The part of the places that a share of them all is. */
+static size_t scaled(const struct http_connections *http_connections, size_t of_max)
+{
+    size_t max = http_connections->max ? http_connections->max : HTTP_CONNECTIONS_MAX;
+    size_t share = of_max * max / HTTP_CONNECTIONS_MAX;
+
+    return share > 0 ? share : 1;
+}
+
+static size_t per_address(const struct http_connections *http_connections)
+{
+    return scaled(http_connections, HTTP_CONNECTIONS_PER_ADDRESS);
+}
+
 static bool is_same_address(const struct http_connection *a, const struct http_connection *b)
 {
     return memcmp(a->address, b->address, sizeof a->address) == 0;
@@ -57,14 +79,15 @@ static bool can_be_spared(const struct http_connection *http_connection, int64_t
 
 static void evict_over_capacity(struct http_connections *http_connections, int64_t now_ms)
 {
-    if (http_connections->n <= HTTP_CONNECTIONS_PER_ADDRESS ||
+    if (http_connections->n <= per_address(http_connections) ||
         now_ms - http_connections->looked_ms < HTTP_CONNECTIONS_EVICT_EVERY_MS)
         return;
     http_connections->looked_ms = now_ms;
     for (struct http_connection *at = http_connections->first; at; at = at->later)
         if (can_be_spared(at, now_ms) &&
-            (count_same_address(http_connections, at) > HTTP_CONNECTIONS_PER_ADDRESS ||
-             count_all(http_connections) > HTTP_CONNECTIONS_OVER_CAPACITY))
+            (count_same_address(http_connections, at) > per_address(http_connections) ||
+             count_all(http_connections) >
+                 scaled(http_connections, HTTP_CONNECTIONS_OVER_CAPACITY)))
             cut(at, &http_connections->cut_over_capacity);
 }
 
@@ -127,7 +150,7 @@ void http_connections_evict(struct http_connections *http_connections, int64_t n
 
 int64_t http_connections_next_ms(const struct http_connections *http_connections)
 {
-    if (http_connections->n > HTTP_CONNECTIONS_PER_ADDRESS)
+    if (http_connections->n > per_address(http_connections))
         return http_connections->looked_ms + HTTP_CONNECTIONS_EVICT_EVERY_MS;
     for (const struct http_connection *at = http_connections->first; at; at = at->later)
         if (!at->cut)
@@ -138,6 +161,6 @@ int64_t http_connections_next_ms(const struct http_connections *http_connections
 bool http_connections_should_close(const struct http_connections *http_connections,
                                    const struct http_connection *http_connection, int64_t now_ms)
 {
-    return http_connections->n > HTTP_CONNECTIONS_PER_ADDRESS / 2 ||
+    return http_connections->n > per_address(http_connections) / 2 ||
            now_ms - http_connection->since_ms >= HTTP_CONNECTIONS_LAST_RESPONSE_MS;
 }

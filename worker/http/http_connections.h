@@ -23,6 +23,7 @@
  */
 enum {
     HTTP_CONNECTIONS_MAX = 512,
+    HTTP_CONNECTIONS_LEAST = 4,
     HTTP_CONNECTIONS_OVER_CAPACITY = 384,
     HTTP_CONNECTIONS_PER_ADDRESS = 128,
     HTTP_CONNECTIONS_GRACE_MS = 250,
@@ -44,11 +45,20 @@ struct http_connection {
 };
 
 struct http_connections {
+    size_t max;                           /* places; 0: HTTP_CONNECTIONS_MAX */
     struct http_connection *first, *last; /* in the order in which they came */
     size_t n;
     int64_t looked_ms;                   /* at the over_capacity */
     int64_t cut_late, cut_over_capacity; /* totals */
 };
+
+/*
+ * How many places there are in a process that may have so many descriptors: an
+ * eighth of them, so that whoever asks never takes those that runs need, and
+ * HTTP_CONNECTIONS_MAX at most. What an address may hold, and from where on it
+ * is crowded, shrinks with it.
+ */
+size_t http_connections_places(uint64_t descriptors);
 
 /* NULL: out of memory. */
 struct http_connection *http_connections_add(struct http_connections *http_connections, int fd,

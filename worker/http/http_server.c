@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -202,16 +203,43 @@ static struct http_metrics report_of(const struct http_server *server)
     return metrics_report;
 }
 
+void http_argument(const struct http_question *question, const char *name, char *text, size_t size)
+{
+    struct MHD_Connection *connection = question->connection;
+    const char *value = NULL;
+    size_t n = 0;
+
+    text[0] = '\0';
+    if (MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value,
+                                      &n) != MHD_YES ||
+        !value || n >= size)
+        return;
+    memcpy(text, value, n);
+    text[n] = '\0';
+    for (char *c = text; *c; c++)
+        if (*c == '+')
+            *c = ' ';
+    text[MHD_http_unescape(text)] = '\0';
+}
+
 static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *connection,
                              const char *path)
 {
     const struct http_ports *ports = &server->ports;
+    const struct http_question question = {
+        .path = path,
+        .host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST),
+        .connection = connection,
+    };
     struct http_metrics metrics_report = report_of(server);
     struct http_answer answer = { .status = 0 };
 
-    switch (ports->ask(ports->opaque, path)) {
+    switch (ports->ask(ports->opaque, &question)) {
     case HTTP_UNKNOWN:
         return refuse(server, connection, MHD_HTTP_NOT_FOUND, "there is no such page\n");
+    case HTTP_MISDIRECTED:
+        return refuse(server, connection, MHD_HTTP_MISDIRECTED_REQUEST,
+                      "this is not served under that host name (see HTTP_HOSTS)\n");
     case HTTP_LATER:
         if (may_wait(server, connection_of(connection)))
             return wait_for_answer(server, connection);
@@ -219,7 +247,7 @@ static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *
     case HTTP_NOW:
         break;
     }
-    ports->answer(ports->opaque, path, &metrics_report, &answer);
+    ports->answer(ports->opaque, &question, &metrics_report, &answer);
     return send_answer(server, connection, &answer);
 }
 
@@ -328,15 +356,24 @@ static void *serve(void *argument)
 
 /* ---- beginning and end ---- */
 
+static size_t places(void)
+{
+    struct rlimit files = { .rlim_cur = RLIM_INFINITY };
+
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    return http_connections_places(files.rlim_cur);
+}
+
 static bool start_daemon(struct http_server *server, int listen_fd)
 {
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, server,
         MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_MAX_BYTES, MHD_OPTION_STRICT_FOR_CLIENT,
-        1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
+        (unsigned)server->http_connections.max, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_MAX_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
+        MHD_OPTION_END);
     return server->daemon != NULL;
 }
 
@@ -356,8 +393,8 @@ bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
 {
     struct http_server *server = calloc(1, sizeof *server);
 
-    if (!server ||
-        !(server->ports = *ports, server->wakeup_fd = wakeup_fd, start_daemon(server, listen_fd))) {
+    if (!server || !(server->ports = *ports, server->wakeup_fd = wakeup_fd,
+                     server->http_connections.max = places(), start_daemon(server, listen_fd))) {
         (void)close(listen_fd);
         free(server);
         return error_set(err, ERROR_FATAL, "cannot start the server for health and metrics");

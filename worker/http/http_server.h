@@ -14,7 +14,8 @@
  *
  *     question --ask--> HTTP_NOW --------------------------> answer
  *                  \--> HTTP_LATER --rung, or 2 seconds-----/
- *                   \-> HTTP_UNKNOWN: 404
+ *                  |\-> HTTP_UNKNOWN: 404
+ *                   \-> HTTP_MISDIRECTED: 421, the host is none of ours
  *
  * Nothing that a client does or leaves undone holds up another one: headers are
  * bounded, and every connection has a deadline as a whole.
@@ -24,7 +25,20 @@
  */
 struct http_server;
 
-enum http_asked { HTTP_UNKNOWN, HTTP_NOW, HTTP_LATER };
+enum http_asked { HTTP_UNKNOWN, HTTP_MISDIRECTED, HTTP_NOW, HTTP_LATER };
+
+/* Lent for the call of a port. */
+struct http_question {
+    const char *path;
+    const char *host; /* the header; NULL: there is none */
+    void *connection; /* the server's */
+};
+
+/*
+ * The question's argument of that name, unescaped; an empty text where there is
+ * none, and where it has a NUL in it or does not fit.
+ */
+void http_argument(const struct http_question *question, const char *name, char *text, size_t size);
 
 struct http_answer {
     unsigned status;
@@ -43,9 +57,9 @@ struct http_metrics {
 
 struct http_ports {
     void *opaque;
-    enum http_asked (*ask)(void *opaque, const char *path);
-    void (*answer)(void *opaque, const char *path, const struct http_metrics *metrics_report,
-                   struct http_answer *answer);
+    enum http_asked (*ask)(void *opaque, const struct http_question *question);
+    void (*answer)(void *opaque, const struct http_question *question,
+                   const struct http_metrics *metrics_report, struct http_answer *answer);
 };
 
 /*

@@ -116,6 +116,7 @@ static bool start_endpoints(const struct slots_options *options, struct service_
 {
     const struct endpoints_options how = {
         .listen = options->settings->http_listen,
+        .hosts = options->settings->http_hosts,
         .worker = options->worker,
         .all_slots = options->settings->max_runs,
         .metrics = metrics,

@@ -49,6 +49,8 @@ static const struct setting table[] = {
       "private half of the key pair that opens stored API keys; only run and verify need it" },
     { "HTTP_LISTEN", LISTEN, AT(http_listen), "127.0.0.1:8080", 0, 0,
       "address of health, metrics and status page; empty turns it off" },
+    { "HTTP_HOSTS", OPTIONAL, AT(http_hosts), "", 0, 0,
+      "further host names under which status page and API answer, separated by commas; .example.com: all that end so" },
     { "MAX_RUNS", NUMBER, AT(max_runs), "4", 1, 64,
       "exports running at once in this process" },
     { "LEASE_SECONDS", NUMBER, AT(lease_seconds), "15", 2, 300,

@@ -30,6 +30,7 @@ struct settings {
     const char *klaviyo_ca_file; /* empty: libcurl's own */
     const char *secret_key_file; /* empty: none */
     const char *http_listen;     /* host:port; empty: off */
+    const char *http_hosts;      /* names, separated by commas; may be empty */
     int64_t max_runs;
     int64_t lease_seconds;
     int64_t drain_seconds;

@@ -1,0 +1,107 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "worker/http/own_hosts.h"
+#include "worker/http/runs_filter.h"
+
+static const struct own_hosts own = { .listen = "metrics.example.com:8080",
+                                      .more = "status.example.net, .svc.cluster.local",
+                                      .machine = "worker-1.shop.example" };
+
+static void who_asks_under_our_names_is_let_in(void **state)
+{
+    static const char *const hosts[] = {
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        "[::1]",
+        "192.0.2.7",
+        "localhost",
+        "LOCALHOST:8080",
+        "app.localhost:8080",
+        "klaviyo-worker:8080",
+        "metrics.example.com",
+        "METRICS.example.com:80",
+        "status.example.net.",
+        "worker-1.shop.example:8080",
+        "kw.staging.svc.cluster.local:8080",
+    };
+
+    (void)state;
+    assert_true(own_hosts_have(&own, NULL));
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        print_message("%s\n", hosts[i]);
+        assert_true(own_hosts_have(&own, hosts[i]));
+    }
+}
+
+static void a_name_that_only_leads_here_is_not(void **state)
+{
+    static const char *const hosts[] = {
+        "",
+        ":8080",
+        "[]",
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "metrics.example.com.evil.example",
+        "example.com",
+        "xstatus.example.net",
+        "svc.cluster.local",
+        ".svc.cluster.local",
+        "worker-1.evil.example",
+        "1.2.3.4.5",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        print_message("%s\n", hosts[i]);
+        assert_false(own_hosts_have(&own, hosts[i]));
+    }
+}
+
+static const char runs[] = "[{\"id\":4,\"export\":\"a b\",\"state\":\"failed\"},"
+                           "{\"id\":3,\"export\":\"news\",\"state\":\"failed\"},"
+                           "{\"id\":2,\"export\":\"news\",\"state\":\"succeeded\"},"
+                           "{\"id\":1,\"export\":\"news\",\"state\":\"failed\"}]";
+
+static void expect(const struct runs_filter *filter, const char *ids)
+{
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(10000);
+    char found[64] = "";
+
+    assert_true(runs_filter_apply(filter, runs, &out));
+    for (const char *at = out.data; (at = strstr(at, "\"id\":")); at++)
+        (void)snprintf(found + strlen(found), sizeof found - strlen(found), "%c", at[5]);
+    assert_string_equal(found, ids);
+}
+
+static void runs_are_picked_by_limit_export_and_state(void **state)
+{
+    (void)state;
+    expect(&(struct runs_filter){ .limit = "" }, "4321");
+    expect(&(struct runs_filter){ .limit = "2" }, "43");
+    expect(&(struct runs_filter){ .export_name = "news", .limit = "2" }, "32");
+    expect(&(struct runs_filter){ .export_name = "a b" }, "4");
+    expect(&(struct runs_filter){ .export_name = "news", .state = "failed" }, "31");
+    expect(&(struct runs_filter){ .state = "queued" }, "");
+    assert_true(runs_filter_is_good(&(struct runs_filter){ .limit = "100" }));
+    assert_false(runs_filter_is_good(&(struct runs_filter){ .limit = "101" }));
+    assert_false(runs_filter_is_good(&(struct runs_filter){ .limit = "0" }));
+    assert_false(runs_filter_is_good(&(struct runs_filter){ .limit = "ten" }));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_asks_under_our_names_is_let_in),
+        cmocka_unit_test(a_name_that_only_leads_here_is_not),
+        cmocka_unit_test(runs_are_picked_by_limit_export_and_state),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
