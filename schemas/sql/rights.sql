@@ -47,6 +47,7 @@ grant execute on function klaviyo.utc(timestamptz), klaviyo.is_admin(name), klav
 grant execute on all functions in schema klaviyo to klaviyo_worker;
 revoke execute on function
     klaviyo.look_at_source(text[], text[], jsonb), klaviyo.look_at_export(text),
+    klaviyo.look_at_draft(text, jsonb),
     klaviyo.audit_write(text, text, text, jsonb), klaviyo.add_key_pair(bytea, boolean),
     klaviyo.add_connection(text, integer, text, text, integer, bytea),
     klaviyo.replace_key(text, text, text, integer, bytea), klaviyo.remove_connection(text),
@@ -97,7 +98,8 @@ grant select (export_id, name, connection_id, list_id, list_name, list_checked_a
 grant execute on function
     klaviyo.connection_state(bigint), klaviyo.add_export(text, jsonb),
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
-    klaviyo.remove_export(text), klaviyo.look_at_export(text), klaviyo.cancel_run(bigint),
+    klaviyo.remove_export(text), klaviyo.look_at_export(text),
+    klaviyo.look_at_draft(text, jsonb), klaviyo.cancel_run(bigint),
     klaviyo.follow_event(text, text)
     to klaviyo_admin, klaviyo_contributor;
 
@@ -113,7 +115,9 @@ revoke delete on klaviyo.key_pair from klaviyo_definer; -- update: the right to 
 grant usage on all sequences in schema klaviyo to klaviyo_definer;
 grant execute on all functions in schema klaviyo to klaviyo_definer;
 
-grant execute on function klaviyo.members_of(text[], bigint) to klaviyo_source;
+grant execute on function klaviyo.members_of(text[], bigint), klaviyo.address_of(text),
+                          klaviyo.is_address(text)
+    to klaviyo_source;
 
 -- Only members of the schema's owner can give a function away, and only to a
 -- role that may make some.

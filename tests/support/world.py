@@ -159,7 +159,7 @@ class World:
         words = ["export", "add", name, "--connection", connection, "--list", list_id]
         for segment in segments:
             words += ["--segment", segment]
-        words += ["--email-field", "email", *(MAPPING if mapping is None else mapping)]
+        words += ["--email-field", "email", "--force", *(MAPPING if mapping is None else mapping)]
         return self.admin(*words, *options)
 
     def add_segment(self, segment: str, people: Population) -> None:

@@ -91,6 +91,8 @@ static bool remove_export(struct context *context, const struct arguments *argum
         { "--allow-phone-number", OPTION_FLAG, false, NULL, "allow --attribute phone_number" },    \
         { "--max-profiles", OPTION_VALUE, false, "N",                                              \
           "fail before the first request if there are more addresses (100000)" },                  \
+        { "--force", OPTION_FLAG, false, NULL,                                                     \
+          "store it though hardly any member has a field that is named" },                         \
     {                                                                                              \
         "--on-leave", OPTION_VALUE, false, "keep|remove",                                          \
             "what becomes of members who leave; only keep is built"                                \

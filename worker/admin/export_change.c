@@ -7,10 +7,10 @@
 #include "worker/admin/field_path.h"
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/name.h"
+#include "worker/admin/source_judgement.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/klaviyo_list.h"
-#include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 
 enum { MAX_PROFILES_DEFAULT = 100000, SEGMENT_MAX_BYTES = 800 };
@@ -56,36 +56,6 @@ static bool check_draft(struct context *context, const struct export_draft *draf
     return true;
 }
 
-/* -- what upstream's data say; warnings, as they may still be on their way -- */
-
-static void warn_of_source(const char *name, const struct export_source *source)
-{
-    if (source->unknown_segments)
-        warn_user("insights.segment does not know (yet): %s", source->unknown_segments);
-    if (source->members == 0)
-        warn_user("the segments of export %s have no members (yet)", name);
-    else if (source->with_email * 2 < source->members)
-        warn_user("only %" PRId64 " of %" PRId64 " members of export %s have the e-mail field: is "
-                  "--email-field right?",
-                  source->with_email, source->members, name);
-}
-
-static void look_at_source(struct context *context, const char *name)
-{
-    struct export_source source;
-    struct error err = ERROR_INIT;
-
-    if (!export_view_source(context->db, name, &source, &err)) {
-        warn_user("the members could not be looked at: %s", err.text);
-        return;
-    }
-    warn_of_source(name, &source);
-    if (source.members > 0)
-        print_line("%" PRId64 " of %" PRId64 " members have the e-mail field.", source.with_email,
-                   source.members);
-    free(source.unknown_segments);
-}
-
 /* -- the commands -- */
 
 typedef bool change_fn(struct db *db, const struct export_draft *draft, int64_t *runs_ended,
@@ -98,6 +68,20 @@ static bool add(struct db *db, const struct export_draft *draft, int64_t *runs_e
     return exports_add(db, draft, err);
 }
 
+/* What is not given has been judged before; another list or connection changes no member. */
+static bool judge(struct context *context, const struct arguments *arguments,
+                  const struct export_draft *draft, struct error *err)
+{
+    const struct source_scope scope = {
+        .source = draft->n_segments > 0 || draft->email_path.n > 0 || draft->n_fields > 0,
+        .force = arguments_flag(arguments, "--force"),
+    };
+
+    if (!scope.source && draft->max_profiles == 0)
+        return true;
+    return source_judge(context, draft, &scope, err);
+}
+
 static bool change_with(struct context *context, const struct arguments *arguments,
                         struct export_draft *draft, change_fn *change, int64_t *runs_ended,
                         struct error *err)
@@ -106,10 +90,9 @@ static bool change_with(struct context *context, const struct arguments *argumen
         !arguments_number(context, arguments, "--max-profiles",
                           (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
                           err) ||
-        !check_draft(context, draft, err) || !change(context->db, draft, runs_ended, err))
+        !check_draft(context, draft, err) || !judge(context, arguments, draft, err))
         return false;
-    look_at_source(context, draft->name);
-    return true;
+    return change(context->db, draft, runs_ended, err);
 }
 
 static bool read_email(struct context *context, const struct arguments *arguments,
@@ -156,6 +139,7 @@ bool export_add(struct context *context, const struct arguments *arguments, stru
     struct export_draft draft = draft_of(arguments);
     int64_t none;
 
+    draft.is_new = true;
     draft.max_profiles = MAX_PROFILES_DEFAULT;
     if (!change_export(context, arguments, &draft, add, &none, err))
         return false;

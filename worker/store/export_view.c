@@ -32,10 +32,6 @@ static const char show_sql[] =
     " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
     " where x.name = $1) as shown";
 
-static const char source_sql[] =
-    "select s ->> 'unknown_segments', s ->> 'members', s ->> 'with_email'"
-    " from klaviyo.look_at_export($1) s";
-
 bool export_view_list(struct db *db, char **json, struct error *err)
 {
     if (!db_query_document(db, list_sql, NULL, json, err))
@@ -54,28 +50,5 @@ bool export_view_show(struct db *db, const char *name, char **json, struct error
     if (!found)
         return exports_missing(name, err);
     *json = found;
-    return true;
-}
-
-bool export_view_source(struct db *db, const char *name, struct export_source *source,
-                        struct error *err)
-{
-    CLEANUP(result_freep) PGresult *rows = NULL;
-    struct export_source seen = { .unknown_segments = NULL };
-    struct args args = ARGS_INIT;
-
-    args_text(&args, name);
-    if (!db_query(db, source_sql, &args, &rows, err))
-        return false;
-    if (result_is_null(rows, 0, 1))
-        return exports_missing(name, err);
-    if (!result_is_null(rows, 0, 0)) {
-        seen.unknown_segments = strdup(result_text(rows, 0, 0));
-        if (!seen.unknown_segments)
-            return error_no_memory(err);
-    }
-    seen.members = result_int64(rows, 0, 1);
-    seen.with_email = result_int64(rows, 0, 2);
-    *source = seen;
     return true;
 }

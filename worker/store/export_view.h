@@ -17,15 +17,4 @@ bool export_view_list(struct db *db, char **json, struct error *err) MUST_USE;
 /* ERROR_INPUT: there is no such export. */
 bool export_view_show(struct db *db, const char *name, char **json, struct error *err) MUST_USE;
 
-/* What upstream's data say about an export. */
-struct export_source {
-    char *unknown_segments; /* names, separated by commas; NULL: all are known. The
-                               caller's. */
-    int64_t members;
-    int64_t with_email; /* members that have the field with the address */
-};
-
-bool export_view_source(struct db *db, const char *name, struct export_source *source,
-                        struct error *err) MUST_USE;
-
 #endif

@@ -24,6 +24,10 @@ static const char connection_sql[] = "select connection_id from klaviyo.connecti
 
 static const char add_sql[] = "select klaviyo.add_export($1, " DRAFT ")";
 static const char change_sql[] = "select klaviyo.change_export($1, " DRAFT ")";
+static const char look_sql[] = "select klaviyo.look_at_draft($1, " DRAFT ")";
+static const char look_new_sql[] =
+    "select case when not exists (select from klaviyo.export where name = $1)"
+    " then klaviyo.look_at_draft($1, " DRAFT ") end";
 static const char pause_sql[] = "select klaviyo.pause_export($1)";
 static const char resume_sql[] = "select klaviyo.resume_export($1)";
 static const char remove_sql[] = "select klaviyo.remove_export($1)";
@@ -187,6 +191,14 @@ static bool query_draft(struct db *db, const char *sql, const struct export_draf
     if (args_draft(&args, draft, &arrays, err) && query_patiently(db, sql, &args, rows, err))
         return true;
     return error_wrap(err, "export %s", draft->name);
+}
+
+bool exports_look(struct db *db, const struct export_draft *draft, char **json, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    return query_draft(db, draft->is_new ? look_new_sql : look_sql, draft, &rows, err) &&
+           result_copy_text(rows, 0, 0, json, err);
 }
 
 bool exports_add(struct db *db, const struct export_draft *draft, struct error *err)

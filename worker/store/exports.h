@@ -42,10 +42,20 @@ struct export_draft {
     size_t n_fields;
     bool replace_fields;     /* an update gives new ones, maybe none */
     bool allow_phone_number; /* among the attributes */
+    bool is_new;             /* it makes an export; else it changes one */
 };
 
 /* The error for one that is not there, or not to be seen; false. */
 bool exports_missing(const char *name, struct error *err);
+
+/*
+ * What upstream's data say of the export that the draft would make or change:
+ * *json is the caller's, an object as klaviyo.look_at_draft() gives it. NULL:
+ * there is nothing to look at: no such export or connection is to be seen, or the
+ * name of a new one is taken.
+ */
+bool exports_look(struct db *db, const struct export_draft *draft, char **json, struct error *err)
+    MUST_USE;
 
 bool exports_add(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
 /*
