@@ -1,0 +1,158 @@
+"""Grants are to roles, not to their names; a restored database has the rights of before."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.paths import postgres_program
+from support.postgres import Database, Postgres, as_server_user
+from support.roles import Login, make_login
+from support.site import SEED, Site, migrate
+
+SEEN = "select name from klaviyo.connection"
+
+
+@pytest.fixture
+def team(site: Site) -> Iterator[Login]:
+    login = make_login(site.db, "team", "klaviyo_contributor")
+    assert site.command("admin", "connection", "grant", "hidden", login.name).rc == 0
+    yield login
+    for name in (login.name, f"{login.name}_2"):
+        site.db.execute(f'drop role if exists "{name}"')
+
+
+def granted_to(site: Site) -> list[str]:
+    shown = site.command("admin", "connection", "show", "hidden", "--json").json
+    assert isinstance(shown, dict)
+    return list(shown["granted_to"])
+
+
+def test_a_role_that_is_made_again_under_the_name_inherits_nothing(site: Site, team: Login) -> None:
+    with team.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == [("hidden",)]
+    site.db.execute(f'drop role "{team.name}"')
+    again = make_login(site.db, "team", "klaviyo_contributor")
+
+    with again.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == []
+        assert connection.execute("select 1 where klaviyo.may_use(2)").fetchall() == []
+    assert granted_to(site) == []
+    assert migrate(site.db.url).rc == 0
+    assert site.db.rows("select 1 from klaviyo.connection_grant where role_name = %s", team.name) == []
+
+    assert site.command("admin", "connection", "grant", "hidden", team.name).rc == 0
+    with again.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == [("hidden",)]
+    assert site.command("admin", "connection", "revoke", "hidden", team.name).rc == 0
+
+
+def test_a_role_that_is_made_again_can_be_granted_again(site: Site, team: Login) -> None:
+    site.db.execute(f'drop role "{team.name}"')
+    again = make_login(site.db, "team", "klaviyo_contributor")
+
+    assert site.command("admin", "connection", "grant", "hidden", team.name).rc == 0
+
+    with again.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == [("hidden",)]
+
+
+def test_a_renamed_role_keeps_what_it_was_granted(site: Site, team: Login) -> None:
+    site.db.execute(f'alter role "{team.name}" rename to "{team.name}_2"')
+    renamed = Login(f"{team.name}_2", team.url.replace(team.name + "@", f"{team.name}_2@"))
+
+    with renamed.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == [("hidden",)]
+    assert granted_to(site) == [renamed.name]
+    assert site.command("admin", "connection", "revoke", "hidden", renamed.name).rc == 0
+    with renamed.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == []
+
+
+# Who may do what to each thing of ours, and whose it is where that gives rights.
+RIGHTS = """
+select 'table', c.relname::text, a.grantee::regrole::text, a.privilege_type, ''
+from pg_class c, aclexplode(c.relacl) a
+where c.relnamespace in ('klaviyo'::regnamespace, 'insights'::regnamespace) and a.grantee <> c.relowner
+union all
+select 'column', c.relname || '.' || t.attname, a.grantee::regrole::text, a.privilege_type, ''
+from pg_class c join pg_attribute t on t.attrelid = c.oid, aclexplode(t.attacl) a
+where c.relnamespace = 'klaviyo'::regnamespace
+union all
+select 'function', p.oid::regprocedure::text, a.grantee::regrole::text, a.privilege_type,
+       case when p.prosecdef then p.proowner::regrole::text else '' end
+from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+where p.pronamespace = 'klaviyo'::regnamespace and a.grantee <> p.proowner
+union all
+select 'schema', n.nspname::text, a.grantee::regrole::text, a.privilege_type, ''
+from pg_namespace n, aclexplode(n.nspacl) a
+where n.nspname in ('klaviyo', 'insights') and a.grantee <> n.nspowner
+union all
+select 'policy', c.relname || ' ' || p.polname, p.polroles::regrole[]::text, p.polcmd::text, c.relrowsecurity::text
+from pg_policy p join pg_class c on c.oid = p.polrelid where c.relnamespace = 'klaviyo'::regnamespace
+order by 1, 2, 3, 4
+"""
+
+
+def dump_and_restore(server: Postgres, source: Database, folder: Path, *options: str) -> Database:
+    target = server.create_database("copied")
+    file = folder / "dump.sql"
+    with file.open("wb") as out:
+        subprocess.run(
+            as_server_user([postgres_program("pg_dump"), *options, source.url]), stdout=out, check=True, cwd="/"
+        )
+    with file.open("rb") as text:
+        subprocess.run(
+            ["psql", "-q", "-v", "ON_ERROR_STOP=1", target.url], stdin=text, check=True, stdout=subprocess.DEVNULL
+        )
+    return target
+
+
+@pytest.mark.parametrize("options", [(), ("--no-privileges", "--no-owner")], ids=["plain", "without privileges"])
+def test_a_copied_database_has_the_rights_of_before_once_it_is_migrated(
+    site: Site, own_postgres: Postgres, logs: Path, options: tuple[str, ...]
+) -> None:
+    """On another server, where the numbers of roles mean nothing."""
+    elsewhere = Database(own_postgres.url("postgres"), "postgres")
+    for role in ("padding", "klaviyo_admin", "klaviyo_contributor", "klaviyo_viewer", "klaviyo_worker",
+                 "klaviyo_definer", "klaviyo_source"):  # fmt: skip
+        elsewhere.execute(f'create role "{role}"')
+    mo = make_login(elsewhere, "mo", "klaviyo_contributor")
+    elsewhere.execute(f'alter role "{mo.name}" rename to "{site.users["contributor"].name}"')
+    expected = site.db.rows(RIGHTS)
+    assert len(expected) > 300
+
+    copy = dump_and_restore(own_postgres, site.db, logs, *options)
+    assert migrate(copy.url).rc == 0
+
+    found = copy.rows(RIGHTS)
+    assert found == expected, [set(expected) - set(found), set(found) - set(expected)]
+    contributor = Login("mo", copy.url.replace("postgres@", f"{site.users['contributor'].name}@"))
+    with contributor.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == [("granted",)]
+    # Bound: a role that is made again there inherits nothing either.
+    copy.execute(f'drop role "{site.users["contributor"].name}"')
+    copy.execute(f'create role "{site.users["contributor"].name}" login in role klaviyo_contributor')
+    with contributor.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == []
+
+
+def test_a_database_of_the_version_before_keeps_its_grants(own_postgres: Postgres) -> None:
+    """The names that stood there are bound to the roles of the time."""
+    db = own_postgres.create_database("before")
+    assert migrate(db.url).rc == 0
+    db.execute(SEED)
+    db.execute("create role mo login in role klaviyo_contributor")
+    db.execute("alter table klaviyo.connection_grant disable trigger grant_is_bound")
+    db.execute("insert into klaviyo.connection_grant (connection_id, role_name) values (1, 'mo'), (2, 'gone')")
+    db.execute("alter table klaviyo.connection_grant enable trigger grant_is_bound")
+
+    assert migrate(db.url).rc == 0
+
+    mo = Login("mo", db.url.replace("postgres@", "mo@"))
+    with mo.connect() as connection:
+        assert connection.execute(SEEN).fetchall() == [("granted",)]
+    assert db.rows("select role_name from klaviyo.connection_grant") == [("mo",)]
