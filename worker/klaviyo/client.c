@@ -13,6 +13,7 @@
 #include "worker/klaviyo/header.h"
 #include "worker/klaviyo/transfer.h"
 #include "worker/klaviyo/url.h"
+#include "worker/klaviyo/wiping_heap.h"
 
 enum {
     SOCKETS_MAX = 64, /* at once; two per request in flight at most (one for each address family) */
@@ -36,7 +37,8 @@ struct client {
 
 bool client_library_init(struct error *err)
 {
-    CURLcode failed = curl_global_init(CURL_GLOBAL_DEFAULT);
+    CURLcode failed = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc,
+                                           strdup, calloc);
 
     if (failed)
         return error_set(err, ERROR_FATAL, "libcurl cannot start: %s", curl_easy_strerror(failed));
