@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool secret_library_init(struct error *err)
@@ -83,6 +84,14 @@ bool secret_read_file(struct secret *secret, const char *path, size_t max, struc
     bool ok = read_secret(secret, fd, path, max, err);
     (void)close(fd);
     return ok;
+}
+
+bool secret_file_exposed(const char *path)
+{
+    struct stat status;
+
+    return strcmp(path, "-") != 0 && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+           (status.st_mode & S_IROTH) != 0;
 }
 
 void secret_release(struct secret *secret)

@@ -34,6 +34,9 @@ bool secret_allocate(struct secret *secret, size_t len, struct error *err) MUST_
 bool secret_read_file(struct secret *secret, const char *path, size_t max, struct error *err)
     MUST_USE;
 
+/* True where every user of the host may read the file; false for "-" and for what is not there. */
+bool secret_file_exposed(const char *path);
+
 /* Accepts an empty secret; wipes. */
 void secret_release(struct secret *secret);
 

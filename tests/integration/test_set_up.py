@@ -71,6 +71,12 @@ def test_each_sees_what_is_its_own(world: World) -> None:
     assert [x["name"] for x in must(world, contributor, "export", "list", "--json").json] == [
         "newsletter"
     ]
+    world.db.execute("update klaviyo.connection set attention_reason = 'key_refused'")
+    header, row = must(world, contributor, "connection", "list").stdout.splitlines()
+    assert header.split() == ["NAME", "KIND", "STATE", "EXPORTS"]
+    assert row.split() == ["main", "klaviyo", "needs", "attention", "1"]
+    checked = run_as(world, contributor, "check", "--json").json
+    assert {line["result"] for line in checked if line["check"].startswith("key")} == {"ok"}, checked
     for words in (
         ["connection", "list"], ["export", "list"], ["runs", "rejections", "1"], ["audit", "list"],
     ):  # fmt: skip

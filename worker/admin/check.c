@@ -62,6 +62,7 @@ static void check_key_file(struct check *check, const struct key_pair *newest)
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
     struct error err = ERROR_INIT;
     const char *path = check->settings->secret_key_file;
+    char detail[1024];
 
     if (!*path) {
         passed(check, "key file", "SECRET_KEY_FILE is not set: only run and verify need it");
@@ -73,7 +74,10 @@ static void check_key_file(struct check *check, const struct key_pair *newest)
                        "%s does not belong to the database's newest key pair: set SECRET_KEY_FILE "
                        "to the file that was made with it",
                        path);
-    note(check, "key file", ok, path, &err);
+    (void)snprintf(detail, sizeof detail, "%s%s", path,
+                   secret_file_exposed(path) ? ": every user of this host can read it: chmod 600"
+                                             : "");
+    note(check, "key file", ok, detail, &err);
 }
 
 static void check_keys(struct check *check, struct db *db)

@@ -9,21 +9,31 @@
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
 
+static const struct column whole_columns[] = { { "NAME", "name", false, true },
+                                               { "KIND", "kind", false, false },
+                                               { "STATE", "state", false, false },
+                                               { "ACCOUNT", "account_id", false, false },
+                                               { "ACCOUNT NAME", "account_name", false, true },
+                                               { "EXPORTS", "exports", true, false },
+                                               { "GRANTED TO", "granted_to", false, true },
+                                               { NULL, NULL, false, false } };
+
+static const struct column granted_columns[] = { { "NAME", "name", false, true },
+                                                 { "KIND", "kind", false, false },
+                                                 { "STATE", "state", false, false },
+                                                 { "EXPORTS", "exports", true, false },
+                                                 { NULL, NULL, false, false } };
+
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    static const struct column columns[] = { { "NAME", "name", false, true },
-                                             { "KIND", "kind", false, false },
-                                             { "STATE", "state", false, false },
-                                             { "ACCOUNT", "account_id", false, false },
-                                             { "ACCOUNT NAME", "account_name", false, true },
-                                             { "EXPORTS", "exports", true, false },
-                                             { "GRANTED TO", "granted_to", false, true },
-                                             { NULL, NULL, false, false } };
+    bool whole;
     char *json;
 
-    if (!connection_view_list(context->db, &json, err))
+    if (!connection_view_is_whole(context->db, &whole, err) ||
+        !connection_view_list(context->db, whole, &json, err))
         return false;
-    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
+    bool ok = table_print(whole ? whole_columns : granted_columns, json,
+                          arguments_flag(arguments, "--json"),
                           "There is no connection yet that you may use: an administrator makes one "
                           "with connection add.",
                           err);
@@ -33,9 +43,11 @@ static bool list(struct context *context, const struct arguments *arguments, str
 
 static bool show(struct context *context, const struct arguments *arguments, struct error *err)
 {
+    bool whole;
     char *json;
 
-    if (!connection_view_show(context->db, arguments->operands[0], &json, err))
+    if (!connection_view_is_whole(context->db, &whole, err) ||
+        !connection_view_show(context->db, whole, arguments->operands[0], &json, err))
         return false;
     bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
     free(json);

@@ -25,6 +25,10 @@ static bool read_key(struct secret *key, const struct arguments *arguments, stru
     if (!secret_ask(&read, path, "Klaviyo API key (not shown): ", API_KEY_MAX + 1, err) ||
         !api_key_check(read.bytes, read.len, err))
         return false;
+    if (secret_file_exposed(path))
+        warn_user("every user of this host can read the API key in %s: chmod 600 it, or remove it "
+                  "once the key is stored",
+                  path);
     *key = read;
     read = SECRET_INIT;
     return true;

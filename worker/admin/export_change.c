@@ -9,6 +9,7 @@
 #include "worker/admin/name.h"
 #include "worker/admin/source_judgement.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/key_word.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/store/exports.h"
@@ -51,6 +52,8 @@ static bool check_draft(struct context *context, const struct export_draft *draf
 
     if (!name_check(context, "export", draft->name, err))
         return false;
+    if (draft->list_id && key_word_in(draft->list_id))
+        return wrong_usage(context, err, "--list: %s looks like an API key", draft->list_id);
     if (draft->list_id && !klaviyo_list_id_check(draft->list_id, &why))
         return wrong_usage(context, err, "--list: %s", why.text);
     return true;

@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -99,6 +100,12 @@ static void warn_of_old_revision(const char *revision)
         log_warn("klaviyo_revision_old", LOG_STR("revision", revision), LOG_INT("days", days));
 }
 
+static void warn_of_exposed_file(const char *setting, const char *path)
+{
+    if (path && *path && secret_file_exposed(path))
+        log_warn("secret_file_exposed", LOG_STR("setting", setting), LOG_STR("file", path));
+}
+
 /*
  * Bodies of megabytes come and go. Left to itself the allocator learns to keep
  * such blocks for later, one stock per thread; so they go back at once.
@@ -120,6 +127,10 @@ static bool start(struct context *context, struct error *err)
     int64_t key_pair_id = 0;
 
     warn_of_old_revision(settings->klaviyo_revision);
+    warn_of_exposed_file("SECRET_KEY_FILE", settings->secret_key_file);
+    warn_of_exposed_file("KAFKA_CONFIG_FILE", settings->kafka_config_file);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread runs yet */
+    warn_of_exposed_file("DATABASE_URL_FILE", getenv("DATABASE_URL_FILE"));
     if (!load_pair(settings, &pair, err) || !context_open_database(context, err) ||
         !check_pair(context->db, &pair, &key_pair_id, err))
         return false;

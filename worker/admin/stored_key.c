@@ -14,6 +14,8 @@ bool stored_key_open(struct context *context, const char *name, struct secret *k
                          "SECRET_KEY_FILE is not set: the stored key is opened with it");
     if (!seal_pair_load(&pair, path, err) || !connections_key(context->db, name, &found, err))
         return false;
+    if (secret_file_exposed(path))
+        warn_user("every user of this host can read the key file %s: chmod 600 it", path);
     if (!seal_open(&pair, found.bytes, found.len, key, err))
         return error_wrap(err, "connection %s", name);
     *sealed = found;

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/strbuf.h"
 #include "common/visible_text.h"
+#include "worker/cli/key_word.h"
 
 enum { TEXT_MAX_BYTES = 16 * 1024 * 1024 }; /* no limit in practice: lists of names can be long */
 
@@ -68,7 +69,7 @@ void print_prompt(const char *text)
     (void)fflush(stderr);
 }
 
-static void put_problem(const char *before, const char *text, size_t n)
+static void put_error_line(const char *before, const char *text, size_t n)
 {
     CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(TEXT_MAX_BYTES);
 
@@ -77,6 +78,21 @@ static void put_problem(const char *before, const char *text, size_t n)
     (void)visible_text_add(&line, VISIBLE_LINE, text, n, TEXT_MAX_BYTES);
     strbuf_add_str(&line, "\n");
     (void)fwrite(line.data, 1, line.len, stderr);
+}
+
+/* An API key that was typed as a word must not stand in a terminal's or a job's log, too. */
+static void put_problem(const char *before, const char *text, size_t n)
+{
+    static const char advice[] =
+        "an API key is read from a file or standard input, never from the command line: this one "
+        "stands in the shell's history and was to be seen by every user of this host, so make "
+        "a new one in Klaviyo";
+    CLEANUP(strbuf_release) struct strbuf safe = STRBUF_INIT(TEXT_MAX_BYTES);
+    bool had_key = key_word_hide(&safe, text, n);
+
+    put_error_line(before, safe.data ? safe.data : "", safe.len);
+    if (had_key)
+        put_error_line(before, advice, sizeof advice - 1);
 }
 
 void print_problem(const char *before, const char *text)

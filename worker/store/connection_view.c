@@ -47,31 +47,31 @@ static const char of_account_sql[] =
     "select string_agg(name, ', ' order by name) from klaviyo.connection"
     " where account_id = $1 and name <> $2";
 
-/* Chooses the statement by what the user may see. */
-static bool query_shown(struct db *db, const char *all, const char *granted,
-                        const struct args *args, char **json, struct error *err)
+bool connection_view_is_whole(struct db *db, bool *whole, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!db_query(db, may_see_all_sql, NULL, &rows, err))
-        return false;
-    return db_query_document(db, result_bool(rows, 0, 0) ? all : granted, args, json, err);
+        return error_wrap(err, "asking what of a connection may be seen");
+    *whole = result_bool(rows, 0, 0);
+    return true;
 }
 
-bool connection_view_list(struct db *db, char **json, struct error *err)
+bool connection_view_list(struct db *db, bool whole, char **json, struct error *err)
 {
-    if (!query_shown(db, list_sql, list_granted_sql, NULL, json, err))
+    if (!db_query_document(db, whole ? list_sql : list_granted_sql, NULL, json, err))
         return error_wrap(err, "listing the connections");
     return true;
 }
 
-bool connection_view_show(struct db *db, const char *name, char **json, struct error *err)
+bool connection_view_show(struct db *db, bool whole, const char *name, char **json,
+                          struct error *err)
 {
     struct args args = ARGS_INIT;
     char *found = NULL;
 
     args_text(&args, name);
-    if (!query_shown(db, show_sql, show_granted_sql, &args, &found, err))
+    if (!db_query_document(db, whole ? show_sql : show_granted_sql, &args, &found, err))
         return error_wrap(err, "connection %s", name);
     if (!found)
         return connections_missing(name, err);

@@ -9,12 +9,15 @@
 
 /*
  * Connections as people see them: JSON, the caller's. An administrator sees
- * all but the key; who was let in sees name and kind.
+ * all but the key, the whole; to whom it was granted sees name, kind, state and
+ * how many exports of his own use it.
  */
-bool connection_view_list(struct db *db, char **json, struct error *err) MUST_USE;
+bool connection_view_is_whole(struct db *db, bool *whole, struct error *err) MUST_USE;
+bool connection_view_list(struct db *db, bool whole, char **json, struct error *err) MUST_USE;
 
 /* ERROR_INPUT: there is no such connection, or none that the user may see. */
-bool connection_view_show(struct db *db, const char *name, char **json, struct error *err) MUST_USE;
+bool connection_view_show(struct db *db, bool whole, const char *name, char **json,
+                          struct error *err) MUST_USE;
 
 /* Names of other connections of the account, separated by commas; NULL: none. */
 bool connection_view_of_account(struct db *db, const char *account_id, const char *except,

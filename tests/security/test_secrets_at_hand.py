@@ -1,0 +1,65 @@
+"""Files that hold secrets are for few to read, and a key that was typed is not said again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support import people
+from support.world import KEY, World
+
+EVERYBODY = "every user of this host can read"
+
+
+def test_a_key_file_that_everybody_can_read_is_named(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    for mode, named in ((0o600, False), (0o440, False), (0o644, True), (0o604, True)):
+        world.secret_key_file.chmod(mode)
+        verified = world.command("connection", "verify", "main")
+        checked = json.loads(world.command("check", "--json").stdout)
+        (line,) = (line for line in checked if line["check"] == "key file")
+        assert verified.rc == 0
+        assert (EVERYBODY in verified.stderr) == named, (oct(mode), verified)
+        assert (EVERYBODY in line["detail"]) == named, (oct(mode), line)
+
+    worker = world.start_worker()
+    assert worker.wait_for_event("secret_file_exposed")["setting"] == "SECRET_KEY_FILE"
+
+
+def test_a_file_with_an_api_key_that_everybody_can_read_is_named(world: World) -> None:
+    file = world.folder / "klaviyo.key"
+    file.write_text(KEY)
+    for mode, name in ((0o600, "private"), (0o644, "exposed")):
+        file.chmod(mode)
+        words = ["connection", "add", name, "--api-key-file", str(file), "--agree-to-data-transfer"]
+        result = world.command(*words)
+        assert result.rc == 0, result
+        assert (EVERYBODY in result.stderr) == (name == "exposed"), result
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["connection", "add", "main", KEY, "--api-key-file", "-", "--agree-to-data-transfer"],
+        ["connection", "add", "main", "--api-key-file", KEY, "--agree-to-data-transfer"],
+        ["connection", "add", "main", f"--api-key-file={KEY}", "--agree-to-data-transfer"],
+        ["connection", "add", "main", f"--api-key={KEY}", "--agree-to-data-transfer"],
+        ["connection", "add", KEY, "--api-key-file", "-", "--agree-to-data-transfer"],
+        ["connection", "rotate-key", KEY, "--api-key-file", "-"],
+        ["connection", "show", KEY],
+        ["connection", KEY],
+        [KEY],
+        ["export", "add", "x", "--connection", KEY, "--list", "L1", "--segment", "s", "--email-field", "e"],
+        ["export", "add", "x", "--connection", "m", "--list", KEY, "--segment", "s", "--email-field", "e"],
+        ["publish", KEY],
+        ["keygen", "--replace", "--out", f"/nowhere/{KEY}"],
+    ],
+)
+def test_a_key_on_the_command_line_is_not_said_again(world: World, words: list[str]) -> None:
+    result = world.command(*words, stdin=KEY)
+
+    assert result.rc in (1, 2), result
+    assert KEY not in result.stderr + result.stdout and KEY[:12] not in result.stderr, result
+    assert "pk_…" in result.stderr, result
+    assert "never from the command line" in result.stderr, result
