@@ -46,6 +46,16 @@ def test_whoever_may_not_make_roles_is_told_the_statements(own_postgres: Postgre
     assert done.rc == 0, done
 
 
+def test_a_database_of_another_encoding_is_refused(own_postgres: Postgres) -> None:
+    postgres = Database(own_postgres.url("postgres"), "postgres")
+    postgres.execute("create database latin encoding 'LATIN1' locale 'C' template template0")
+
+    result = migrate(own_postgres.url("latin"))
+
+    assert result.rc == FAILED and "LATIN1" in result.stderr and "UTF8" in result.stderr
+    assert Database(own_postgres.url("latin"), "latin").value("select to_regnamespace('klaviyo') is null")
+
+
 def test_a_repeated_migration_does_nothing(world: World) -> None:
     applied = world.db.rows("select * from klaviyo.migration order by 1")
 

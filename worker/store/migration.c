@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/parse.h"
 #include "migrations.h"
+#include "worker/store/site_check.h"
 #include "worker/store/statement.h"
 
 enum {
@@ -188,6 +189,8 @@ bool migration_apply(struct db *db, migration_waiting *waiting, struct migration
     struct migration_report done = { 0 };
     struct step step = { .applied = true };
 
+    if (!site_check_server(db, err))
+        return error_wrap(err, "the database cannot be used");
     if (!db_query(db, prepare_sql, NULL, NULL, err))
         return false;
     while (step.applied) {
