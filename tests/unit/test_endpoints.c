@@ -156,7 +156,10 @@ static void readiness_names_what_is_missing(void **state)
 
     expect(f, "/readyz", "503", "the database is not reached");
     f->metrics.database_reached = true;
-    expect(f, "/readyz", "503", "not yet part of the consumer group");
+    f->metrics.database_connected_ms = clock_ms() - 61000;
+    expect(f, "/readyz", "503", "the database has taken no new connection");
+    f->metrics.database_connected_ms = clock_ms() - 50000;
+    expect(f, "/readyz", "503", "not in the consumer group");
     f->metrics.subscribed = true;
     expect(f, "/readyz", "200", "ready");
     f->metrics.draining = true;

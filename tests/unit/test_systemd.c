@@ -66,6 +66,22 @@ static void it_hears_that_events_are_taken(void **state)
     assert_string_equal(heard(*state), "READY=1\nSTATUS=Taking events.");
 }
 
+static void it_gives_more_time_while_the_group_is_not_joined(void **state)
+{
+    struct systemd_notify systemd_notify = systemd_notify_init();
+    int64_t now_ms = systemd_notify.notified_ms + 1;
+
+    systemd_notify_starting(&systemd_notify, now_ms);
+    const char *text = heard(*state);
+    assert_non_null(strstr(text, "STATUS=Waiting for the consumer group.\n"));
+    assert_non_null(strstr(text, "EXTEND_TIMEOUT_USEC=60000000"));
+    assert_null(strstr(text, "READY"));
+    systemd_notify_starting(&systemd_notify, now_ms + 9999);
+    assert_string_equal(heard(*state), "");
+    systemd_notify_starting(&systemd_notify, now_ms + 10000);
+    assert_non_null(strstr(heard(*state), "EXTEND_TIMEOUT_USEC"));
+}
+
 static void it_hears_how_long_a_stop_may_take(void **state)
 {
     systemd_notify_stopping(50000);
@@ -121,6 +137,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_hears_that_events_are_taken, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(it_gives_more_time_while_the_group_is_not_joined, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(it_hears_how_long_a_stop_may_take, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sign_of_life_comes_twice_in_its_patience, set_up,
                                         tear_down),

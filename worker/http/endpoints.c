@@ -24,6 +24,8 @@ enum {
     KEEP_MS = 100, /* of answers that take some work */
     STALE_MS = 10 * 1000,
     POLICY_BYTES = 192,
+    NEW_CONNECTION_MS =
+        60 * 1000, /* the contract's: a success of the database probe counts so long */
 };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
@@ -69,8 +71,10 @@ static const char *readiness(const struct endpoints *e)
         return "stopping";
     if (!metrics->database_reached)
         return "not ready: the database is not reached";
+    if (clock_ms() - metrics->database_connected_ms > NEW_CONNECTION_MS)
+        return "not ready: for a minute the database has taken no new connection";
     if (!metrics->subscribed)
-        return "not ready: not yet part of the consumer group";
+        return "not ready: not in the consumer group";
     return "ready";
 }
 

@@ -14,7 +14,7 @@
  * The endpoints of this worker (HTTP_LISTEN):
  *
  *     /livez     200 or 503: is this process worth keeping (liveness.h)
- *     /readyz    200 or 503: part of the consumer group, database reachable
+ *     /readyz    200 or 503: in the consumer group, database takes new connections
  *     /metrics   Prometheus text (figures.h)
  *     /          status page (page.h)
  *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those of

@@ -219,7 +219,8 @@ static void write_partitions(struct prometheus_text *e, struct service_metrics *
                 prometheus_number(e, LABELS({ "partition", number }), value);
         }
     }
-    write_gauge(e, "assigned_partitions", "Partitions that are this worker's now.", (int64_t)n);
+    write_gauge(e, "assigned_partitions", "Partitions that are this worker's now.",
+                service->partitions_assigned);
 }
 
 static bool is_among(const char *reason, const struct service_reason *reasons, size_t n)

@@ -264,6 +264,9 @@ void assignment_publish(const struct assignment *assignment, struct consumer *co
     struct offsets_view view;
     size_t n = 0;
 
+    metrics->partitions_assigned = (long long)assignment->n;
+    if (!metrics->subscribed)
+        return; /* nobody knows better than what was heard last */
     (void)pthread_mutex_lock(&metrics->lock);
     while (n < SERVICE_METRICS_PARTITIONS && offsets_look(assignment->offsets, n, &view)) {
         const struct part *part = find(assignment, view.partition);

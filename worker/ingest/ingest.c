@@ -16,6 +16,7 @@ enum {
     HOLD_BACK_MS = 200, /* a fullness so short is waited out */
     EVENTS_A_TURN = 500,
     FIGURES_MS = 500,        /* between snapshots of the partitions */
+    MEMBER_MS = 20000,       /* four of the consumer's looks at its group */
     ERROR_REPEAT_MS = 60000, /* the same error of Kafka is logged so often */
     ERRORS_REMEMBERED = 8,
 };
@@ -34,6 +35,7 @@ struct ingest {
     struct assignment *assignment;
     struct admission admission;
     size_t pending;    /* events that have not ended */
+    bool assigned;     /* by the group, since it was joined last */
     bool closed;       /* takes no more events */
     bool more_events;  /* the consumer has more than was taken this turn */
     struct error *err; /* of the turn */
@@ -247,7 +249,7 @@ static void take_assignment(struct ingest *f, const struct consumer_event *event
 {
     struct error err = ERROR_INIT;
 
-    f->metrics->subscribed = true;
+    f->assigned = true;
     f->metrics->rebalances_assigned++;
     assignment_log("partitions_assigned", event);
     if (!assignment_add(f->assignment, event))
@@ -268,6 +270,7 @@ static void let_go(struct ingest *f, const struct consumer_event *event)
         assignment_log("partitions_revoked", event);
     } else {
         f->metrics->rebalances_lost++;
+        f->assigned = false;
         assignment_log("partitions_lost", event);
     }
     if (!consumer_unassign(f->consumer, event, &err))
@@ -390,10 +393,17 @@ bool ingest_has_more(const struct ingest *f)
     return f->more_events;
 }
 
+/* In the group: it has its part, and the client is still a member that works. */
+static bool is_member(const struct ingest *f, int64_t now_ms)
+{
+    return f->assigned && now_ms - consumer_member_ms(f->consumer) < MEMBER_MS;
+}
+
 static void publish_metrics(struct ingest *f)
 {
     int64_t now_ms = clock_ms();
 
+    f->metrics->subscribed = is_member(f, now_ms);
     f->metrics->events_open = (long long)f->pending;
     f->metrics->events_open_bytes = (long long)f->admission.bytes;
     f->metrics->dead_letters_waiting = (long long)ingest_dead_letters(f);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/wakeup.h"
 #include "worker/kafka/failure.h"
@@ -33,6 +34,7 @@ struct consumer {
     rd_kafka_t *handle;
     bool subscribed;
     bool assigned;             /* at least once */
+    int64_t member_ms;         /* see consumer_member_ms() */
     rd_kafka_queue_t *queue;   /* the consumer's own */
     rd_kafka_queue_t *closing; /* what is left to say once close has begun; NULL before */
     int fd;
@@ -82,6 +84,7 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
 
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         consumer->assigned = true;
+        consumer->member_ms = clock_ms();
         add_note(consumer, CONSUMER_ASSIGNED)->partitions =
             rd_kafka_topic_partition_list_copy(partitions);
     } else if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
@@ -118,6 +121,32 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
     (void)note_error(opaque, RD_KAFKA_RESP_ERR__FATAL, fatal);
 }
 
+/*
+ * What librdkafka knows of the group is told nowhere else than in its statistics:
+ *     "cgrp": { "state": "up", ..., "join_state": "steady", ...
+ * They end with the group, so the last occurrence counts.
+ */
+static bool is_steady(const char *json)
+{
+    static const char key[] = "\"join_state\":";
+    const char *at = NULL;
+
+    for (const char *next = strstr(json, key); next; next = strstr(next + 1, key))
+        at = next + sizeof key - 1;
+    return at && strncmp(at + strspn(at, " \""), "steady", 6) == 0;
+}
+
+static int on_statistics(rd_kafka_t *handle, char *json, size_t n, void *opaque)
+{
+    struct consumer *consumer = opaque;
+
+    (void)handle;
+    (void)n;
+    if (is_steady(json))
+        consumer->member_ms = clock_ms();
+    return 0; /* librdkafka frees it */
+}
+
 static bool subscribe(struct consumer *consumer, struct error *err)
 {
     CLEANUP(partitions_freep)
@@ -137,6 +166,7 @@ static bool open_handle(struct consumer *consumer, const struct settings *settin
         .rebalance = on_rebalance,
         .committed = on_committed,
         .error = on_error,
+        .statistics = on_statistics,
     };
 
     consumer->topic = strdup(settings->kafka_topic);
@@ -446,6 +476,11 @@ bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *
 bool consumer_resume(struct consumer *consumer, int32_t partition, struct error *err)
 {
     return pause_or_resume(consumer, partition, false, err);
+}
+
+int64_t consumer_member_ms(const struct consumer *consumer)
+{
+    return consumer->member_ms;
 }
 
 int64_t consumer_end_offset(struct consumer *consumer, int32_t partition)

@@ -99,6 +99,13 @@ void consumer_commit(struct consumer *consumer, int32_t partition, int64_t offse
 bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err) MUST_USE;
 bool consumer_resume(struct consumer *consumer, int32_t partition, struct error *err) MUST_USE;
 
+/*
+ * When it was last a member of the group with nothing left to negotiate, by
+ * clock_ms(); it looks every five seconds. A coordinator out of reach ends that
+ * once the session is over (session.timeout.ms).
+ */
+int64_t consumer_member_ms(const struct consumer *consumer);
+
 /* End of the partition as far as this consumer has heard; -1: nothing heard yet. */
 int64_t consumer_end_offset(struct consumer *consumer, int32_t partition);
 

@@ -53,6 +53,7 @@ static const struct pair member_fixed[] = {
     { "allow.auto.create.topics", "false" },
     { "queued.min.messages", "100" },
     { "queued.max.messages.kbytes", "4096" },
+    { "statistics.interval.ms", "5000" }, /* whether it is in the group: consumer.c */
 };
 
 static const struct pair reader_fixed[] = {
@@ -212,6 +213,8 @@ static void set_callbacks(rd_kafka_conf_t *conf, const struct kafka_handle_callb
         rd_kafka_conf_set_offset_commit_cb(conf, callbacks->committed);
     if (callbacks->error)
         rd_kafka_conf_set_error_cb(conf, callbacks->error);
+    if (callbacks->statistics)
+        rd_kafka_conf_set_stats_cb(conf, callbacks->statistics);
     if (callbacks->delivered)
         rd_kafka_conf_set_dr_msg_cb(conf, callbacks->delivered);
 }

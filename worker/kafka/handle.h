@@ -27,6 +27,7 @@ struct kafka_handle_callbacks {
     void (*rebalance)(rd_kafka_t *, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t *, void *);
     void (*committed)(rd_kafka_t *, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t *, void *);
     void (*error)(rd_kafka_t *, int code, const char *reason, void *);
+    int (*statistics)(rd_kafka_t *, char *json, size_t n, void *);
     void (*delivered)(rd_kafka_t *, const rd_kafka_message_t *, void *);
 };
 

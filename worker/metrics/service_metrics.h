@@ -32,8 +32,10 @@ struct service_metrics {
 
     /* Now. */
     atomic_llong events_open, events_open_bytes, partitions_paused, dead_letters_waiting;
-    atomic_bool subscribed;       /* the group has given this worker its part, be it none */
-    atomic_bool database_reached; /* intake's connection is up */
+    atomic_bool subscribed;             /* in the group now: it has its part, be it none */
+    atomic_bool database_reached;       /* intake's connection is up */
+    atomic_llong database_connected_ms; /* clock_ms() of the last new connection; 0: none yet */
+    atomic_llong partitions_assigned;
     atomic_bool draining;
 
     /* Totals. */
@@ -47,6 +49,7 @@ struct service_metrics {
     atomic_llong intake_turn_ms; /* clock_ms() of intake's last turn, at least once a second */
 
     pthread_mutex_t lock; /* of what follows */
+    /* Out of the group they stay as they were last: what waits there has not ended. */
     struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
     size_t partitions_n;
     struct service_reason {

@@ -31,8 +31,9 @@ struct service {
     struct ingest *ingest;
     struct systemd_notify systemd_notify;
     int signal_fd;
-    int signals; /* how many came */
-    bool broken; /* err is set: the loop cannot go on */
+    int signals;     /* how many came */
+    bool told_ready; /* systemd knows that the group was joined */
+    bool broken;     /* err is set: the loop cannot go on */
     int64_t drain_until_ms, settle_until_ms, close_until_ms;
 };
 
@@ -90,6 +91,18 @@ static void wait_for_something(const struct service *s)
     (void)poll(fds, n, ingest_has_more(s->ingest) ? 0 : TURN_MS);
 }
 
+/* Once; until then a start that takes longer than systemd allows is not its failure. */
+static void tell_ready(struct service *s)
+{
+    if (s->told_ready)
+        return;
+    s->told_ready = s->metrics->subscribed;
+    if (s->told_ready)
+        systemd_notify_ready();
+    else
+        systemd_notify_starting(&s->systemd_notify, s->metrics->loop_last_tick_ms);
+}
+
 static void turn(struct service *s)
 {
     struct service_metrics *m = s->metrics;
@@ -103,6 +116,7 @@ static void turn(struct service *s)
         m->loop_longest_turn_us = took_us;
     m->loop_ticks++;
     m->loop_last_tick_ms = clock_ms();
+    tell_ready(s);
     systemd_notify_alive(&s->systemd_notify, m->loop_last_tick_ms);
 }
 
@@ -238,7 +252,6 @@ bool service_loop(const struct settings *settings, const struct service_ports *p
     if (stopped) {
         log_info("service_started", LOG_STR("topic", settings->kafka_topic),
                  LOG_STR("group", settings->kafka_group_id));
-        systemd_notify_ready();
         stopped = drive(&s);
     }
     shutdown_deadline_note("closing connections");

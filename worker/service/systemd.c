@@ -5,6 +5,8 @@
 
 #include "common/clock.h"
 
+enum { EXTEND_EVERY_MS = 10 * 1000 /* a sixth of what is asked for each time */ };
+
 #ifdef WITH_SYSTEMD
 #include <systemd/sd-daemon.h>
 
@@ -39,6 +41,14 @@ struct systemd_notify systemd_notify_init(void)
 {
     return (struct systemd_notify){ .every_ms = (int64_t)(patience_us() / 2000),
                                     .notified_ms = clock_ms() };
+}
+
+void systemd_notify_starting(struct systemd_notify *systemd_notify, int64_t now_ms)
+{
+    if (systemd_notify->extended_ms > 0 && now_ms - systemd_notify->extended_ms < EXTEND_EVERY_MS)
+        return;
+    systemd_notify->extended_ms = now_ms;
+    tell("STATUS=Waiting for the consumer group.\nEXTEND_TIMEOUT_USEC=60000000");
 }
 
 void systemd_notify_ready(void)

@@ -15,11 +15,15 @@
 struct systemd_notify {
     int64_t every_ms; /* between signs of life: half of what systemd waits for one; 0: unwatched */
     int64_t notified_ms; /* the last sign of life, of clock_ms() */
+    int64_t extended_ms; /* when more time for the start was asked for; 0: not yet */
 };
 
 struct systemd_notify systemd_notify_init(void);
 
-/* The service takes events from now on. Kafka may still be away: that is /readyz's to say. */
+/* Kafka is waited for, be it for hours: more time than TimeoutStartSec=. Call it at every turn. */
+void systemd_notify_starting(struct systemd_notify *systemd_notify, int64_t now_ms);
+
+/* The consumer group was joined: the service takes events from now on. */
 void systemd_notify_ready(void);
 
 /* A sign of life, where one is due. Call it at every turn of the loop. */

@@ -1,6 +1,7 @@
 #include "worker/service/wiring.h"
 
 #include "worker/http/endpoints.h"
+#include "worker/service/database_probe.h"
 #include "worker/service/service.h"
 #include "worker/service/shutdown_deadline.h"
 #include "worker/store/db.h"
@@ -69,6 +70,15 @@ static bool name_lock_holder(void *opaque, struct lock_holder *holder, struct er
     return events_lock_holder(database->db, holder, err);
 }
 
+/* A connection of its own, for a moment. */
+static bool probe_database(void *opaque, struct error *err)
+{
+    const struct database *database = opaque;
+    CLEANUP(db_freep) struct db *db = NULL;
+
+    return db_open(&db, database->url, database->name, err);
+}
+
 static int database_socket(void *opaque)
 {
     struct database *database = opaque;
@@ -130,6 +140,12 @@ static bool start_endpoints(const struct slots_options *options, struct service_
 bool service_run(const struct slots_options *options, struct service_metrics *metrics,
                  struct error *err)
 {
+    struct database probed = { .url = options->settings->database_url, .name = options->worker };
+    const struct database_probe_ports probe_ports = { &probed, probe_database };
+    CLEANUP(database_probe_freep)
+    struct database_probe *probe = database_probe_start(&probe_ports, metrics, err);
+    if (!probe)
+        return false;
     struct database shown = { .url = options->settings->database_url, .name = options->worker };
     CLEANUP(endpoints_freep) struct endpoints *endpoints = NULL;
     if (!start_endpoints(options, metrics, &shown, &endpoints, err))
@@ -160,6 +176,8 @@ bool service_run(const struct slots_options *options, struct service_metrics *me
     bool stopped = service_loop(options->settings, &ports, metrics, err);
     shutdown_deadline_note("run_slots");
     slots_free(slots_take(&slots));
+    shutdown_deadline_note("the look at the database");
+    database_probe_free(database_probe_take(&probe));
     shutdown_deadline_note("endpoints");
     endpoints_free(endpoints_take(&endpoints));
     shutdown_deadline_disarm();
