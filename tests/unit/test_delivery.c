@@ -12,6 +12,7 @@
  *     +MS  time passes        plan:ROWS  one batch more      end  the plan has ended
  *     lease:MS  imports are allowed for so long              drain
  *     no-permit  for the next request
+ *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
  *     [TARGET=]RESPONSE, TARGET: import:ID, job:ID, errors:ID, jobs, list; else the oldest
  *
  * Responses:
@@ -74,7 +75,10 @@ static void add_listing(struct world *w, char *body, const char *jobs)
         char id[16];
 
         *status++ = '\0';
-        (void)snprintf(id, sizeof id, "%s", w->batches[number(job)].job);
+        if (*job == '-')
+            (void)snprintf(id, sizeof id, "L%s", job + 1);
+        else
+            (void)snprintf(id, sizeof id, "%s", w->batches[number(job)].job);
         body_add_job(body, id, status, "0");
         if (!find_in_flight(w, ENDPOINT_JOB, number(job)))
             world_job_told(w, id, status);
@@ -221,6 +225,8 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
         w->now_ms += number(fact + 1);
     else if (strncmp(fact, "plan:", 5) == 0)
         world_plan(w, number(fact + 5));
+    else if (strncmp(fact, "late:", 5) == 0)
+        world_adopt_late_job(w, number(fact + 5), strchr(fact, '!') != NULL);
     else if (strcmp(fact, "end") == 0)
         w->plan_done = true;
     else if (strncmp(fact, "lease:", 6) == 0)
@@ -373,7 +379,7 @@ static const struct script meanings[] = {
     { "a job whose errors are unknown: its rows are sent again",
       ACCEPTED "complete:1 | send:errors:1 | 404 | resend:1 | +1000 | send:import:1" },
     { "a job that does not end in half of the budget is given up",
-      ACCEPTED "queued | | +450000 | send:job:1 | queued | resend:1 | +500 | send:import:1" },
+      ACCEPTED "queued | | +450000 | send:job:1 | queued | resend:1? | +500 | send:import:1" },
     { "422: permanent", POSTED "422 | fail:answer_unexpected" },
     { "a redirect: permanent", POSTED "302 | fail:answer_unexpected" },
     { "404 of the import: permanent", POSTED "404 | fail:answer_unexpected" },
@@ -432,6 +438,27 @@ static const struct script ways[] = {
                " send:import:2" },
     { "nothing is begun while it drains", "drain plan:1 end | fetch | +1000 |" },
     { "nothing planned: done at once", "end | fetch done" },
+    { "an earlier run's job is waited for before anything is sent",
+      "late:1 plan:1 end | send:job:-1 | queued +1500 | send:job:-1 | complete |"
+      " settle:L1 fetch send:import:1" },
+    { "so where it was cancelled", "late:1 plan:1 end | send:job:-1 | cancelled |"
+                                   " settle:L1 fetch send:import:1" },
+    { "or is unknown by now",
+      "late:1 plan:1 end | send:job:-1 | 404 | settle:L1 fetch send:import:1" },
+    { "it is waited for no longer than any job",
+      "late:1 plan:1 end | send:job:-1 | queued | | +450000 | leave:L1 fetch send:import:1" },
+    { "one that was waited for before is looked at once",
+      "late:1! plan:1 end | send:job:-1 | queued | leave:L1 fetch send:import:1" },
+    { "and has the same effects where it has ended",
+      "late:1! plan:1 end | send:job:-1 | complete:2 | settle:L1 fetch send:import:1" },
+    { "several of them share a listing",
+      "late:1 late:2! plan:1 end | send:jobs | jobs:-1=complete,-2=queued |"
+      " settle:L1 leave:L2 fetch send:import:1" },
+    { "an import that is accepted after a lost response may be two jobs",
+      POSTED "timeout +500 | send:import:1 | 202 | sent:1? |" },
+    { "so after a gateway's time-out", POSTED "504 +500 | send:import:1 | 202 | sent:1? |" },
+    { "not where nothing was sent, or Klaviyo refused it",
+      POSTED "unreachable +500 | send:import:1 | 503 +1000 | send:import:1 | 202 | sent:1 |" },
     { "a run in which all was planned and nothing sent yet is not done",
       "plan:1 end | fetch send:import:1" },
 };

@@ -6,8 +6,9 @@
  * Random facts against a naive model. Whatever Klaviyo says, and in whatever
  * order: each row is confirmed, rejected or left exactly once; no batch is
  * posted twice at a time; a job that has ended is never polled; something is
- * always due, in flight or to be planned, or the run is at its end. The world
- * asserts the first three with each effect.
+ * always due, in flight or to be planned, or the run is at its end; nothing is
+ * fetched while an earlier run's job is waited for. The world asserts all but
+ * the fourth with each effect.
  *
  * DELIVERY_FACTS says how many facts; the seed is printed where it fails.
  */
@@ -224,6 +225,8 @@ static int play_run(uint64_t seed, int most)
     world_init(&w, dice(2) == 0);
     w.keeps_diary = false;
     w.delivery.schedule.random = random_pause;
+    for (int i = (int)dice(8); i < 3; i++) /* seldom more than none */
+        world_adopt_late_job(&w, i + 1, dice(2) == 0);
     for (; !w.over && n < most; n++) {
         random_fact(&w, &troubles);
         world_plan_news(&w);

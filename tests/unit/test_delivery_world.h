@@ -135,6 +135,7 @@ static void world_end_row(struct world *w, int row, enum world_row as)
 
 static void world_fetch(struct world *w, const struct effect *e, struct effect_result *r)
 {
+    assert_int_equal(delivery_late_jobs(&w->delivery), 0);
     r->batches = calloc((size_t)e->max + 1, sizeof *r->batches);
     assert_non_null(r->batches);
     for (int id = 1; id <= w->n_batches && (int64_t)r->n_batches < e->max; id++) {
@@ -161,6 +162,10 @@ static void world_load(const struct world *w, const struct effect *e)
 
 static void world_check_request(struct world *w, const struct effect *e)
 {
+    if (e->batch_id < 0) { /* a late job */
+        assert_int_equal(e->endpoint, ENDPOINT_JOB);
+        return;
+    }
     struct world_batch *b = &w->batches[e->batch_id];
 
     if (e->endpoint == ENDPOINT_IMPORT) {
@@ -208,14 +213,14 @@ static void world_mark_sent(struct world *w, const struct effect *e)
     b->state = WORLD_SENT;
     b->job_ended = false;
     (void)snprintf(b->job, sizeof b->job, "%s", e->job_id);
-    world_note(w, "sent:%d", (int)e->batch_id);
+    world_note(w, "sent:%d%s", (int)e->batch_id, e->unanswered ? "?" : "");
 }
 
 static void world_resend(struct world *w, const struct effect *e)
 {
     assert_int_equal(w->batches[e->batch_id].state, WORLD_SENT);
     w->batches[e->batch_id].state = WORLD_PLANNED;
-    world_note(w, "resend:%d", (int)e->batch_id);
+    world_note(w, "resend:%d%s", (int)e->batch_id, e->job_id ? "?" : "");
 }
 
 /* confirm:BATCH(accepted-named-unidentified?) */
@@ -291,6 +296,12 @@ static void world_perform(struct world *w, struct effect *e)
     case EFFECT_RESEND:
         world_resend(w, e);
         break;
+    case EFFECT_SETTLE_LATE_JOB:
+        world_note(w, "settle:%s", e->job_id);
+        break;
+    case EFFECT_LEAVE_LATE_JOB:
+        world_note(w, "leave:%s", e->job_id);
+        break;
     case EFFECT_CONFIRM:
         world_confirm(w, e);
         break;
@@ -341,6 +352,17 @@ static void world_settle(struct world *w)
 }
 
 /* ---- facts ---- */
+
+static void world_adopt_late_job(struct world *w, int number, bool given_up)
+{
+    struct late_job *job = calloc(1, sizeof *job);
+    struct error err = ERROR_INIT;
+
+    assert_non_null(job);
+    *job = (struct late_job){ .late_job_id = number, .given_up = given_up };
+    assert_true(asprintf(&job->job_id, "L%d", number) > 0);
+    assert_true(delivery_adopt_late_jobs(&w->delivery, job, 1, w->now_ms, &err));
+}
 
 static void world_plan_news(struct world *w)
 {

@@ -22,6 +22,19 @@ struct batch_import *batch_import_new(struct outbox_batch *batch)
     return import;
 }
 
+struct batch_import *batch_import_of_late_job(struct late_job *job)
+{
+    struct outbox_batch batch = { .batch_id = -job->late_job_id, .job_id = job->job_id };
+    struct batch_import *import = batch_import_new(&batch);
+
+    if (!import)
+        return NULL;
+    job->job_id = NULL;
+    import->late_job_id = job->late_job_id;
+    import->one_look = job->given_up;
+    return import;
+}
+
 /* The body goes, and what was found out about its rows. */
 static void unload_body(struct batch_import *import)
 {
@@ -91,10 +104,11 @@ void batch_import_watch(struct batch_import *import, const struct import_context
 }
 
 /* The job came to nothing: the same bytes are sent again, after a while. */
-static void want_resend(struct batch_import *import, const char *why)
+static void want_resend(struct batch_import *import, const char *why, bool job_is_over)
 {
     import->wanted = EFFECT_RESEND;
     import->why = why;
+    import->job_is_over = job_is_over;
 }
 
 static void resent(struct batch_import *import, const struct import_context *context)
@@ -106,6 +120,13 @@ static void resent(struct batch_import *import, const struct import_context *con
     go_to_step(import, IMPORT_POST);
     import->request.attempts = attempts;
     request_schedule_again(context->schedule, &import->request, context->now_ms, 0);
+}
+
+void batch_import_expire(struct batch_import *import, int64_t now_ms)
+{
+    if (import->late_job_id && !import->request.in_flight && import->wanted == EFFECT_NONE &&
+        now_ms >= import->give_up_ms)
+        import->wanted = EFFECT_LEAVE_LATE_JOB;
 }
 
 static enum import_step step_after(enum effect_kind wanted)
@@ -123,7 +144,10 @@ void batch_import_effect(struct batch_import *import, struct effect *effect)
         .n_rows = import->batch.rows,
         .from = import->step,
         .to = step_after(import->wanted),
-        .job_id = import->batch.job_id,
+        .job_id =
+            import->wanted == EFFECT_RESEND && import->job_is_over ? NULL : import->batch.job_id,
+        .unanswered = import->unanswered,
+        .late_job_id = import->late_job_id,
         .why = import->why,
         .rows = &import->rows,
         .failures = import->step == IMPORT_ERRORS ? &import->failures : NULL,
@@ -137,12 +161,14 @@ void batch_import_performed(struct batch_import *import, const struct import_con
     enum effect_kind performed = import->wanted;
 
     import->wanted = EFFECT_NONE;
-    if (performed == EFFECT_MARK_SENT)
+    if (performed == EFFECT_MARK_SENT) {
+        import->unanswered = false;
         batch_import_watch(import, context);
-    else if (performed == EFFECT_RESEND)
+    } else if (performed == EFFECT_RESEND) {
         resent(import, context);
-    else
+    } else {
         go_to_step(import, IMPORT_OVER);
+    }
 }
 
 /* ---- what is said about its job ---- */
@@ -151,8 +177,12 @@ static void poll_later(struct batch_import *import, const struct import_context 
 {
     int64_t longest = context->rules->poll_interval_max_ms;
 
-    if (context->now_ms >= import->give_up_ms) {
-        want_resend(import, "did not end in time");
+    if (import->late_job_id && import->one_look) {
+        import->wanted = EFFECT_LEAVE_LATE_JOB;
+        return;
+    }
+    if (!import->late_job_id && context->now_ms >= import->give_up_ms) {
+        want_resend(import, "did not end in time", false);
         return;
     }
     import->interval_ms = import->interval_ms * 3 / 2;
@@ -174,13 +204,17 @@ void batch_import_job(struct batch_import *import, const struct import_context *
                       const struct import_job *job)
 {
     import->request.attempts = 0;
+    if (import->late_job_id && import_job_has_ended(job)) {
+        import->wanted = EFFECT_SETTLE_LATE_JOB;
+        return;
+    }
     switch (job->status) {
     case IMPORT_JOB_COMPLETE:
         job_ended(import, job->failed);
         return;
     case IMPORT_JOB_CANCELLED:
         import->request.attempts = 1;
-        want_resend(import, "was cancelled");
+        want_resend(import, "was cancelled", true);
         return;
     case IMPORT_JOB_UNKNOWN:
     case IMPORT_JOB_QUEUED:
@@ -266,7 +300,7 @@ static void errors_again(struct batch_import *import, const struct import_contex
     if (context->now_ms < import->give_up_ms)
         try_again(import, context);
     else
-        want_resend(import, "did not say how many rows failed");
+        want_resend(import, "did not say how many rows failed", true);
 }
 
 static bool read_error_page(struct batch_import *import, const struct import_context *context,
@@ -308,9 +342,13 @@ bool batch_import_response(struct batch_import *import, const struct import_cont
 {
     if (import->step == IMPORT_POST)
         return post_response(import, context, verdict, err);
+    if (verdict->action == VERDICT_GONE && import->late_job_id) {
+        import->wanted = EFFECT_SETTLE_LATE_JOB;
+        return true;
+    }
     if (verdict->action == VERDICT_GONE) {
         import->request.attempts++;
-        want_resend(import, "is unknown to Klaviyo");
+        want_resend(import, "is unknown to Klaviyo", true);
         return true;
     }
     if (import->step == IMPORT_ERRORS)

@@ -12,6 +12,7 @@
 #include "worker/klaviyo/import_job.h"
 #include "worker/klaviyo/response.h"
 #include "worker/klaviyo/verdict.h"
+#include "worker/store/late_jobs.h"
 
 /*
  * The import of one batch (pure):
@@ -22,15 +23,22 @@
  *                   ^            |   (none failed: straight to confirmed) ^
  *                   +--cancelled-+----------------------------------------+
  *
+ * A late job, which an earlier run left behind, is a batch of its own that is
+ * polled until it has ended or was waited for long enough.
+ *
  * A response may leave an effect that is wanted before anything else of the
  * batch happens; batch_import_performed() says that it was performed.
  */
 struct batch_import {
     enum import_step step;
+    int64_t late_job_id; /* a job of an earlier run: only polled. Else 0 */
+    bool one_look;       /* of such: it was waited for before */
+    bool unanswered;     /* an import of it had no response: it may be a job, too */
     struct outbox_batch batch;
     struct pending_request request;
     enum effect_kind wanted; /* NONE: nothing is to be performed */
     const char *why;         /* of a RESEND */
+    bool job_is_over;        /* the same: the job cannot end any more */
     unsigned resends;        /* each is due after a longer pause */
     bool waits_for_list;     /* refused without a row named: is the list still there? */
 
@@ -67,6 +75,9 @@ struct import_context {
 struct batch_import *batch_import_new(struct outbox_batch *batch) MUST_USE;
 void batch_import_free(struct batch_import *import);
 
+/* Takes the job's id. NULL: out of memory. */
+struct batch_import *batch_import_of_late_job(struct late_job *job) MUST_USE;
+
 /* Begins to poll the job: soon at first, for as long as a job may take. */
 void batch_import_watch(struct batch_import *import, const struct import_context *context);
 
@@ -91,6 +102,9 @@ bool batch_import_response(struct batch_import *import, const struct import_cont
 /* What a job's state means for its batch. */
 void batch_import_job(struct batch_import *import, const struct import_context *context,
                       const struct import_job *job);
+
+/* Time has passed: a late job is not waited for any longer than any other. */
+void batch_import_expire(struct batch_import *import, int64_t now_ms);
 
 /* Fills in the wanted effect; not NONE. */
 void batch_import_effect(struct batch_import *import, struct effect *effect);

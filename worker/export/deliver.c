@@ -13,6 +13,7 @@
 #include "worker/export/lease.h"
 #include "worker/export/perform.h"
 #include "worker/export/retry_budget.h"
+#include "worker/store/late_jobs.h"
 #include "worker/store/rate_limit.h"
 
 enum {
@@ -175,6 +176,13 @@ static void take_responses(struct deliver *d)
 
 /* ---- the lease ---- */
 
+static struct run_counts counts_of_plan(const struct deliver *d)
+{
+    const struct plan *plan = *d->options->plan;
+
+    return plan ? plan_counts(plan) : (struct run_counts){ 0 };
+}
+
 static struct run_heartbeat make_heartbeat(struct deliver *d, const struct delivery_counts *counts)
 {
     return (struct run_heartbeat){
@@ -182,7 +190,7 @@ static struct run_heartbeat make_heartbeat(struct deliver *d, const struct deliv
         .waiting_ms = delivery_waiting_ms(&d->delivery, clock_ms()),
         .idle_ms = d->budget.used_ms,
         .progress = d->progress,
-        .counts = plan_counts(d->options->plan),
+        .counts = counts_of_plan(d),
         .requests = counts->requests - d->reported.requests,
         .throttled = counts->throttled - d->reported.throttled,
         .retries = counts->retries - d->reported.retries,
@@ -268,7 +276,7 @@ static void end_by_plan(struct deliver *d)
 {
     struct error why = ERROR_INIT;
 
-    switch (plan_result(d->options->plan, &why)) {
+    switch (plan_result(*d->options->plan, &why)) {
     case PLAN_DONE:
         return;
     case PLAN_OVER_LIMIT:
@@ -283,9 +291,27 @@ static void end_by_plan(struct deliver *d)
     relinquish(d, &why);
 }
 
+/* Not while an earlier run's job may overwrite what is sent: what it holds is planned, too. */
+static void begin_plan(struct deliver *d)
+{
+    struct plan_options options = { d->options->settings->database_url, d->task,
+                                    d->options->wakeup_fd };
+    struct error err = ERROR_INIT;
+
+    if (*d->options->plan || d->over || delivery_late_jobs(&d->delivery) > 0)
+        return;
+    *d->options->plan = plan_start(&options, &err);
+    if (!*d->options->plan)
+        relinquish(d, &err);
+}
+
 static void look_at_plan(struct deliver *d)
 {
-    struct plan *plan = d->options->plan;
+    struct plan *plan = *d->options->plan;
+
+    if (!plan)
+        return;
+
     bool ended = plan_has_ended(plan); /* first: what it planned before that is seen below */
     int64_t batches = plan_batches(plan);
     struct delivery_plan_news news = { .more = batches != d->batches_seen,
@@ -350,6 +376,7 @@ static void turn(struct deliver *d)
     check_retry_budget(d);
     look_at_orders(d);
     do_effects(d);
+    begin_plan(d);
     if (!d->over)
         wait_for_something(d);
 }
@@ -366,6 +393,20 @@ static bool adopt_jobs(struct deliver *d, struct error *err)
         return true;
     return outbox_sent(d->options->db, d->task, &batches, &n, err) &&
            delivery_adopt(&d->delivery, batches, n, clock_ms(), err);
+}
+
+static bool adopt_late_jobs(struct deliver *d, struct error *err)
+{
+    int64_t unknown_ms = d->delivery.options.rules.job_budget_ms;
+    struct late_job *jobs;
+    size_t n;
+
+    if (!late_jobs_load(d->options->db, d->task, unknown_ms, &jobs, &n, err))
+        return false;
+    if (n > 0)
+        log_info("late_jobs", LOG_INT("run", d->task->run_id),
+                 LOG_STR("export", d->task->export_name), LOG_INT("jobs", (int64_t)n));
+    return delivery_adopt_late_jobs(&d->delivery, jobs, n, clock_ms(), err);
 }
 
 static bool begin(struct deliver *d, struct error *err)
@@ -395,7 +436,7 @@ static bool begin(struct deliver *d, struct error *err)
     if (!delivery_init(&d->delivery, &options, err))
         return false;
     delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
-    return adopt_jobs(d, err);
+    return adopt_jobs(d, err) && adopt_late_jobs(d, err);
 }
 
 static void finish(struct deliver *d)

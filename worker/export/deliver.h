@@ -27,9 +27,9 @@ struct deliver_options {
     struct run_control *control;
     struct db *db;
     struct client *client;
-    struct plan *plan;
-    int wakeup_fd;    /* rung by the plan and by the control */
-    int64_t taken_ms; /* clock_ms() before the run was taken */
+    struct plan **plan; /* NULL at first: begun here, freed by the caller */
+    int wakeup_fd;      /* rung by the plan and by the control */
+    int64_t taken_ms;   /* clock_ms() before the run was taken */
 };
 
 enum deliver_outcome {

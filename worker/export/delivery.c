@@ -61,19 +61,20 @@ static void fail_run(struct delivery *d, const char *reason, const char *fmt, ..
 
 /* ---- the imports ---- */
 
-static bool add_import(struct delivery *d, struct outbox_batch *batch)
+static bool add_import(struct delivery *d, struct batch_import *import)
 {
+    if (!import)
+        return false;
     if (d->n_imports == d->cap_imports) {
         size_t cap = d->cap_imports ? d->cap_imports * 2 : 16;
         struct batch_import **imports = reallocarray(d->imports, cap, sizeof *imports);
-        if (!imports)
+        if (!imports) {
+            batch_import_free(import);
             return false;
+        }
         d->imports = imports;
         d->cap_imports = cap;
     }
-    struct batch_import *import = batch_import_new(batch);
-    if (!import)
-        return false;
     d->imports[d->n_imports++] = import;
     return true;
 }
@@ -84,7 +85,7 @@ static bool add_imports(struct delivery *d, struct outbox_batch *batches, size_t
     bool ok = true;
 
     for (size_t i = 0; i < n; i++)
-        ok = ok && add_import(d, &batches[i]);
+        ok = ok && add_import(d, batch_import_new(&batches[i]));
     outbox_batches_free(batches, n);
     return ok || error_no_memory(err);
 }
@@ -101,6 +102,33 @@ bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, siz
         delivery->imports[i]->request.due_ms = now_ms; /* it may have ended meanwhile */
     }
     return true;
+}
+
+bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, size_t n,
+                              int64_t now_ms, struct error *err)
+{
+    struct import_context context = context_of(delivery, now_ms);
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = add_import(delivery, batch_import_of_late_job(&jobs[i]));
+        if (!ok)
+            break;
+        struct batch_import *import = delivery->imports[delivery->n_imports - 1];
+        batch_import_watch(import, &context);
+        import->request.due_ms = now_ms;
+    }
+    late_jobs_free(jobs, n);
+    return ok || error_no_memory(err);
+}
+
+size_t delivery_late_jobs(const struct delivery *delivery)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < delivery->n_imports; i++)
+        n += delivery->imports[i]->late_job_id != 0;
+    return n;
 }
 
 static void drop_finished(struct delivery *d)
@@ -355,6 +383,24 @@ static void unexpected_response(struct delivery *d, const struct verdict *verdic
     fail_run(d, "answer_unexpected", "%s: %s", text, detail);
 }
 
+/* The request was sent, and what Klaviyo made of it did not come back. */
+static bool may_be_a_job(const struct response *response)
+{
+    switch (response->transport) {
+    case TRANSPORT_ANSWERED:
+        break;
+    case TRANSPORT_UNREACHABLE:
+        return false;
+    case TRANSPORT_TIMED_OUT:
+    case TRANSPORT_BROKEN:
+    case TRANSPORT_OVERSIZE:
+        return true;
+    }
+    /* A job that cannot be read, or a gateway that had waited for one. */
+    return response->status / 100 == 2 || response->status == 502 || response->status == 504 ||
+           response->status == 524;
+}
+
 static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
                            const struct response *response, struct verdict *verdict, int64_t now_ms,
                            struct error *err)
@@ -375,6 +421,8 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
         throttled(d, pending, verdict, now_ms);
         return true;
     case VERDICT_AGAIN:
+        if (pending->endpoint == ENDPOINT_IMPORT && may_be_a_job(response))
+            pending->import->unanswered = true;
         come_back_later(d, pending, verdict, verdict->retry_after_ms, now_ms);
         return true;
     case VERDICT_UNEXPECTED:
@@ -399,9 +447,10 @@ bool delivery_response(struct delivery *delivery, struct pending_request *pendin
 
 /* ---- effects that a fact left ---- */
 
-static bool next_of_imports(struct delivery *d, struct effect *effect)
+static bool next_of_imports(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
     for (size_t i = 0; i < d->n_imports; i++) {
+        batch_import_expire(d->imports[i], now_ms);
         if (d->imports[i]->wanted == EFFECT_NONE)
             continue;
         batch_import_effect(d->imports[i], effect);
@@ -436,7 +485,8 @@ static bool next_of_account(const struct delivery *d, struct effect *effect)
 
 static bool may_fetch(const struct delivery *d, size_t posts)
 {
-    return d->more_planned && d->may_deliver && posts < DELIVERY_IMPORTS_MAX;
+    return d->more_planned && d->may_deliver && posts < DELIVERY_IMPORTS_MAX &&
+           delivery_late_jobs(d) == 0;
 }
 
 /* As many planned batches become imports as may be in flight. */
@@ -546,7 +596,7 @@ static bool next_done(const struct delivery *d, struct effect *effect)
 
 bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *effect)
 {
-    return next_of_imports(delivery, effect) || next_of_account(delivery, effect) ||
+    return next_of_imports(delivery, now_ms, effect) || next_of_account(delivery, effect) ||
            next_fetch(delivery, effect) || next_send(delivery, now_ms, effect) ||
            next_done(delivery, effect);
 }
@@ -623,6 +673,8 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
     switch (effect->kind) {
     case EFFECT_MARK_SENT:
     case EFFECT_RESEND:
+    case EFFECT_SETTLE_LATE_JOB:
+    case EFFECT_LEAVE_LATE_JOB:
     case EFFECT_CONFIRM:
     case EFFECT_SPLIT:
         import_performed(delivery, effect, now_ms);
@@ -711,6 +763,8 @@ const char *effect_name(enum effect_kind kind)
         [EFFECT_NONE] = "none",
         [EFFECT_MARK_SENT] = "mark_sent",
         [EFFECT_RESEND] = "resend",
+        [EFFECT_SETTLE_LATE_JOB] = "settle_late_job",
+        [EFFECT_LEAVE_LATE_JOB] = "leave_late_job",
         [EFFECT_CONFIRM] = "confirm",
         [EFFECT_SPLIT] = "split",
         [EFFECT_BLOCK_ACCOUNT] = "block",

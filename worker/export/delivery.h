@@ -89,6 +89,14 @@ void delivery_release(struct delivery *delivery);
 bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, size_t n,
                     int64_t now_ms, struct error *err) MUST_USE;
 
+/*
+ * Jobs that earlier runs of the export left behind. Takes them. Until each has
+ * ended, or was waited for long enough, nothing is fetched and nothing is to be
+ * planned: what they hold is older.
+ */
+bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, size_t n,
+                              int64_t now_ms, struct error *err) MUST_USE;
+
 struct delivery_plan_news {
     bool more;        /* batches were planned since the last news */
     bool may_deliver; /* as plan_may_deliver() */
@@ -127,6 +135,9 @@ int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms);
 
 /* Rows of the request that pending is, for the verdict; 0 for others than imports. */
 size_t delivery_request_rows(const struct pending_request *pending);
+
+/* Earlier runs' jobs that are waited for. */
+size_t delivery_late_jobs(const struct delivery *delivery);
 
 /* Imports in flight. */
 size_t delivery_posting(const struct delivery *delivery);

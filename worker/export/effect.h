@@ -22,8 +22,11 @@
  */
 enum effect_kind {
     EFFECT_NONE,
-    EFFECT_MARK_SENT,       /* batch_id, job_id: Klaviyo made a job of the batch */
-    EFFECT_RESEND,          /* batch_id, why: the job came to nothing, the batch is planned again */
+    EFFECT_MARK_SENT,       /* batch_id, job_id, unanswered: Klaviyo made a job of the batch */
+    EFFECT_RESEND,          /* batch_id, why: the job came to nothing, the batch is planned again;
+                               job_id where the job may end after all, else NULL */
+    EFFECT_SETTLE_LATE_JOB, /* late_job_id, job_id: a job of an earlier run has ended */
+    EFFECT_LEAVE_LATE_JOB,  /* the same: it did not end in time */
     EFFECT_CONFIRM,         /* batch_id, n_rows, rows and failures (NULL: none failed) */
     EFFECT_SPLIT,           /* batch_id, rows, body, split */
     EFFECT_BLOCK_ACCOUNT,   /* endpoint, wait_ms: Klaviyo said when to come back */
@@ -56,6 +59,8 @@ struct effect {
     enum import_step from, to; /* of the batch; equal where the effect is no step of it */
 
     const char *job_id;
+    bool unanswered; /* an import before had no response */
+    int64_t late_job_id;
     const char *why;
 
     const struct rows *rows;

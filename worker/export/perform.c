@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/log.h"
+#include "worker/store/late_jobs.h"
 #include "worker/store/outbox.h"
 #include "worker/store/rate_limit.h"
 
@@ -35,7 +36,9 @@ static bool perform_fetch_planned(const struct performer *p, const struct effect
 static bool perform_mark_sent(const struct performer *p, const struct effect *effect,
                               struct error *err)
 {
-    if (!outbox_mark_sent(p->db, p->task, effect->batch_id, effect->job_id, err))
+    struct outbox_job job = { .job_id = effect->job_id, .unanswered = effect->unanswered };
+
+    if (!outbox_mark_sent(p->db, p->task, effect->batch_id, &job, err))
         return false;
     (void)atomic_fetch_add(&p->control->batches_sent, 1);
     log_info("batch_sent", LOG_INT("run", p->task->run_id), LOG_INT("batch", effect->batch_id),
@@ -46,10 +49,32 @@ static bool perform_mark_sent(const struct performer *p, const struct effect *ef
 static bool perform_resend(const struct performer *p, const struct effect *effect,
                            struct error *err)
 {
-    if (!outbox_send_again(p->db, p->task, effect->batch_id, err))
+    if (!outbox_send_again(p->db, p->task, effect->batch_id, effect->job_id, err))
         return false;
     log_warn("job_lost", LOG_INT("run", p->task->run_id), LOG_INT("batch", effect->batch_id),
              LOG_STR("why", effect->why));
+    return true;
+}
+
+/* ---- late jobs ---- */
+
+static bool perform_settle_late_job(const struct performer *p, const struct effect *effect,
+                                    struct error *err)
+{
+    if (!late_job_settle(p->db, p->task, effect->late_job_id, err))
+        return false;
+    log_info("late_job_ended", LOG_INT("run", p->task->run_id),
+             LOG_STR("export", p->task->export_name), LOG_STR("job", effect->job_id));
+    return true;
+}
+
+static bool perform_leave_late_job(const struct performer *p, const struct effect *effect,
+                                   struct error *err)
+{
+    if (!late_job_leave(p->db, p->task, effect->late_job_id, err))
+        return false;
+    log_warn("late_job_left", LOG_INT("run", p->task->run_id),
+             LOG_STR("export", p->task->export_name), LOG_STR("job", effect->job_id));
     return true;
 }
 
@@ -183,6 +208,9 @@ static bool perform_send(const struct performer *p, const struct effect *effect,
     }
     effect->pending->permit_id = permit.permit_id;
     result->sent = EFFECT_NOT_ALLOWED;
+    if (effect->endpoint == ENDPOINT_IMPORT &&
+        !outbox_mark_posted(p->db, p->task, effect->batch_id, err))
+        return false;
     if (is_still_allowed(p, effect) && start_request(p, effect, result))
         return true;
     return rate_limit_release(p->db, permit.permit_id, err);
@@ -218,6 +246,10 @@ bool perform(const struct performer *performer, const struct effect *effect,
         return perform_mark_sent(performer, effect, err);
     case EFFECT_RESEND:
         return perform_resend(performer, effect, err);
+    case EFFECT_SETTLE_LATE_JOB:
+        return perform_settle_late_job(performer, effect, err);
+    case EFFECT_LEAVE_LATE_JOB:
+        return perform_leave_late_job(performer, effect, err);
     case EFFECT_CONFIRM:
         return perform_confirm(performer, effect, err);
     case EFFECT_SPLIT:

@@ -148,14 +148,11 @@ static bool plan_and_deliver(const struct run_options *options, struct db *db,
                              const struct run_task *task, struct client *client, int64_t taken_ms,
                              struct error *err)
 {
-    struct plan_options how = { options->settings->database_url, task, options->wakeup_fd };
-    CLEANUP(plan_freep) struct plan *plan = plan_start(&how, err);
+    CLEANUP(plan_freep) struct plan *plan = NULL;
     struct deliver_result result = { .outcome = DELIVER_LET_GO };
 
-    if (!plan)
-        return false;
     struct deliver_options delivery = {
-        options->settings, task, options->control, db, client, plan, options->wakeup_fd, taken_ms
+        options->settings, task, options->control, db, client, &plan, options->wakeup_fd, taken_ms
     };
     deliver(&delivery, &result);
     plan_free(plan_take(&plan)); /* before the end is written: it writes for the run, too */

@@ -43,15 +43,26 @@ static const char sent_sql[] =
 static const char body_sql[] = "select body from klaviyo.batch where batch_id = $1"
                                " and body is not null";
 
-static const char mark_sent_sql[] =
-    "with " FENCE " update klaviyo.batch b set state = 'sent', job_id = $4, sent_at = now()"
+static const char mark_posted_sql[] =
+    "with " FENCE " update klaviyo.batch b set posted_at = clock_timestamp()"
     " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'planned'"
     " returning b.batch_id";
 
+static const char mark_sent_sql[] =
+    "with " FENCE ", marked as ("
+    " update klaviyo.batch b set state = 'sent', job_id = $4, sent_at = now()"
+    " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'planned'"
+    " returning b.batch_id)"
+    " select batch_id, case when $5::boolean"
+    "                  then klaviyo.keep_late_job(batch_id, null, false) end from marked";
+
 static const char send_again_sql[] =
-    "with " FENCE " update klaviyo.batch b set state = 'planned', job_id = null, sent_at = null"
+    "with " FENCE ", planned as ("
+    " update klaviyo.batch b set state = 'planned', job_id = null, sent_at = null"
     " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'sent'"
-    " returning b.batch_id";
+    " returning b.batch_id)"
+    " select batch_id, case when $4::text is not null"
+    "                  then klaviyo.keep_late_job(batch_id, $4, true) end from planned";
 
 static const char confirm_sql[] =
     "with " FENCE ", batch as ("
@@ -279,24 +290,36 @@ bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct er
     return strbuf_ok(body) || error_no_memory(err);
 }
 
-bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,
-                      const char *job_id, struct error *err)
+bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,
+                        struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
     args_int64(&args, batch_id);
-    args_text(&args, job_id);
+    return db_fenced(db, mark_posted_sql, &args, NULL, err);
+}
+
+bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,
+                      const struct outbox_job *job, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, batch_id);
+    args_text(&args, job->job_id);
+    args_bool(&args, job->unanswered);
     return FAILPOINT_AROUND("mark_sent", db_fenced(db, mark_sent_sql, &args, NULL, err));
 }
 
 bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
-                       struct error *err)
+                       const char *late_job, struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
     args_int64(&args, batch_id);
+    args_text(&args, late_job);
     return FAILPOINT_AROUND("send_again", db_fenced(db, send_again_sql, &args, NULL, err));
 }
 

@@ -94,13 +94,25 @@ bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch
 /* Appends the body to `body`; ERROR_LOST where the batch is gone. */
 bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err) MUST_USE;
 
+/* An import of it is about to begin. */
+bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,
+                        struct error *err) MUST_USE;
+
+struct outbox_job {
+    const char *job_id;
+    bool unanswered; /* an import before had no response: it may be a job, too (late_jobs.h) */
+};
+
 /* Klaviyo made a job of it. */
 bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,
-                      const char *job_id, struct error *err) MUST_USE;
+                      const struct outbox_job *job, struct error *err) MUST_USE;
 
-/* The job came to nothing: planned again, the same bytes. */
+/*
+ * The job came to nothing: planned again, the same bytes. late_job: the id of the
+ * job where it may end after all; NULL where it cannot.
+ */
 bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
-                       struct error *err) MUST_USE;
+                       const char *late_job, struct error *err) MUST_USE;
 
 /* Rows of a batch that Klaviyo refused: arrays in the same order. */
 struct outbox_refused {

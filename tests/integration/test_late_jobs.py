@@ -1,0 +1,136 @@
+"""What an earlier run left behind at Klaviyo never has the last word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support import people
+from support.process import wait_until
+from support.world import EXPORT, LIST, World
+
+ROWS = 20
+LATE_SECONDS = 6  # that the first job takes
+QUICK_JOBS = {"queued_ms": 50, "processing_ms": 100}
+
+
+def points(world: World) -> set[Any]:
+    found = world.simulator.control("GET", f"lists/{LIST}/members?attributes=1")["members"]
+    return {member["attributes"]["properties"]["points"] for member in found}
+
+
+def set_points(world: World, value: int) -> None:
+    world.db.execute(
+        "update insights.customer_profile"
+        " set attributes = attributes || jsonb_build_object('points', %s::integer)",
+        value,
+    )
+
+
+def post_old_values(world: World, **settings: str) -> None:
+    """A run whose job is worked off only after LATE_SECONDS."""
+    world.set_up_export(people.simple(ROWS))
+    set_points(world, 1)
+    world.simulator.settings(queued_ms=100, processing_ms=LATE_SECONDS * 1000)
+    world.start_worker(**settings).wait_ready()
+    world.refresh()
+    wait_until(
+        lambda: world.db.value("select count(*) from klaviyo.batch where state = 'sent'") == 1,
+        20,
+        "a job that is remembered",
+    )
+
+
+def change_values(world: World) -> None:
+    world.simulator.settings(**QUICK_JOBS)
+    set_points(world, 2)
+
+
+def cancel(world: World) -> None:
+    world.admin("runs", "cancel", str(world.runs()[0]["id"]))
+
+
+def pause(world: World) -> None:
+    world.admin("export", "pause", EXPORT)
+    world.admin("export", "resume", EXPORT)
+
+
+def update(world: World) -> None:
+    world.admin("export", "update", EXPORT, "--max-profiles", "5000")
+
+
+@pytest.mark.parametrize("end", [cancel, pause, update])
+def test_values_of_a_run_that_was_ended_do_not_stay(
+    world: World, end: Callable[[World], None]
+) -> None:
+    post_old_values(world)
+    change_values(world)
+
+    end(world)
+    world.refresh()
+    runs = world.wait_runs_ended(2)
+
+    assert (runs[-1]["state"], runs[0]["state"]) == ("cancelled", "succeeded")
+    wait_until(jobs_ended(world), 20, "all jobs to end")
+    assert points(world) == {2}
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+
+
+def test_values_of_a_run_without_budget_do_not_stay(world: World) -> None:
+    post_old_values(world, RETRY_BUDGET_SECONDS="4")
+
+    wait_until(lambda: world.runs("--state", "failed"), 30, "the run to run out of budget")
+    change_values(world)
+    world.refresh()
+    world.wait_runs_ended(2)
+    wait_until(jobs_ended(world), 20, "all jobs to end")
+    # It was given up, and a later run looks once more.
+    world.refresh()
+    world.wait_runs_ended(3)
+
+    assert points(world) == {2}
+
+
+def test_an_import_whose_response_was_lost_does_not_stay(world: World) -> None:
+    world.set_up_export(people.simple(ROWS))
+    set_points(world, 1)
+    world.simulator.settings(queued_ms=100, processing_ms=LATE_SECONDS * 1000)
+    world.simulator.fault("import", {"reset": "after"})
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker(RETRY_BUDGET_SECONDS="20").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 2)
+    cancel(world)
+    wait_until(lambda: world.runs("--state", "cancelled"), 20, "the run to be cancelled")
+    world.simulator.clear_faults()
+    world.simulator.settings(**QUICK_JOBS)
+    set_points(world, 2)
+
+    world.refresh()
+    world.wait_runs_ended(2)
+    wait_until(jobs_ended(world), 30, "all jobs to end")
+    wait_until(
+        lambda: world.db.value(
+            "select count(*) from klaviyo.late_job where since > now() - interval '10 s'"
+        )
+        == 0,
+        30,
+        "the lost import to count as ended",
+    )
+    world.refresh()
+    last = world.wait_runs_ended(3)[0]
+
+    assert points(world) == {2}
+    assert last["counts"]["selected"] == ROWS
+    world.refresh()
+    assert world.wait_runs_ended(4)[0]["counts"]["unchanged"] == ROWS
+
+
+def jobs_ended(world: World) -> Callable[[], bool]:
+    def ended() -> bool:
+        jobs = world.simulator.control("GET", "jobs")["jobs"]
+        return bool(jobs) and all(job["status"] in ("complete", "cancelled") for job in jobs)
+
+    return ended

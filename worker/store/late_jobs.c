@@ -1,0 +1,82 @@
+#include "worker/store/late_jobs.h"
+
+#include <stdlib.h>
+
+#include "common/failpoint.h"
+#include "worker/store/fence.h"
+#include "worker/store/statement.h"
+
+static const char load_sql[] = "select late_job_id, job_id, given_up"
+                               " from klaviyo.late_jobs($1, $2::integer, $3)";
+
+static const char settle_sql[] = "select klaviyo.settle_late_job($1, $2::integer, $3)";
+
+static const char leave_sql[] =
+    "with " FENCE " update klaviyo.late_job j set given_up = true"
+    " from fence f where j.late_job_id = $3 and j.export_id = f.export_id"
+    " returning j.late_job_id";
+
+void late_jobs_free(struct late_job *jobs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(jobs[i].job_id);
+    free(jobs);
+}
+
+static bool read_jobs(const PGresult *rows, struct late_job *jobs, size_t n, struct error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        jobs[i].late_job_id = result_int64(rows, (int)i, 0);
+        jobs[i].given_up = result_bool(rows, (int)i, 2);
+        if (!result_copy_text(rows, (int)i, 1, &jobs[i].job_id, err))
+            return false;
+    }
+    return true;
+}
+
+bool late_jobs_load(struct db *db, const struct run_task *task, int64_t unknown_ms,
+                    struct late_job **jobs, size_t *n, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, unknown_ms);
+    if (!db_query(db, load_sql, &args, &rows, err))
+        return false;
+
+    size_t count = (size_t)result_rows(rows);
+    struct late_job *found = calloc(count + 1, sizeof *found);
+    if (!found)
+        return error_no_memory(err);
+    if (!read_jobs(rows, found, count, err)) {
+        late_jobs_free(found, count);
+        return false;
+    }
+    *jobs = found;
+    *n = count;
+    return true;
+}
+
+bool late_job_settle(struct db *db, const struct run_task *task, int64_t late_job_id,
+                     struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, late_job_id);
+    if (!FAILPOINT_AROUND("settle_late_job", db_query(db, settle_sql, &args, &rows, err)))
+        return false;
+    return result_bool(rows, 0, 0) || error_lost(err);
+}
+
+bool late_job_leave(struct db *db, const struct run_task *task, int64_t late_job_id,
+                    struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, late_job_id);
+    return db_fenced(db, leave_sql, &args, NULL, err);
+}
