@@ -12,6 +12,7 @@
  *     +MS  time passes        plan:ROWS  one batch more      end  the plan has ended
  *     lease:MS  imports are allowed for so long              drain
  *     no-permit  for the next request
+ *     wait?  whether it waits, as people are told
  *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
  *     [TARGET=]RESPONSE, TARGET: import:ID, job:ID, errors:ID, jobs, list; else the oldest
  *
@@ -219,6 +220,20 @@ static void respond(struct world *w, const char *word, const char *detail)
     world_respond(w, pending, &response);
 }
 
+/* waits:REASON:MS:park:MS */
+static void note_wait(struct world *w)
+{
+    unsigned attempts = 0;
+    struct delivery_wait wait = delivery_wait(&w->delivery, w->now_ms);
+    int64_t park_ms = delivery_park_ms(&w->delivery, w->now_ms, &attempts);
+
+    if (wait.kind == WAIT_NONE)
+        world_note(w, "goes-on");
+    else
+        world_note(w, "waits:%s:%d:park:%d", wait_reason(wait.kind),
+                   wait.until_ms ? (int)(wait.until_ms - w->now_ms) : 0, (int)park_ms);
+}
+
 static void play_fact(struct world *w, const char *fact, const char *detail)
 {
     if (*fact == '+')
@@ -227,6 +242,8 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
         world_plan(w, number(fact + 5));
     else if (strncmp(fact, "late:", 5) == 0)
         world_adopt_late_job(w, number(fact + 5), strchr(fact, '!') != NULL);
+    else if (strcmp(fact, "wait?") == 0)
+        note_wait(w);
     else if (strcmp(fact, "end") == 0)
         w->plan_done = true;
     else if (strncmp(fact, "lease:", 6) == 0)
@@ -254,7 +271,8 @@ static void play(struct world *w, const char *script, const char *detail, struct
             strbuf_addf(wanted, " |");
         }
         for (char *word = strtok_r(part, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
-            if (facts && (*word == '+' || strchr(word, '='))) /* of several facts */
+            if (facts && (*word == '+' || strchr("=?", word[strlen(word) - 1]) ||
+                          strchr(word, '='))) /* of several facts */
                 world_settle(w);
             if (facts)
                 play_fact(w, word, detail);
@@ -438,6 +456,29 @@ static const struct script ways[] = {
                " send:import:2" },
     { "nothing is begun while it drains", "drain plan:1 end | fetch | +1000 |" },
     { "nothing planned: done at once", "end | fetch done" },
+    { "while Klaviyo answers it goes on",
+      POSTED "wait? | goes-on | 202 | sent:1 | wait? | goes-on" },
+    { "a response in vain is no outage yet; two seconds of them are",
+      POSTED "503 wait? | goes-on | +500 | send:import:1 | 503 +1000 wait? |"
+             " send:import:1 goes-on | 503 +500 wait? | waits:klaviyo_unavailable:1500:park:0" },
+    { "a longer pause is not waited for in the slot",
+      POSTED "503 +500 | send:import:1 | 503 +1000 | send:import:1 | 503 +2000 | send:import:1 |"
+             " 503 wait? | waits:klaviyo_unavailable:4000:park:4000 | +4000 | send:import:1 |"
+             " 202 wait? | sent:1 goes-on" },
+    { "nobody answers: told after four seconds",
+      POSTED "+3999 wait? | goes-on | +1 wait? | waits:klaviyo_unavailable:0:park:0" },
+    { "where Klaviyo has answered before, after ten",
+      ACCEPTED "queued +1500 | send:job:1 | +9999 wait? | goes-on | +1 wait? |"
+               " waits:klaviyo_unavailable:0:park:0" },
+    { "a limit is waited for, and a long one not in the slot",
+      POSTED "429/30 wait? | block:import:30000 waits:rate_limited:30000:park:30000 |"
+             " +28000 wait? | waits:rate_limited:2000:park:0 | +2000 wait? |"
+             " send:import:1 goes-on" },
+    { "what others use up, too", "no-permit plan:1 end | fetch no-permit:import | wait? |"
+                                 " waits:rate_limited:700:park:0" },
+    { "the listing of jobs is nothing to wait for",
+      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 202 | sent:2 |"
+      " +1000 | send:jobs | 503 +3000 wait? | send:job:1 send:job:2 goes-on" },
     { "an earlier run's job is waited for before anything is sent",
       "late:1 plan:1 end | send:job:-1 | queued +1500 | send:job:-1 | complete |"
       " settle:L1 fetch send:import:1" },

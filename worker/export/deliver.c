@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -20,6 +21,9 @@ enum {
     REPORT_COUNTS_MS = 1000, /* while the plan reads, its counts are reported so often */
     TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
     TURN_MIN_MS = 5,         /* no spinning, whatever is due */
+    LOG_WAIT_MS = 60 * 1000, /* that a run waits is logged once a minute (contract) */
+    STEADY_MS = 2500,        /* a parked run goes on waiting before it says otherwise */
+    DETAIL_BYTES = 384,
 };
 
 struct deliver {
@@ -35,7 +39,10 @@ struct deliver {
     struct delivery_counts reported; /* by the last heartbeat */
     struct delivery_counts counted;  /* in the metrics */
     bool progress;                   /* since the last heartbeat */
-    bool reported_waiting;
+    enum wait_kind reported_wait;    /* by the last heartbeat */
+    int64_t wait_since_us;           /* UTC; while one is reported */
+    int64_t wait_logged_ms;          /* when that was logged last */
+    int64_t steady_from_ms;          /* a parked run has just begun: it may wait on */
 };
 
 /* ---- how it ends ---- */
@@ -183,11 +190,24 @@ static struct run_counts counts_of_plan(const struct deliver *d)
     return plan ? plan_counts(plan) : (struct run_counts){ 0 };
 }
 
-static struct run_heartbeat make_heartbeat(struct deliver *d, const struct delivery_counts *counts)
+/* "Klaviyo answered 503 to import; since 2026-11-24T08:00:47Z" */
+static void wait_text(const struct deliver *d, const struct delivery_wait *wait, char *text)
 {
+    char since[CLOCK_TEXT_BYTES];
+
+    clock_format_us(d->wait_since_us, since);
+    (void)snprintf(text, DETAIL_BYTES, "%s; it waits since %s", wait->why, since);
+}
+
+static struct run_heartbeat make_heartbeat(struct deliver *d, const struct delivery_counts *counts,
+                                           const struct delivery_wait *wait)
+{
+    int64_t left_ms = wait->until_ms - clock_ms();
+
     return (struct run_heartbeat){
         .lease_ms = d->lease.length_ms,
-        .waiting_ms = delivery_waiting_ms(&d->delivery, clock_ms()),
+        .waiting_ms = wait->until_ms > 0 && left_ms > 0 ? left_ms : 0,
+        .wait_reason = wait_reason(wait->kind),
         .idle_ms = d->budget.used_ms,
         .progress = d->progress,
         .counts = counts_of_plan(d),
@@ -197,49 +217,75 @@ static struct run_heartbeat make_heartbeat(struct deliver *d, const struct deliv
     };
 }
 
-/* As listings show it: running becomes waiting, or the other way round. */
-static void log_change(const struct deliver *d, const struct run_heartbeat *beat)
+static bool is_to_be_logged(const struct deliver *d, enum wait_kind kind, int64_t now)
 {
-    bool waits = beat->waiting_ms > 0;
+    return kind != d->reported_wait ||
+           (kind != WAIT_NONE && now - d->wait_logged_ms >= LOG_WAIT_MS);
+}
 
-    if (waits == d->reported_waiting)
-        return;
-    log_info(waits ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
-             LOG_STR("export", d->task->export_name), LOG_INT("waiting_ms", beat->waiting_ms),
-             LOG_INT("read", beat->counts.read), LOG_INT("selected", beat->counts.selected),
-             LOG_INT("accepted", d->delivery.counts.accepted),
-             LOG_STR("trace", d->task->traceparent));
+/* As listings show it: running becomes waiting, once a minute, and the other way round. */
+static void log_wait(struct deliver *d, const struct run_heartbeat *heartbeat)
+{
+    d->wait_logged_ms = clock_ms();
+    log_info(
+        heartbeat->wait_reason ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
+        LOG_STR("export", d->task->export_name), LOG_STR("reason", heartbeat->wait_reason),
+        LOG_STR("detail", heartbeat->wait_detail), LOG_INT("waiting_ms", heartbeat->waiting_ms),
+        LOG_INT("read", heartbeat->counts.read), LOG_INT("selected", heartbeat->counts.selected),
+        LOG_INT("accepted", d->delivery.counts.accepted), LOG_STR("trace", d->task->traceparent));
+}
+
+static void note_wait(struct deliver *d, const struct delivery_wait *wait)
+{
+    if (wait->kind != WAIT_NONE && wait->kind != d->reported_wait)
+        d->wait_since_us = clock_utc_us() - (clock_ms() - wait->since_ms) * 1000;
+}
+
+static void renewed(struct deliver *d, const struct run_heartbeat *heartbeat,
+                    const struct delivery_wait *wait, int64_t sent_ms)
+{
+    lease_renewed(&d->lease, sent_ms);
+    delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
+    if (heartbeat->wait_logged)
+        log_wait(d, heartbeat);
+    d->reported_wait = wait->kind;
+    d->progress = false;
 }
 
 static void renew_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
-    struct delivery_counts counts = delivery_counts(&d->delivery);
-    struct run_heartbeat beat = make_heartbeat(d, &counts);
-    char *cancelled_by = NULL;
     int64_t sent_ms = clock_ms();
+    struct delivery_wait wait = delivery_wait(&d->delivery, sent_ms);
+    struct delivery_counts counts = delivery_counts(&d->delivery);
+    struct run_heartbeat heartbeat = make_heartbeat(d, &counts, &wait);
+    char detail[DETAIL_BYTES];
+    char *cancelled_by = NULL;
 
-    if (!runs_heartbeat(d->options->db, d->task, &beat, &cancelled_by, &err)) {
+    note_wait(d, &wait);
+    if (wait.kind != WAIT_NONE) {
+        wait_text(d, &wait, detail);
+        heartbeat.wait_detail = detail;
+    }
+    heartbeat.wait_logged = is_to_be_logged(d, wait.kind, sent_ms);
+    if (!runs_heartbeat(d->options->db, d->task, &heartbeat, &cancelled_by, &err)) {
         relinquish(d, &err);
         return;
     }
-    lease_renewed(&d->lease, sent_ms);
-    delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
-    log_change(d, &beat);
-    d->reported_waiting = beat.waiting_ms > 0;
+    renewed(d, &heartbeat, &wait, sent_ms);
     d->reported = counts;
-    d->progress = false;
     if (cancelled_by && !d->over)
         cancelled(d, cancelled_by);
     free(cancelled_by);
 }
 
-/* Something that listings show has changed. */
+/* Something that listings show has changed, or is to be logged again. */
 static bool has_news(const struct deliver *d, int64_t now)
 {
     if (!d->delivery.plan_done && now - d->lease.renewed_ms >= REPORT_COUNTS_MS)
         return true;
-    return d->reported_waiting != (delivery_waiting_ms(&d->delivery, now) > 0);
+    return now >= d->steady_from_ms &&
+           is_to_be_logged(d, delivery_wait(&d->delivery, now).kind, now);
 }
 
 static void check_lease(struct deliver *d)
@@ -298,7 +344,7 @@ static void begin_plan(struct deliver *d)
                                     d->options->wakeup_fd };
     struct error err = ERROR_INIT;
 
-    if (*d->options->plan || d->over || delivery_late_jobs(&d->delivery) > 0)
+    if (*d->options->plan || d->task->planned || d->over || delivery_late_jobs(&d->delivery) > 0)
         return;
     *d->options->plan = plan_start(&options, &err);
     if (!*d->options->plan)
@@ -323,6 +369,33 @@ static void look_at_plan(struct deliver *d)
         end_by_plan(d);
     delivery_plan(&d->delivery, &news);
     publish_counts(d);
+}
+
+/* ---- parking ---- */
+
+static bool may_plan_wait(const struct deliver *d)
+{
+    return !*d->options->plan || d->delivery.plan_done;
+}
+
+/* Slots hold work, not waits: all that is known of the run is in the database. */
+static void look_at_wait(struct deliver *d)
+{
+    struct run_parking parking = { 0 };
+    int64_t now = clock_ms();
+
+    if (d->over || !may_plan_wait(d))
+        return;
+    parking.park_ms = delivery_park_ms(&d->delivery, now, &parking.attempts);
+    if (parking.park_ms == 0)
+        return;
+    if (delivery_waiting_ms(&d->delivery, now) == 0)
+        parking.idle_ms = parking.park_ms; /* no limit is waited for: the budget is used */
+    renew_lease(d);
+    if (d->over)
+        return;
+    d->result->parking = parking;
+    end_as(d, DELIVER_PARKED);
 }
 
 /* ---- the loop ---- */
@@ -377,6 +450,7 @@ static void turn(struct deliver *d)
     look_at_orders(d);
     do_effects(d);
     begin_plan(d);
+    look_at_wait(d);
     if (!d->over)
         wait_for_something(d);
 }
@@ -409,6 +483,31 @@ static bool adopt_late_jobs(struct deliver *d, struct error *err)
     return delivery_adopt_late_jobs(&d->delivery, jobs, n, clock_ms(), err);
 }
 
+static enum wait_kind waited_for(const struct run_task *task)
+{
+    if (!task->wait_reason)
+        return WAIT_NONE;
+    return strcmp(task->wait_reason, wait_reason(WAIT_RATE_LIMITED)) == 0
+               ? WAIT_RATE_LIMITED
+               : WAIT_KLAVIYO_UNAVAILABLE;
+}
+
+/* What a parked run told before: nothing is said twice, and nothing is planned again. */
+static void go_on_as_parked(struct deliver *d)
+{
+    const struct delivery_plan_news planned = { .may_deliver = true, .done = true };
+    int64_t now = clock_ms();
+
+    if (d->task->planned)
+        delivery_plan(&d->delivery, &planned);
+    if (!d->task->wait_reason)
+        return;
+    d->reported_wait = waited_for(d->task);
+    d->wait_since_us = d->task->wait_since_us;
+    d->wait_logged_ms = now - d->task->wait_logged_ms;
+    d->steady_from_ms = now + STEADY_MS;
+}
+
 static bool begin(struct deliver *d, struct error *err)
 {
     const struct settings *settings = d->options->settings;
@@ -421,6 +520,9 @@ static bool begin(struct deliver *d, struct error *err)
                    .poll_interval_max_ms = settings->poll_interval_max_ms,
                    .job_budget_ms = budget_ms / 2 },
         .random = randombytes_random,
+        .attempts = d->task->attempts,
+        .unavailable = waited_for(d->task) == WAIT_KLAVIYO_UNAVAILABLE,
+        .now_ms = clock_ms(),
     };
 
     lease_init(&d->lease, settings->lease_seconds * 1000, d->options->taken_ms);
@@ -436,12 +538,13 @@ static bool begin(struct deliver *d, struct error *err)
     if (!delivery_init(&d->delivery, &options, err))
         return false;
     delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
+    go_on_as_parked(d);
     return adopt_jobs(d, err) && adopt_late_jobs(d, err);
 }
 
 static void finish(struct deliver *d)
 {
-    if (d->result->outcome != DELIVER_LET_GO)
+    if (d->result->outcome != DELIVER_LET_GO && d->result->outcome != DELIVER_PARKED)
         renew_lease(d); /* the last counts */
     client_abort_all(d->options->client);
     delivery_release(&d->delivery);

@@ -37,6 +37,7 @@ enum deliver_outcome {
     DELIVER_FAILED,    /* reason and detail say why */
     DELIVER_CANCELLED, /* somebody asked for it; detail says who and what had been sent */
     DELIVER_DRAINED,   /* the process ends: the run is to be given back */
+    DELIVER_PARKED,    /* nothing to do for a while: the slot is free for others */
     DELIVER_LET_GO,    /* no longer ours, or the database is away: detail says why */
 };
 
@@ -45,6 +46,7 @@ struct deliver_result {
     const char *reason; /* a code of the run; NULL unless FAILED or CANCELLED */
     char detail[1536];
     bool key_refused;            /* the connection is to be marked */
+    struct run_parking parking;  /* of PARKED */
     enum error_kind let_go_kind; /* of LET_GO: RETRY, LOST, or FATAL for a mistake of ours */
 };
 

@@ -11,6 +11,10 @@ enum {
     LISTING_TRIES = 2,                   /* in vain, one after the other */
     THROTTLED_MS = 1000, /* a 429 that does not say for how long: the burst window */
     TAIL_MAX_BYTES = 1024,
+    UNAVAILABLE_MS = 2000,      /* in vain for so long: told within 5 s of the first (contract) */
+    QUIET_MS = 4000,            /* no response for so long, and none of use before: the same */
+    QUIET_AFTER_USE_MS = 10000, /* chosen: Klaviyo takes seconds for a large import */
+    PARK_MIN_MS = 3000,         /* chosen: less is not worth taking the run again */
 };
 
 bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
@@ -18,7 +22,9 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
 {
     *delivery = (struct delivery){
         .options = *options,
-        .schedule = { .random = options->random, .imports_until_ms = INT64_MAX },
+        .schedule = { .random = options->random,
+                      .imports_until_ms = INT64_MAX,
+                      .attempts = options->attempts },
         .tail = STRBUF_INIT(TAIL_MAX_BYTES),
         .more_planned = true,
         .listing = { .endpoint = ENDPOINT_JOBS },
@@ -26,6 +32,10 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .list = { .endpoint = ENDPOINT_LIST },
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
+    if (options->unavailable) {
+        delivery->unavailable_since_ms = options->now_ms - UNAVAILABLE_MS;
+        (void)snprintf(delivery->trouble, sizeof delivery->trouble, "Klaviyo was not available");
+    }
     import_job_add_tail(&delivery->tail, options->list_id);
     return strbuf_ok(&delivery->tail) || error_no_memory(err);
 }
@@ -370,6 +380,7 @@ static void throttled(struct delivery *d, struct pending_request *pending,
     int64_t wait_ms = verdict->retry_after_ms > 0 ? verdict->retry_after_ms : THROTTLED_MS;
 
     d->counts.throttled++;
+    verdict_text(verdict, d->limit);
     come_back_later(d, pending, verdict, wait_ms, now_ms);
 }
 
@@ -432,12 +443,29 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
     return true;
 }
 
+/* The listing of jobs only saves requests: it says nothing of the others. */
+static void note_availability(struct delivery *d, const struct pending_request *pending,
+                              const struct verdict *verdict, int64_t now_ms)
+{
+    d->quiet_since_ms = now_ms;
+    if (pending == &d->listing && verdict->action != VERDICT_OK)
+        return;
+    d->answers = verdict->action != VERDICT_AGAIN;
+    if (d->answers) {
+        d->unavailable_since_ms = 0;
+        d->schedule.attempts = 0;
+    } else if (d->unavailable_since_ms == 0) {
+        d->unavailable_since_ms = now_ms;
+    }
+}
+
 bool delivery_response(struct delivery *delivery, struct pending_request *pending,
                        const struct response *response, struct verdict *verdict, int64_t now_ms,
                        struct error *err)
 {
     assert(pending->in_flight && delivery->blocked_ms == 0);
     request_schedule_ended(&delivery->schedule, pending);
+    note_availability(delivery, pending, verdict, now_ms);
     if (pending == &delivery->listing && is_listing_useless(delivery, verdict->action)) {
         give_up_listing(delivery, verdict->status);
         return true;
@@ -651,10 +679,14 @@ static void send_performed(struct delivery *d, const struct effect *effect,
 
     switch (result->sent) {
     case EFFECT_SENT:
+        if (d->schedule.n_in_flight == 0)
+            d->quiet_since_ms = now_ms;
         request_schedule_started(&d->schedule, pending, now_ms);
         d->counts.requests++;
         return;
     case EFFECT_NO_PERMIT:
+        (void)snprintf(d->limit, sizeof d->limit, "the rate limit of %s is used up",
+                       endpoint_name(pending->endpoint));
         request_schedule_close(&d->schedule, pending->endpoint, now_ms + result->wait_ms);
         return;
     case EFFECT_NOT_ALLOWED: /* until the lease is renewed */
@@ -747,6 +779,79 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
 {
     return request_schedule_waiting_ms(&delivery->schedule, now_ms);
+}
+
+const char *wait_reason(enum wait_kind kind)
+{
+    switch (kind) {
+    case WAIT_NONE:
+        return NULL;
+    case WAIT_RATE_LIMITED:
+        return "rate_limited";
+    case WAIT_KLAVIYO_UNAVAILABLE:
+        break;
+    }
+    return "klaviyo_unavailable";
+}
+
+static bool is_quiet(const struct delivery *d, int64_t now_ms)
+{
+    int64_t enough = d->answers ? QUIET_AFTER_USE_MS : QUIET_MS;
+
+    return d->schedule.n_in_flight > 0 && now_ms - d->quiet_since_ms >= enough;
+}
+
+static struct delivery_wait unavailable_wait(const struct delivery *d, int64_t now_ms)
+{
+    bool failed = d->unavailable_since_ms > 0;
+    int64_t due = delivery_due_ms(d, now_ms);
+
+    return (struct delivery_wait){
+        .kind = WAIT_KLAVIYO_UNAVAILABLE,
+        .since_ms = failed ? d->unavailable_since_ms : d->quiet_since_ms,
+        .until_ms =
+            d->schedule.n_in_flight == 0 && due < REQUEST_SCHEDULE_NEVER && due > now_ms ? due : 0,
+        .why = failed ? d->trouble : "Klaviyo does not answer",
+    };
+}
+
+struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_ms)
+{
+    int64_t limited_ms = delivery_waiting_ms(delivery, now_ms);
+
+    if ((delivery->unavailable_since_ms > 0 &&
+         now_ms - delivery->unavailable_since_ms >= UNAVAILABLE_MS) ||
+        is_quiet(delivery, now_ms))
+        return unavailable_wait(delivery, now_ms);
+    if (limited_ms == 0)
+        return (struct delivery_wait){ .kind = WAIT_NONE };
+    return (struct delivery_wait){ .kind = WAIT_RATE_LIMITED,
+                                   .since_ms = now_ms,
+                                   .until_ms = now_ms + limited_ms,
+                                   .why =
+                                       delivery->limit[0] ? delivery->limit : delivery->trouble };
+}
+
+static unsigned most_attempts(const struct delivery *d)
+{
+    unsigned most = d->list.attempts;
+
+    for (size_t i = 0; i < d->n_imports; i++)
+        if (d->imports[i]->request.attempts > most)
+            most = d->imports[i]->request.attempts;
+    return most > d->schedule.attempts ? most : d->schedule.attempts;
+}
+
+int64_t delivery_park_ms(const struct delivery *delivery, int64_t now_ms, unsigned *attempts)
+{
+    int64_t due = delivery_due_ms(delivery, now_ms);
+
+    if (delivery->schedule.n_in_flight > 0 || delivery->schedule.draining ||
+        due == REQUEST_SCHEDULE_NEVER || due - now_ms < PARK_MIN_MS ||
+        delivery_wait(delivery, now_ms).kind == WAIT_NONE)
+        return 0;
+    *attempts = most_attempts(delivery);
+    return due - now_ms;
 }
 
 struct delivery_counts delivery_counts(const struct delivery *delivery)

@@ -38,7 +38,25 @@ struct delivery_options {
     bool list_known; /* its name is stored */
     struct import_rules rules;
     uint32_t (*random)(void);
+
+    /* Of a run that was parked. */
+    unsigned attempts; /* in vain, in a row */
+    bool unavailable;  /* it waited for Klaviyo to come back */
+    int64_t now_ms;
 };
+
+/* Why a run cannot go on. */
+enum wait_kind { WAIT_NONE, WAIT_RATE_LIMITED, WAIT_KLAVIYO_UNAVAILABLE };
+
+struct delivery_wait {
+    enum wait_kind kind;
+    int64_t since_ms;
+    int64_t until_ms; /* 0: not known */
+    const char *why;  /* lent by the delivery */
+};
+
+/* "rate_limited", "klaviyo_unavailable"; NULL for NONE. */
+const char *wait_reason(enum wait_kind kind);
 
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };
 
@@ -76,6 +94,10 @@ struct delivery {
     char detail[1536];
     bool key_refused;
     char trouble[VERDICT_TEXT_BYTES]; /* the last, in words fit for a log */
+    char limit[VERDICT_TEXT_BYTES];   /* the last that was reached, the same */
+    int64_t unavailable_since_ms;     /* nothing but responses in vain since; 0: not */
+    int64_t quiet_since_ms;           /* while something is in flight: no response since */
+    bool answers;                     /* the last response made sense */
     struct delivery_counts counts;
 };
 
@@ -132,6 +154,15 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms);
 
 /* As request_schedule_waiting_ms(). */
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms);
+
+/* What people are to be told. */
+struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_ms);
+
+/*
+ * How long there is nothing to do while it waits, for a run that may give its
+ * slot back; 0: it had better stay. *attempts: in vain, in a row.
+ */
+int64_t delivery_park_ms(const struct delivery *delivery, int64_t now_ms, unsigned *attempts);
 
 /* Rows of the request that pending is, for the verdict; 0 for others than imports. */
 size_t delivery_request_rows(const struct pending_request *pending);

@@ -59,6 +59,8 @@ void request_schedule_ended(struct request_schedule *schedule, struct pending_re
 void request_schedule_again(struct request_schedule *schedule, struct pending_request *pending,
                             int64_t now_ms, int64_t wait_ms)
 {
+    if (pending->attempts < schedule->attempts)
+        pending->attempts = schedule->attempts;
     pending->attempts++;
     pending->due_ms =
         now_ms + retry_wait_ms(RETRY_POLICY, pending->attempts, schedule->random(), wait_ms);

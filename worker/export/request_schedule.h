@@ -35,6 +35,7 @@ struct request_schedule {
     bool draining;            /* nothing is begun any more */
     size_t n_in_flight;
     int64_t retries;
+    unsigned attempts; /* in vain before this owner began; 0 once a response was of use */
 };
 
 #define REQUEST_SCHEDULE_NEVER INT64_MAX

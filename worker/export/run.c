@@ -114,6 +114,10 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         log_info("run_given_back", LOG_INT("run", task->run_id),
                  LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
         return runs_give_back(db, task, RUN_DRAINED, err);
+    case DELIVER_PARKED:
+        log_debug("run_parked", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
+                  LOG_INT("park_ms", result->parking.park_ms), LOG_STR("trace", task->traceparent));
+        return runs_park(db, task, &result->parking, err);
     case DELIVER_LET_GO:
         if (result->let_go_kind == ERROR_LOST)
             count_if_ended(options, db, task);
@@ -159,17 +163,27 @@ static bool plan_and_deliver(const struct run_options *options, struct db *db,
     return conclude(options, db, task, &result, err);
 }
 
-bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
-                 int64_t taken_ms, struct error *err)
+/* A run that was parked goes on: nobody took it from anybody. */
+static void note_taken(const struct run_options *options, const struct run_task *task)
 {
-    CLEANUP(client_freep) struct client *client = NULL;
-
+    if (task->wait_reason) {
+        log_debug("run_unparked", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
+                  LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
+        return;
+    }
     log_info("run_taken", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
              LOG_STR("export", task->export_name), LOG_INT("taken_over", task->taken_over),
              LOG_INT("full", task->full), LOG_STR("trace", task->traceparent));
     (void)atomic_fetch_add(&options->control->runs_taken, 1);
     (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
+}
 
+bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
+                 int64_t taken_ms, struct error *err)
+{
+    CLEANUP(client_freep) struct client *client = NULL;
+
+    note_taken(options, task);
     if (!open_client(options, task, &client, err)) {
         struct run_ending ending = { "failed", "key_unreadable", err->text };
 

@@ -6,7 +6,9 @@
 #include "worker/store/statement.h"
 
 static const char run_sql[] =
-    "select r.full_refresh, r.first_batch, r.idle_ms,"
+    "select r.full_refresh, r.first_batch, r.idle_ms, r.planned, r.attempts, r.wait_reason,"
+    " (extract(epoch from r.wait_since) * 1000000)::bigint,"
+    " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
     "  where a.run_id = r.run_id order by q.request_id desc limit 1)"
     " from klaviyo.run r where r.run_id = $1 and r.epoch = $2";
@@ -39,6 +41,7 @@ void run_task_free(struct run_task *task)
     free(task->list_id);
     free(task->account);
     free(task->traceparent);
+    free(task->wait_reason);
     free(task->sealed_key);
     free(task);
 }
@@ -86,7 +89,12 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->full = result_bool(rows, 0, 0);
     task->first_batch = result_int64(rows, 0, 1);
     task->idle_ms = result_int64(rows, 0, 2);
-    return result_copy_text(rows, 0, 3, &task->traceparent, err);
+    task->planned = result_bool(rows, 0, 3);
+    task->attempts = (unsigned)result_int64(rows, 0, 4);
+    task->wait_since_us = result_int64(rows, 0, 6);
+    task->wait_logged_ms = result_int64(rows, 0, 7);
+    return result_copy_text(rows, 0, 5, &task->wait_reason, err) &&
+           result_copy_text(rows, 0, 8, &task->traceparent, err);
 }
 
 static bool load_export(struct db *db, struct run_task *task, struct error *err)

@@ -31,6 +31,13 @@ struct run_task {
     int64_t first_batch;
     int64_t max_profiles;
     int64_t idle_ms; /* of the retry budget, used by earlier owners */
+
+    /* A run that was parked goes on as it was. */
+    bool planned;           /* its batches are all in the outbox */
+    unsigned attempts;      /* in vain, in a row, before it was parked */
+    char *wait_reason;      /* why it could not go on; NULL: it was not parked */
+    int64_t wait_since_us;  /* UTC */
+    int64_t wait_logged_ms; /* how long ago that was logged */
     int64_t connection_id;
     bool list_known;          /* its name is stored */
     bool email_is_profile_id; /* the address, too, may be it */

@@ -26,7 +26,11 @@ static const char heartbeat_sql[] =
     " duplicate_rows = case when planned then duplicate_rows else $9 end,"
     " unchanged_rows = case when planned then unchanged_rows else $10 end,"
     " selected_rows = case when planned then selected_rows else $11 end,"
-    " requests = requests + $12, throttled = throttled + $13, retries = retries + $14"
+    " requests = requests + $12, throttled = throttled + $13, retries = retries + $14,"
+    " wait_since = case when wait_reason = $15 then wait_since"
+    "              when $15::text is not null then clock_timestamp() end,"
+    " wait_reason = $15, wait_detail = $16,"
+    " wait_logged_at = case when $17::boolean then clock_timestamp() else wait_logged_at end"
     " where run_id = $1 and epoch = $2 returning cancelled_by";
 
 static const char note_backend_sql[] =
@@ -61,8 +65,19 @@ static const char give_back_sql[] =
     "update klaviyo.run set backends = '{}',"
     " takes_without_progress = case when $4::boolean then greatest(takes_without_progress - 1, 0)"
     " else takes_without_progress end,"
-    " lease_until = clock_timestamp() + $3::bigint * interval '1 ms'"
+    " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
+    " wait_reason = case when $5::boolean then 'database_unavailable' end,"
+    " wait_since = case when $5::boolean then clock_timestamp() end,"
+    " wait_detail = case when $5::boolean then 'the database was not available to its worker;"
+    " it goes on as soon as a worker takes it' end"
     " where run_id = $1 and epoch = $2 returning run_id";
+
+static const char park_sql[] =
+    "update klaviyo.run set backends = '{}', lease_until = clock_timestamp(),"
+    " parked_until = clock_timestamp() + $3::bigint * interval '1 ms',"
+    " waiting_until = clock_timestamp() + $3::bigint * interval '1 ms',"
+    " idle_ms = idle_ms + $4, attempts = $5"
+    " where run_id = $1 and epoch = $2 and cancelled_by is null returning run_id";
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2, $3::bytea)";
 
@@ -128,6 +143,9 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
     args_int64(&args, heartbeat->requests);
     args_int64(&args, heartbeat->throttled);
     args_int64(&args, heartbeat->retries);
+    args_text(&args, heartbeat->wait_reason);
+    args_text(&args, heartbeat->wait_detail);
+    args_bool(&args, heartbeat->wait_logged);
     return FAILPOINT_AROUND("beat", db_fenced(db, heartbeat_sql, &args, &rows, err)) &&
            result_copy_text(rows, 0, 0, cancelled_by, err);
 }
@@ -226,7 +244,20 @@ bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_ba
     args_fence(&args, task);
     args_int64(&args, how == RUN_DRAINED ? 0 : GIVE_BACK_PAUSE_MS);
     args_bool(&args, how != RUN_MISTAKEN);
+    args_bool(&args, how == RUN_TROUBLED);
     return db_fenced(db, give_back_sql, &args, NULL, err);
+}
+
+bool runs_park(struct db *db, const struct run_task *task, const struct run_parking *parking,
+               struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, parking->park_ms);
+    args_int64(&args, parking->idle_ms);
+    args_int64(&args, parking->attempts);
+    return db_fenced(db, park_sql, &args, NULL, err);
 }
 
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,

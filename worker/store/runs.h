@@ -46,7 +46,10 @@ struct run_counts {
 
 struct run_heartbeat {
     int64_t lease_ms;
-    int64_t waiting_ms; /* 0: not waiting */
+    int64_t waiting_ms;      /* until it can go on; 0: not known, or not waiting */
+    const char *wait_reason; /* a code; NULL: not waiting. So the next */
+    const char *wait_detail; /* a sentence */
+    bool wait_logged;        /* that it waits was logged now */
     int64_t idle_ms;
     bool progress; /* since the last heartbeat */
     struct run_counts counts;
@@ -102,6 +105,19 @@ enum run_give_back {
 
 bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_back how,
                     struct error *err) MUST_USE;
+
+struct run_parking {
+    int64_t park_ms;   /* until it can go on */
+    int64_t idle_ms;   /* of it that counts against the retry budget */
+    unsigned attempts; /* in vain, in a row */
+};
+
+/*
+ * Gives a run back that has nothing to do for a while: whoever takes it when the
+ * wait is over goes on where it stands. The lease has just been renewed.
+ */
+bool runs_park(struct db *db, const struct run_task *task, const struct run_parking *parking,
+               struct error *err) MUST_USE;
 
 /*
  * The task's key was refused: the connection needs attention, its queued runs

@@ -1,0 +1,149 @@
+"""Runs that cannot go on say so, and do not keep others from going on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from support import people
+from support.process import wait_until
+from support.world import EXPORT, KEY, LIST, World
+
+OTHER_ACCOUNT = "AcctB1"
+OTHER_KEY = "pk_planted0secret0key0of0account0B1"
+OTHER_LIST = "ListB1"
+OTHER_SEGMENT = "others"
+
+
+def wait_state(world: World, state: str, seconds: float = 30) -> dict[str, Any]:
+    return wait_until(lambda: (found := world.runs("--state", state)) and found[0], seconds, state)
+
+
+def test_an_outage_is_said_within_five_seconds(world: World) -> None:
+    world.set_up_export(people.simple(50))
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    began = time.monotonic()
+
+    run = wait_state(world, "waiting")
+
+    assert time.monotonic() - began < 5
+    assert run["reason"] == "klaviyo_unavailable"
+    assert "503" in run["detail"] and "since 20" in run["detail"]
+    shown = world.admin("runs", "show", str(run["id"]), "--json").json
+    assert (shown["state"], shown["reason"]) == ("waiting", "klaviyo_unavailable")
+    assert "klaviyo_unavailable" in world.admin("runs", "list").stdout
+    # It stays so while it tries again, with and without a slot.
+    for _ in range(10):
+        assert world.runs()[0]["state"] == "waiting"
+        time.sleep(0.5)
+    (waiting,) = worker.events("run_waiting")
+    assert (waiting["level"], waiting["reason"]) == ("info", "klaviyo_unavailable")
+
+    world.simulator.clear_faults()
+    world.wait_runs_ended(1, 90)
+    ended = world.runs()[0]
+    assert (ended["state"], ended["reason"]) == ("succeeded", None)
+    assert len(worker.events("run_resumed")) == 1
+    assert len(worker.events("run_taken")) == 1
+
+
+def test_a_limit_is_said_with_its_end(world: World) -> None:
+    world.set_up_export(people.simple(50))
+    world.simulator.fault("import", {"throttle": 8}, times=1)
+    world.start_worker().wait_ready()
+    world.refresh()
+
+    run = wait_state(world, "waiting")
+
+    assert run["reason"] == "rate_limited" and run["waiting_until"]
+    assert "429" in run["detail"]
+    world.wait_runs_ended(1)
+    assert world.runs()[0]["state"] == "succeeded"
+    early = [entry for entry in world.simulator.diary("import") if entry["early"]]
+    assert early == []
+
+
+def add_others(world: World) -> None:
+    """Another account, with an export of its own."""
+    world.simulator.add_account(OTHER_ACCOUNT)
+    world.simulator.add_key(OTHER_KEY, OTHER_ACCOUNT)
+    world.simulator.add_list(OTHER_LIST, OTHER_ACCOUNT, "Others")
+    world.db.execute("insert into insights.segment (segment_id, name) values ('others', 'Others')")
+    world.db.execute(
+        "insert into insights.segment_member (segment_id, profile_id)"
+        " select 'others', profile_id from insights.segment_member"
+    )
+    world.add_connection("other", OTHER_KEY)
+    world.add_export("others", segments=(OTHER_SEGMENT,), list_id=OTHER_LIST, connection="other")
+
+
+def busy_account(world: World, exports: int) -> None:
+    world.set_up_export(people.simple(20))
+    for number in range(exports - 1):
+        world.add_export(f"more-{number}")
+    add_others(world)
+
+
+def others_are_served(world: World) -> float:
+    began = time.monotonic()
+    world.refresh(OTHER_SEGMENT)
+    wait_until(
+        lambda: [run for run in world.runs("--export", "others") if run["state"] == "succeeded"],
+        60,
+        "the other account's run",
+    )
+    return time.monotonic() - began
+
+
+def test_an_account_that_is_throttled_keeps_nobody_out(world: World) -> None:
+    busy_account(world, 4)
+    world.simulator.fault("import", {"throttle": 40}, key=KEY, times=-1)
+    world.start_worker(MAX_RUNS="2").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    wait_state(world, "waiting")
+
+    assert others_are_served(world) < 15
+
+    states = {run["export"]: run["state"] for run in world.runs()}
+    assert states[EXPORT] in ("waiting", "queued", "running")
+    world.simulator.clear_faults()
+    world.wait_runs_ended(5, 120)
+    assert {run["state"] for run in world.runs()} == {"succeeded"}
+    assert world.simulator.count(LIST) == 20
+
+
+def test_an_account_that_is_down_keeps_nobody_out(world: World) -> None:
+    busy_account(world, 4)
+    world.simulator.fault("import", {"status": 503}, key=KEY, times=-1)
+    world.start_worker(MAX_RUNS="2").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 4)
+
+    assert others_are_served(world) < 15
+
+
+def test_an_account_that_is_slow_keeps_nobody_out(world: World) -> None:
+    busy_account(world, 4)
+    world.simulator.fault("import", {"delay_ms": 20_000}, key=KEY, times=-1)
+    world.start_worker(MAX_RUNS="3").wait_ready()
+    world.refresh()
+    wait_until(lambda: len(world.runs("--state", "running")) >= 2, 20, "two slow runs")
+
+    assert others_are_served(world) < 10
+
+
+def test_a_parked_run_can_be_cancelled(world: World) -> None:
+    world.set_up_export(people.simple(20))
+    world.simulator.fault("import", {"throttle": 60}, times=1)
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    wait_until(lambda: worker.events("run_parked"), 20, "the run to be parked")
+
+    world.admin("runs", "cancel", str(world.runs()[0]["id"]))
+
+    world.wait_runs_ended(1, 5)
+    assert world.runs()[0]["state"] == "cancelled"
