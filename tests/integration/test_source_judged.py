@@ -71,6 +71,8 @@ def test_an_update_that_misses_every_member_changes_nothing(world: World) -> Non
     assert world.admin("export", "show", EXPORT, "--json").json["email_field"] == "email"
     forced = world.command("export", "update", EXPORT, "--email-field", "mail", "--force")
     assert forced.rc == 0
+    other = world.command("export", "update", EXPORT, "--property", "points=points")
+    assert other.rc == 0 and other.stderr == "", "the e-mail field was judged before"
     assert world.admin("export", "show", EXPORT, "--json").json["email_field"] == "mail"
 
 

@@ -71,16 +71,17 @@ static bool add(struct db *db, const struct export_draft *draft, int64_t *runs_e
     return exports_add(db, draft, err);
 }
 
-/* What is not given has been judged before; another list or connection changes no member. */
+/* Another list or connection changes no member. */
 static bool judge(struct context *context, const struct arguments *arguments,
                   const struct export_draft *draft, struct error *err)
 {
     const struct source_scope scope = {
-        .source = draft->n_segments > 0 || draft->email_path.n > 0 || draft->n_fields > 0,
+        .address = draft->n_segments > 0 || draft->email_path.n > 0,
+        .fields = draft->n_segments > 0 || draft->n_fields > 0,
         .force = arguments_flag(arguments, "--force"),
     };
 
-    if (!scope.source && draft->max_profiles == 0)
+    if (!scope.address && !scope.fields && draft->max_profiles == 0)
         return true;
     return source_judge(context, draft, &scope, err);
 }

@@ -92,12 +92,14 @@ static void judge_limit(const struct judgement *j)
                   j->name, members, most, members);
 }
 
-static void judge_all(struct judgement *j)
+/* What is not given has been judged before. */
+static void judge_all(struct judgement *j, const struct source_scope *scope)
 {
     const json_t *fields = json_object_get(j->seen, "fields");
 
-    judge_address(j);
-    for (size_t i = 0; i < json_array_size(fields); i++)
+    if (scope->address)
+        judge_address(j);
+    for (size_t i = 0; scope->fields && i < json_array_size(fields); i++)
         judge_field(j, json_array_get(fields, i));
 }
 
@@ -117,7 +119,7 @@ bool source_judge_seen(json_t *seen, const char *name, const struct source_scope
     if (j.looked_at < members)
         (void)snprintf(which, sizeof which, " looked at (of %" PRId64 ")", members);
     judge_limit(&j);
-    if (!scope->source)
+    if (!scope->address && !scope->fields)
         return true;
     if (*text_of(seen, "unknown_segments"))
         warn_user("insights.segment does not know (yet): %s", text_of(seen, "unknown_segments"));
@@ -125,13 +127,14 @@ bool source_judge_seen(json_t *seen, const char *name, const struct source_scope
         warn_user("the segments of export %s have no members (yet)", name);
         return true;
     }
-    judge_all(&j);
+    judge_all(&j, scope);
     if (j.hopeless && !scope->force)
         return error_set(err, ERROR_INPUT,
                          "export %s was not stored: hardly any member has what is named above; "
                          "correct it, or give --force",
                          name);
-    print_share(&j);
+    if (scope->address)
+        print_share(&j);
     return true;
 }
 

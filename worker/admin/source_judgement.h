@@ -12,7 +12,8 @@
  * warning, as are segments without members or with more than --max-profiles.
  */
 struct source_scope {
-    bool source; /* segments, the e-mail field or fields are given; else only the limit is */
+    bool address; /* segments or the e-mail field are given */
+    bool fields;  /* segments or fields are */
     bool force;
 };
 
