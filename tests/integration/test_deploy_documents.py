@@ -218,7 +218,8 @@ def commands_in(text: str) -> Iterator[list[str]]:
         # At the beginning, after a prompt, settings, or `kubectl exec … --`.
         found = re.search(r"(?:^|^\$ |-- |^[A-Z_]+=\S+ )klaviyo-worker ([^#|<>;&]*)", line)
         if found:
-            yield found[1].replace("'", "").replace('"', "").split()
+            words = found[1].replace("'", "").replace('"', "").split()
+            yield words[2:] if words[:1] == ["--env-file"] else words
 
 
 def command_of(words: list[str]) -> str | None:

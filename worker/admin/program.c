@@ -10,6 +10,7 @@
 #include "worker/cli/help.h"
 #include "worker/cli/nearest.h"
 #include "worker/cli/print.h"
+#include "worker/settings/env_file.h"
 #include "worker/store/db.h"
 #include "worker/store/migration.h"
 
@@ -162,7 +163,7 @@ static bool run_with_settings(struct context *context, const struct arguments *a
 
     if (!secret_library_init(err))
         return false;
-    if (!settings_load(&settings, err)) {
+    if (!env_folder_load(env_folder_of_package(), err) || !settings_load(&settings, err)) {
         context->wrong_settings = true;
         return false;
     }
@@ -225,15 +226,26 @@ static int nothing_asked(void)
     return report_usage(&err, "");
 }
 
+/* `help [COMMAND]` is `[COMMAND] --help`. */
 static int dispatch(const struct program *program, size_t n, char *const argv[])
 {
-    if (n == 0)
+    bool help = asks_for_help(n, argv);
+
+    if (n > 0 && strcmp(argv[0], "help") == 0) {
+        help = true;
+        n--;
+        argv++;
+    }
+    if (n == 0 && !help)
         return nothing_asked();
+    if (n == 0) {
+        help_program(program->groups, program->n_groups);
+        return EXIT_SUCCESS;
+    }
 
     size_t n_words = 0;
     const struct command *command = find_command(program, n, argv, &n_words);
     const struct command *group = find_group(program, argv[0]);
-    bool help = asks_for_help(n, argv);
 
     if (strcmp(argv[0], "--version") == 0)
         print_version(program);
@@ -245,17 +257,54 @@ static int dispatch(const struct program *program, size_t n, char *const argv[])
         help_group(group);
     else if (group)
         return group_alone(group, n > 1 ? argv[1] : NULL);
-    else if (help)
+    else if (help && argv[0][0] == '-')
         help_program(program->groups, program->n_groups);
     else
         return unknown_command(program, argv[0]);
     return EXIT_SUCCESS;
 }
 
+/* The value of --env-file at the front, and how many words it took; NULL: it is not there. */
+static const char *env_file_option(size_t n, char *const argv[], size_t *n_words)
+{
+    static const char option[] = "--env-file";
+    size_t length = sizeof option - 1;
+
+    *n_words = 0;
+    if (n == 0 || strncmp(argv[0], option, length) != 0)
+        return NULL;
+    if (argv[0][length] == '=')
+        *n_words = 1;
+    else if (argv[0][length] == '\0')
+        *n_words = 2;
+    if (*n_words == 1)
+        return argv[0] + length + 1;
+    return *n_words == 2 && n > 1 ? argv[1] : NULL;
+}
+
+/* Options that stand before the command: files of settings. */
+static int run_program(const struct program *program, size_t n, char *const argv[])
+{
+    struct error err = ERROR_INIT;
+    size_t n_words;
+    const char *path;
+
+    while ((path = env_file_option(n, argv, &n_words))) {
+        if (!env_file_load(path, &err))
+            return report_settings(&err);
+        n -= n_words;
+        argv += n_words;
+    }
+    if (n_words == 0)
+        return dispatch(program, n, argv);
+    (void)error_set(&err, ERROR_INPUT, "--env-file needs a value: FILE");
+    return report_usage(&err, "");
+}
+
 /* What could not be written was not done. */
 int program_main(const struct program *program, int argc, char *argv[])
 {
-    int status = dispatch(program, argc > 0 ? (size_t)argc - 1 : 0, argv + 1);
+    int status = run_program(program, argc > 0 ? (size_t)argc - 1 : 0, argv + 1);
     struct error err = ERROR_INIT;
 
     if (fflush(stdout) == 0 && !ferror(stdout))

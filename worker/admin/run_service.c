@@ -23,10 +23,13 @@
  * What must be true before the first event is taken: a key file that belongs to
  * the database's newest pair. Everything later is the service's.
  */
-static bool load_pair(const struct settings *settings, struct seal_pair *pair, struct error *err)
+static bool load_pair(struct context *context, struct seal_pair *pair, struct error *err)
 {
+    const struct settings *settings = context->settings;
+
     if (seal_pair_load(pair, settings->secret_key_file, err))
         return true;
+    context->wrong_settings = err->kind != ERROR_RETRY; /* a new start would not help */
     return error_wrap(err, "SECRET_KEY_FILE");
 }
 
@@ -131,7 +134,7 @@ static bool start(struct context *context, struct error *err)
     warn_of_exposed_file("KAFKA_CONFIG_FILE", settings->kafka_config_file);
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread runs yet */
     warn_of_exposed_file("DATABASE_URL_FILE", getenv("DATABASE_URL_FILE"));
-    if (!load_pair(settings, &pair, err) || !context_open_database(context, err) ||
+    if (!load_pair(context, &pair, err) || !context_open_database(context, err) ||
         !check_pair(context->db, &pair, &key_pair_id, err))
         return false;
     context_close_database(context);

@@ -34,9 +34,11 @@ void help_program(const struct command *const groups[], size_t n)
     for (size_t i = 0; i < n; i++)
         for (const struct command *c = groups[i]; c->words; c++)
             print_summary(c);
-    print_text("\n`--help` behind a command says what it takes; `run --help` lists the settings,\n"
-               "which are environment variables; `--version` prints versions.\n"
-               "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later.\n");
+    print_text(
+        "\n`--help` behind a command says what it takes; `run --help` lists the settings,\n"
+        "which are environment variables; `--env-file FILE` before COMMAND reads them from a\n"
+        "file; `--version` prints versions.\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later.\n");
 }
 
 static const char *nature_of(const struct option_spec *option)
