@@ -134,3 +134,21 @@ def test_a_leader_whose_name_does_not_resolve_is_for_later(world: World, kafka: 
         assert result.rc == AGAIN, result
         assert "BAD_MSG" not in result.stderr
         assert "check KAFKA_BOOTSTRAP_SERVERS" in result.stderr, result.stderr
+
+
+def test_topics_are_made_by_who_may_create_them(world: World, kafka: SecureBroker) -> None:
+    topic = f"{world.name}.new"
+    made = {
+        "KAFKA_TOPIC": topic,
+        "KAFKA_DEAD_LETTER_TOPIC": f"{topic}.dead-letter",
+        "KAFKA_OUTCOME_TOPIC": f"{topic}.outcome",
+    }
+
+    refused = secured(world, "migrate", "--topics", **made)
+    assert refused.rc == FAILED and "Create" in refused.stderr, refused
+    for name in made.values():
+        kafka.allow_topic(name, CREATE, DESCRIBE)
+
+    allowed = secured(world, "migrate", "--topics", **made)
+    assert allowed.rc == 0, allowed
+    assert set(made.values()) <= set(world.kafka.admin().list_topics(timeout=5).topics)

@@ -16,6 +16,7 @@
 #include "worker/kafka/consumer.h"
 #include "worker/kafka/producer.h"
 #include "worker/kafka/reader.h"
+#include "worker/kafka/topic_maker.h"
 #include "worker/kafka/topics.h"
 
 enum { DEADLINE_MS = 20000, SEND_MS = 10000 };
@@ -484,6 +485,21 @@ static void a_topic_that_is_a_pattern_is_refused(void **state)
     assert_int_equal(err.kind, ERROR_FATAL);
 }
 
+static void a_record_has_three_replicas_or_as_many_as_there_are_brokers(void **state)
+{
+    static const struct {
+        int brokers, replicas, min_insync;
+    } cases[] = { { 0, 1, 1 }, { 1, 1, 1 }, { 2, 2, 1 }, { 3, 3, 2 }, { 9, 3, 2 } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int replicas = topic_maker_replicas(cases[i].brokers);
+
+        assert_int_equal(replicas, cases[i].replicas);
+        assert_int_equal(topic_maker_min_insync(replicas), cases[i].min_insync);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +513,7 @@ int main(void)
         cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
         cmocka_unit_test(topics_are_looked_at),
+        cmocka_unit_test(a_record_has_three_replicas_or_as_many_as_there_are_brokers),
         cmocka_unit_test(a_reader_reads_all_there_was_and_ends),
         cmocka_unit_test(the_file_of_properties_is_checked_without_showing_values),
         cmocka_unit_test(a_topic_that_is_a_pattern_is_refused),

@@ -17,6 +17,7 @@ static const char *const names[] = {
     "KAFKA_CONFIG_FILE",
     "KAFKA_TOPIC",
     "KAFKA_DEAD_LETTER_TOPIC",
+    "KAFKA_OUTCOME_TOPIC",
     "KAFKA_GROUP_ID",
     "KLAVIYO_BASE_URL",
     "KLAVIYO_REVISION",
@@ -91,6 +92,7 @@ static void what_is_not_set_has_its_default(void **state)
     assert_string_equal(s.kafka_bootstrap_servers, "localhost:9092");
     assert_string_equal(s.kafka_topic, "segment-refresh");
     assert_string_equal(s.kafka_dead_letter_topic, "segment-refresh.dead-letter");
+    assert_string_equal(s.kafka_outcome_topic, "segment-export");
     assert_string_equal(s.kafka_group_id, "klaviyo-worker");
     assert_string_equal(s.klaviyo_base_url, "https://a.klaviyo.com");
     assert_string_equal(s.klaviyo_revision, "2026-10-15");
@@ -104,6 +106,20 @@ static void what_is_not_set_has_its_default(void **state)
     assert_int_equal(s.poll_interval_max_ms, 15000);
     assert_int_equal(s.retention_days, 30);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
+    settings_release(&s);
+}
+
+static void an_empty_outcome_topic_turns_outcomes_off(void **state)
+{
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    set("KAFKA_OUTCOME_TOPIC", "");
+    set("KAFKA_TOPIC", "");
+    assert_true(settings_load(&s, &err));
+    assert_string_equal(s.kafka_outcome_topic, "");
+    assert_string_equal(s.kafka_topic, "segment-refresh"); /* empty is as good as not set */
     settings_release(&s);
 }
 
@@ -266,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_not_set_has_its_default),
+        TEST(an_empty_outcome_topic_turns_outcomes_off),
         TEST(all_problems_are_named_at_once_a_line_each),
         TEST(a_number_is_a_number_within_its_bounds_and_nothing_else),
         TEST(the_address_of_klaviyo_is_encrypted_or_this_machine),

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/seal.h"
+#include "worker/admin/migrate_topics.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/print.h"
 #include "worker/store/key_pairs.h"
@@ -63,8 +64,10 @@ static bool warn_of_source(struct db *db, struct error *err)
 static bool migrate(struct context *context, const struct arguments *arguments, struct error *err)
 {
     struct migration_report report;
+    struct migrate_topics topics;
 
-    (void)arguments;
+    if (!migrate_topics_read(context, arguments, &topics, err))
+        return false;
     if (!create_roles(context->db, err) ||
         !migration_apply(context->db, tell_waiting, &report, err) ||
         !warn_of_source(context->db, err))
@@ -75,8 +78,17 @@ static bool migrate(struct context *context, const struct arguments *arguments, 
     else
         print_line("Applied %" PRId32 " migration%s: the database is at version %" PRId32 ".",
                    report.applied, report.applied == 1 ? "" : "s", report.version);
-    return true;
+    return !topics.wanted || migrate_topics_make(context->settings, &topics, err);
 }
+
+static const struct option_spec migrate_options[] = {
+    { "--topics", OPTION_FLAG, false, NULL, "create the topics in Kafka, too, where missing" },
+    { "--partitions", OPTION_VALUE, false, "N",
+      "of KAFKA_TOPIC and KAFKA_OUTCOME_TOPIC, if they are created (default: 6)" },
+    { "--replication-factor", OPTION_VALUE, false, "N",
+      "of topics that are created (default: 3, or the number of brokers)" },
+    OPTIONS_END,
+};
 
 /* -- keygen -- */
 
@@ -140,11 +152,16 @@ static bool keygen(struct context *context, const struct arguments *arguments, s
 const struct command setup_commands[] = {
     { .words = "migrate",
       .operands = "",
+      .options = migrate_options,
       .needs = NEEDS_SERVER,
       .summary = "make or update the tables and roles in the database",
       .details =
           "Safe to repeat, and to run by many at once. Where the database user may not make\n"
-          "roles, the statements for it are printed instead.",
+          "roles, the statements for it are printed instead.\n"
+          "\n"
+          "Topics are KAFKA_TOPIC, KAFKA_DEAD_LETTER_TOPIC (one partition, kept for 30 days) and\n"
+          "KAFKA_OUTCOME_TOPIC. From three brokers on two must have a record before it is\n"
+          "acknowledged (min.insync.replicas). A topic that exists is left as it is.",
       .run = migrate },
     { .words = "keygen",
       .who = ADMINS,

@@ -12,7 +12,19 @@
 
 enum { PROBLEMS_MAX_BYTES = 1400, SECRET_MAX_BYTES = 16384 };
 
-enum type { TEXT, OPTIONAL, SECRET, NUMBER, URL, AUTHORITIES, REVISION, LISTEN, LEVEL, FORMAT };
+enum type {
+    TEXT,
+    TEXT_OR_OFF,
+    OPTIONAL,
+    SECRET,
+    NUMBER,
+    URL,
+    AUTHORITIES,
+    REVISION,
+    LISTEN,
+    LEVEL,
+    FORMAT
+};
 
 struct setting {
     const char *name;
@@ -37,6 +49,8 @@ static const struct setting table[] = {
       "topic of the refresh events" },
     { "KAFKA_DEAD_LETTER_TOPIC", TEXT, AT(kafka_dead_letter_topic), "segment-refresh.dead-letter", 0, 0,
       "topic of the events that came to nothing" },
+    { "KAFKA_OUTCOME_TOPIC", TEXT_OR_OFF, AT(kafka_outcome_topic), "segment-export", 0, 0,
+      "topic of the events that say how exports ended; empty turns them off" },
     { "KAFKA_GROUP_ID", TEXT, AT(kafka_group_id), "klaviyo-worker", 0, 0,
       "consumer group that the workers share" },
     { "KLAVIYO_BASE_URL", URL, AT(klaviyo_base_url), "https://a.klaviyo.com", 0, 0,
@@ -194,6 +208,12 @@ static bool apply_format(const struct setting *s, const char *text, char *member
     return true;
 }
 
+/* Empty means off, and not: not set. */
+static bool may_be_empty(enum type type)
+{
+    return type == LISTEN || type == TEXT_OR_OFF;
+}
+
 /* What the setting is set to: the variable, its _FILE twin for a secret, the default. */
 static bool value_of(const struct setting *s, struct settings *settings, const char **text,
                      struct strbuf *problems)
@@ -202,7 +222,7 @@ static bool value_of(const struct setting *s, struct settings *settings, const c
     struct error why = ERROR_INIT;
 
     *text = environment(s->name);
-    if (!*text || (!**text && s->type != LISTEN))
+    if (!*text || (!**text && !may_be_empty(s->type)))
         *text = s->fallback;
     if (s->type != SECRET)
         return true;
@@ -253,6 +273,7 @@ static bool apply(struct settings *settings, const struct setting *s, struct str
     case FORMAT:
         return apply_format(s, text, member, problems);
     case TEXT:
+    case TEXT_OR_OFF:
     case OPTIONAL:
     case SECRET:
     case URL:

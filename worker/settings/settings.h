@@ -23,6 +23,7 @@ struct settings {
     const char *kafka_config_file; /* empty: none */
     const char *kafka_topic;
     const char *kafka_dead_letter_topic;
+    const char *kafka_outcome_topic; /* empty: off */
     const char *kafka_group_id;
     const char *klaviyo_base_url; /* without a slash at its end */
     bool klaviyo_allow_http;      /* KLAVIYO_ALLOW_HTTP=1 */
