@@ -82,6 +82,20 @@ def test_publish_and_wait_fails_with_the_run_and_says_why(world: World) -> None:
 
     assert result.rc == FAILED
     assert "over_profile_limit" in result.stderr and "20" in result.stderr
+    # Its letter is there by now, so that the next command can replay it.
+    (letter,) = world.admin("dead-letters", "list", "--json").json
+    assert letter["reason"] == "over_profile_limit"
+
+
+def test_publish_and_wait_says_that_the_letter_is_not_there_yet(world: World) -> None:
+    world.set_up_export(people.simple(25))
+    world.admin("export", "update", EXPORT, "--max-profiles", "20")
+    world.start_worker(KAFKA_DEAD_LETTER_TOPIC=f"{world.name}.none")
+
+    result = world.command("publish", SEGMENT, "--wait")
+
+    assert result.rc == FAILED
+    assert "over_profile_limit" in result.stderr and "dead letter" in result.stderr
 
 
 def test_what_nobody_would_do_is_not_published(world: World) -> None:

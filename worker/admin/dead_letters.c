@@ -1,17 +1,23 @@
 #include "worker/admin/dead_letters.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/strbuf.h"
+#include "worker/admin/program.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/ingest/dead_letter.h"
+#include "worker/ingest/event.h"
+#include "worker/ingest/export_names.h"
 #include "worker/kafka/producer.h"
 #include "worker/kafka/reader.h"
+#include "worker/store/solved_letters.h"
 
 enum { KAFKA_TIMEOUT_MS = 15000, TEXT_MAX_BYTES = 4096 };
 
@@ -81,14 +87,98 @@ static bool for_each_letter(struct context *context, letter_fn *take, void *opaq
     return false;
 }
 
-/* -- list -- */
+/* -- the letters, and what became of them -- */
+
+/* What there is, as it is shown, and what the database is asked of each. */
+struct letters {
+    json_t *shown, *asked;
+};
+
+static void letters_release(struct letters *letters)
+{
+    json_decref(letters->shown);
+    json_decref(letters->asked);
+}
+
+static bool letters_init(struct letters *letters, struct error *err)
+{
+    letters->shown = json_array();
+    letters->asked = json_array();
+    return (letters->shown && letters->asked) || error_no_memory(err);
+}
+
+/* What a letter says of them; of one that says it in no way that we write: none. */
+static json_t *names_of(struct bytes list)
+{
+    CLEANUP(export_names_release) struct export_names names = EXPORT_NAMES_INIT;
+    struct error ignored = ERROR_INIT;
+    json_t *array = json_array();
+
+    if (list.at && export_names_parse(list, &names, &ignored))
+        for (size_t i = 0; i < names.n; i++)
+            (void)json_array_append_new(array, json_string(names.items[i]));
+    return array;
+}
+
+static bool is_full(const struct record *letter)
+{
+    CLEANUP(event_release) struct event event = EVENT_INIT;
+    struct error ignored = ERROR_INIT;
+
+    return event_parse(letter, &event, &ignored) == EVENT_VALID && event.full;
+}
 
 static bool add_letter(void *opaque, const struct record *letter, struct error *err)
 {
-    json_t *letters = opaque;
+    struct letters *letters = opaque;
+    struct dead_letter_view view;
 
-    return json_array_append_new(letters, shown(letter)) == 0 || error_no_memory(err);
+    dead_letter_read(letter, &view);
+    json_t *asked = json_pack("{s:I, s:o, s:b}", "run", (json_int_t)view.run_id, "exports",
+                              names_of(view.exports), "full", is_full(letter));
+    return (json_array_append_new(letters->asked, asked) == 0 &&
+            json_array_append_new(letters->shown, shown(letter)) == 0) ||
+           error_no_memory(err);
 }
+
+/* A word on each, in order; NULL: the database cannot be asked. */
+static json_t *ask_database(struct context *context, const struct letters *letters)
+{
+    struct error err = ERROR_INIT;
+    char *asked = json_dumps(letters->asked, JSON_COMPACT);
+    char *json = NULL;
+    json_t *solved = NULL;
+
+    if (!asked)
+        (void)error_no_memory(&err);
+    else if (context_open_database(context, &err) &&
+             solved_letters(context->db, asked, &json, &err))
+        solved = json_loads(json, 0, NULL);
+    if (!solved)
+        warn_user("which dead letters are solved is not known without the database: %s", err.text);
+    free(asked);
+    free(json);
+    return solved;
+}
+
+static bool read_letters(struct context *context, struct letters *letters, struct error *err)
+{
+    if (!letters_init(letters, err) || !for_each_letter(context, add_letter, letters, err))
+        return false;
+    if (json_array_size(letters->shown) == 0)
+        return true;
+
+    CLEANUP(json_freep) json_t *solved = ask_database(context, letters);
+    for (size_t i = 0; i < json_array_size(letters->shown); i++) {
+        json_t *word = json_array_get(solved, i);
+        if (json_object_set(json_array_get(letters->shown, i), "solved",
+                            word ? word : json_null()) != 0)
+            return error_no_memory(err);
+    }
+    return true;
+}
+
+/* -- list -- */
 
 static bool print(const json_t *letters, bool as_json, struct error *err)
 {
@@ -97,6 +187,7 @@ static bool print(const json_t *letters, bool as_json, struct error *err)
                                              { "AT", "at", false, false },
                                              { "SEGMENT", "segment_id", false, true },
                                              { "REASON", "reason", false, false },
+                                             { "SOLVED", "solved", false, false },
                                              { "EXPORTS", "exports", false, true },
                                              { "RUN", "run_id", true, false },
                                              { "ATTEMPTS", "attempts", true, false },
@@ -112,64 +203,169 @@ static bool print(const json_t *letters, bool as_json, struct error *err)
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    CLEANUP(json_freep) json_t *letters = json_array();
+    CLEANUP(letters_release) struct letters letters = { 0 };
 
-    if (!letters)
-        return error_no_memory(err);
-    return for_each_letter(context, add_letter, letters, err) &&
-           print(letters, arguments_flag(arguments, "--json"), err);
+    return read_letters(context, &letters, err) &&
+           print(letters.shown, arguments_flag(arguments, "--json"), err);
 }
 
-/* -- replay -- */
+/* -- replay: which -- */
 
 struct replay {
     struct producer *producer;
     const char *topic;
-    const char *reason; /* NULL: whatever it died of */
-    int sent;
-    int without_value;
+    json_t *chosen; /* "partition/offset" of those to publish */
+    int n_of_reason, n_solved, n_without_value;
+    int sent, failed;
 };
 
-static bool is_wanted(const struct replay *replay, const struct dead_letter_view *view)
+enum { PLACE_BYTES = 40 };
+
+static void write_place(char place[PLACE_BYTES], int64_t partition, int64_t offset)
 {
-    return !replay->reason || (view->reason.at && view->reason.n == strlen(replay->reason) &&
-                               memcmp(view->reason.at, replay->reason, view->reason.n) == 0);
+    (void)snprintf(place, PLACE_BYTES, "%" PRId64 "/%" PRId64, partition, offset);
 }
 
+static bool is_of_reason(const json_t *letter, const char *reason)
+{
+    const char *died_of = json_string_value(json_object_get(letter, "reason"));
+
+    return !reason || (died_of && strcmp(died_of, reason) == 0);
+}
+
+static bool choose(struct replay *replay, const json_t *letter, struct error *err)
+{
+    char place[PLACE_BYTES];
+
+    replay->n_of_reason++;
+    if (json_is_true(json_object_get(letter, "solved"))) {
+        replay->n_solved++;
+        return true;
+    }
+    if (!json_is_true(json_object_get(letter, "has_value"))) {
+        replay->n_without_value++;
+        return true;
+    }
+    write_place(place, json_integer_value(json_object_get(letter, "partition")),
+                json_integer_value(json_object_get(letter, "offset")));
+    return json_object_set_new(replay->chosen, place, json_true()) == 0 || error_no_memory(err);
+}
+
+/* "list_gone (2), event_invalid (1)" */
+static char *count_reasons(const json_t *letters)
+{
+    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(TEXT_MAX_BYTES);
+    CLEANUP(json_freep) json_t *counts = json_object();
+    const char *reason;
+    json_t *count;
+
+    for (size_t i = 0; i < json_array_size(letters); i++) {
+        reason = json_string_value(json_object_get(json_array_get(letters, i), "reason"));
+        if (!reason)
+            reason = "none";
+        json_int_t n = json_integer_value(json_object_get(counts, reason));
+        (void)json_object_set_new(counts, reason, json_integer(n + 1));
+    }
+    json_object_foreach(counts, reason, count)
+        strbuf_addf(&text, "%s%s (%" JSON_INTEGER_FORMAT ")", text.len ? ", " : "", reason,
+                    json_integer_value(count));
+    return strbuf_take(&text);
+}
+
+static bool choose_all(struct replay *replay, const json_t *letters, const char *reason,
+                       struct error *err)
+{
+    for (size_t i = 0; i < json_array_size(letters); i++) {
+        const json_t *letter = json_array_get(letters, i);
+        if (is_of_reason(letter, reason) && !choose(replay, letter, err))
+            return false;
+    }
+    if (!reason || replay->n_of_reason > 0 || json_array_size(letters) == 0)
+        return true;
+    char *reasons = count_reasons(letters);
+    (void)error_set(err, ERROR_INPUT, "no dead letter has the reason %s; there are: %s", reason,
+                    reasons ? reasons : "others");
+    free(reasons);
+    return false;
+}
+
+/* -- replay: publishing -- */
+
+/* So many refused one after the other are no fault of the letters. */
+enum { REFUSED_MAX = 10 };
+
+static bool publish(struct replay *replay, const struct record *letter, struct error *err)
+{
+    CLEANUP(record_freep) struct record *event = dead_letter_revive(letter, err);
+
+    return event && producer_send(replay->producer, replay->topic, event, KAFKA_TIMEOUT_MS, err);
+}
+
+/* One that cannot be published is named, and the others are. */
 static bool replay_letter(void *opaque, const struct record *letter, struct error *err)
 {
     struct replay *replay = opaque;
-    struct dead_letter_view view;
+    struct error why = ERROR_INIT;
+    char place[PLACE_BYTES];
 
-    dead_letter_read(letter, &view);
-    if (!is_wanted(replay, &view))
+    write_place(place, letter->partition, letter->offset);
+    if (!json_object_get(replay->chosen, place))
         return true;
-    if (view.value_missing) {
-        replay->without_value++;
+    if (publish(replay, letter, &why)) {
+        replay->sent++;
         return true;
     }
-    CLEANUP(record_freep) struct record *event = dead_letter_revive(letter, err);
-    if (!event || !producer_send(replay->producer, replay->topic, event, KAFKA_TIMEOUT_MS, err))
-        return error_wrap(err, "dead letter at partition %d, offset %lld", (int)letter->partition,
-                          (long long)letter->offset);
-    replay->sent++;
+    (void)error_wrap(&why, "dead letter at partition %d, offset %" PRId64, (int)letter->partition,
+                     letter->offset);
+    replay->failed++;
+    if (why.kind != ERROR_INPUT || (replay->sent == 0 && replay->failed == REFUSED_MAX)) {
+        *err = why;
+        return false;
+    }
+    warn_user("%s", why.text);
     return true;
+}
+
+static void say_what_was_left(const struct replay *replay, const char *topic)
+{
+    if (replay->n_of_reason == 0)
+        print_line("There is no dead letter in %s: nothing to publish again.", topic);
+    else
+        print_line("Published %d event%s again.", replay->sent, replay->sent == 1 ? "" : "s");
+    if (replay->n_solved > 0)
+        print_line("Left alone: %d dead letter%s solved by a later run.", replay->n_solved,
+                   replay->n_solved == 1 ? "" : "s");
+    if (replay->n_without_value > 0)
+        warn_user("%d dead letter%s kept no event, as it was too large: have it published anew",
+                  replay->n_without_value, replay->n_without_value == 1 ? "" : "s");
+}
+
+static bool publish_chosen(struct context *context, struct replay *replay, struct error *err)
+{
+    if (json_object_size(replay->chosen) == 0)
+        return true;
+    CLEANUP(producer_freep) struct producer *producer = producer_new(context->settings, err);
+    replay->producer = producer;
+    if (!producer || !for_each_letter(context, replay_letter, replay, err))
+        return false;
+    return replay->failed == 0 ||
+           error_set(err, ERROR_INPUT, "%d of %zu dead letters could not be published again",
+                     replay->failed, json_object_size(replay->chosen));
 }
 
 static bool replay(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    CLEANUP(producer_freep) struct producer *producer = producer_new(context->settings, err);
-    struct replay replay = { .producer = producer,
-                             .topic = context->settings->kafka_topic,
-                             .reason = arguments_value(arguments, "--reason") };
+    CLEANUP(letters_release) struct letters letters = { 0 };
+    CLEANUP(json_freep) json_t *chosen = json_object();
+    struct replay replay = { .topic = context->settings->kafka_topic, .chosen = chosen };
 
-    if (!producer)
+    if (!chosen)
+        return error_no_memory(err);
+    if (!read_letters(context, &letters, err) ||
+        !choose_all(&replay, letters.shown, arguments_value(arguments, "--reason"), err))
         return false;
-    bool ok = for_each_letter(context, replay_letter, &replay, err);
-    print_line("Published %d event%s again.", replay.sent, replay.sent == 1 ? "" : "s");
-    if (replay.without_value > 0)
-        warn_user("%d dead letter%s kept no event, as it was too large: have it published anew",
-                  replay.without_value, replay.without_value == 1 ? "" : "s");
+    bool ok = publish_chosen(context, &replay, err);
+    say_what_was_left(&replay, context->settings->kafka_dead_letter_topic);
     return ok;
 }
 
@@ -188,8 +384,9 @@ const struct command dead_letters_commands[] = {
       .needs = NEEDS_SETTINGS, .run = replay,
       .summary = "publish such events again",
       .details = "Each goes back to KAFKA_TOPIC; one that failed for one export only is restricted to\n"
-                 "that export. Letters stay in their topic: replaying one twice does no harm, as an\n"
-                 "event whose run has succeeded since is done without new work." },
+                 "that export. Letters stay in their topic. Those of which each export has succeeded\n"
+                 "since are solved, and left alone; without the database that is not known, and all\n"
+                 "are published." },
     { .words = NULL },
 };
 /* clang-format on */

@@ -14,7 +14,7 @@
 #include "worker/store/history.h"
 #include "worker/store/publish_targets.h"
 
-enum { SEND_TIMEOUT_MS = 30000, TAKEN_IN_LATE_MS = 15000 };
+enum { SEND_TIMEOUT_MS = 30000, TAKEN_IN_LATE_MS = 15000, LETTER_LATE_MS = 15000 };
 
 /* What is published: one event for each target, [{"segment", "export"}]. */
 struct publication {
@@ -22,7 +22,8 @@ struct publication {
     struct refresh_event *events;
     size_t n;
     int64_t sent_ms;
-    bool warned_late;
+    bool warned_late, warned_letter;
+    int64_t letter_due_ms; /* since when a dead letter is waited for; 0: none is */
 };
 
 static void publication_release(struct publication *p)
@@ -160,6 +161,24 @@ static bool has_state(const json_t *request, const char *state)
     return strcmp(json_string_value(json_object_get(request, "state")), state) == 0;
 }
 
+/*
+ * The event has died and its letter is not there yet: it is waited for, so that
+ * what comes next finds it. True: long enough.
+ */
+static bool letter_is_late(struct publication *p, const struct refresh_event *event)
+{
+    if (p->letter_due_ms == 0)
+        p->letter_due_ms = clock_ms();
+    if (clock_ms() - p->letter_due_ms < LETTER_LATE_MS)
+        return false;
+    if (!p->warned_letter)
+        warn_user("the dead letter of event %s is not written yet, dead-letters does not show it: "
+                  "the workers' log says why (dead_letter_not_written)",
+                  event->id);
+    p->warned_letter = true;
+    return true;
+}
+
 static bool look_at_event(struct publication *p, struct db *db, const struct refresh_event *event,
                           json_t *runs, bool *over, struct error *err)
 {
@@ -174,7 +193,8 @@ static bool look_at_event(struct publication *p, struct db *db, const struct ref
     free(json);
     if (!seen || json_array_extend(runs, json_object_get(seen, "runs")) != 0)
         return error_no_memory(err);
-    *over = !has_state(seen, "open");
+    *over =
+        has_state(seen, "dead_letter_due") ? letter_is_late(p, event) : !has_state(seen, "open");
     if (*over && !has_state(seen, "done") && json_array_size(json_object_get(seen, "runs")) == 0)
         return error_set(err, ERROR_INPUT, "event %s was refused: %s", event->id,
                          json_string_value(json_object_get(seen, "reason")));
