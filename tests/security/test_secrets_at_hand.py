@@ -63,3 +63,21 @@ def test_a_key_on_the_command_line_is_not_said_again(world: World, words: list[s
     assert KEY not in result.stderr + result.stdout and KEY[:12] not in result.stderr, result
     assert "pk_…" in result.stderr, result
     assert "never from the command line" in result.stderr, result
+
+
+def test_a_run_that_waits_for_another_key_file_does_not_wait_silently(world: World) -> None:
+    """The pair was replaced and the connection has its new key, but the worker has the old file."""
+    world.set_up_export(people.simple(3))
+    worker = world.start_worker()
+    worker.wait_ready()
+    new = world.folder / "new.key"
+    world.admin("keygen", "--replace", "--out", str(new))
+    world.admin("connection", "rotate-key", "main", "--api-key-file", "-", stdin=KEY)
+    world.refresh()
+
+    said = worker.wait_for_event("runs_wait_for_key", 60)
+
+    assert said["level"] == "error" and (said["runs"], said["key_pair"]) == (1, 1)
+    assert world.runs()[0]["state"] == "queued"
+    world.start_worker(SECRET_KEY_FILE=str(new))
+    world.wait_runs_ended(1)

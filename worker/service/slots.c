@@ -13,12 +13,14 @@
 #include "common/wakeup.h"
 #include "worker/export/run.h"
 #include "worker/store/db.h"
+#include "worker/store/key_pairs.h"
 #include "worker/store/retention.h"
 #include "worker/store/runs.h"
 
 enum {
-    TICK_MS = 200,                  /* the longest time a queued run waits for an idle slot */
-    RETENTION_EVERY_MS = 600 * 1000 /* what is too old is deleted by an idle slot */
+    TICK_MS = 200,                   /* the longest time a queued run waits for an idle slot */
+    RETENTION_EVERY_MS = 600 * 1000, /* what is too old is deleted by an idle slot */
+    KEY_CHECK_EVERY_MS = 15 * 1000   /* for runs that wait for another key pair: each time a line */
 };
 
 struct slot {
@@ -39,6 +41,7 @@ struct slots {
     bool stopping;
     atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
     int64_t retention_ms;         /* when old rows are to be looked for; of the looking slot */
+    int64_t key_check_ms;         /* when runs of other key pairs are; of the looking slot */
     int busy;
     int n;
     struct slot slot[];
@@ -242,6 +245,23 @@ static enum look look(struct slot *slot, struct run_task **task, int64_t *pause_
     return reach_database(slot, pause_ms) ? take_run(slot, task) : LOOK_AWAY;
 }
 
+/* The key pair was replaced, and this worker still has the old one: it takes none of these. */
+static void report_other_keys(struct slot *slot)
+{
+    struct slots *slots = slot->slots;
+    struct error err = ERROR_INIT;
+    int64_t runs;
+
+    if (!slot->db || clock_ms() < slots->key_check_ms)
+        return;
+    slots->key_check_ms = clock_ms() + KEY_CHECK_EVERY_MS;
+    if (!key_pairs_count_waiting(slot->db, slots->options.key_pair_id, &runs, &err))
+        log_warn("key_check_failed", LOG_ERROR_OF(&err));
+    else if (runs > 0)
+        log_error("runs_wait_for_key", LOG_INT("runs", runs),
+                  LOG_INT("key_pair", slots->options.key_pair_id));
+}
+
 /* A piece of work for who has nothing to do: some at a time, a run comes first. */
 static void tidy(struct slot *slot)
 {
@@ -273,6 +293,7 @@ static bool look_until_found(struct slot *slot, struct run_task **task, int64_t 
         if (found != LOOK_NOTHING)
             return found == LOOK_FOUND;
         tidy(slot);
+        report_other_keys(slot);
     }
     *pause_ms = 0;
     return false;

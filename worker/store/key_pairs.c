@@ -7,6 +7,12 @@ static const char newest_sql[] = "select key_pair_id::text::bytea, public_key"
 
 static const char add_sql[] = "select key_pair_id, marked from klaviyo.add_key_pair($1, $2)";
 
+static const char waiting_sql[] =
+    "select count(*) from klaviyo.run r join klaviyo.export x using (export_id)"
+    " join klaviyo.connection c using (connection_id)"
+    " join klaviyo.connection_key k using (connection_id)"
+    " where r.state = 'queued' and k.key_pair_id <> $1::integer and c.attention_reason is null";
+
 bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -35,4 +41,16 @@ bool key_pairs_add(struct db *db, const unsigned char *public_key, bool replace,
     if (result_is_null(rows, 0, 0))
         return error_set(err, ERROR_INPUT, "the database has a key pair already");
     return result_copy_text(rows, 0, 1, marked, err);
+}
+
+bool key_pairs_count_waiting(struct db *db, int64_t key_pair_id, int64_t *runs, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, key_pair_id);
+    if (!db_query(db, waiting_sql, &args, &rows, err))
+        return error_wrap(err, "looking for runs that wait for a key");
+    *runs = result_int64(rows, 0, 0);
+    return true;
 }

@@ -29,4 +29,11 @@ bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err) M
 bool key_pairs_add(struct db *db, const unsigned char *public_key, bool replace, char **marked,
                    struct error *err) MUST_USE;
 
+/*
+ * How many queued runs wait for a worker with another key pair than this one;
+ * not those of connections that need attention, which end without a key.
+ */
+bool key_pairs_count_waiting(struct db *db, int64_t key_pair_id, int64_t *runs, struct error *err)
+    MUST_USE;
+
 #endif
