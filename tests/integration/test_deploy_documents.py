@@ -252,7 +252,7 @@ def test_every_reason_that_the_code_gives_is_in_the_runbook() -> None:
     given: set[str] = set()
     for source in sources:
         text = source.read_text()
-        given |= set(re.findall(r'deliver_fail\(\w+, "([a-z_]+)"', text))
+        given |= set(re.findall(r'(?:fail_run\(\w+|\{ "failed"), "([a-z_]+)"', text))
         given |= set(re.findall(r"close_run\([^;]*?'(?:failed|cancelled)', '([a-z_]+)'", text))
     assert len(given) > 5
     assert given <= set(REASONS)
