@@ -50,7 +50,9 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/schemas/events
 install(FILES ${PROJECT_SOURCE_DIR}/schemas/asyncapi.yaml
   DESTINATION ${CMAKE_INSTALL_DATADIR}/klaviyo-worker/schemas)
 install(DIRECTORY ${deploy}/alerts ${deploy}/dashboard ${deploy}/kubernetes
-  DESTINATION ${CMAKE_INSTALL_DATADIR}/klaviyo-worker)
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/klaviyo-worker
+  PATTERN make-rules PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE
+    GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 
 # A package's paths are those of the prefix /usr: with another one there is none.
 if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
@@ -58,7 +60,9 @@ if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
 endif()
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_VENDOR klaviyo-worker)
-set(CPACK_PACKAGE_CONTACT "klaviyo-worker <klaviyo-worker@localhost>")
+set(PACKAGE_CONTACT "klaviyo-worker maintainers <maintainers@klaviyo-worker.example>" CACHE STRING
+  "Who answers for the Debian package")
+set(CPACK_PACKAGE_CONTACT ${PACKAGE_CONTACT})
 set(CPACK_PACKAGE_DESCRIPTION "It takes segment-refresh events from Kafka, reads the members from PostgreSQL,
 keeps one valid e-mail profile per address, and brings them to a Klaviyo list
 with the bulk import API.")
@@ -74,4 +78,5 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
   ${deploy}/debian/conffiles ${deploy}/debian/postinst ${deploy}/debian/prerm
   ${deploy}/debian/postrm)
+set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/cmake/package.cmake)
 include(CPack)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import re
 from pathlib import Path
 
 import pytest
 
-from support import shipped
+from support import sbom, shipped
+from support.paths import TREE
 from support.shipped import run
 
 pytestmark = pytest.mark.timeout(shipped.COMPILE_SECONDS)
@@ -58,17 +62,27 @@ def test_a_package_installs_runs_and_purges_cleanly(package: Path, root: Root) -
     assert "Status: install ok installed" in root.dpkg("--status", "klaviyo-worker")
 
     root.dpkg("--remove", "klaviyo-worker")
-    assert root.files() == {f"{ETC}/klaviyo-worker.env", f"{ETC}/kafka.properties"}
+    remembered = "var/lib/systemd/deb-systemd-helper-enabled/klaviyo-worker.service.dsh-also"
+    settings = {f"{ETC}/klaviyo-worker.env", f"{ETC}/kafka.properties"}
+    assert root.files() == settings | {remembered}
 
     root.dpkg("--purge", "klaviyo-worker")
     assert root.files() == set()
     assert not (root.folder / ETC).exists()
 
 
-def test_a_purge_never_takes_the_key_that_opens_stored_keys(package: Path, root: Root) -> None:
+def test_a_purge_takes_every_password_and_never_the_key_that_opens_stored_keys(
+    package: Path, root: Root
+) -> None:
     root.dpkg("--install", package)
-    key = root.folder / ETC / "secret.key"
-    key.write_text("made by keygen")
+    settings = root.folder / ETC
+    for name in ("database-url", "database-url~", "secret.key"):
+        (settings / name).write_text("put here by an administrator")
+    (settings / "kafka.properties").write_text("sasl.password=secret")
+
+    root.dpkg("--remove", "klaviyo-worker")
+    assert (settings / "database-url").exists()  # for when it is installed again
+
     root.dpkg("--purge", "klaviyo-worker")
     assert root.files() == {f"{ETC}/secret.key"}
 
@@ -87,6 +101,39 @@ def test_the_package_says_what_it_needs(package: Path) -> None:
     needs = run("dpkg-deb", "--field", package, "Depends")
     for library in ("ca-certificates", "librdkafka1", "libpq5", "libcurl", "libsodium23"):
         assert library in needs
+
+
+def test_lintian_has_nothing_to_say(package: Path) -> None:
+    run("lintian", "--no-cfg", "--allow-root", "--fail-on=error,warning", package)
+    overrides = (TREE / "deploy/debian/lintian-overrides").read_text().splitlines()
+    assert len([line for line in overrides if line.startswith("klaviyo-worker:")]) == 1
+
+
+def test_the_newest_entry_of_the_change_log_is_this_version(package: Path) -> None:
+    first = (TREE / "deploy/debian/changelog").read_text().splitlines()[0]
+    assert f"({run('dpkg-deb', '--field', package, 'Version').strip()})" in first
+
+
+def test_the_package_has_a_bill_of_materials_and_good_sums(package: Path, tmp_path: Path) -> None:
+    run("dpkg-deb", "--raw-extract", package, tmp_path / "package")
+    run("md5sum", "--check", "--quiet", "DEBIAN/md5sums", cwd=tmp_path / "package")
+    bill = tmp_path / "package/usr/share/doc/klaviyo-worker/sbom.spdx.json"
+    sbom.check(json.loads(bill.read_text()), tmp_path / "package/usr/bin/klaviyo-worker")
+
+
+def test_what_is_shipped_is_hardened_and_does_not_say_where_it_was_made() -> None:
+    program = shipped.compiled() / "worker/klaviyo-worker"
+    linked = run("readelf", "--wide", "--dynamic", "--program-headers", program)
+    assert "NOW" in linked and "PIE" in linked and "GNU_RELRO" in linked
+    assert re.search(r"GNU_STACK.* RW +0x", linked)
+    symbols = run("readelf", "--wide", "--dyn-syms", program)
+    assert "__stack_chk_fail" in symbols and "_chk@" in symbols
+    assert str(TREE) not in program.read_bytes().decode("latin-1")
+    if platform.machine() == "x86_64":
+        objects = list(shipped.compiled().rglob("*.c.o"))
+        assert len(objects) > 50
+        notes = run("readelf", "--notes", *objects)
+        assert notes.count("x86 feature: IBT, SHSTK") == len(objects)
 
 
 def test_an_installation_keeps_to_the_folders_of_gnu(tmp_path: Path) -> None:

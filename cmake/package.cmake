@@ -1,0 +1,18 @@
+# Run by CPack on the files of the Debian package before it is made: what a package has and
+# `cmake --install` leaves to the distribution.
+set(root ${CPACK_TEMPORARY_DIRECTORY}/usr)
+set(documents ${root}/share/doc/klaviyo-worker)
+find_program(GZIP gzip REQUIRED)
+
+function(compress file)
+  execute_process(COMMAND ${GZIP} -9n ${file} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+configure_file(${CMAKE_CURRENT_LIST_DIR}/../deploy/debian/changelog ${documents}/changelog COPYONLY)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/../deploy/debian/lintian-overrides
+  ${root}/share/lintian/overrides/klaviyo-worker COPYONLY)
+execute_process(
+  COMMAND ${CMAKE_CURRENT_LIST_DIR}/../deploy/sbom ${root}/bin/klaviyo-worker ca-certificates
+  OUTPUT_FILE ${documents}/sbom.spdx.json COMMAND_ERROR_IS_FATAL ANY)
+compress(${documents}/changelog)
+compress(${root}/share/man/man1/klaviyo-worker.1)
