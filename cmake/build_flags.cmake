@@ -17,6 +17,20 @@ target_compile_options(build_flags INTERFACE
 target_link_options(build_flags INTERFACE
   -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed)
 
+# A jump into the middle of a function ends the program, where the processor can tell.
+include(CheckCCompilerFlag)
+foreach(flag -fcf-protection=full -mbranch-protection=standard)
+  string(MAKE_C_IDENTIFIER "HAS_${flag}" known)
+  check_c_compiler_flag(${flag} ${known})
+  if(${known})
+    target_compile_options(build_flags INTERFACE ${flag})
+  endif()
+endforeach()
+# Optimised builds do not say where they were made; debuggers find the sources from the tree's root.
+target_compile_options(build_flags INTERFACE
+  $<$<CONFIG:Release,RelWithDebInfo>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>
+  $<$<CONFIG:Release,RelWithDebInfo>:-ffile-prefix-map=${PROJECT_BINARY_DIR}=build>)
+
 if(WORKER_SANITIZE)
   target_compile_options(build_flags INTERFACE
     -fsanitize=${WORKER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
