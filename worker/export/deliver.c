@@ -305,11 +305,20 @@ static void check_lease(struct deliver *d)
     }
 }
 
+/* How long the members may take is for the database to say: with nothing to deliver yet. */
+static bool is_only_reading(const struct deliver *d)
+{
+    const struct plan *plan = *d->options->plan;
+
+    return plan && !plan_has_ended(plan) && d->delivery.n_imports == 0;
+}
+
 static void check_retry_budget(struct deliver *d)
 {
     int64_t now = clock_ms();
+    bool paused = delivery_waiting_ms(&d->delivery, now) > 0 || is_only_reading(d);
 
-    if (retry_budget_tick(&d->budget, now, delivery_waiting_ms(&d->delivery, now) > 0))
+    if (retry_budget_tick(&d->budget, now, paused))
         return;
     fail_run(d, "retry_budget_used_up", "no progress for %lld s; last: %s",
              (long long)d->options->settings->retry_budget_seconds,
