@@ -22,7 +22,7 @@ from support.process import Process, free_port, wait_until
 from support.worker import Worker
 from support.world import EXPORT, KEY, MakeWorld, World
 
-PATHS = ("/", "/api/runs", "/livez", "/metrics", "/readyz")
+PATHS = ("/", "/api/exports", "/api/runs", "/livez", "/metrics", "/readyz")
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,6 +112,17 @@ def test_words_of_the_command_line_come_back_without_what_steers(world: World, w
     assert result.rc in (1, 2)
     assert not UNSAFE.search(result.stderr) and not UNSAFE.search(result.stdout)
     assert result.stderr.count("\n") == 1
+
+
+def test_the_demo_has_colour_for_who_wants_it_only() -> None:
+    sets = "eval \"$(sed -n '/^bold=/,/^fi/p' deploy/demo)\"; printf '<%s>' \"$bold$red\""
+    for settings, coloured in ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False):
+        done = subprocess.run(
+            ["script", "-qec", f"bash -c {shlex.quote(sets)}", "/dev/null"],
+            cwd=TREE, env={"PATH": os.environ["PATH"], **settings}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert ("\x1b[31m" in done.stdout) == coloured, settings
+        assert "<" in done.stdout
 
 
 # -- a key that is typed --------------------------------------------------------

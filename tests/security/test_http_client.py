@@ -20,7 +20,7 @@ from support.world import EXPORT, World
 
 FOREIGN = ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "a.b"]
 OURS = ["127.0.0.1", "localhost:1", "[::1]:1", "worker:8080", "metrics.shop.example", "a.svc.cluster.local"]
-PRIVATE = ["/", "/api/runs", "/api/runs?limit=1"]
+PRIVATE = ["/", "/api/runs", "/api/runs?limit=1", "/api/exports"]
 GARBAGE = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS handshake
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -120,7 +120,10 @@ def test_runs_are_picked_and_nothing_else_comes_of_what_is_asked(endpoints: Endp
         status, body = endpoints.ask("/api/runs" + query, "worker")
         assert status == 200, query
         assert len(json.loads(body)) == count, query
-    for query in ("?limit=0", "?limit=101", "?limit=-1", "?limit=1e9", "?limit=x%22%7d"):
+    shown = json.loads(endpoints.ask("/api/exports?state=active", "worker")[1])
+    assert shown == world.admin("export", "list", "--json").json
+    assert json.loads(endpoints.ask("/api/exports?export=other", "worker")[1]) == []
+    for query in ("?limit=0", "?limit=1001", "?limit=-1", "?limit=1e9", "?limit=x%22%7d"):
         status, body = endpoints.ask("/api/runs" + query, "worker")
         assert status == 400 and "error" in json.loads(body), query
 

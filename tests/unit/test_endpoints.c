@@ -29,7 +29,8 @@ struct fixture {
     atomic_bool away;
 };
 
-static bool read_fake(void *world, struct overview *overview, char **runs, struct error *err)
+static bool read_fake(void *world, struct overview *overview, struct overview_lists *lists,
+                      struct error *err)
 {
     struct fixture *f = world;
 
@@ -38,8 +39,9 @@ static bool read_fake(void *world, struct overview *overview, char **runs, struc
     if (f->away)
         return error_set(err, ERROR_RETRY, "away");
     *overview = (struct overview){ .queued = f->reads };
-    *runs = strdup("[]");
-    return *runs != NULL;
+    lists->runs = strdup("[]");
+    lists->exports = strdup("[]");
+    return lists->runs && lists->exports;
 }
 
 static void disconnect_fake(void *world)

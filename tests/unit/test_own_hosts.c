@@ -5,8 +5,8 @@
 
 #include <cmocka.h>
 
+#include "worker/http/list_filter.h"
 #include "worker/http/own_hosts.h"
-#include "worker/http/runs_filter.h"
 
 static const struct own_hosts own = { .listen = "metrics.example.com:8080",
                                       .more = "status.example.net, .svc.cluster.local",
@@ -69,12 +69,12 @@ static const char runs[] = "[{\"id\":4,\"export\":\"a b\",\"state\":\"failed\"},
                            "{\"id\":2,\"export\":\"news\",\"state\":\"succeeded\"},"
                            "{\"id\":1,\"export\":\"news\",\"state\":\"failed\"}]";
 
-static void expect(const struct runs_filter *filter, const char *ids)
+static void expect(const struct list_filter *filter, const char *ids)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(10000);
     char found[64] = "";
 
-    assert_true(runs_filter_apply(filter, runs, &out));
+    assert_true(list_filter_apply(filter, "export", runs, &out));
     for (const char *at = out.data; (at = strstr(at, "\"id\":")); at++)
         (void)snprintf(found + strlen(found), sizeof found - strlen(found), "%c", at[5]);
     assert_string_equal(found, ids);
@@ -83,16 +83,16 @@ static void expect(const struct runs_filter *filter, const char *ids)
 static void runs_are_picked_by_limit_export_and_state(void **state)
 {
     (void)state;
-    expect(&(struct runs_filter){ .limit = "" }, "4321");
-    expect(&(struct runs_filter){ .limit = "2" }, "43");
-    expect(&(struct runs_filter){ .export_name = "news", .limit = "2" }, "32");
-    expect(&(struct runs_filter){ .export_name = "a b" }, "4");
-    expect(&(struct runs_filter){ .export_name = "news", .state = "failed" }, "31");
-    expect(&(struct runs_filter){ .state = "queued" }, "");
-    assert_true(runs_filter_is_good(&(struct runs_filter){ .limit = "100" }));
-    assert_false(runs_filter_is_good(&(struct runs_filter){ .limit = "101" }));
-    assert_false(runs_filter_is_good(&(struct runs_filter){ .limit = "0" }));
-    assert_false(runs_filter_is_good(&(struct runs_filter){ .limit = "ten" }));
+    expect(&(struct list_filter){ .limit = "" }, "4321");
+    expect(&(struct list_filter){ .limit = "2" }, "43");
+    expect(&(struct list_filter){ .export_name = "news", .limit = "2" }, "32");
+    expect(&(struct list_filter){ .export_name = "a b" }, "4");
+    expect(&(struct list_filter){ .export_name = "news", .state = "failed" }, "31");
+    expect(&(struct list_filter){ .state = "queued" }, "");
+    assert_true(list_filter_is_good(&(struct list_filter){ .limit = "1000" }));
+    assert_false(list_filter_is_good(&(struct list_filter){ .limit = "1001" }));
+    assert_false(list_filter_is_good(&(struct list_filter){ .limit = "0" }));
+    assert_false(list_filter_is_good(&(struct list_filter){ .limit = "ten" }));
 }
 
 int main(void)

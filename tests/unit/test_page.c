@@ -42,7 +42,7 @@ static void assert_shows(const struct page_facts *facts, const char *words, bool
 
 static void a_run_is_shown_with_state_and_progress(void **state)
 {
-    struct snapshot_view view = { .read_ms = 19000, .runs = run_going_on };
+    struct snapshot_view view = { .read_ms = 19000, .lists.runs = run_going_on };
     struct page_facts facts = facts_of(&view);
 
     (void)state;
@@ -56,13 +56,13 @@ static void a_run_is_shown_with_state_and_progress(void **state)
 
 static void names_are_escaped(void **state)
 {
-    struct snapshot_view view = { .read_ms = 19000, .runs = run_going_on };
+    struct snapshot_view view = { .read_ms = 19000, .lists.runs = run_going_on };
     struct page_facts facts = facts_of(&view);
 
     (void)state;
     assert_shows(&facts, "a&lt;b&gt;&amp;&quot;c", true);
     assert_shows(&facts, "a<b>", false);
-    view.runs = run_failed;
+    view.lists.runs = run_failed;
     assert_shows(&facts, "<b>list_gone</b> no list &lt;L&gt;", true);
 }
 
@@ -101,7 +101,7 @@ static void partitions_are_shown_with_their_lag_where_it_is_known(void **state)
 
 static void nothing_comes_from_elsewhere_and_no_script_is_there(void **state)
 {
-    struct snapshot_view view = { .read_ms = 19000, .runs = run_failed };
+    struct snapshot_view view = { .read_ms = 19000, .lists.runs = run_failed };
     struct page_facts facts = facts_of(&view);
 
     (void)state;
@@ -115,7 +115,7 @@ static void what_is_no_json_is_an_error(void **state)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100000);
     char text[] = "[{";
-    struct snapshot_view view = { .read_ms = 19000, .runs = text };
+    struct snapshot_view view = { .read_ms = 19000, .lists.runs = text };
     struct page_facts facts = facts_of(&view);
     struct error err = ERROR_INIT;
 

@@ -11,13 +11,13 @@
 #include "common/version.h"
 #include "common/wakeup.h"
 #include "worker/http/http_server.h"
+#include "worker/http/list_filter.h"
 #include "worker/http/listener.h"
 #include "worker/http/liveness.h"
 #include "worker/http/metrics_report.h"
 #include "worker/http/own_hosts.h"
 #include "worker/http/page.h"
 #include "worker/http/prometheus_text.h"
-#include "worker/http/runs_filter.h"
 
 enum {
     BODY_MAX_BYTES = 4 * 1024 * 1024,
@@ -42,7 +42,15 @@ struct kept {
 /* What of the database an answer needs. */
 enum need { NEEDS_NONE, NEEDS_ANY, NEEDS_FRESH };
 
-enum route_name { ROUTE_PAGE, ROUTE_RUNS, ROUTE_METRICS, ROUTE_LIVEZ, ROUTE_READYZ, ROUTES };
+enum route_name {
+    ROUTE_PAGE,
+    ROUTE_RUNS,
+    ROUTE_EXPORTS,
+    ROUTE_METRICS,
+    ROUTE_LIVEZ,
+    ROUTE_READYZ,
+    ROUTES
+};
 
 struct endpoints {
     struct endpoints_options options;
@@ -58,7 +66,7 @@ struct endpoints {
     /* Of the server's thread. */
     struct kept kept[ROUTES];
     struct http_metrics metrics_report;
-    struct runs_filter filter;
+    struct list_filter filter;
 };
 
 /* ---- how this worker is ---- */
@@ -144,34 +152,47 @@ static void make_metrics(struct endpoints *e, struct kept *kept)
     kept->status = 200;
 }
 
-static void add_runs(const struct endpoints *e, struct kept *kept, const char *runs)
-{
-    kept->status = 200;
-    if (runs_filter_is_empty(&e->filter))
-        strbuf_add_str(&kept->body, runs);
-    else if (!runs_filter_apply(&e->filter, runs, &kept->body))
-        kept->status = 500;
-}
-
 static void add_complaint(struct kept *kept, unsigned status, const char *why)
 {
     kept->status = status;
     strbuf_addf(&kept->body, "{\"error\": \"%s\"}", why);
 }
 
-static void make_runs(struct endpoints *e, struct kept *kept)
+/* A list of the snapshot, or what is asked for of it. */
+static void add_list(const struct endpoints *e, struct kept *kept, const char *name_member,
+                     const char *list)
+{
+    kept->status = 200;
+    if (list_filter_is_empty(&e->filter))
+        strbuf_add_str(&kept->body, list);
+    else if (!list_filter_apply(&e->filter, name_member, list, &kept->body))
+        kept->status = 500;
+}
+
+static void make_list(struct endpoints *e, struct kept *kept, enum route_name route)
 {
     struct snapshot_view view;
 
     snapshot_view(e->snapshot, true, &view);
-    if (!runs_filter_is_good(&e->filter))
-        add_complaint(kept, 400, "limit is no whole number from 1 to 100");
-    else if (view.runs && clock_ms() - view.read_ms < STALE_MS)
-        add_runs(e, kept, view.runs);
+    const char *list = route == ROUTE_RUNS ? view.lists.runs : view.lists.exports;
+    if (!list_filter_is_good(&e->filter))
+        add_complaint(kept, 400, "limit is no whole number from 1 to 1000");
+    else if (list && clock_ms() - view.read_ms < STALE_MS)
+        add_list(e, kept, route == ROUTE_RUNS ? "export" : "name", list);
     else
         add_complaint(kept, 503, "the database does not answer");
     strbuf_add_str(&kept->body, "\n");
     snapshot_view_release(&view);
+}
+
+static void make_runs(struct endpoints *e, struct kept *kept)
+{
+    make_list(e, kept, ROUTE_RUNS);
+}
+
+static void make_exports(struct endpoints *e, struct kept *kept)
+{
+    make_list(e, kept, ROUTE_EXPORTS);
 }
 
 static void make_page(struct endpoints *e, struct kept *kept)
@@ -214,6 +235,7 @@ struct route {
 static const struct route routes[ROUTES] = {
     [ROUTE_PAGE] = { "/", true, "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
     [ROUTE_RUNS] = { "/api/runs", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
+    [ROUTE_EXPORTS] = { "/api/exports", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_exports },
     [ROUTE_METRICS] = { "/metrics", false, EXPOSITION_TYPE, NEEDS_ANY, KEEP_MS, make_metrics },
     [ROUTE_LIVEZ] = { "/livez", false, TEXT_TYPE, NEEDS_NONE, 0, make_livez },
     [ROUTE_READYZ] = { "/readyz", false, TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
@@ -274,7 +296,7 @@ static void make(struct endpoints *e, size_t i)
     kept->status = 500;
 }
 
-static void read_filter(const struct http_question *question, struct runs_filter *filter)
+static void read_filter(const struct http_question *question, struct list_filter *filter)
 {
     http_argument(question, "limit", filter->limit, sizeof filter->limit);
     http_argument(question, "export", filter->export_name, sizeof filter->export_name);
@@ -290,7 +312,7 @@ static void give_answer(void *opaque, const struct http_question *question,
 
     e->metrics_report = *metrics_report;
     read_filter(question, &e->filter);
-    bool is_special = i == ROUTE_RUNS && !runs_filter_is_empty(&e->filter);
+    bool is_special = (i == ROUTE_RUNS || i == ROUTE_EXPORTS) && !list_filter_is_empty(&e->filter);
     if (is_special || !is_good(e, i))
         make(e, i);
     if (is_special)

@@ -19,6 +19,7 @@
  *     /          status page (page.h)
  *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those of
  *                them that limit=, export= and state= pick
+ *     /api/exports  the same for exports, as `export list --json`
  *
  * They answer from atomics and from a snapshot of the database that a thread
  * of its own takes. None of it shows personal data or a secret.

@@ -312,7 +312,7 @@ static void add_partitions(struct strbuf *out, const struct page_facts *facts)
 
 bool page_write(const struct page_facts *facts, struct strbuf *out, struct error *err)
 {
-    const char *text = facts->database->runs ? facts->database->runs : "[]";
+    const char *text = facts->database->lists.runs ? facts->database->lists.runs : "[]";
     json_t *runs = json_loads(text, 0, NULL);
 
     if (!runs)

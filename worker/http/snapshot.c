@@ -35,17 +35,17 @@ static bool wait_until_wanted(struct snapshot *snapshot)
 
 static void put(struct snapshot *snapshot, const struct snapshot_view *read)
 {
-    char *before = NULL;
+    struct overview_lists before = { .runs = NULL };
 
     (void)pthread_mutex_lock(&snapshot->lock);
     snapshot->wanted = false;
     snapshot->last.tried_ms = read->tried_ms;
-    if (read->runs) {
-        before = snapshot->last.runs;
+    if (read->lists.runs) {
+        before = snapshot->last.lists;
         snapshot->last = *read;
     }
     (void)pthread_mutex_unlock(&snapshot->lock);
-    free(before);
+    overview_lists_release(&before);
 }
 
 static void read_once(struct snapshot *snapshot)
@@ -54,7 +54,7 @@ static void read_once(struct snapshot *snapshot)
     struct snapshot_view read = { .read_ms = clock_ms() };
     struct error err = ERROR_INIT;
 
-    bool ok = ports->read(ports->opaque, &read.overview, &read.runs, &err);
+    bool ok = ports->read(ports->opaque, &read.overview, &read.lists, &err);
     read.tried_ms = clock_ms();
     if (!ok && !snapshot->failing)
         log_warn("snapshot_failed", LOG_ERROR_OF(&err));
@@ -127,16 +127,21 @@ bool snapshot_want(struct snapshot *snapshot)
     return fresh;
 }
 
-void snapshot_view(struct snapshot *snapshot, bool with_runs, struct snapshot_view *view)
+static char *copy(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view)
 {
     (void)pthread_mutex_lock(&snapshot->lock);
     *view = snapshot->last;
-    view->runs = with_runs && view->runs ? strdup(view->runs) : NULL;
+    view->lists.runs = copy(with_lists ? view->lists.runs : NULL);
+    view->lists.exports = copy(with_lists ? view->lists.exports : NULL);
     (void)pthread_mutex_unlock(&snapshot->lock);
 }
 
 void snapshot_view_release(struct snapshot_view *view)
 {
-    free(view->runs);
-    view->runs = NULL;
+    overview_lists_release(&view->lists);
 }

@@ -20,8 +20,9 @@ enum { SNAPSHOT_FRESH_MS = 1000 };
 
 struct snapshot_ports {
     void *opaque;
-    /* *runs: a JSON array, the caller's. Connects where there is no connection. */
-    bool (*read)(void *opaque, struct overview *overview, char **runs, struct error *err);
+    /* *lists: JSON arrays, the caller's. Connects where there is no connection. */
+    bool (*read)(void *opaque, struct overview *overview, struct overview_lists *lists,
+                 struct error *err);
     void (*disconnect)(void *opaque);
 };
 
@@ -30,7 +31,7 @@ struct snapshot_view {
     int64_t read_ms;  /* when the reading began that brought what is here */
     int64_t tried_ms; /* when the last reading ended, well or not */
     struct overview overview;
-    char *runs; /* NULL: never read */
+    struct overview_lists lists; /* NULL: never read */
 };
 
 /* done_fd, an eventfd, is rung when a reading has ended. The ports outlive the snapshot. */
@@ -43,8 +44,8 @@ void snapshot_free(struct snapshot *snapshot);
 /* True: it is fresh. Else it will be read soon; returns at once. */
 bool snapshot_want(struct snapshot *snapshot);
 
-/* What there is; without the runs where with_runs is false. Release it. */
-void snapshot_view(struct snapshot *snapshot, bool with_runs, struct snapshot_view *view);
+/* What there is; without the lists where with_lists is false. Release it. */
+void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view);
 void snapshot_view_release(struct snapshot_view *view);
 
 DEFINE_OWNER(snapshot)

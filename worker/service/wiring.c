@@ -111,13 +111,14 @@ static int busy_slots(void *opaque)
 }
 
 /* The status page's database: a connection of its own, opened when it is needed. */
-static bool read_overview(void *opaque, struct overview *overview, char **runs, struct error *err)
+static bool read_overview(void *opaque, struct overview *overview, struct overview_lists *lists,
+                          struct error *err)
 {
     struct database *database = opaque;
     bool there = database->db ? db_ready(database->db, err)
                               : db_open(&database->db, database->url, database->name, err);
 
-    return there && overview_read(database->db, overview, runs, err);
+    return there && overview_read(database->db, overview, lists, err);
 }
 
 static bool start_endpoints(const struct slots_options *options, struct service_metrics *metrics,

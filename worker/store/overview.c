@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "worker/store/export_view.h"
 #include "worker/store/history.h"
 #include "worker/store/statement.h"
 
@@ -40,21 +41,39 @@ static bool count(struct db *db, struct overview *overview, struct error *err)
     return true;
 }
 
-bool overview_read(struct db *db, struct overview *overview, char **runs, struct error *err)
+void overview_lists_release(struct overview_lists *lists)
+{
+    free(lists->runs);
+    free(lists->exports);
+    *lists = (struct overview_lists){ .runs = NULL };
+}
+
+static bool read_all(struct db *db, struct overview *overview, struct overview_lists *lists,
+                     struct error *err)
 {
     const struct history_filter newest = { .limit = OVERVIEW_RUNS };
-    struct overview counted;
-    char *listed = NULL;
 
-    if (!begin(db, err) || !count(db, &counted, err) || !history_list(db, &newest, &listed, err)) {
+    return begin(db, err) && count(db, overview, err) &&
+           history_list(db, &newest, &lists->runs, err) &&
+           export_view_list(db, &lists->exports, err);
+}
+
+bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,
+                   struct error *err)
+{
+    struct overview counted;
+    struct overview_lists listed = { .runs = NULL };
+
+    if (!read_all(db, &counted, &listed, err)) {
         db_rollback(db);
+        overview_lists_release(&listed);
         return error_wrap(err, "looking at the runs");
     }
     if (!db_commit(db, err)) {
-        free(listed);
+        overview_lists_release(&listed);
         return error_wrap(err, "looking at the runs");
     }
     *overview = counted;
-    *runs = listed;
+    *lists = listed;
     return true;
 }

@@ -22,11 +22,19 @@ struct overview {
 
 enum { OVERVIEW_RUNS = 100, OVERVIEW_TIMEOUT_MS = 2000 };
 
+/* JSON, as of history_list() and export_view_list(). */
+struct overview_lists {
+    char *runs; /* the newest OVERVIEW_RUNS */
+    char *exports;
+};
+
 /*
- * Both as of one moment. *runs: JSON as of history_list(), the caller's. Given
- * up after OVERVIEW_TIMEOUT_MS a statement.
+ * All as of one moment. *lists: the caller's, to be released. Given up after
+ * OVERVIEW_TIMEOUT_MS a statement.
  */
-bool overview_read(struct db *db, struct overview *overview, char **runs, struct error *err)
-    MUST_USE;
+bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,
+                   struct error *err) MUST_USE;
+
+void overview_lists_release(struct overview_lists *lists);
 
 #endif

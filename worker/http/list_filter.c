@@ -1,0 +1,65 @@
+#include "worker/http/list_filter.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/parse.h"
+
+DEFINE_HANDLE(json, json_t, json_decref)
+
+bool list_filter_is_empty(const struct list_filter *filter)
+{
+    return !*filter->limit && !*filter->export_name && !*filter->state;
+}
+
+static bool limit_of(const struct list_filter *filter, int64_t *limit)
+{
+    *limit = LIST_FILTER_LIMIT_MAX;
+    return !*filter->limit || parse_int64(filter->limit, 1, LIST_FILTER_LIMIT_MAX, limit);
+}
+
+bool list_filter_is_good(const struct list_filter *filter)
+{
+    int64_t limit;
+
+    return limit_of(filter, &limit);
+}
+
+static bool has(const json_t *item, const char *member, const char *wanted)
+{
+    const char *text = json_string_value(json_object_get(item, member));
+
+    return !*wanted || (text && strcmp(text, wanted) == 0);
+}
+
+static json_t *pick(const struct list_filter *filter, const char *name_member, const json_t *all)
+{
+    json_t *picked = json_array(), *item;
+    int64_t limit;
+    size_t i;
+
+    if (!limit_of(filter, &limit))
+        limit = 0;
+    json_array_foreach(all, i, item) {
+        if ((int64_t)json_array_size(picked) < limit &&
+            has(item, name_member, filter->export_name) && has(item, "state", filter->state) &&
+            json_array_append(picked, item) != 0)
+            break;
+    }
+    return picked;
+}
+
+bool list_filter_apply(const struct list_filter *filter, const char *name_member, const char *list,
+                       struct strbuf *out)
+{
+    CLEANUP(json_freep) json_t *all = json_loads(list, 0, NULL);
+    CLEANUP(json_freep) json_t *picked = all ? pick(filter, name_member, all) : NULL;
+    char *text = picked ? json_dumps(picked, JSON_COMPACT) : NULL;
+
+    if (!text)
+        return false;
+    strbuf_add_str(out, text);
+    free(text);
+    return true;
+}

@@ -1,0 +1,34 @@
+#ifndef WORKER_HTTP_LIST_FILTER_H
+#define WORKER_HTTP_LIST_FILTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/strbuf.h"
+
+/*
+ * What a listing of the API is asked for: limit, export, state. It picks from
+ * what the snapshot has, so that no question costs the database anything.
+ */
+enum { LIST_FILTER_TEXT_BYTES = 1024, LIST_FILTER_LIMIT_MAX = 1000 };
+
+struct list_filter {
+    char limit[LIST_FILTER_TEXT_BYTES]; /* as asked; empty: not */
+    char export_name[LIST_FILTER_TEXT_BYTES];
+    char state[LIST_FILTER_TEXT_BYTES];
+};
+
+bool list_filter_is_empty(const struct list_filter *filter);
+
+/* False: limit is no whole number from 1 to LIST_FILTER_LIMIT_MAX. */
+bool list_filter_is_good(const struct list_filter *filter);
+
+/*
+ * list: a JSON array of objects, of which `name_member` has the export's name.
+ * Appends the array of those that are asked for; false: out of memory.
+ */
+bool list_filter_apply(const struct list_filter *filter, const char *name_member, const char *list,
+                       struct strbuf *out) MUST_USE;
+
+#endif
