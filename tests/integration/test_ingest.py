@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import pytest
+from confluent_kafka import TopicPartition
 
 from support import events, people
 from support.events import Message
@@ -283,3 +284,48 @@ def test_a_worker_whose_broker_is_gone_is_not_ready(make_world: MakeWorld, own_k
     own_kafka.wait_ready()
     wait_until(lambda: worker.status("/readyz") == 200, 60, "/readyz to recover")
 
+
+
+def test_a_changed_kafka_config_file_takes_effect_without_a_restart(world: World) -> None:
+    population = people.simple(20)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"delay_ms": 12_000}, times=1)
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    before = world.client_properties.read_text()
+
+    world.client_properties.write_text(before + "no.such.property=secret-value\n")
+    refused = worker.wait_for_event("kafka_config_refused", 20)
+    assert "no.such.property" in refused["error"] and "secret-value" not in worker.log.read_text()
+
+    world.client_properties.write_text(before.replace("3000", "4000"))
+    worker.wait_for_event("kafka_config_changed", 20)
+    wait_until(lambda: len(worker.events("partitions_assigned")) >= 2, 30, "it to join again")
+
+    run = world.wait_runs_ended(1)[0]
+    world.publish(Message(b"{", {}, b"k"))
+    world.wait_all_committed()
+    assert run["events"] == 1 and world.simulator.emails(LIST) == population.wanted.keys()
+    assert len(world.dead_letters()) == 1
+    worker.stop()
+
+
+def test_events_that_were_deleted_before_they_were_read_are_counted(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    first = world.start_worker().wait_ready()
+    world.publish(events.binary(SEGMENT), events.binary(SEGMENT))
+    world.wait_all_committed()
+    first.stop()
+    world.publish(*[events.binary(SEGMENT) for _ in range(5)])
+    deleted = world.kafka.admin().delete_records([TopicPartition(world.topic, 0, 5)])
+    for outcome in deleted.values():
+        outcome.result(20)
+
+    worker = world.start_worker().wait_ready()
+    world.wait_all_committed()
+
+    said = worker.wait_for_event("events_deleted_unread")
+    assert (said["level"], said["partition"], said["from"], said["to"]) == ("error", 0, 2, 5)
+    assert metric(worker, "events_deleted_unread_total") == 3
+    assert not first.events("events_deleted_unread")

@@ -58,6 +58,8 @@ static const struct plain of_service[] = {
       SERVICE(events_blocked), PROMETHEUS_COUNTER },
     { "events_lost_total", "Events whose row and whose record were both gone.",
       SERVICE(events_lost), PROMETHEUS_COUNTER },
+    { "events_deleted_unread_total", "Offsets that Kafka's retention deleted before they were read.",
+      SERVICE(events_deleted), PROMETHEUS_COUNTER },
     { "loop_ticks_total", "Turns of the control loop.",
       SERVICE(loop_ticks), PROMETHEUS_COUNTER },
 };

@@ -12,6 +12,7 @@ enum { PARTITIONS_TEXT_BYTES = 2048 };
 struct part {
     int32_t partition;
     int64_t committed; /* -1: not heard yet */
+    int64_t reset;     /* the offset that was out of range; -1: none */
     bool paused;       /* by us */
     bool full;         /* of open events; until half have ended */
 };
@@ -116,7 +117,7 @@ static bool add(struct assignment *assignment, int32_t partition)
         assignment->cap = cap;
     }
     struct part *part = &assignment->parts[assignment->n++];
-    *part = (struct part){ .partition = partition, .committed = -1 };
+    *part = (struct part){ .partition = partition, .committed = -1, .reset = -1 };
     set_paused(assignment, part, take_left_paused(assignment, partition));
     return offsets_assign(assignment->offsets, partition);
 }
@@ -138,14 +139,15 @@ void assignment_remove(struct assignment *assignment, const struct consumer_even
     }
 }
 
-void assignment_reset(struct assignment *assignment)
+bool assignment_take_any(struct assignment *assignment, int32_t *partition)
 {
-    while (assignment->n > 0) {
-        int32_t partition = assignment->parts[0].partition;
-        forget(assignment, partition);
-        offsets_revoke(assignment->offsets, partition);
-    }
     assignment->left_n = 0;
+    if (assignment->n == 0)
+        return false;
+    *partition = assignment->parts[0].partition;
+    forget(assignment, *partition);
+    offsets_revoke(assignment->offsets, *partition);
+    return true;
 }
 
 enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t partition,
@@ -163,6 +165,26 @@ void assignment_end(struct assignment *assignment, int32_t partition, int64_t ep
 void assignment_reached(struct assignment *assignment, int32_t partition, int64_t offset)
 {
     offsets_reached(assignment->offsets, partition, offset);
+}
+
+void assignment_note_reset(struct assignment *assignment, int32_t partition, int64_t offset)
+{
+    struct part *part = find(assignment, partition);
+
+    if (part)
+        part->reset = offset;
+}
+
+bool assignment_take_gap(struct assignment *assignment, int32_t partition, int64_t offset,
+                         int64_t *from)
+{
+    struct part *part = find(assignment, partition);
+
+    if (!part || part->reset < 0)
+        return false;
+    *from = part->reset;
+    part->reset = -1;
+    return offset > *from; /* else the topic was created again */
 }
 
 void assignment_committed(struct assignment *assignment, const struct consumer_event *event)

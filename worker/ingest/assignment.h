@@ -34,8 +34,11 @@ bool assignment_add(struct assignment *assignment, const struct consumer_event *
 /* The partitions of a REVOKED or LOST one. */
 void assignment_remove(struct assignment *assignment, const struct consumer_event *event);
 
-/* Another client of Kafka from now on: nothing is assigned or paused there. */
-void assignment_reset(struct assignment *assignment);
+/*
+ * Another client of Kafka from now on: nothing is assigned or paused there. The
+ * partitions come out one after the other; false: that was the last one.
+ */
+bool assignment_take_any(struct assignment *assignment, int32_t *partition) MUST_USE;
 
 /* As offsets_deliver() and its fellows. */
 enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t partition,
@@ -43,6 +46,16 @@ enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t 
 void assignment_end(struct assignment *assignment, int32_t partition, int64_t epoch,
                     int64_t offset);
 void assignment_reached(struct assignment *assignment, int32_t partition, int64_t offset);
+
+/* Where a partition was to go on is out of range. */
+void assignment_note_reset(struct assignment *assignment, int32_t partition, int64_t offset);
+
+/*
+ * It goes on at offset. True: *from is where it was to go on, and what stood in
+ * between was deleted without having been read.
+ */
+bool assignment_take_gap(struct assignment *assignment, int32_t partition, int64_t offset,
+                         int64_t *from) MUST_USE;
 
 /* Notes the offsets of a COMMITTED event. */
 void assignment_committed(struct assignment *assignment, const struct consumer_event *event);

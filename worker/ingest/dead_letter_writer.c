@@ -216,3 +216,9 @@ void dead_letter_writer_turn(struct dead_letter_writer *writer,
         pending_event_push(&writer->in_flight, pending_event_pop(&writer->due));
     }
 }
+
+void dead_letter_writer_renew(struct dead_letter_writer *writer)
+{
+    producer_renew(writer->producer);
+    writer->back_off_ms = writer->not_before_ms = 0;
+}

@@ -40,6 +40,9 @@ void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_ev
 void dead_letter_writer_turn(struct dead_letter_writer *writer,
                              struct pending_event_list *dead_lettered);
 
+/* KAFKA_CONFIG_FILE has changed. */
+void dead_letter_writer_renew(struct dead_letter_writer *writer);
+
 DEFINE_OWNER(dead_letter_writer)
 
 #endif

@@ -11,11 +11,14 @@
 #include "worker/ingest/dead_letter_writer.h"
 #include "worker/ingest/reread.h"
 #include "worker/kafka/consumer.h"
+#include "worker/kafka/properties.h"
 
 enum {
     HOLD_BACK_MS = 200, /* a fullness so short is waited out */
     EVENTS_A_TURN = 500,
     FIGURES_MS = 500,        /* between snapshots of the partitions */
+    CONFIG_MS = 5000,        /* between looks at KAFKA_CONFIG_FILE */
+    LEAVE_MS = 5000,         /* for leaving the group when it has changed */
     MEMBER_MS = 20000,       /* four of the consumer's looks at its group */
     ERROR_REPEAT_MS = 60000, /* the same error of Kafka is logged so often */
     ERRORS_REMEMBERED = 8,
@@ -27,6 +30,7 @@ struct seen_error {
 };
 
 struct ingest {
+    const struct settings *settings;
     struct service_metrics *metrics;
     struct consumer *consumer;
     struct intake *intake;
@@ -43,6 +47,11 @@ struct ingest {
     int64_t full_ms;   /* since when admission is full */
     int64_t metrics_report_ms;
     struct seen_error seen[ERRORS_REMEMBERED];
+
+    uint64_t config_digest; /* of KAFKA_CONFIG_FILE, as it is in use or was refused */
+    int64_t config_ms;      /* when it was read last */
+    bool renewing;          /* the consumer is leaving, for another one */
+    int64_t renew_until_ms;
 };
 
 /* ---- events that end ---- */
@@ -214,6 +223,18 @@ static void begin_again(struct ingest *f, const struct record *record,
     drop_pending(f, record->partition);
 }
 
+/* A partition goes on there; was anything deleted before it was read? */
+static void count_deleted(struct ingest *f, int32_t partition, int64_t offset)
+{
+    int64_t from;
+
+    if (!assignment_take_gap(f->assignment, partition, offset, &from))
+        return;
+    f->metrics->events_deleted += offset - from;
+    log_error("events_deleted_unread", LOG_INT("partition", partition), LOG_INT("from", from),
+              LOG_INT("to", offset));
+}
+
 static void take_message(struct ingest *f, const struct record *record,
                          struct pending_event_list *opened)
 {
@@ -224,6 +245,7 @@ static void take_message(struct ingest *f, const struct record *record,
         return;
     }
     f->metrics->events_received++;
+    count_deleted(f, record->partition, record->offset);
     switch (assignment_deliver(f->assignment, record->partition, record->offset, &epoch)) {
     case OFFSETS_REWOUND:
         begin_again(f, record, opened);
@@ -328,9 +350,14 @@ static void take_consumer_event(struct ingest *f, const struct consumer_event *e
         intake_submit(f->intake, opened); /* before they are dropped there */
         let_go(f, event);
         break;
+    case CONSUMER_RESET:
+        assignment_note_reset(f->assignment, event->partition, event->offset);
+        break;
     case CONSUMER_END:
-        if (!f->closed) /* messages may have been left out since */
-            assignment_reached(f->assignment, event->partition, event->offset);
+        if (f->closed) /* messages may have been left out since */
+            break;
+        count_deleted(f, event->partition, event->offset);
+        assignment_reached(f->assignment, event->partition, event->offset);
         break;
     case CONSUMER_COMMITTED:
         f->metrics->commits++;
@@ -374,6 +401,77 @@ static void take_events(struct ingest *f)
         }
     }
     intake_submit(f->intake, &opened);
+}
+
+/* ---- another KAFKA_CONFIG_FILE ---- */
+
+/* Where it cannot be read, it may be being replaced: it is as it was. */
+static uint64_t read_digest(const struct ingest *f)
+{
+    CLEANUP(properties_release) struct properties properties = PROPERTIES_INIT;
+    struct error ignored = ERROR_INIT;
+
+    if (!properties_load(&properties, f->settings->kafka_config_file, &ignored))
+        return f->config_digest;
+    return properties_digest(&properties);
+}
+
+static bool config_has_changed(struct ingest *f)
+{
+    int64_t now_ms = clock_ms();
+    struct error err = ERROR_INIT;
+
+    if (!*f->settings->kafka_config_file || now_ms - f->config_ms < CONFIG_MS)
+        return false;
+    f->config_ms = now_ms;
+    uint64_t digest = read_digest(f);
+    if (digest == f->config_digest)
+        return false;
+    f->config_digest = digest;
+    if (consumer_check(f->settings, &err))
+        return true;
+    log_error("kafka_config_refused", LOG_ERROR_OF(&err));
+    return false;
+}
+
+static void begin_renewal(struct ingest *f)
+{
+    struct error err = ERROR_INIT;
+
+    log_info("kafka_config_changed");
+    dead_letter_writer_renew(f->writer);
+    reread_renew(f->reread);
+    f->renewing = true;
+    f->renew_until_ms = clock_ms() + LEAVE_MS;
+    if (!consumer_close(f->consumer, &err))
+        log_warn("group_not_left", LOG_ERROR_OF(&err));
+}
+
+static void end_renewal(struct ingest *f)
+{
+    int32_t partition;
+
+    while (assignment_take_any(f->assignment, &partition))
+        drop_pending(f, partition);
+    consumer_retire(f->consumer);
+    f->assigned = f->renewing = false;
+    f->consumer = consumer_new(f->settings, f->err);
+    if (!f->consumer)
+        f->broken = true; /* err says why */
+}
+
+/*
+ * A changed file takes effect without a restart: this member leaves the group, and
+ * a new one joins it. Runs go on; what is pending comes again.
+ */
+static void follow_config(struct ingest *f)
+{
+    if (f->closed || f->broken)
+        return;
+    if (!f->renewing && config_has_changed(f))
+        begin_renewal(f);
+    else if (f->renewing && (consumer_closed(f->consumer) || clock_ms() >= f->renew_until_ms))
+        end_renewal(f);
 }
 
 /* ---- turning ---- */
@@ -423,6 +521,7 @@ bool ingest_turn(struct ingest *f, struct error *err)
     if (!f->admission.full && !f->closed)
         assignment_resume(f->assignment, f->consumer);
     publish_metrics(f);
+    follow_config(f);
     return !f->broken;
 }
 
@@ -445,12 +544,12 @@ size_t ingest_dead_letters(const struct ingest *f)
 
 bool ingest_leave(struct ingest *f, struct error *err)
 {
-    return consumer_close(f->consumer, err);
+    return f->renewing || consumer_close(f->consumer, err);
 }
 
 bool ingest_has_left(struct ingest *f)
 {
-    return consumer_closed(f->consumer);
+    return !f->consumer || consumer_closed(f->consumer);
 }
 
 static bool open_all(struct ingest *f, const struct settings *settings,
@@ -481,7 +580,9 @@ struct ingest *ingest_new(const struct settings *settings, const struct intake_p
         (void)error_no_memory(err);
         return NULL;
     }
+    f->settings = settings;
     f->metrics = metrics;
+    f->config_digest = read_digest(f);
     if (!open_all(f, settings, ports, err)) {
         ingest_free(f);
         return NULL;

@@ -159,3 +159,14 @@ struct pending_event *reread_next(struct reread *reread, struct reread_room room
     reread->wanted = NULL;
     return event;
 }
+
+void reread_renew(struct reread *reread)
+{
+    struct pending_event *wanted = reread->wanted;
+
+    reread->wanted = NULL;
+    if (wanted)
+        reread_add(reread, wanted);
+    record_lookup_retire(reread->lookup);
+    reread->lookup = NULL;
+}

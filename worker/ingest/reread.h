@@ -41,6 +41,9 @@ struct reread_room {
  */
 struct pending_event *reread_next(struct reread *reread, struct reread_room room) MUST_USE;
 
+/* KAFKA_CONFIG_FILE has changed. */
+void reread_renew(struct reread *reread);
+
 DEFINE_OWNER(reread)
 
 #endif

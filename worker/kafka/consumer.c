@@ -1,6 +1,7 @@
 #include "worker/kafka/consumer.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/parse.h"
 #include "common/wakeup.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
@@ -30,6 +32,13 @@ struct note {
 /* The first release that can destroy a member which has joined and has no assignment yet. */
 enum { DESTROY_FIXED_VERSION = 0x020300ff };
 
+/* Told on a thread of librdkafka's. */
+struct reset {
+    struct reset *next;
+    int32_t partition;
+    int64_t offset;
+};
+
 struct consumer {
     rd_kafka_t *handle;
     bool subscribed;
@@ -40,6 +49,8 @@ struct consumer {
     int fd;
     char *topic;
     struct note *first, *last;
+    pthread_mutex_t lock; /* of resets */
+    struct reset *resets;
     rd_kafka_message_t *held; /* came with notes that go before it */
     struct kafka_handle_headers headers;
     bool lent;
@@ -147,6 +158,67 @@ static int on_statistics(rd_kafka_t *handle, char *json, size_t n, void *opaque)
     return 0; /* librdkafka frees it */
 }
 
+/* The number that follows words in text. False: none. */
+static bool number_after(const char *text, const char *words, int64_t *number)
+{
+    const char *at = strstr(text, words);
+    char digits[24];
+
+    if (!at)
+        return false;
+    at += strlen(words);
+    size_t n = strspn(at, "0123456789");
+    if (n == 0 || n >= sizeof digits)
+        return false;
+    memcpy(digits, at, n);
+    digits[n] = '\0';
+    return parse_int64(digits, 0, INT64_MAX, number);
+}
+
+/*
+ * That an offset is out of range, since what stood there was deleted, is told nowhere
+ * else than in the log:
+ *     TOPIC [3]: offset reset (at offset 17, broker 1) to BEGINNING: ... out of range
+ * tests/integration/test_ingest.py holds the words against the library in use.
+ */
+static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text)
+{
+    struct consumer *consumer = handle ? rd_kafka_opaque(handle) : NULL;
+    const char *subject = strstr(text, "]: offset reset (at offset ");
+    int64_t partition, offset;
+
+    kafka_handle_log(handle, level, facility, text);
+    if (!consumer || !subject || !number_after(subject, "offset reset (at offset ", &offset))
+        return;
+    while (subject > text && *subject != '[')
+        subject--;
+    struct reset *reset = number_after(subject, "[", &partition) ? calloc(1, sizeof *reset) : NULL;
+    if (!reset)
+        return;
+    reset->partition = (int32_t)partition;
+    reset->offset = offset;
+    (void)pthread_mutex_lock(&consumer->lock);
+    reset->next = consumer->resets;
+    consumer->resets = reset;
+    (void)pthread_mutex_unlock(&consumer->lock);
+}
+
+static bool take_reset(struct consumer *consumer, struct consumer_event *event)
+{
+    (void)pthread_mutex_lock(&consumer->lock);
+    struct reset *reset = consumer->resets;
+    if (reset)
+        consumer->resets = reset->next;
+    (void)pthread_mutex_unlock(&consumer->lock);
+    if (!reset)
+        return false;
+    event->kind = CONSUMER_RESET;
+    event->partition = reset->partition;
+    event->offset = reset->offset;
+    free(reset);
+    return true;
+}
+
 static bool subscribe(struct consumer *consumer, struct error *err)
 {
     CLEANUP(partitions_freep)
@@ -166,6 +238,7 @@ static bool open_handle(struct consumer *consumer, const struct settings *settin
         .rebalance = on_rebalance,
         .committed = on_committed,
         .error = on_error,
+        .log = on_log,
         .statistics = on_statistics,
     };
 
@@ -198,6 +271,7 @@ struct consumer *consumer_new(const struct settings *settings, struct error *err
         return NULL;
     }
     consumer->fd = -1;
+    (void)pthread_mutex_init(&consumer->lock, NULL);
     if (!open_handle(consumer, settings, err)) {
         consumer_free(consumer);
         return NULL; /* NOLINT(clang-analyzer-unix.Malloc): what hangs in librdkafka is left to it
@@ -243,9 +317,39 @@ void consumer_free(struct consumer *consumer)
     }
     if (consumer->fd >= 0)
         (void)close(consumer->fd);
+    struct consumer_event unread;
+    while (take_reset(consumer, &unread))
+        ;
+    (void)pthread_mutex_destroy(&consumer->lock);
     free(consumer->headers.items);
     free(consumer->topic);
     free(consumer);
+}
+
+static void *retire(void *consumer)
+{
+    consumer_free(consumer);
+    return NULL;
+}
+
+void consumer_retire(struct consumer *consumer)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, retire, consumer) == 0)
+        (void)pthread_detach(thread);
+    else
+        consumer_free(consumer);
+}
+
+bool consumer_check(const struct settings *settings, struct error *err)
+{
+    rd_kafka_t *handle = kafka_handle_new(settings, HANDLE_READER, NULL, err);
+
+    if (!handle)
+        return false;
+    kafka_handle_retire(handle);
+    return true;
 }
 
 int consumer_fd(const struct consumer *consumer)
@@ -335,6 +439,10 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
     assert(!consumer->lent);
     *event = (struct consumer_event){ .kind = CONSUMER_NONE };
 
+    if (take_reset(consumer, event)) { /* before the record that comes instead */
+        consumer->lent = true;
+        return;
+    }
     if (!consumer->first && !consumer->held) {
         (void)wakeup_clear(consumer->fd);
         consumer->held = poll_once(consumer);
@@ -354,7 +462,7 @@ void consumer_done(struct consumer *consumer, struct consumer_event *event)
     assert(consumer->lent);
     if (event->kind == CONSUMER_MESSAGE || event->kind == CONSUMER_END)
         rd_kafka_message_destroy(event->handle);
-    else
+    else if (event->kind != CONSUMER_RESET)
         free_note(event->handle);
     consumer->lent = false;
     *event = (struct consumer_event){ .kind = CONSUMER_NONE };

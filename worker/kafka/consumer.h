@@ -29,6 +29,7 @@ enum consumer_event_kind {
     CONSUMER_ASSIGNED,  /* partitions: ours from consumer_accept() on */
     CONSUMER_REVOKED,   /* partitions: store what has ended, then consumer_unassign() */
     CONSUMER_LOST,      /* partitions: as REVOKED, but somebody else may have them: store nothing */
+    CONSUMER_RESET,     /* partition, offset: where it was to go on is out of range */
     CONSUMER_END,       /* partition, offset: everything below it has been delivered */
     CONSUMER_COMMITTED, /* partitions with the offsets that the broker now has */
     CONSUMER_ERROR,     /* error; librdkafka tries again by itself unless fatal */
@@ -69,6 +70,12 @@ struct consumer *consumer_new(const struct settings *settings, struct error *err
  * 2.0.2 then still holds (it can hang after a deleted topic) is left behind.
  */
 void consumer_free(struct consumer *consumer);
+
+/* The same beside the caller, who does not wait: where another one takes its place. */
+void consumer_retire(struct consumer *consumer);
+
+/* False: no client can be made with the settings, and err says why. Joins nothing. */
+bool consumer_check(const struct settings *settings, struct error *err) MUST_USE;
 
 /* Readable once events are there. Read consumer_next() until NONE before waiting for it again. */
 int consumer_fd(const struct consumer *consumer);

@@ -194,7 +194,7 @@ static enum log_level level_of(int syslog_level, const char *facility, const cha
     return syslog_level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 }
 
-static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text)
+void kafka_handle_log(const rd_kafka_t *handle, int level, const char *facility, const char *text)
 {
     (void)handle;
     log_at(level_of(level, facility, text), "kafka_client", LOG_STR("facility", facility),
@@ -203,7 +203,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
 
 static void set_callbacks(rd_kafka_conf_t *conf, const struct kafka_handle_callbacks *callbacks)
 {
-    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_log_cb(conf, callbacks && callbacks->log ? callbacks->log : kafka_handle_log);
     if (!callbacks)
         return;
     rd_kafka_conf_set_opaque(conf, callbacks->opaque);
@@ -282,6 +282,22 @@ bool kafka_handle_free(rd_kafka_t *handle)
     log_warn("kafka_client_left_behind", LOG_STR("reason", "librdkafka did not end in time"));
     kafka_handle_leave_behind();
     return false;
+}
+
+static void *retire(void *handle)
+{
+    (void)kafka_handle_free(handle);
+    return NULL;
+}
+
+void kafka_handle_retire(rd_kafka_t *handle)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, retire, handle) == 0)
+        (void)pthread_detach(thread);
+    else
+        (void)kafka_handle_free(handle);
 }
 
 static bool make_room(struct kafka_handle_headers *headers, size_t n)

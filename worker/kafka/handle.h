@@ -27,6 +27,8 @@ struct kafka_handle_callbacks {
     void (*rebalance)(rd_kafka_t *, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t *, void *);
     void (*committed)(rd_kafka_t *, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t *, void *);
     void (*error)(rd_kafka_t *, int code, const char *reason, void *);
+    /* Instead of kafka_handle_log(), which it calls; on threads of librdkafka's own. */
+    void (*log)(const rd_kafka_t *, int level, const char *facility, const char *text);
     int (*statistics)(rd_kafka_t *, char *json, size_t n, void *);
     void (*delivered)(rd_kafka_t *, const rd_kafka_message_t *, void *);
 };
@@ -36,8 +38,14 @@ rd_kafka_t *kafka_handle_new(const struct settings *settings, enum kafka_handle_
                              const struct kafka_handle_callbacks *callbacks, struct error *err)
     MUST_USE;
 
+/* One line of librdkafka's in our log. */
+void kafka_handle_log(const rd_kafka_t *handle, int level, const char *facility, const char *text);
+
 /* Gives up the handle; false, and logged, when it was left behind: not at its end after 2 s. */
 bool kafka_handle_free(rd_kafka_t *handle);
+
+/* The same beside the caller, who does not wait. */
+void kafka_handle_retire(rd_kafka_t *handle);
 
 /* A handle stays to the end of the process, with its threads. */
 void kafka_handle_leave_behind(void);

@@ -31,7 +31,7 @@ struct producer {
     rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for who waits */
     rd_kafka_resp_err_t fatal;      /* why it is broken; 0: it is not */
     const char *right;              /* what a user needs to write to the topic of the last record */
-    bool broken;                    /* an idempotent producer in doubt of its order ends itself */
+    bool broken;                    /* to be renewed: in doubt of its order it ends itself */
 };
 
 static enum producer_outcome outcome_of(rd_kafka_resp_err_t code)
@@ -153,7 +153,7 @@ static bool open_handle(struct producer *producer, struct error *err)
  * Reports of what it still held come on the way. A handle that is broken can keep
  * some to itself: what is awaited then was not delivered as far as anybody knows.
  */
-static void close_handle(struct producer *producer)
+static void close_handle(struct producer *producer, bool at_end)
 {
     if (!producer->handle)
         return;
@@ -163,7 +163,10 @@ static void close_handle(struct producer *producer)
         report(producer, producer->awaited.first, RD_KAFKA_RESP_ERR__DESTROY);
     rd_kafka_queue_io_event_enable(producer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(producer->queue);
-    (void)kafka_handle_free(producer->handle);
+    if (at_end)
+        (void)kafka_handle_free(producer->handle);
+    else
+        kafka_handle_retire(producer->handle);
     producer->handle = NULL;
 }
 
@@ -187,12 +190,17 @@ void producer_free(struct producer *producer)
 {
     if (!producer)
         return;
-    close_handle(producer);
+    close_handle(producer, true);
     clear(&producer->awaited);
     clear(&producer->ready);
     if (producer->fd >= 0)
         (void)close(producer->fd);
     free(producer);
+}
+
+void producer_renew(struct producer *producer)
+{
+    producer->broken = true;
 }
 
 int producer_fd(const struct producer *producer)
@@ -251,7 +259,7 @@ static rd_kafka_resp_err_t hand_over(struct producer *producer, const char *topi
 static bool renew_if_broken(struct producer *producer, struct error *err)
 {
     if (producer->broken) {
-        close_handle(producer);
+        close_handle(producer, false);
         log_info("kafka_producer_renewed");
     }
     return producer->handle || open_handle(producer, err);

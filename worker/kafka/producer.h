@@ -36,6 +36,12 @@ struct producer_report {
 struct producer *producer_new(const struct settings *settings, struct error *err) MUST_USE;
 void producer_free(struct producer *producer); /* what is not delivered yet is dropped */
 
+/*
+ * The settings have changed: with the next record a new client is made. What the old
+ * one still holds is reported as not written, though a broker may have it.
+ */
+void producer_renew(struct producer *producer);
+
 /* Readable once reports are there. Read producer_next() until false before waiting again. */
 int producer_fd(const struct producer *producer);
 

@@ -158,6 +158,26 @@ bool properties_load(struct properties *properties, const char *path, struct err
     return true;
 }
 
+/* FNV-1a; with the NUL, so that texts do not run into each other. */
+static uint64_t add_to_digest(uint64_t digest, const char *text)
+{
+    do {
+        digest = (digest ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    } while (*text++);
+    return digest;
+}
+
+uint64_t properties_digest(const struct properties *properties)
+{
+    uint64_t digest = UINT64_C(14695981039346656037);
+
+    for (size_t i = 0; i < properties->n; i++) {
+        digest = add_to_digest(digest, properties->items[i].name);
+        digest = add_to_digest(digest, properties->items[i].value);
+    }
+    return digest;
+}
+
 const char *properties_find(const struct properties *properties, const char *name)
 {
     for (size_t i = properties->n; i > 0; i--)

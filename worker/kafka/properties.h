@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/cleanup.h"
 #include "common/error.h"
@@ -31,6 +32,9 @@ struct properties {
 
 /* path empty: no properties. */
 bool properties_load(struct properties *properties, const char *path, struct error *err) MUST_USE;
+
+/* A number that changes with the properties. The values cannot be told from it. */
+uint64_t properties_digest(const struct properties *properties);
 
 /* NULL if it is not set; the last one counts. */
 const char *properties_find(const struct properties *properties, const char *name);

@@ -84,7 +84,7 @@ static void give_back(struct record_lookup *lookup)
     lookup->lent = NULL;
 }
 
-void record_lookup_free(struct record_lookup *lookup)
+static void free_lookup(struct record_lookup *lookup, bool wait)
 {
     if (!lookup)
         return;
@@ -93,12 +93,25 @@ void record_lookup_free(struct record_lookup *lookup)
         rd_kafka_queue_io_event_enable(lookup->queue, -1, NULL, 0);
         rd_kafka_queue_destroy(lookup->queue);
     }
-    (void)kafka_handle_free(lookup->handle);
+    if (wait)
+        (void)kafka_handle_free(lookup->handle);
+    else
+        kafka_handle_retire(lookup->handle);
     if (lookup->fd >= 0)
         (void)close(lookup->fd);
     free(lookup->headers.items);
     free(lookup->topic);
     free(lookup);
+}
+
+void record_lookup_free(struct record_lookup *lookup)
+{
+    free_lookup(lookup, true);
+}
+
+void record_lookup_retire(struct record_lookup *lookup)
+{
+    free_lookup(lookup, false);
 }
 
 int record_lookup_fd(const struct record_lookup *lookup)

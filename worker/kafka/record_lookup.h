@@ -27,6 +27,9 @@ struct record_lookup *record_lookup_new(const struct settings *settings, struct 
     MUST_USE;
 void record_lookup_free(struct record_lookup *lookup);
 
+/* The same beside the caller, who does not wait. Accepts NULL. */
+void record_lookup_retire(struct record_lookup *lookup);
+
 int record_lookup_fd(const struct record_lookup *lookup);
 
 /* The record that is wanted from now on. */

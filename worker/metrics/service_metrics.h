@@ -28,7 +28,7 @@ struct service_partition {
 struct service_metrics {
     /* Events, by what became of them: totals. */
     atomic_llong events_received, events_done, events_ignored, events_tombstone, events_invalid,
-        events_dead, events_duplicate, events_dropped, events_lost, events_blocked;
+        events_dead, events_duplicate, events_dropped, events_lost, events_blocked, events_deleted;
 
     /* Now. */
     atomic_llong events_open, events_open_bytes, partitions_paused, dead_letters_waiting;
