@@ -13,7 +13,7 @@ from support.site import Site
 
 TABLES = [
     "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
-    "export_segment", "key_pair", "ledger", "migration", "rate_budget", "rate_place", "rejection",
+    "export_segment", "key_pair", "late_job", "ledger", "migration", "rate_budget", "rate_place", "rejection",
     "request", "request_run", "run",
 ]  # fmt: skip
 
@@ -361,6 +361,16 @@ def test_every_table_has_row_level_security(site: Site) -> None:
         " and relkind = 'r' and relname <> 'migration' and not relrowsecurity"
     )
     assert rows == []
+
+
+def test_every_table_is_tried(site: Site) -> None:
+    assert TABLES == [
+        name
+        for (name,) in site.db.rows(
+            "select relname::text from pg_class where relnamespace = 'klaviyo'::regnamespace"
+            " and relkind = 'r' order by relname collate \"C\""
+        )
+    ]
 
 
 def test_no_function_is_everybodys(site: Site) -> None:
