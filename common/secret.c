@@ -94,6 +94,16 @@ bool secret_file_exposed(const char *path)
            (status.st_mode & S_IROTH) != 0;
 }
 
+void secret_fingerprint(const struct secret *secret, char out[SECRET_FINGERPRINT_BYTES])
+{
+    static const unsigned char purpose[] = "klaviyo-worker secret_fingerprint";
+    unsigned char hash[crypto_generichash_BYTES_MIN];
+
+    (void)crypto_generichash(hash, sizeof hash, (const unsigned char *)secret->bytes, secret->len,
+                             purpose, sizeof purpose);
+    (void)sodium_bin2hex(out, SECRET_FINGERPRINT_BYTES, hash, SECRET_FINGERPRINT_BYTES / 2);
+}
+
 void secret_release(struct secret *secret)
 {
     sodium_free(secret->bytes); /* wipes; accepts NULL */

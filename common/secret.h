@@ -37,6 +37,13 @@ bool secret_read_file(struct secret *secret, const char *path, size_t max, struc
 /* True where every user of the host may read the file; false for "-" and for what is not there. */
 bool secret_file_exposed(const char *path);
 
+/*
+ * Tells secrets apart without telling them: 64 bits of a keyed hash, in hexadecimal. Only
+ * for secrets that are random themselves, such as API keys.
+ */
+enum { SECRET_FINGERPRINT_BYTES = 17 };
+void secret_fingerprint(const struct secret *secret, char out[SECRET_FINGERPRINT_BYTES]);
+
 /* Accepts an empty secret; wipes. */
 void secret_release(struct secret *secret);
 

@@ -62,7 +62,7 @@ static void refused(const char *name, const char *value)
     struct error err = ERROR_INIT;
 
     set(name, value);
-    if (settings_load(&settings, &err))
+    if (settings_load(&settings, NULL, &err))
         fail_msg("%s was taken as %s", value, name);
     assert_memory_equal(err.text, name, strlen(name));
     assert_int_equal(settings.max_runs, 7); /* a failure writes no output */
@@ -75,9 +75,8 @@ static void taken(const char *name, const char *value)
     struct error err = ERROR_INIT;
 
     set(name, value);
-    if (!settings_load(&settings, &err))
+    if (!settings_load(&settings, NULL, &err))
         fail_msg("%s", err.text);
-    settings_release(&settings);
     assert_int_equal(unsetenv(name), 0);
 }
 
@@ -87,8 +86,9 @@ static void what_is_not_set_has_its_default(void **state)
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(settings_load(&s, &err));
-    assert_string_equal(s.database_url, "");
+    assert_true(settings_load(&s, NULL, &err));
+    assert_string_equal(s.database_url.text, "");
+    assert_string_equal(s.database_url.file, "");
     assert_string_equal(s.kafka_bootstrap_servers, "localhost:9092");
     assert_string_equal(s.kafka_topic, "segment-refresh");
     assert_string_equal(s.kafka_dead_letter_topic, "segment-refresh.dead-letter");
@@ -106,7 +106,6 @@ static void what_is_not_set_has_its_default(void **state)
     assert_int_equal(s.poll_interval_max_ms, 15000);
     assert_int_equal(s.retention_days, 30);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
-    settings_release(&s);
 }
 
 static void an_empty_outcome_topic_turns_outcomes_off(void **state)
@@ -117,10 +116,9 @@ static void an_empty_outcome_topic_turns_outcomes_off(void **state)
     (void)state;
     set("KAFKA_OUTCOME_TOPIC", "");
     set("KAFKA_TOPIC", "");
-    assert_true(settings_load(&s, &err));
+    assert_true(settings_load(&s, NULL, &err));
     assert_string_equal(s.kafka_outcome_topic, "");
     assert_string_equal(s.kafka_topic, "segment-refresh"); /* empty is as good as not set */
-    settings_release(&s);
 }
 
 static void all_problems_are_named_at_once_a_line_each(void **state)
@@ -132,7 +130,7 @@ static void all_problems_are_named_at_once_a_line_each(void **state)
     set("MAX_RUNS", "many");
     set("LEASE_SECONDS", "1");
     set("LOG_LEVEL", "loud");
-    assert_false(settings_load(&s, &err));
+    assert_false(settings_load(&s, NULL, &err));
     assert_int_equal(err.kind, ERROR_FATAL);
     assert_string_equal(err.text, "MAX_RUNS is not a whole number from 1 to 64\n"
                                   "LEASE_SECONDS is not a whole number from 2 to 300\n"
@@ -187,17 +185,14 @@ static void the_authorities_are_ours_or_those_of_the_environment(void **state)
 
     (void)state;
     refused("KLAVIYO_CA_FILE", "/nowhere/authorities.pem");
-    assert_true(settings_load(&s, &err));
+    assert_true(settings_load(&s, NULL, &err));
     assert_string_equal(s.klaviyo_ca_file, "");
-    settings_release(&s);
     set("SSL_CERT_FILE", "/dev/null");
-    assert_true(settings_load(&s, &err));
+    assert_true(settings_load(&s, NULL, &err));
     assert_string_equal(s.klaviyo_ca_file, "/dev/null");
-    settings_release(&s);
     set("KLAVIYO_CA_FILE", "/dev/zero");
-    assert_true(settings_load(&s, &err));
+    assert_true(settings_load(&s, NULL, &err));
     assert_string_equal(s.klaviyo_ca_file, "/dev/zero");
-    settings_release(&s);
 }
 
 static void a_revision_is_a_date(void **state)
@@ -230,7 +225,7 @@ static void an_interval_does_not_end_before_it_begins(void **state)
 
     (void)state;
     set("POLL_INTERVAL_MIN_MS", "20000");
-    assert_false(settings_load(&s, &err));
+    assert_false(settings_load(&s, NULL, &err));
     assert_string_equal(err.text, "POLL_INTERVAL_MIN_MS is more than POLL_INTERVAL_MAX_MS");
 }
 
@@ -239,6 +234,7 @@ static void a_secret_can_lie_in_a_file_and_is_never_shown(void **state)
     char path[] = "/tmp/test_settings.XXXXXX";
     int fd = mkstemp(path);
     struct settings s;
+    struct secret read = SECRET_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
@@ -246,18 +242,20 @@ static void a_secret_can_lie_in_a_file_and_is_never_shown(void **state)
     assert_int_equal(write(fd, "postgresql://u:sesame@h/d\n", 26), 26);
     assert_int_equal(close(fd), 0);
     set("DATABASE_URL_FILE", path);
-    assert_true(settings_load(&s, &err));
-    assert_string_equal(s.database_url, "postgresql://u:sesame@h/d");
-    settings_release(&s);
+    assert_true(settings_load(&s, NULL, &err));
+    assert_string_equal(s.database_url.file, path);
+    assert_true(secret_source_read(&s.database_url, 100, &read, &err));
+    assert_string_equal(read.bytes, "postgresql://u:sesame@h/d");
+    secret_release(&read);
 
     set("DATABASE_URL", "postgresql://u:sesame@h/d");
-    assert_false(settings_load(&s, &err));
+    assert_false(settings_load(&s, NULL, &err));
     assert_non_null(strstr(err.text, "DATABASE_URL_FILE"));
     assert_null(strstr(err.text, "sesame"));
     assert_int_equal(unlink(path), 0);
 
     assert_int_equal(unsetenv("DATABASE_URL"), 0);
-    assert_false(settings_load(&s, &err));
+    assert_false(settings_load(&s, NULL, &err));
     assert_non_null(strstr(err.text, path));
 }
 

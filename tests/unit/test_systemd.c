@@ -73,7 +73,7 @@ static void it_gives_more_time_while_the_group_is_not_joined(void **state)
 
     systemd_notify_starting(&systemd_notify, now_ms);
     const char *text = heard(*state);
-    assert_non_null(strstr(text, "STATUS=Waiting for the consumer group.\n"));
+    assert_non_null(strstr(text, "STATUS=Waiting for the database and the consumer group.\n"));
     assert_non_null(strstr(text, "EXTEND_TIMEOUT_USEC=60000000"));
     assert_null(strstr(text, "READY"));
     systemd_notify_starting(&systemd_notify, now_ms + 9999);

@@ -124,11 +124,12 @@ static void check_contents(struct check *check, struct db *db)
 
 static void check_database(struct check *check)
 {
+    const struct db_options how = { .url = check->settings->database_url,
+                                    .name = "klaviyo-worker check" };
     CLEANUP(db_freep) struct db *db = NULL;
     struct error err = ERROR_INIT;
     char version[64], detail[96];
-    bool ok = db_open(&db, check->settings->database_url, "klaviyo-worker check", &err) &&
-              db_server_version(db, version, &err);
+    bool ok = db_open(&db, &how, &err) && db_server_version(db, version, &err);
 
     (void)snprintf(detail, sizeof detail, "PostgreSQL %s", ok ? version : "");
     bool reached = ok;

@@ -180,7 +180,7 @@ bool export_preview(struct context *context, const struct arguments *arguments, 
     int64_t began_ms = clock_ms();
 
     if (!run_task_for_preview(context->db, arguments->operands[0], &task, err) ||
-        !plan_preview(context->settings->database_url, task, &preview, err) ||
+        !plan_preview(&context->settings->database_url, task, &preview, err) ||
         !history_pace(context->db, task->export_name, &rows_per_second, err))
         return error_wrap(err, "export %s", arguments->operands[0]);
     double reading = (double)(clock_ms() - began_ms) / 1000;

@@ -11,6 +11,7 @@
 #include "worker/cli/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/settings/env_file.h"
+#include "worker/store/database_url.h"
 #include "worker/store/db.h"
 #include "worker/store/migration.h"
 
@@ -118,7 +119,10 @@ static int group_alone(const struct command *group, const char *second)
 
 static bool connect(struct context *context, struct error *err)
 {
-    return db_open(&context->db, context->settings->database_url, "klaviyo-worker admin", err);
+    const struct db_options how = { .url = context->settings->database_url,
+                                    .name = "klaviyo-worker admin" };
+
+    return db_open(&context->db, &how, err);
 }
 
 bool context_open_database(struct context *context, struct error *err)
@@ -163,14 +167,13 @@ static bool run_with_settings(struct context *context, const struct arguments *a
 
     if (!secret_library_init(err))
         return false;
-    if (!env_folder_load(env_folder_of_package(), err) || !settings_load(&settings, err)) {
+    if (!env_folder_load(env_folder_of_package(), err) ||
+        !settings_load(&settings, database_url_check, err)) {
         context->wrong_settings = true;
         return false;
     }
     context->settings = &settings;
-    bool ok = run_with_database(context, arguments, err);
-    settings_release(&settings);
-    return ok;
+    return run_with_database(context, arguments, err);
 }
 
 /* PostgreSQL says what was refused; who may do it is the command's to say. */

@@ -190,6 +190,28 @@ static struct run_counts counts_of_plan(const struct deliver *d)
     return plan ? plan_counts(plan) : (struct run_counts){ 0 };
 }
 
+/* A plan without connections waits for the database, and the run with it. */
+static struct delivery_wait current_wait(const struct deliver *d, int64_t now)
+{
+    const struct plan *plan = *d->options->plan;
+    int64_t since_ms = plan ? plan_waiting_since_ms(plan) : 0;
+
+    if (since_ms == 0)
+        return delivery_wait(&d->delivery, now);
+    return (struct delivery_wait){ .kind = WAIT_DATABASE_UNAVAILABLE,
+                                   .since_ms = since_ms,
+                                   .why = "the database, or a pooler in front of it, gives no "
+                                          "connections to read the members with" };
+}
+
+/* The time does not count as time without progress. */
+static bool is_waiting(const struct deliver *d, int64_t now)
+{
+    const struct plan *plan = *d->options->plan;
+
+    return (plan && plan_waiting_since_ms(plan) > 0) || delivery_waiting_ms(&d->delivery, now) > 0;
+}
+
 /* "Klaviyo answered 503 to import; since 2026-11-24T08:00:47Z" */
 static void wait_text(const struct deliver *d, const struct delivery_wait *wait, char *text)
 {
@@ -256,7 +278,7 @@ static void renew_lease(struct deliver *d)
 {
     struct error err = ERROR_INIT;
     int64_t sent_ms = clock_ms();
-    struct delivery_wait wait = delivery_wait(&d->delivery, sent_ms);
+    struct delivery_wait wait = current_wait(d, sent_ms);
     struct delivery_counts counts = delivery_counts(&d->delivery);
     struct run_heartbeat heartbeat = make_heartbeat(d, &counts, &wait);
     char detail[DETAIL_BYTES];
@@ -284,8 +306,7 @@ static bool has_news(const struct deliver *d, int64_t now)
 {
     if (!d->delivery.plan_done && now - d->lease.renewed_ms >= REPORT_COUNTS_MS)
         return true;
-    return now >= d->steady_from_ms &&
-           is_to_be_logged(d, delivery_wait(&d->delivery, now).kind, now);
+    return now >= d->steady_from_ms && is_to_be_logged(d, current_wait(d, now).kind, now);
 }
 
 static void check_lease(struct deliver *d)
@@ -316,7 +337,7 @@ static bool is_only_reading(const struct deliver *d)
 static void check_retry_budget(struct deliver *d)
 {
     int64_t now = clock_ms();
-    bool paused = delivery_waiting_ms(&d->delivery, now) > 0 || is_only_reading(d);
+    bool paused = is_waiting(d, now) || is_only_reading(d);
 
     if (retry_budget_tick(&d->budget, now, paused))
         return;
@@ -350,7 +371,7 @@ static void end_by_plan(struct deliver *d)
 static void begin_plan(struct deliver *d)
 {
     struct plan_options options = { d->options->settings->database_url, d->task,
-                                    d->options->wakeup_fd };
+                                    d->options->wakeup_fd, d->lease.length_ms };
     struct error err = ERROR_INIT;
 
     if (*d->options->plan || d->task->planned || d->over || delivery_late_jobs(&d->delivery) > 0)

@@ -788,6 +788,8 @@ const char *wait_reason(enum wait_kind kind)
         return NULL;
     case WAIT_RATE_LIMITED:
         return "rate_limited";
+    case WAIT_DATABASE_UNAVAILABLE:
+        return "database_unavailable";
     case WAIT_KLAVIYO_UNAVAILABLE:
         break;
     }

@@ -46,7 +46,12 @@ struct delivery_options {
 };
 
 /* Why a run cannot go on. */
-enum wait_kind { WAIT_NONE, WAIT_RATE_LIMITED, WAIT_KLAVIYO_UNAVAILABLE };
+enum wait_kind {
+    WAIT_NONE,
+    WAIT_RATE_LIMITED,
+    WAIT_KLAVIYO_UNAVAILABLE,
+    WAIT_DATABASE_UNAVAILABLE, /* the plan's: no connections */
+};
 
 struct delivery_wait {
     enum wait_kind kind;
@@ -55,7 +60,7 @@ struct delivery_wait {
     const char *why;  /* lent by the delivery */
 };
 
-/* "rate_limited", "klaviyo_unavailable"; NULL for NONE. */
+/* "rate_limited", "klaviyo_unavailable", "database_unavailable"; NULL for NONE. */
 const char *wait_reason(enum wait_kind kind);
 
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };

@@ -294,7 +294,7 @@ bool member_scan_read(struct member_scan *scan, struct error *err)
     CLEANUP(ledger_freep) struct ledger *ledger = NULL;
 
     if (!ask_observer(scan, err) || !members_open(&members, scan->reading, scan->task, err) ||
-        !ledger_open(&ledger, scan->remembering, scan->task, members_snapshot(members), err) ||
+        !ledger_open(&ledger, scan->remembering, scan->task, err) ||
         !start_reading(scan, members, err))
         return false;
     struct sources sources = { .members = members, .ledger = ledger };

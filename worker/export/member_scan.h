@@ -38,7 +38,7 @@ struct member_scan {
     const struct run_task *task;
     const struct scan_observer *observer; /* NULL: nobody */
     struct db *reading;                   /* the members; these three are the scan's to close */
-    struct db *remembering;               /* the ledger */
+    struct db *remembering;               /* the ledger; the first two are in one snapshot */
     struct db *writing;                   /* NULL: a preview */
     struct mapping *mapping;
     struct selection selection;

@@ -3,16 +3,29 @@
 #include <assert.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
+#include "common/retry.h"
 #include "common/wakeup.h"
 #include "worker/export/member_scan.h"
 #include "worker/store/members.h"
 
-enum { STOP_AGAIN_MS = 20 };
+enum {
+    STOP_AGAIN_MS = 20,
+    CONNECT_MS = 10 * 1000, /* for a snapshot's transaction to get a connection of a pool */
+    SPARE_MS = 250,         /* for a response on the other one meanwhile */
+    PAUSE_MIN_MS = 200,     /* between attempts, for what else needs the pool */
+    GATE_MS = 1000,         /* waiting longer for other plans is worth telling */
+    LOOK_MS = 50,           /* how soon a stop is seen while waiting */
+    WARN_EVERY_MS = 60 * 1000,
+};
+
+static const struct retry_policy connect_policy = { .base_ms = 400, .cap_ms = 2000 };
 
 /* Counts that the deliverer reads while the planner writes. */
 struct shown_counts {
@@ -23,6 +36,7 @@ struct plan {
     struct plan_options options;
     pthread_t thread;
     atomic_bool stop, may_deliver, ended;
+    atomic_llong waiting_since_ms; /* 0: it does not wait */
     struct shown_counts shown;
     enum plan_outcome outcome;
     struct error why;
@@ -84,19 +98,156 @@ static void take_back_cancellers(struct plan *plan)
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
-static bool open_connections(struct plan *plan, struct member_scan *scan, struct error *err)
-{
-    const char *url = plan->options.database_url;
+/* ---- connections ---- */
 
-    if (!db_open(&scan->reading, url, "klaviyo-worker plan", err) ||
-        !db_open(&scan->remembering, url, "klaviyo-worker plan", err) ||
-        !db_open(&scan->writing, url, "klaviyo-worker plan", err))
+/* Of the plans of this process one at a time collects connections. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void close_connections(struct member_scan *scan)
+{
+    db_free(db_take(&scan->reading));
+    db_free(db_take(&scan->remembering));
+    db_free(db_take(&scan->writing));
+}
+
+static bool open_connections(const struct plan *plan, struct member_scan *scan, struct error *err)
+{
+    const struct db_options how = { .url = plan->options.database_url,
+                                    .name = "klaviyo-worker plan",
+                                    .service = true };
+
+    return db_open(&scan->reading, &how, err) && db_open(&scan->remembering, &how, err) &&
+           db_open(&scan->writing, &how, err);
+}
+
+/*
+ * How long the snapshot may be held while the other connections are asked for: where
+ * there are some they come at once. More with each attempt, for a slow server, but
+ * little of the lease, which must be renewed through the same pool.
+ */
+static int64_t spare_ms(const struct plan *plan, unsigned attempt)
+{
+    int64_t most_ms = plan->options.lease_ms / 15, ms = (int64_t)attempt * SPARE_MS;
+
+    if (most_ms < SPARE_MS)
+        most_ms = SPARE_MS;
+    return ms < most_ms ? ms : most_ms;
+}
+
+static void limit_responses(const struct member_scan *scan, int64_t first_ms, int64_t others_ms)
+{
+    db_set_response_timeout(scan->reading, first_ms);
+    db_set_response_timeout(scan->remembering, others_ms);
+    db_set_response_timeout(scan->writing, others_ms);
+}
+
+/*
+ * One snapshot on two of them, and a response on the third while it is held: then at
+ * least one connection of a pool is left over for the writes of all. In this order, as
+ * waiting for the first holds nothing.
+ */
+static bool hold_connections(const struct plan *plan, struct member_scan *scan, unsigned attempt,
+                             struct error *err)
+{
+    char snapshot[SNAPSHOT_BYTES];
+    int32_t members, ledger, unused;
+
+    limit_responses(scan, CONNECT_MS, spare_ms(plan, attempt));
+    if (!db_begin_snapshot(scan->reading, err) ||
+        !db_export_snapshot(scan->reading, snapshot, err) ||
+        !db_backend(scan->reading, &members, err) ||
+        !db_join_snapshot(scan->remembering, snapshot, err) ||
+        !db_backend(scan->remembering, &ledger, err) || !db_backend(scan->writing, &unused, err))
         return false;
+    limit_responses(scan, 0, 0);
+    return runs_note_backend(scan->writing, scan->task, members, err) &&
+           runs_note_backend(scan->writing, scan->task, ledger, err);
+}
+
+static void warn_of_waiting(const struct plan *plan, int64_t *warn_ms, const struct error *err)
+{
+    if (clock_ms() < *warn_ms)
+        return;
+    *warn_ms = clock_ms() + WARN_EVERY_MS;
+    log_warn("plan_waits_for_connections", LOG_INT("run", plan->options.task->run_id),
+             LOG_STR("export", plan->options.task->export_name), LOG_ERROR_OF(err),
+             LOG_STR("trace", plan->options.task->traceparent));
+}
+
+static void start_waiting(struct plan *plan)
+{
+    if (atomic_load(&plan->waiting_since_ms) > 0)
+        return;
+    atomic_store(&plan->waiting_since_ms, clock_ms());
+    wakeup_signal(plan->options.wakeup_fd);
+}
+
+static void end_waiting(struct plan *plan)
+{
+    if (atomic_exchange(&plan->waiting_since_ms, 0) > 0)
+        wakeup_signal(plan->options.wakeup_fd);
+}
+
+static bool is_stopped(const struct plan *plan, struct error *err)
+{
+    return atomic_load(&plan->stop) && (error_set(err, ERROR_LOST, "the plan was stopped"), true);
+}
+
+static bool pause_plan(const struct plan *plan, unsigned attempt, struct error *err)
+{
+    int64_t until_ms =
+        clock_ms() + retry_wait_ms(connect_policy, attempt, randombytes_random(), PAUSE_MIN_MS);
+
+    while (clock_ms() < until_ms && !atomic_load(&plan->stop))
+        (void)poll(NULL, 0, LOOK_MS);
+    return !is_stopped(plan, err);
+}
+
+/* False: stopped. */
+static bool enter_gate(struct plan *plan, struct error *err)
+{
+    int64_t began_ms = clock_ms();
+
+    while (pthread_mutex_trylock(&gate) != 0) {
+        if (is_stopped(plan, err))
+            return false;
+        if (clock_ms() - began_ms > GATE_MS)
+            start_waiting(plan);
+        (void)poll(NULL, 0, LOOK_MS);
+    }
+    return true;
+}
+
+/* Tries until it has them: the database may be unreachable, or the pool in use. */
+static bool try_connections(struct plan *plan, struct member_scan *scan, struct error *err)
+{
+    int64_t warn_ms = 0;
+
+    for (unsigned attempt = 1;; attempt++) {
+        struct error why = ERROR_INIT;
+        if (open_connections(plan, scan, &why) && hold_connections(plan, scan, attempt, &why))
+            return true;
+        close_connections(scan);
+        if (why.kind != ERROR_RETRY)
+            return error_set(err, why.kind, "%s", why.text);
+        warn_of_waiting(plan, &warn_ms, &why);
+        start_waiting(plan);
+        if (!pause_plan(plan, attempt, err))
+            return false;
+    }
+}
+
+static bool connect(struct plan *plan, struct member_scan *scan, struct error *err)
+{
+    if (!enter_gate(plan, err))
+        return false;
+    bool ok = try_connections(plan, scan, err);
+    (void)pthread_mutex_unlock(&gate);
+    if (!ok)
+        return false;
+    end_waiting(plan);
     share_cancellers(plan, scan);
-    return runs_note_backend(scan->reading, scan->task, err) &&
-           runs_note_backend(scan->remembering, scan->task, err) &&
-           runs_note_backend(scan->writing, scan->task, err) &&
-           runs_begin_plan(scan->writing, scan->task, err);
+    return runs_begin_plan(scan->writing, scan->task, err);
 }
 
 static bool over_limit(struct member_scan *scan, struct error *err)
@@ -137,7 +288,7 @@ static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
 {
     struct error err = ERROR_INIT;
 
-    if (!open_connections(plan, scan, &err))
+    if (!connect(plan, scan, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
     /* Only reading the members can fail for good: that is the site's side. */
     if (!member_scan_read(scan, &err))
@@ -209,6 +360,11 @@ bool plan_may_deliver(const struct plan *plan)
     return atomic_load(&plan->may_deliver);
 }
 
+int64_t plan_waiting_since_ms(const struct plan *plan)
+{
+    return atomic_load(&plan->waiting_since_ms);
+}
+
 bool plan_has_ended(const struct plan *plan)
 {
     return atomic_load(&plan->ended);
@@ -254,15 +410,18 @@ void plan_free(struct plan *plan)
     free(plan);
 }
 
-bool plan_preview(const char *database_url, const struct run_task *task,
+bool plan_preview(const struct secret_source *database_url, const struct run_task *task,
                   struct plan_preview *preview, struct error *err)
 {
+    const struct db_options how = { .url = *database_url, .name = "klaviyo-worker preview" };
     CLEANUP(member_scan_release) struct member_scan scan;
 
-    if (!member_scan_init(&scan, task, NULL, err) ||
-        !db_open(&scan.reading, database_url, "klaviyo-worker preview", err) ||
-        !db_open(&scan.remembering, database_url, "klaviyo-worker preview", err) ||
-        !member_scan_read(&scan, err))
+    char snapshot[SNAPSHOT_BYTES];
+
+    if (!member_scan_init(&scan, task, NULL, err) || !db_open(&scan.reading, &how, err) ||
+        !db_open(&scan.remembering, &how, err) || !db_begin_snapshot(scan.reading, err) ||
+        !db_export_snapshot(scan.reading, snapshot, err) ||
+        !db_join_snapshot(scan.remembering, snapshot, err) || !member_scan_read(&scan, err))
         return false;
     struct mapping_count *fields = calloc(task->n_fields + 1, sizeof *fields);
     if (!fields)

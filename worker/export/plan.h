@@ -15,7 +15,13 @@
  * and a writing connection that are open only while it plans; it never waits
  * for Klaviyo, so the snapshot it reads under lasts seconds.
  *
- *     open ──► count ──► read and batch ──► last batches ──► counts final
+ *     connect ──► count ──► read and batch ──► last batches ──► counts final
+ *
+ * It begins only when it has both connections at the same time, a snapshot open on
+ * the one and the other free to write, so that many plans behind a pooler's small
+ * pool never hold all of it with their snapshots: the last ones wait, without a
+ * connection, until others are done. Waiting has no end of its own; the run is
+ * waiting meanwhile, and its budget stands.
  *
  * Whoever delivers learns of batches from the database alone; the plan only
  * rings the bell (wakeup_fd, an eventfd) when there may be new ones or it ended.
@@ -23,16 +29,17 @@
 struct plan;
 
 struct plan_options {
-    const char *database_url;
+    struct secret_source database_url;
     const struct run_task *task; /* outlives the plan */
     int wakeup_fd;
+    int64_t lease_ms;
 };
 
 enum plan_outcome {
     PLAN_DONE,
     PLAN_OVER_LIMIT,        /* more profiles than the export may send; the error has both numbers */
     PLAN_SOURCE_UNREADABLE, /* the site's view has an error; the error has the SQLSTATE */
-    PLAN_INTERRUPTED, /* the database was away, the run lost or the plan stopped: take again */
+    PLAN_INTERRUPTED, /* the database was lost, the run lost or the plan stopped: take again */
 };
 
 /* NULL when out of memory or threads. */
@@ -43,6 +50,9 @@ void plan_stop(struct plan *plan);
 
 /* Delivery may start: no more than the export's limit of members can come. */
 bool plan_may_deliver(const struct plan *plan);
+
+/* clock_ms() since when it has waited for connections; 0: it does not. */
+int64_t plan_waiting_since_ms(const struct plan *plan);
 
 bool plan_has_ended(const struct plan *plan);
 
@@ -68,7 +78,7 @@ struct plan_preview {
     struct mapping_count *fields; /* the task's, in their order; freed with free() */
 };
 
-bool plan_preview(const char *database_url, const struct run_task *task,
+bool plan_preview(const struct secret_source *database_url, const struct run_task *task,
                   struct plan_preview *preview, struct error *err) MUST_USE;
 
 #endif

@@ -214,28 +214,32 @@ static bool may_be_empty(enum type type)
     return type == LISTEN || type == TEXT_OR_OFF;
 }
 
-/* What the setting is set to: the variable, its _FILE twin for a secret, the default. */
-static bool value_of(const struct setting *s, struct settings *settings, const char **text,
-                     struct strbuf *problems)
+/* What the setting is set to: the variable or the default. */
+static const char *value_of(const struct setting *s)
+{
+    const char *text = environment(s->name);
+
+    return !text || (!*text && !may_be_empty(s->type)) ? s->fallback : text;
+}
+
+/* A secret's variable, or its _FILE twin, which is read again whenever the secret is needed. */
+static bool apply_secret(const struct setting *s, char *member, settings_check *check,
+                         struct strbuf *problems)
 {
     char twin[64];
     struct error why = ERROR_INIT;
-
-    *text = environment(s->name);
-    if (!*text || (!**text && !may_be_empty(s->type)))
-        *text = s->fallback;
-    if (s->type != SECRET)
-        return true;
+    CLEANUP(secret_release) struct secret secret = SECRET_INIT;
 
     (void)snprintf(twin, sizeof twin, "%s_FILE", s->name);
-    const char *path = environment(twin);
-    if (!path || !*path)
-        return true;
-    if (**text)
+    const char *file = environment(twin);
+    const struct secret_source source = { .text = value_of(s), .file = file ? file : "" };
+    const char *name = *source.file ? twin : s->name;
+    if (*source.file && *source.text)
         return problem(problems, twin, "and its twin without _FILE are both set: keep one");
-    if (!secret_read_file(&settings->database_url_read, path, SECRET_MAX_BYTES, &why))
-        return problem(problems, twin, why.text);
-    *text = settings->database_url_read.bytes;
+    if (!secret_source_read(&source, SECRET_MAX_BYTES, &secret, &why) ||
+        (check && !check(secret.bytes, &why)))
+        return problem(problems, name, why.text);
+    memcpy(member, &source, sizeof source);
     return true;
 }
 
@@ -257,13 +261,11 @@ static bool apply_text(const struct setting *s, const char *text, char *member,
 }
 
 /* True, or the reason is added to problems. A secret's value is never part of it. */
-static bool apply(struct settings *settings, const struct setting *s, struct strbuf *problems)
+static bool apply(struct settings *settings, const struct setting *s,
+                  settings_check *check_database_url, struct strbuf *problems)
 {
     char *member = (char *)settings + s->offset;
-    const char *text;
-
-    if (!value_of(s, settings, &text, problems))
-        return false;
+    const char *text = value_of(s);
 
     switch (s->type) {
     case NUMBER:
@@ -272,10 +274,11 @@ static bool apply(struct settings *settings, const struct setting *s, struct str
         return apply_level(s, text, member, problems);
     case FORMAT:
         return apply_format(s, text, member, problems);
+    case SECRET:
+        return apply_secret(s, member, check_database_url, problems);
     case TEXT:
     case TEXT_OR_OFF:
     case OPTIONAL:
-    case SECRET:
     case URL:
     case AUTHORITIES:
     case REVISION:
@@ -285,7 +288,7 @@ static bool apply(struct settings *settings, const struct setting *s, struct str
     return apply_text(s, text, member, problems);
 }
 
-bool settings_load(struct settings *settings, struct error *err)
+bool settings_load(struct settings *settings, settings_check *check_database_url, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf problems = STRBUF_INIT(PROBLEMS_MAX_BYTES);
     struct settings loaded = { 0 };
@@ -293,20 +296,13 @@ bool settings_load(struct settings *settings, struct error *err)
 
     loaded.klaviyo_allow_http = allows_http();
     for (size_t i = 0; i < N_SETTINGS; i++)
-        ok = apply(&loaded, &table[i], &problems) && ok;
+        ok = apply(&loaded, &table[i], check_database_url, &problems) && ok;
     if (ok && loaded.poll_interval_min_ms > loaded.poll_interval_max_ms)
         ok = problem(&problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
-    if (!ok) {
-        settings_release(&loaded);
+    if (!ok)
         return error_set(err, ERROR_FATAL, "%s", problems.data ? problems.data : "out of memory");
-    }
     *settings = loaded;
     return true;
-}
-
-void settings_release(struct settings *settings)
-{
-    secret_release(&settings->database_url_read);
 }
 
 static const char *shown_default(const struct setting *s)

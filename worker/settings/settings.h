@@ -8,7 +8,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/log.h"
-#include "common/secret.h"
+#include "common/secret_source.h"
 
 /*
  * Everything that can be set, read once from the environment at start and
@@ -18,7 +18,7 @@
  * To add a setting: a member here, a row there.
  */
 struct settings {
-    const char *database_url; /* empty: libpq's own PG* variables */
+    struct secret_source database_url; /* empty: libpq's own PG* variables */
     const char *kafka_bootstrap_servers;
     const char *kafka_config_file; /* empty: none */
     const char *kafka_topic;
@@ -42,17 +42,17 @@ struct settings {
     int64_t retention_days;
     enum log_level log_level;
     enum log_format log_format;
-
-    struct secret database_url_read; /* what database_url lies in when read from a file */
 };
 
 /*
  * Reports every wrong setting at once, a line each, none with the value of a secret. Strings
  * are borrowed from the environment, which must not change. Before any thread.
  */
-bool settings_load(struct settings *settings, struct error *err) MUST_USE;
+typedef bool settings_check(const char *value, struct error *err); /* words that follow the name */
 
-void settings_release(struct settings *settings);
+/* check_database_url: NULL, or what judges a database URL. */
+bool settings_load(struct settings *settings, settings_check *check_database_url, struct error *err)
+    MUST_USE;
 
 /* One line a setting, for a terminal. */
 void settings_print_help(FILE *out);

@@ -2,14 +2,19 @@
 
 #include <stdlib.h>
 
+#include "worker/store/db_connect.h"
 #include "worker/store/statement.h"
+#include "worker/store/transaction.h"
 
 enum { TRIES_MAX = 5 /* of a statement that was undone for another's sake */ };
 
 struct db {
+    struct db_options options;
     PGconn *conn;
+    struct transaction_terms terms;
     bool listening;
     char sqlstate[6]; /* of the last statement that failed */
+    bool read_only;   /* the server refused a write: another one may be the primary by now */
 };
 
 /* The first line of libpq's words; values of rows never stand in it. */
@@ -18,10 +23,10 @@ static void add_reason(struct strbuf *text, const char *message)
     strbuf_add(text, message, strcspn(message, "\n"));
 }
 
-static bool is_transient(const char *sqlstate)
+bool db_is_transient(const char *sqlstate)
 {
     static const char *const classes[] = { "08", "40", "53", "57", "58" };
-    static const char *const states[] = { "25006", "25P03", "55P03" };
+    static const char *const states[] = { "25006", "25P03", "25P04", "55P03" };
 
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
         if (strncmp(sqlstate, classes[i], 2) == 0)
@@ -36,7 +41,7 @@ bool db_failure_without_words(const PGresult *rows, const char *what, struct err
 {
     const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
 
-    return error_set(err, is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT, "%s (SQLSTATE %s)",
+    return error_set(err, db_is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT, "%s (SQLSTATE %s)",
                      what, sqlstate);
 }
 
@@ -46,6 +51,19 @@ bool db_failure(struct db *db, const PGresult *rows, const char *what, struct er
     const char *sqlstate = rows ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
     const char *primary = rows ? PQresultErrorField(rows, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 
+    if (sqlstate && strcmp(sqlstate, "25006") == 0) {
+        db->read_only = true;
+        return error_set(err, ERROR_RETRY,
+                         "%s: the database takes no writes, it is a standby or read only: "
+                         "DATABASE_URL must lead to the primary (SQLSTATE 25006)",
+                         what);
+    }
+    if (!sqlstate && db->terms.timed_out)
+        return error_set(
+            err, ERROR_RETRY,
+            "%s: no response in time: the database is slow, or a pooler in front of it "
+            "has no connection free (deploy/sizing.md says how many it takes)",
+            what);
     /* The primary message only, and not of class 22: the rest quotes values of rows. */
     if (sqlstate && strncmp(sqlstate, "22", 2) == 0)
         return db_failure_without_words(rows, what, err);
@@ -53,23 +71,8 @@ bool db_failure(struct db *db, const PGresult *rows, const char *what, struct er
     const char *why = text.data ? text.data : "no reason given";
     if (!sqlstate)
         return error_set(err, ERROR_RETRY, "%s: PostgreSQL is not reachable: %s", what, why);
-    return error_set(err, is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT,
+    return error_set(err, db_is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT,
                      "%s: %s (SQLSTATE %s)", what, why, sqlstate);
-}
-
-/* What the site says in its connection string wins over these: it comes later. */
-static PGconn *connect_to(const char *url, const char *name)
-{
-    const char *keywords[16] = { "application_name", "client_encoding",     "connect_timeout",
-                                 "keepalives_idle",  "keepalives_interval", "keepalives_count",
-                                 "tcp_user_timeout" };
-    const char *values[16] = { name, "UTF8", "5", "3", "1", "3", "5000" };
-
-    if (*url) {
-        keywords[7] = "dbname";
-        values[7] = url;
-    }
-    return PQconnectdbParams(keywords, values, 1);
 }
 
 static void ignore_notice(void *unused, const PGresult *result)
@@ -78,28 +81,41 @@ static void ignore_notice(void *unused, const PGresult *result)
     (void)result;
 }
 
-static bool connection_failure(PGconn *conn, struct error *err)
+/* Where the server says so itself (some poolers keep it back; then the first write shows it). */
+static bool is_standby(PGconn *conn)
 {
-    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(1024);
+    const char *standby = PQparameterStatus(conn, "in_hot_standby");
 
-    add_reason(&text, PQerrorMessage(conn));
-    return error_set(err, ERROR_RETRY,
-                     "cannot connect to PostgreSQL: %s: check DATABASE_URL and the server",
-                     text.data ? text.data : "no reason given");
+    return standby && strcmp(standby, "on") == 0;
 }
 
-bool db_open(struct db **out, const char *url, const char *name, struct error *err)
+/* Listings work on a standby; a service that could write nothing there must wait. */
+static bool connect_again(struct db *db, struct error *err)
+{
+    PQfinish(db->conn); /* accepts NULL */
+    db->conn = NULL;
+    if (!db_connect(&db->options, &db->conn, err))
+        return false;
+    (void)PQsetNoticeReceiver(db->conn, ignore_notice, NULL);
+    db->read_only = is_standby(db->conn);
+    db->terms.read_write = !db->read_only;
+    if (db->read_only && db->options.service)
+        return error_set(err, ERROR_RETRY,
+                         "the database is a standby, which takes no writes: DATABASE_URL must lead "
+                         "to the primary");
+    return true;
+}
+
+bool db_open(struct db **out, const struct db_options *options, struct error *err)
 {
     CLEANUP(db_freep) struct db *db = calloc(1, sizeof *db);
     if (!db)
         return error_no_memory(err);
 
-    db->conn = connect_to(url, name);
-    if (!db->conn)
-        return error_no_memory(err);
-    if (PQstatus(db->conn) != CONNECTION_OK)
-        return connection_failure(db->conn, err);
-    (void)PQsetNoticeReceiver(db->conn, ignore_notice, NULL);
+    db->options = *options;
+    db->terms.lock_timeout_ms = DB_LOCK_TIMEOUT_MS;
+    if (!connect_again(db, err))
+        return false;
 
     *out = db_take(&db);
     return true;
@@ -113,19 +129,26 @@ void db_free(struct db *db)
     free(db);
 }
 
+void db_set_lock_timeout(struct db *db, int64_t ms)
+{
+    db->terms.lock_timeout_ms = ms;
+}
+
+void db_set_response_timeout(struct db *db, int64_t ms)
+{
+    db->terms.response_timeout_ms = ms;
+}
+
 bool db_ready(struct db *db, struct error *err)
 {
-    if (PQstatus(db->conn) == CONNECTION_OK) {
+    if (db_is_up(db) && !db->read_only) {
         if (PQtransactionStatus(db->conn) == PQTRANS_IDLE)
             return true;
         db_rollback(db);
         if (PQtransactionStatus(db->conn) == PQTRANS_IDLE)
             return true;
     }
-    PQreset(db->conn);
-    if (PQstatus(db->conn) != CONNECTION_OK)
-        return connection_failure(db->conn, err);
-    return !db->listening || db_listen(db, err);
+    return connect_again(db, err) && (!db->listening || db_listen(db, err));
 }
 
 bool db_is_up(const struct db *db)
@@ -161,6 +184,16 @@ bool db_notified(struct db *db)
     return any;
 }
 
+bool db_backend(struct db *db, int32_t *backend, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, "select pg_backend_pid()", NULL, &rows, err))
+        return false;
+    *backend = (int32_t)result_int64(rows, 0, 0);
+    return true;
+}
+
 struct db_canceller {
     PGcancel *cancel;
 };
@@ -191,9 +224,41 @@ void db_canceller_free(struct db_canceller *canceller)
     free(canceller);
 }
 
+static bool begin(struct db *db, enum transaction_kind kind, const char *snapshot,
+                  struct error *err)
+{
+    CLEANUP(result_freep)
+    PGresult *failed = transaction_begin(db->conn, kind, snapshot, &db->terms);
+
+    return !failed || db_failure(db, failed, "a transaction cannot begin", err);
+}
+
 bool db_begin(struct db *db, struct error *err)
 {
-    return db_query(db, "begin", NULL, NULL, err);
+    return begin(db, TRANSACTION_WRITE, NULL, err);
+}
+
+bool db_begin_snapshot(struct db *db, struct error *err)
+{
+    return begin(db, TRANSACTION_SNAPSHOT, NULL, err);
+}
+
+bool db_export_snapshot(struct db *db, char snapshot[SNAPSHOT_BYTES], struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, "select pg_export_snapshot()", NULL, &rows, err))
+        return false;
+    (void)snprintf(snapshot, SNAPSHOT_BYTES, "%s", result_text(rows, 0, 0));
+    return true;
+}
+
+bool db_join_snapshot(struct db *db, const char *snapshot, struct error *err)
+{
+    if (begin(db, TRANSACTION_SNAPSHOT, snapshot, err))
+        return true;
+    err->kind = ERROR_RETRY; /* whatever it is passes with the next one */
+    return false;
 }
 
 bool db_commit(struct db *db, struct error *err)
@@ -205,7 +270,8 @@ void db_rollback(struct db *db)
 {
     struct error ignored = ERROR_INIT;
 
-    (void)!db_query(db, "rollback", NULL, NULL, &ignored);
+    if (PQtransactionStatus(db->conn) != PQTRANS_IDLE)
+        (void)!db_query(db, "rollback", NULL, NULL, &ignored);
 }
 
 /* The victim of a deadlock or of a serialization failure (SQLSTATE class 40). */
@@ -216,19 +282,29 @@ static bool was_undone(const PGresult *rows)
     return sqlstate && strncmp(sqlstate, "40", 2) == 0;
 }
 
+/* In a transaction of its own, again where it was undone for another's sake. */
+static PGresult *run_alone(struct db *db, const char *sql, const struct args *args, int binary)
+{
+    PGresult *rows = NULL;
+
+    for (int tries = 0; tries == 0 || (tries < TRIES_MAX && was_undone(rows)); tries++) {
+        PQclear(rows);
+        rows = transaction_run(db->conn, &db->terms, sql, args, binary);
+    }
+    return rows;
+}
+
 static bool run_statement(struct db *db, const char *sql, const struct args *args, int binary,
                           PGresult **out, struct error *err)
 {
     static const struct args none = { .n = 0 };
     const struct args *a = args ? args : &none;
-    bool alone = PQtransactionStatus(db->conn) == PQTRANS_IDLE;
-    CLEANUP(result_freep) PGresult *rows = NULL;
-
-    for (int tries = 0; tries == 0 || (alone && tries < TRIES_MAX && was_undone(rows)); tries++) {
-        PQclear(rows);
-        rows = PQexecParams(db->conn, sql, a->n, NULL, a->values, a->lengths, a->formats, binary);
-    }
+    CLEANUP(result_freep)
+    PGresult *rows = PQtransactionStatus(db->conn) == PQTRANS_IDLE
+                         ? run_alone(db, sql, a, binary)
+                         : transaction_continue(db->conn, &db->terms, sql, a, binary);
     ExecStatusType status = PQresultStatus(rows);
+
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT) {
         const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
         (void)snprintf(db->sqlstate, sizeof db->sqlstate, "%s", sqlstate ? sqlstate : "");

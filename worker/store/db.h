@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "common/secret_source.h"
 
 /*
  * One connection to PostgreSQL, owned by one thread.
@@ -14,19 +15,36 @@
  * Calls block, but never for ever: connect time-out, keepalives and TCP user
  * time-out end a connection whose network is dead within seconds. After an
  * error of kind ERROR_RETRY the connection may be broken: db_ready() opens it
- * again. Statements are parameterised (PQexecParams, nothing prepared) and
- * settings are local to transactions, so that a pooler may stand in between.
+ * again, and reads the URL again for it. Statements are parameterised (nothing
+ * prepared), and each transaction sets for itself what it needs (transaction.h),
+ * so that a pooler may stand in between and no default of the site's counts.
  *
  * Error kinds: ERROR_RETRY for SQLSTATE classes 08, 40, 53, 57, 58, for 25006,
- * 25P03, 55P03 and where there is none (the connection is gone); ERROR_INPUT
- * for every other one. The text ends with the SQLSTATE.
+ * 25P03, 25P04, 55P03 and where there is none (the connection is gone);
+ * ERROR_INPUT for every other one. The text ends with the SQLSTATE.
  */
 struct db;
 
-/* url: connection string or URI, "" for libpq's own variables; name: as PostgreSQL lists it. */
-bool db_open(struct db **out, const char *url, const char *name, struct error *err) MUST_USE;
+struct db_options {
+    struct secret_source url; /* connection string or URI; "": libpq's own PG* variables */
+    const char *name;         /* as PostgreSQL lists it */
+    bool service;             /* every failure to connect is ERROR_RETRY, and a standby is one */
+    const int *stop_fd;       /* NULL, or a descriptor that ends connecting when it is readable */
+};
+
+/* Texts and files of the options are borrowed for as long as the connection lives. */
+bool db_open(struct db **out, const struct db_options *options, struct error *err) MUST_USE;
 void db_free(struct db *db);
 DEFINE_OWNER(db)
+
+/*
+ * How long later statements may wait for a lock of somebody else's (0: for ever; at
+ * first DB_LOCK_TIMEOUT_MS), and for the server's response as a whole (0: for ever,
+ * as at first). A connection whose response did not come in time is closed.
+ */
+enum { DB_LOCK_TIMEOUT_MS = 30 * 1000 };
+void db_set_lock_timeout(struct db *db, int64_t ms);
+void db_set_response_timeout(struct db *db, int64_t ms);
 
 /* Opens the connection again where it is broken. */
 bool db_ready(struct db *db, struct error *err) MUST_USE;
@@ -46,6 +64,9 @@ bool db_listen(struct db *db, struct error *err) MUST_USE;
 int db_socket(const struct db *db);
 bool db_notified(struct db *db);
 
+/* The server process of the transaction that is open, for runs to name it. */
+bool db_backend(struct db *db, int32_t *backend, struct error *err) MUST_USE;
+
 /* Asks the server to end the statement that another thread's connection runs. */
 struct db_canceller;
 struct db_canceller *db_canceller_new(const struct db *db) MUST_USE;
@@ -53,8 +74,17 @@ void db_canceller_fire(const struct db_canceller *canceller);
 void db_canceller_free(struct db_canceller *canceller);
 DEFINE_OWNER(db_canceller)
 
-/* Transactions of several statements; a single statement needs none. */
+/*
+ * Transactions of several statements; a single statement needs none. Those of the
+ * second kind only read, all of it one snapshot, and no time-out ends them. A snapshot
+ * that is exported can be joined by others as long as its transaction is open; where it
+ * is gone that is ERROR_RETRY.
+ */
+enum { SNAPSHOT_BYTES = 64 };
 bool db_begin(struct db *db, struct error *err) MUST_USE;
+bool db_begin_snapshot(struct db *db, struct error *err) MUST_USE;
+bool db_export_snapshot(struct db *db, char snapshot[SNAPSHOT_BYTES], struct error *err) MUST_USE;
+bool db_join_snapshot(struct db *db, const char *snapshot, struct error *err) MUST_USE;
 bool db_commit(struct db *db, struct error *err) MUST_USE;
 void db_rollback(struct db *db); /* after a failure; asks for nothing back */
 

@@ -31,20 +31,6 @@ static const char unfinished_sql[] =
     "select batch_id from klaviyo.batch where export_id = $1 and state <> 'complete'"
     " order by batch_id";
 
-/* Whatever goes wrong with a snapshot passes with the next attempt, which has another one. */
-static bool enter_snapshot(struct db *db, const char *snapshot, struct error *err)
-{
-    char sql[128];
-
-    if (!db_query(db, "begin isolation level repeatable read read only", NULL, NULL, err))
-        return false;
-    (void)snprintf(sql, sizeof sql, "set transaction snapshot '%s'", snapshot);
-    if (db_query(db, sql, NULL, NULL, err))
-        return true;
-    err->kind = ERROR_RETRY;
-    return false;
-}
-
 static bool look_whether_empty(struct ledger *ledger, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -74,8 +60,7 @@ static bool load_unfinished(struct ledger *ledger, struct error *err)
     return true;
 }
 
-bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task,
-                 const char *snapshot, struct error *err)
+bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task, struct error *err)
 {
     CLEANUP(ledger_freep) struct ledger *ledger = calloc(1, sizeof *ledger);
 
@@ -83,8 +68,7 @@ bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task
         return error_no_memory(err);
     ledger->db = db;
     ledger->task = task;
-    if (!enter_snapshot(db, snapshot, err) ||
-        !db_query(db, members_settings_sql, NULL, NULL, err) || !look_whether_empty(ledger, err) ||
+    if (!db_query(db, members_settings_sql, NULL, NULL, err) || !look_whether_empty(ledger, err) ||
         !load_unfinished(ledger, err) || !copy_stream_init(&ledger->stream, db, N_FIELDS, err))
         return false;
     *out = ledger_take(&ledger);

@@ -31,12 +31,11 @@ struct ledger_row {
 struct ledger;
 
 /*
- * Begins a transaction in the snapshot, which is the connection's only work until
- * ledger_free(). The task and the connection outlive it. ERROR_RETRY: also where the
- * snapshot is gone.
+ * The connection is in the members' snapshot (db_join_snapshot), which is its only work
+ * until ledger_free() ends it. The task and the connection outlive it.
  */
-bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task,
-                 const char *snapshot, struct error *err) MUST_USE;
+bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task, struct error *err)
+    MUST_USE;
 void ledger_free(struct ledger *ledger);
 DEFINE_OWNER(ledger)
 

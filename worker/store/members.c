@@ -29,23 +29,18 @@ enum { FIELD_MAX_CHARACTERS = 100001 };
 struct members {
     struct db *db;
     const struct run_task *task;
-    char *snapshot;
     struct strbuf source;  /* the view and the segments, as a part of a statement */
     struct strbuf columns; /* e (the address) and f0, f1, … of a profile's attributes */
     bool started;
     struct copy_stream stream;
 };
 
-/* Long reads are ours to bound, not the site's; the sort gets some room. */
 const char members_settings_sql[] =
-    "select set_config('statement_timeout', '0', true), set_config('work_mem', '64MB', true),"
-    " set_config('idle_in_transaction_session_timeout', '0', true)";
+    "select set_config('work_mem', '64MB', true)"; /* for the sort */
 
 /* Starting parallel workers costs more than a small segment does. */
 static const char not_parallel_sql[] =
     "select set_config('max_parallel_workers_per_gather', '0', true)";
-
-static const char snapshot_sql[] = "select pg_export_snapshot()";
 
 static const char source_sql[] =
     "select klaviyo.members_of(array(select segment_id from klaviyo.export_segment"
@@ -159,17 +154,13 @@ bool members_open(struct members **out, struct db *db, const struct run_task *ta
                   struct error *err)
 {
     CLEANUP(members_freep) struct members *members = calloc(1, sizeof *members);
-    CLEANUP(result_freep) PGresult *rows = NULL;
 
     if (!members)
         return error_no_memory(err);
     members->db = db;
     members->task = task;
     members->source = members->columns = STRBUF_INIT(SQL_MAX_BYTES);
-    if (!db_query(db, "begin isolation level repeatable read read only", NULL, NULL, err) ||
-        !db_query(db, members_settings_sql, NULL, NULL, err) ||
-        !db_query(db, snapshot_sql, NULL, &rows, err) ||
-        !result_copy_text(rows, 0, 0, &members->snapshot, err) || !make_source(members, err) ||
+    if (!db_query(db, members_settings_sql, NULL, NULL, err) || !make_source(members, err) ||
         !make_columns(members, err) ||
         !copy_stream_init(&members->stream, db, FIXED_FIELDS + task->n_fields, err))
         return false;
@@ -177,17 +168,11 @@ bool members_open(struct members **out, struct db *db, const struct run_task *ta
     return true;
 }
 
-const char *members_snapshot(const struct members *members)
-{
-    return members->snapshot;
-}
-
 void members_free(struct members *members)
 {
     if (!members)
         return;
     copy_stream_release(&members->stream);
-    free(members->snapshot);
     strbuf_release(&members->source);
     strbuf_release(&members->columns);
     if (PQtransactionStatus(db_handle(members->db)) != PQTRANS_ACTIVE)

@@ -36,18 +36,15 @@ struct member {
 struct members;
 
 /*
- * Begins a transaction with one snapshot, which is the connection's only work until
- * members_free(); the connection is of use afterwards only if the stream was read to its
- * end. Task and connection outlive it. Here and below ERROR_INPUT: the site's view cannot
+ * The connection is in a snapshot (db_begin_snapshot), which is its only work until
+ * members_free() ends it; it is of use afterwards only if the stream was read to its end.
+ * Task and connection outlive it. Here and below ERROR_INPUT: the site's view cannot
  * be read; the text has the SQLSTATE and no value of a row.
  */
 bool members_open(struct members **out, struct db *db, const struct run_task *task,
                   struct error *err) MUST_USE;
 void members_free(struct members *members);
 DEFINE_OWNER(members)
-
-/* The name of its snapshot, for other connections; lent. */
-const char *members_snapshot(const struct members *members);
 
 /*
  * How many there are, counted twice where in two segments: at_most of them, or all where

@@ -6,8 +6,6 @@
 #include "worker/store/history.h"
 #include "worker/store/statement.h"
 
-static const char begin_sql[] = "begin isolation level repeatable read read only";
-
 static const char timeout_sql[] = "select set_config('statement_timeout', $1, true)";
 
 static const char count_sql[] =
@@ -24,7 +22,7 @@ static bool begin(struct db *db, struct error *err)
     struct args args = ARGS_INIT;
 
     args_int64(&args, OVERVIEW_TIMEOUT_MS);
-    return db_query(db, begin_sql, NULL, NULL, err) && db_query(db, timeout_sql, &args, NULL, err);
+    return db_begin_snapshot(db, err) && db_query(db, timeout_sql, &args, NULL, err);
 }
 
 static bool count(struct db *db, struct overview *overview, struct error *err)

@@ -18,6 +18,7 @@ static const char take_sql[] = "select run_id, epoch, export_id, taken_over, clo
 static const char heartbeat_sql[] =
     "update klaviyo.run set"
     " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
+    " lease_renewed_at = clock_timestamp(),"
     " waiting_until = case when $4::bigint > 0"
     "                 then clock_timestamp() + $4::bigint * interval '1 ms' end,"
     " idle_ms = $5, takes_without_progress = case when $6 then 0 else takes_without_progress end,"
@@ -33,9 +34,8 @@ static const char heartbeat_sql[] =
     " wait_logged_at = case when $17::boolean then clock_timestamp() else wait_logged_at end"
     " where run_id = $1 and epoch = $2 returning cancelled_by";
 
-static const char note_backend_sql[] =
-    "update klaviyo.run set backends = backends || pg_backend_pid()"
-    " where run_id = $1 and epoch = $2 returning run_id";
+static const char note_backend_sql[] = "update klaviyo.run set backends = backends || $3::integer"
+                                       " where run_id = $1 and epoch = $2 returning run_id";
 
 static const char begin_plan_sql[] =
     "with " FENCE ", forgotten as (delete from klaviyo.rejection j using fence f"
@@ -66,6 +66,7 @@ static const char give_back_sql[] =
     " takes_without_progress = case when $4::boolean then greatest(takes_without_progress - 1, 0)"
     " else takes_without_progress end,"
     " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
+    " lease_renewed_at = clock_timestamp(),"
     " wait_reason = case when $5::boolean then 'database_unavailable' end,"
     " wait_since = case when $5::boolean then clock_timestamp() end,"
     " wait_detail = case when $5::boolean then 'the database was not available to its worker;"
@@ -74,6 +75,7 @@ static const char give_back_sql[] =
 
 static const char park_sql[] =
     "update klaviyo.run set backends = '{}', lease_until = clock_timestamp(),"
+    " lease_renewed_at = clock_timestamp(),"
     " parked_until = clock_timestamp() + $3::bigint * interval '1 ms',"
     " waiting_until = clock_timestamp() + $3::bigint * interval '1 ms',"
     " idle_ms = idle_ms + $4, attempts = $5"
@@ -159,9 +161,14 @@ static bool run_fenced(struct db *db, const char *sql, const struct run_task *ta
     return db_fenced(db, sql, &args, NULL, err);
 }
 
-bool runs_note_backend(struct db *db, const struct run_task *task, struct error *err)
+bool runs_note_backend(struct db *db, const struct run_task *task, int32_t backend,
+                       struct error *err)
 {
-    return run_fenced(db, note_backend_sql, task, err);
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, backend);
+    return db_fenced(db, note_backend_sql, &args, NULL, err);
 }
 
 bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err)

@@ -64,8 +64,9 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
                     const struct run_heartbeat *heartbeat, char **cancelled_by, struct error *err)
     MUST_USE;
 
-/* Notes one more server process that works for the run. */
-bool runs_note_backend(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+/* Notes one more server process that works for the run (db_backend). */
+bool runs_note_backend(struct db *db, const struct run_task *task, int32_t backend,
+                       struct error *err) MUST_USE;
 
 /* Planning starts: forgets the local rejections of earlier passes. */
 bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err) MUST_USE;

@@ -81,6 +81,9 @@ bool db_failure(struct db *db, const PGresult *rows, const char *what, struct er
 /* The same without the server's words, which may quote a value of a row. */
 bool db_failure_without_words(const PGresult *rows, const char *what, struct error *err);
 
+/* May the same statement succeed later? As db.h says. */
+bool db_is_transient(const char *sqlstate);
+
 /* libpq's handle, for COPY. */
 PGconn *db_handle(struct db *db);
 

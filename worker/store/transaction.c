@@ -1,0 +1,229 @@
+#include "worker/store/transaction.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/clock.h"
+
+enum {
+    STATEMENTS_MAX = 4,
+    LARGE_BYTES = 16 * 1024, /* more than this need not fit into the socket's buffers */
+};
+
+static const char begin_write_sql[] = "begin isolation level read committed read write";
+static const char begin_standby_sql[] = "begin isolation level read committed";
+static const char begin_snapshot_sql[] = "begin isolation level repeatable read read only";
+
+/*
+ * What else a default may be that would change what a statement of ours means or
+ * brings; $1 is the lock time-out. The site's own functions in its view keep their
+ * search path, but find no other than PostgreSQL's own in front of PostgreSQL's own.
+ * A client that freezes in a transaction of several statements holds its locks for a
+ * minute. transaction_timeout is there from PostgreSQL 17 on. A site that waits for
+ * standbys to have applied a commit goes on doing so.
+ */
+static const char settings_sql[] =
+    "select set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true),"
+    " set_config('idle_in_transaction_session_timeout', $2, true),"
+    " case when current_setting('transaction_timeout', true) is not null"
+    "      then set_config('transaction_timeout', '0', true) end,"
+    " set_config('search_path',"
+    "            concat_ws(', ', 'pg_catalog', nullif(current_setting('search_path'), '')), true),"
+    " case when current_setting('synchronous_commit') <> 'remote_apply'"
+    "      then set_config('synchronous_commit', 'on', true) end,"
+    " set_config('row_security', 'on', true), set_config('array_nulls', 'on', true),"
+    " set_config('standard_conforming_strings', 'on', true),"
+    " set_config('datestyle', 'ISO, MDY', true), set_config('intervalstyle', 'postgres', true),"
+    " set_config('timezone', 'UTC', true), set_config('bytea_output', 'hex', true),"
+    " set_config('extra_float_digits', '1', true)";
+
+/* One statement of a pipeline. */
+struct step {
+    const char *sql;
+    const struct args *args; /* NULL: none */
+    int binary;
+};
+
+/* Until when responses are waited for; 0: for ever. */
+struct deadline {
+    int64_t until_ms;
+    bool passed;
+};
+
+/* Up to the deadline; then the connection is of no use, as nobody knows what becomes of it. */
+static void wait_for_result(PGconn *conn, struct deadline *deadline)
+{
+    while (PQisBusy(conn) && PQstatus(conn) == CONNECTION_OK) {
+        struct pollfd fd = { .fd = PQsocket(conn), .events = POLLIN };
+        int64_t left_ms = deadline->until_ms - clock_ms();
+
+        if (left_ms <= 0) {
+            deadline->passed = true;
+            (void)shutdown(PQsocket(conn), SHUT_RDWR);
+            return;
+        }
+        (void)poll(&fd, 1, (int)left_ms);
+        if (fd.revents && !PQconsumeInput(conn))
+            return;
+    }
+}
+
+static PGresult *next_result(PGconn *conn, struct deadline *deadline)
+{
+    if (deadline->until_ms > 0)
+        wait_for_result(conn, deadline);
+    return PQgetResult(conn);
+}
+
+static bool send_steps(PGconn *conn, const struct step *steps, size_t n)
+{
+    if (!PQenterPipelineMode(conn))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        static const struct args none = { .n = 0 };
+        const struct args *a = steps[i].args ? steps[i].args : &none;
+        if (!PQsendQueryParams(conn, steps[i].sql, a->n, NULL, a->values, a->lengths, a->formats,
+                               steps[i].binary))
+            return false;
+    }
+    return PQpipelineSync(conn);
+}
+
+static bool has_failed(const PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+
+    return status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK;
+}
+
+/* The first failure, else the result of the wanted step; the others are cleared. */
+static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline *deadline)
+{
+    PGresult *kept = NULL;
+
+    for (size_t i = 0; i < n && PQstatus(conn) == CONNECTION_OK; i++) {
+        PGresult *result = next_result(conn, deadline);
+        bool replaces = i == wanted || (result && has_failed(result));
+        if (kept && has_failed(kept))
+            replaces = false;
+        PQclear(replaces ? kept : result);
+        if (replaces)
+            kept = result;
+        if (result)
+            PQclear(PQgetResult(conn)); /* NULL: the end of this step */
+    }
+    if (PQstatus(conn) == CONNECTION_OK)
+        PQclear(next_result(conn, deadline)); /* of the synchronisation */
+    return kept;
+}
+
+/* NULL: nothing could be sent, or the connection is gone. */
+static PGresult *run_steps(PGconn *conn, struct transaction_terms *terms, const struct step *steps,
+                           size_t n, size_t wanted)
+{
+    int64_t timeout_ms = terms->response_timeout_ms;
+    struct deadline deadline = { .until_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0 };
+    PGresult *result = send_steps(conn, steps, n) ? collect(conn, n, wanted, &deadline) : NULL;
+
+    (void)PQexitPipelineMode(conn); /* fails where the connection is gone */
+    terms->timed_out = deadline.passed;
+    return result;
+}
+
+static void roll_back(PGconn *conn)
+{
+    if (PQtransactionStatus(conn) == PQTRANS_INERROR)
+        PQclear(PQexec(conn, "rollback"));
+}
+
+static const char *begin_sql(enum transaction_kind kind, const struct transaction_terms *terms)
+{
+    if (kind == TRANSACTION_SNAPSHOT)
+        return begin_snapshot_sql;
+    return terms->read_write ? begin_write_sql : begin_standby_sql;
+}
+
+static void args_settings(struct args *args, enum transaction_kind kind,
+                          const struct transaction_terms *terms)
+{
+    args_int64(args, terms->lock_timeout_ms);
+    args_text(args, kind == TRANSACTION_SNAPSHOT ? "0" : "60000");
+}
+
+PGresult *transaction_begin(PGconn *conn, enum transaction_kind kind, const char *snapshot,
+                            struct transaction_terms *terms)
+{
+    struct args settings = ARGS_INIT;
+    char join_sql[128];
+    struct step steps[STATEMENTS_MAX] = { { begin_sql(kind, terms), NULL, 0 } };
+    size_t n = 1;
+
+    args_settings(&settings, kind, terms);
+    if (snapshot) { /* takes no parameter, and must come before the first query */
+        (void)snprintf(join_sql, sizeof join_sql, "set transaction snapshot '%s'", snapshot);
+        steps[n++] = (struct step){ join_sql, NULL, 0 };
+    }
+    steps[n++] = (struct step){ settings_sql, &settings, 0 };
+    PGresult *result = run_steps(conn, terms, steps, n, n - 1);
+    if (result && !has_failed(result)) {
+        PQclear(result);
+        return NULL;
+    }
+    roll_back(conn);
+    return result ? result : PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
+}
+
+static bool is_large(const char *sql, const struct args *args)
+{
+    size_t bytes = strlen(sql);
+
+    for (int i = 0; i < args->n; i++)
+        if (args->values[i])
+            bytes += args->formats[i] ? (size_t)args->lengths[i] : strlen(args->values[i]);
+    return bytes > LARGE_BYTES;
+}
+
+static PGresult *run_small(PGconn *conn, struct transaction_terms *terms, const struct step *step)
+{
+    struct args settings = ARGS_INIT;
+    const struct step steps[STATEMENTS_MAX] = { { begin_sql(TRANSACTION_WRITE, terms), NULL, 0 },
+                                                { settings_sql, &settings, 0 },
+                                                *step,
+                                                { "commit", NULL, 0 } };
+
+    args_settings(&settings, TRANSACTION_WRITE, terms);
+    return run_steps(conn, terms, steps, STATEMENTS_MAX, 2);
+}
+
+static PGresult *run_large(PGconn *conn, struct transaction_terms *terms, const struct step *step)
+{
+    const struct step steps[] = { *step, { "commit", NULL, 0 } };
+    PGresult *failed = transaction_begin(conn, TRANSACTION_WRITE, NULL, terms);
+
+    return failed ? failed : run_steps(conn, terms, steps, 2, 0);
+}
+
+PGresult *transaction_run(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                          const struct args *args, int binary)
+{
+    const struct step step = { sql, args, binary };
+    PGresult *result =
+        is_large(sql, args) ? run_large(conn, terms, &step) : run_small(conn, terms, &step);
+
+    roll_back(conn);
+    return result;
+}
+
+PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                               const struct args *args, int binary)
+{
+    const struct step step = { sql, args, binary };
+
+    if (terms->response_timeout_ms > 0)
+        return run_steps(conn, terms, &step, 1, 0);
+    return PQexecParams(conn, sql, args->n, NULL, args->values, args->lengths, args->formats,
+                        binary);
+}

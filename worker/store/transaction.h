@@ -1,0 +1,53 @@
+#ifndef WORKER_STORE_TRANSACTION_H
+#define WORKER_STORE_TRANSACTION_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/store/statement.h"
+
+/*
+ * Transactions that depend on no default of the site's.
+ *
+ * A database, a role or a pooler may set any isolation level, time-out or format as
+ * the default. So each transaction says what it is and sets the rest for itself
+ * alone (set_config with is_local), which holds behind a pooler in transaction mode,
+ * too. The statements around one of ours travel with it in a pipeline: it remains
+ * one round trip, and no lock is held while the server waits for us.
+ *
+ * A large statement is sent when the transaction has begun: behind a pooler whose
+ * connections are all in use it would fill the socket and run into the TCP user
+ * time-out.
+ */
+enum transaction_kind {
+    TRANSACTION_WRITE,    /* read committed */
+    TRANSACTION_SNAPSHOT, /* repeatable read, reads only, without a time-out */
+};
+
+struct transaction_terms {
+    bool read_write; /* false on a standby: listings work, writes fail with 25006 */
+    int64_t lock_timeout_ms;
+    int64_t response_timeout_ms; /* 0: none; then the connection is closed */
+    bool timed_out;              /* written: a response did not come in time */
+};
+
+/*
+ * NULL: it has begun. Otherwise the failure's result, which the caller clears. snapshot:
+ * NULL, or the name of another transaction's, which it joins.
+ */
+PGresult *transaction_begin(PGconn *conn, enum transaction_kind kind, const char *snapshot,
+                            struct transaction_terms *terms) MUST_USE;
+
+/*
+ * One statement in a transaction of its own: its result, or that of what failed,
+ * also of the commit. NULL: out of memory or no connection. The caller clears it.
+ */
+PGresult *transaction_run(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                          const struct args *args, int binary) MUST_USE;
+
+/* One statement of a transaction that was begun. */
+PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                               const struct args *args, int binary) MUST_USE;
+
+#endif
