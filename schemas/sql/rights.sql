@@ -83,7 +83,9 @@ grant execute on function
     klaviyo.add_connection(text, integer, text, text, integer, bytea),
     klaviyo.replace_key(text, text, text, integer, bytea), klaviyo.remove_connection(text),
     klaviyo.grant_connection(text, text), klaviyo.revoke_connection(text, text),
-    klaviyo.granted_role(klaviyo.connection_grant), klaviyo.this_server()
+    klaviyo.granted_role(klaviyo.connection_grant), klaviyo.this_server(),
+    klaviyo.take_place(text, text, integer, integer, bigint), klaviyo.return_place(bigint),
+    klaviyo.move_place(bigint, text)
     to klaviyo_admin;
 
 grant select (connection_id, name, kind) on klaviyo.connection to klaviyo_contributor;

@@ -143,6 +143,20 @@ def test_metrics_pass_promtool_and_tell_what_happened(world: World) -> None:
     check_with_promtool(worker.page("/metrics"))
 
 
+def test_a_run_that_waits_for_klaviyo_keeps_its_slot_busy_on_page_and_metrics(world: World) -> None:
+    world.set_up_export(people.simple(30))
+    world.simulator.settings(processing_ms=600_000)
+    worker = world.start_worker(MAX_RUNS="1").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+
+    seen = figures(worker)
+    assert seen['klaviyo_worker_run_slots{state="busy"}'] == 1
+    assert seen['klaviyo_worker_run_slots{state="free"}'] == 0
+    assert "<b>1 of 1</b>run slots busy here" in worker.page("/")
+    assert worker.status("/livez") == 200
+
+
 def check_with_promtool(text: str) -> None:
     command = [tool("promtool"), "check", "metrics"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)

@@ -20,7 +20,8 @@ import pytest
 
 from support import events, people
 from support.process import NotYet, wait_until
-from support.world import ACCOUNT, LIST, MakeWorld, World, check_sums
+from support.roles import make_logins
+from support.world import ACCOUNT, KEY, LIST, MakeWorld, World, check_sums
 
 PER_SECOND, PER_MINUTE = 10, 150
 EXPORTS = 6
@@ -318,3 +319,22 @@ def check_last_run(world: World, wanted: set[str]) -> None:
     run = world.runs("--limit", "1")[0]
     assert run["state"] == "succeeded_with_rejections", run
     assert world.simulator.emails(LIST) == wanted
+
+
+def test_what_a_command_asks_before_the_account_is_known_is_counted_for_it(world: World) -> None:
+    """An administrator's own request must not bring a 429 to the next one."""
+    users = make_logins(world.db)
+    world.simulator.settings(limits=True)
+    keyed = ["--api-key-file", "-", "--agree-to-data-transfer"]
+    for words, user, stdin in (
+        (["connection", "add", "main", *keyed], "admin", KEY),
+        (["connection", "verify", "main"], "worker", ""),
+        (["connection", "rotate-key", "main", "--api-key-file", "-"], "admin", KEY),
+        (["connection", "verify", "main"], "worker", ""),
+    ):
+        result = world.command(*words, stdin=stdin, DATABASE_URL=users[user].url)
+        assert result.rc == 0, result
+
+    asked = world.simulator.diary("account")
+    assert [entry["status"] for entry in asked] == [200] * 4
+    assert world.db.rows("select distinct account from klaviyo.rate_place") == [(ACCOUNT,)]

@@ -19,8 +19,24 @@ struct klaviyo_query {
     struct client *client;
     struct db *db;
     int64_t timeout_ms;
-    char account[ACCOUNT_ID_BYTES + 16]; /* empty: nothing is counted */
+    char account[ACCOUNT_ID_BYTES + 24]; /* or "key:" and the key's fingerprint */
+    bool account_known;
+    int64_t last_permit_id;
 };
+
+/* An account that is not known yet has one key at most that asks for it. */
+static void count_for(struct klaviyo_query *query, const struct secret *key, const char *account)
+{
+    char fingerprint[SECRET_FINGERPRINT_BYTES];
+
+    query->account_known = account != NULL;
+    if (account) {
+        (void)snprintf(query->account, sizeof query->account, "%s", account);
+        return;
+    }
+    secret_fingerprint(key, fingerprint);
+    (void)snprintf(query->account, sizeof query->account, "key:%s", fingerprint);
+}
 
 struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
                                         const struct secret *key, const char *account,
@@ -34,7 +50,7 @@ struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct 
     }
     query->db = db;
     query->timeout_ms = settings->request_timeout_seconds * 1000;
-    (void)snprintf(query->account, sizeof query->account, "%s", account ? account : "");
+    count_for(query, key, account);
     query->client = client_new(
         &(struct client_options){
             .base_url = settings->klaviyo_base_url,
@@ -62,7 +78,7 @@ static void wait_ms(int64_t ms)
     (void)poll(NULL, 0, ms < PATIENCE_MS ? (int)ms : PATIENCE_MS);
 }
 
-/* Waits for a permit in the budget; 0 in *permit_id where nothing is counted. */
+/* Waits for a permit in the budget. */
 static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, int64_t deadline_ms,
                            int64_t *permit_id, struct error *err)
 {
@@ -74,8 +90,7 @@ static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, 
                                       .timeout_ms = query->timeout_ms };
     struct rate_limit_permit permit = { .permit_id = 0 };
 
-    *permit_id = 0;
-    while (*query->account) {
+    for (;;) {
         if (!rate_limit_acquire(query->db, &claim, &permit, err))
             return false;
         if (permit.permit_id != 0)
@@ -87,7 +102,7 @@ static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, 
                              permit.wait_ms / 1000 + 1);
         wait_ms(permit.wait_ms);
     }
-    *permit_id = permit.permit_id;
+    query->last_permit_id = *permit_id = permit.permit_id;
     return true;
 }
 
@@ -101,7 +116,7 @@ static bool ask_once(struct klaviyo_query *query, const struct request *request,
     if (!acquire_permit(query, request->endpoint, deadline_ms, &permit_id, err) ||
         !client_call(query->client, request, response, err))
         return false;
-    if (permit_id != 0 && !rate_limit_release(query->db, permit_id, err))
+    if (!rate_limit_release(query->db, permit_id, err))
         return false;
     return verdict_judge(response, 0, clock_utc_us(), verdict, err);
 }
@@ -161,6 +176,19 @@ static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct 
     }
 }
 
+/* From now on the account's budget counts, also for the request that brought it. */
+static bool note_account(struct klaviyo_query *query, const struct account *account,
+                         struct error *err)
+{
+    if (query->account_known)
+        return true;
+    if (!rate_limit_move(query->db, query->last_permit_id, account->id, err))
+        return false;
+    (void)snprintf(query->account, sizeof query->account, "%s", account->id);
+    query->account_known = true;
+    return true;
+}
+
 enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
                                                  struct account *account, struct error *err)
 {
@@ -168,7 +196,8 @@ enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
     struct request request = account_request();
     enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
 
-    if (outcome == KLAVIYO_QUERY_ANSWERED && !account_parse(&response, account, err))
+    if (outcome == KLAVIYO_QUERY_ANSWERED &&
+        (!account_parse(&response, account, err) || !note_account(query, account, err)))
         return KLAVIYO_QUERY_FAILED;
     return outcome;
 }

@@ -17,7 +17,8 @@ struct klaviyo_query;
 
 /*
  * The key is copied and wiped with the klaviyo_query. account: whose budget counts, as
- * the workers call it; NULL: not known yet, so that nothing can be counted.
+ * the workers call it; NULL: not known yet. Then requests are counted for the key, and
+ * for the account as soon as klaviyo_query_account() has brought it.
  */
 struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
                                         const struct secret *key, const char *account,

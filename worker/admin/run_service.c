@@ -18,6 +18,7 @@
 #include "worker/service/shutdown_deadline.h"
 #include "worker/service/wiring.h"
 #include "worker/store/key_pairs.h"
+#include "worker/store/migration.h"
 
 /*
  * What must be true before the first event is taken: a key file that belongs to
@@ -61,22 +62,42 @@ static void name_worker(char *name, size_t size)
     (void)snprintf(name, size, "%s:%ld", host, (long)getpid());
 }
 
-static bool serve(const struct settings *settings, const struct seal_pair *pair,
-                  int64_t key_pair_id, struct error *err)
+/* What startup_wait() tries: the database, its tables, its key pair. */
+struct database_check {
+    const struct settings *settings;
+    const struct seal_pair *pair;
+    struct slots_options *options; /* the pair's number is noted here */
+};
+
+static bool check_database(void *opaque, const int *stop_fd, struct error *err)
+{
+    const struct database_check *check = opaque;
+    const struct db_options how = { .url = check->settings->database_url,
+                                    .name = "klaviyo-worker start",
+                                    .service = true,
+                                    .stop_fd = stop_fd };
+    CLEANUP(db_freep) struct db *db = NULL;
+
+    return db_open(&db, &how, err) && migration_check(db, err) &&
+           check_pair(db, check->pair, &check->options->key_pair_id, err);
+}
+
+static bool serve(const struct settings *settings, const struct seal_pair *pair, struct error *err)
 {
     char worker[96];
     struct run_control control = { 0 };
     struct service_metrics metrics;
-    const struct slots_options options = { .settings = settings,
-                                           .pair = pair,
-                                           .key_pair_id = key_pair_id,
-                                           .worker = worker,
-                                           .user_agent = version_user_agent(),
-                                           .control = &control };
+    struct slots_options options = { .settings = settings,
+                                     .pair = pair,
+                                     .worker = worker,
+                                     .user_agent = version_user_agent(),
+                                     .control = &control };
+    struct database_check check = { settings, pair, &options };
+    const struct startup_check startup = { check_database, &check };
 
     name_worker(worker, sizeof worker);
     service_metrics_init(&metrics);
-    bool ok = service_run(&options, &metrics, err);
+    bool ok = service_run(&options, &startup, &metrics, err);
     service_metrics_release(&metrics);
     return ok;
 }
@@ -127,21 +148,14 @@ static bool start(struct context *context, struct error *err)
 {
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
     const struct settings *settings = context->settings;
-    int64_t key_pair_id = 0;
 
     warn_of_old_revision(settings->klaviyo_revision);
     warn_of_exposed_file("SECRET_KEY_FILE", settings->secret_key_file);
     warn_of_exposed_file("KAFKA_CONFIG_FILE", settings->kafka_config_file);
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread runs yet */
-    warn_of_exposed_file("DATABASE_URL_FILE", getenv("DATABASE_URL_FILE"));
-    if (!load_pair(context, &pair, err) || !context_open_database(context, err) ||
-        !check_pair(context->db, &pair, &key_pair_id, err))
+    warn_of_exposed_file("DATABASE_URL_FILE", settings->database_url.file);
+    if (!load_pair(context, &pair, err) || !client_library_init(err))
         return false;
-    context_close_database(context);
-
-    if (!client_library_init(err))
-        return false;
-    bool ok = serve(settings, &pair, key_pair_id, err);
+    bool ok = serve(settings, &pair, err);
     client_library_release();
     return ok;
 }

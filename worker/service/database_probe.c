@@ -45,7 +45,7 @@ static bool try_once(struct database_probe *probe)
     if (ok)
         probe->metrics->database_connected_ms = clock_ms();
     else if (!probe->failing)
-        log_warn("database_away", LOG_STR("who", "probe"), LOG_ERROR_OF(&err));
+        log_warn("database_unavailable", LOG_STR("who", "probe"), LOG_ERROR_OF(&err));
     probe->failing = !ok;
     return ok;
 }

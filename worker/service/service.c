@@ -69,13 +69,21 @@ void service_block_signals(void)
     (void)sigaction(SIGXFSZ, &ignore, NULL);
 }
 
-static void read_signals(struct service *s)
+int service_open_signals(void)
+{
+    sigset_t set;
+
+    our_signals(&set);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+void service_read_signals(int signal_fd, int *signals)
 {
     struct signalfd_siginfo info;
 
-    while (read(s->signal_fd, &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo != SIGHUP || s->signals == 0) /* a session's end brings several */
-            s->signals++;
+    while (read(signal_fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo != SIGHUP || *signals == 0) /* a session's end brings several */
+            (*signals)++;
         log_info("signal_received", LOG_INT("signal", info.ssi_signo),
                  LOG_INT("sender", info.ssi_pid));
     }
@@ -109,7 +117,7 @@ static void turn(struct service *s)
 
     wait_for_something(s);
     int64_t began_us = clock_utc_us();
-    read_signals(s);
+    service_read_signals(s->signal_fd, &s->signals);
     s->broken = !ingest_turn(s->ingest, s->err);
     int64_t took_us = clock_utc_us() - began_us;
     if (took_us > m->loop_longest_turn_us)
@@ -226,15 +234,6 @@ static bool drive(struct service *s)
 
 /* ---- beginning and end ---- */
 
-static bool open_signals(struct service *s)
-{
-    sigset_t set;
-
-    our_signals(&set);
-    s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return s->signal_fd >= 0 || error_errno(s->err, ERROR_FATAL, "reading signals");
-}
-
 bool service_loop(const struct settings *settings, const struct service_ports *ports,
                   struct service_metrics *metrics, struct error *err)
 {
@@ -243,10 +242,10 @@ bool service_loop(const struct settings *settings, const struct service_ports *p
                          .metrics = metrics,
                          .err = err,
                          .systemd_notify = systemd_notify_init(),
-                         .signal_fd = -1 };
+                         .signal_fd = service_open_signals() };
 
-    if (!open_signals(&s))
-        return false;
+    if (s.signal_fd < 0)
+        return error_errno(err, ERROR_FATAL, "reading signals");
     s.ingest = ingest_new(settings, &ports->intake, metrics, err);
     bool stopped = s.ingest != NULL;
     if (stopped) {

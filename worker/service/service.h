@@ -47,6 +47,10 @@ struct service_ports {
  */
 void service_block_signals(void);
 
+/* A descriptor of these signals, to be closed; -1: errno says why. Logs each that it reads. */
+int service_open_signals(void);
+void service_read_signals(int signal_fd, int *signals); /* counts them; hang-ups only once */
+
 /* The loop. True: told to stop, and stopped cleanly. */
 bool service_loop(const struct settings *settings, const struct service_ports *ports,
                   struct service_metrics *metrics, struct error *err) MUST_USE;

@@ -14,13 +14,14 @@
 #include "worker/export/run.h"
 #include "worker/store/db.h"
 #include "worker/store/key_pairs.h"
-#include "worker/store/retention.h"
 #include "worker/store/runs.h"
 
 enum {
-    TICK_MS = 200,                   /* the longest time a queued run waits for an idle slot */
-    RETENTION_EVERY_MS = 600 * 1000, /* what is too old is deleted by an idle slot */
-    KEY_CHECK_EVERY_MS = 15 * 1000   /* for runs that wait for another key pair: each time a line */
+    TICK_MS = 200,       /* the longest time a queued run waits for an idle slot */
+    TAKE_LOCK_MS = 2000, /* a take passes over locked rows; for a locked table it waits so long */
+    RECONNECT_MS = 3000, /* within which workers are back after an outage: they retry every 2 s */
+    KEY_CHECK_EVERY_MS = 15 * 1000, /* for runs that wait for another key pair: each time a line */
+    WARN_EVERY_MS = 60000,          /* of a database that remains unreachable */
 };
 
 struct slot {
@@ -29,6 +30,7 @@ struct slot {
     int wakeup_fd;
     struct db *db;
     unsigned attempts; /* to reach the database, in a row */
+    int64_t warned_ms; /* when the last failure was logged */
 };
 
 struct slots {
@@ -40,9 +42,7 @@ struct slots {
     bool draining;
     bool stopping;
     atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
-    int64_t retention_ms;         /* when old rows are to be looked for; of the looking slot */
-    int64_t key_check_ms;         /* when runs of other key pairs are; of the looking slot */
-    int busy;
+    int64_t key_check_ms; /* when runs of other key pairs are looked for; of the looking slot */
     int n;
     struct slot slot[];
 };
@@ -105,15 +105,19 @@ static void end_looking(struct slots *slots, bool busy)
 {
     (void)pthread_mutex_lock(&slots->lock);
     slots->looking = false;
-    slots->busy += busy;
+    (void)atomic_fetch_add(&slots->options.control->busy_slots, busy);
     (void)pthread_cond_broadcast(&slots->changed);
     (void)pthread_mutex_unlock(&slots->lock);
 }
 
 static void run_is_over(struct slots *slots)
 {
+    struct run_control *control = slots->options.control;
+
     (void)pthread_mutex_lock(&slots->lock);
-    slots->busy--;
+    /* Before the slot counts as free, so that nobody sees a free slot that has not looked. */
+    atomic_store(&control->look_ms, clock_ms());
+    (void)atomic_fetch_sub(&control->busy_slots, 1);
     slots->woken = true; /* its export may have a queued run */
     (void)pthread_cond_broadcast(&slots->changed);
     (void)pthread_mutex_unlock(&slots->lock);
@@ -125,19 +129,34 @@ static bool connect_slot(struct slot *slot, struct error *err)
 {
     if (slot->db)
         return db_ready(slot->db, err);
-    return db_open(&slot->db, slot->slots->options.settings->database_url, "klaviyo-worker run",
-                   err);
+
+    const struct db_options how = { .url = slot->slots->options.settings->database_url,
+                                    .name = "klaviyo-worker run",
+                                    .service = true };
+    return db_open(&slot->db, &how, err);
 }
 
 /*
- * After an outage of the database the others get one renewal's time before their
- * runs are taken: they were away as well.
+ * After an outage of the database the others get some time before their runs are
+ * taken: they had lost it as well. One renewal's, but no more than they need to
+ * connect again: with long leases theirs still hold.
  */
 static void note_outage(struct slots *slots)
 {
     int64_t renewal_ms = slots->options.settings->lease_seconds * 1000 / 5;
 
-    atomic_store(&slots->recover_from_ms, clock_ms() + renewal_ms);
+    atomic_store(&slots->recover_from_ms,
+                 clock_ms() + (renewal_ms < RECONNECT_MS ? renewal_ms : RECONNECT_MS));
+}
+
+static void warn_of_database(struct slot *slot, const struct error *err)
+{
+    int64_t now = clock_ms();
+
+    if (slot->attempts > 1 && now - slot->warned_ms < WARN_EVERY_MS)
+        return;
+    slot->warned_ms = now;
+    log_warn("database_unavailable", LOG_STR("who", "slot"), LOG_ERROR_OF(err));
 }
 
 /* False: not reachable, *pause_ms is how long to leave it alone. */
@@ -154,7 +173,7 @@ static bool reach_database(struct slot *slot, int64_t *pause_ms)
     slot->attempts++;
     *pause_ms =
         retry_wait_ms((struct retry_policy){ 200, 2000 }, slot->attempts, randombytes_random(), 0);
-    log_warn("database_away", LOG_STR("who", "slot"), LOG_ERROR_OF(&err));
+    warn_of_database(slot, &err);
     return false;
 }
 
@@ -198,7 +217,7 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
 
     if (run_execute(&options, slot->db, task, taken_ms, &err) || err.kind == ERROR_LOST)
         return;
-    if (err.kind == ERROR_RETRY)
+    if (!slot->db || !db_is_up(slot->db))
         note_outage(slot->slots);
     give_back(slot, task, err.kind == ERROR_RETRY ? RUN_TROUBLED : RUN_MISTAKEN);
 }
@@ -226,9 +245,11 @@ static enum look take_run(struct slot *slot, struct run_task **task)
     int64_t closed;
 
     while (what == RUN_TAKE_CLOSED) {
-        if (!runs_take(slot->db, &taker, &what, task, &closed, &err)) {
+        db_set_lock_timeout(slot->db, TAKE_LOCK_MS);
+        bool ok = runs_take(slot->db, &taker, &what, task, &closed, &err);
+        db_set_lock_timeout(slot->db, DB_LOCK_TIMEOUT_MS);
+        if (!ok) {
             log_warn("take_failed", LOG_ERROR_OF(&err));
-            note_outage(slot->slots);
             return LOOK_NOTHING;
         }
         if (what == RUN_TAKE_CLOSED)
@@ -262,23 +283,6 @@ static void report_other_keys(struct slot *slot)
                   LOG_INT("key_pair", slots->options.key_pair_id));
 }
 
-/* A piece of work for who has nothing to do: some at a time, a run comes first. */
-static void tidy(struct slot *slot)
-{
-    struct slots *slots = slot->slots;
-    struct error err = ERROR_INIT;
-    bool more;
-
-    if (!slot->db || clock_ms() < slots->retention_ms)
-        return;
-    if (!retention_apply(slot->db, slots->options.settings->retention_days, &more, &err)) {
-        log_warn("retention_failed", LOG_ERROR_OF(&err));
-        more = false;
-    }
-    if (!more)
-        slots->retention_ms = clock_ms() + RETENTION_EVERY_MS;
-}
-
 /*
  * Looks until there is a run. A slot without a connection lets another one look:
  * that may have one, where the server takes no more.
@@ -292,7 +296,6 @@ static bool look_until_found(struct slot *slot, struct run_task **task, int64_t 
         enum look found = look(slot, task, pause_ms);
         if (found != LOOK_NOTHING)
             return found == LOOK_FOUND;
-        tidy(slot);
         report_other_keys(slot);
     }
     *pause_ms = 0;
@@ -395,10 +398,7 @@ void slots_cancel(struct slots *slots)
 
 int slots_busy(struct slots *slots)
 {
-    (void)pthread_mutex_lock(&slots->lock);
-    int busy = slots->busy;
-    (void)pthread_mutex_unlock(&slots->lock);
-    return busy;
+    return (int)atomic_load(&slots->options.control->busy_slots);
 }
 
 void slots_free(struct slots *slots)

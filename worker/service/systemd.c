@@ -48,7 +48,7 @@ void systemd_notify_starting(struct systemd_notify *systemd_notify, int64_t now_
     if (systemd_notify->extended_ms > 0 && now_ms - systemd_notify->extended_ms < EXTEND_EVERY_MS)
         return;
     systemd_notify->extended_ms = now_ms;
-    tell("STATUS=Waiting for the consumer group.\nEXTEND_TIMEOUT_USEC=60000000");
+    tell("STATUS=Waiting for the database and the consumer group.\nEXTEND_TIMEOUT_USEC=60000000");
 }
 
 void systemd_notify_ready(void)

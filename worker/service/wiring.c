@@ -2,6 +2,7 @@
 
 #include "worker/http/endpoints.h"
 #include "worker/service/database_probe.h"
+#include "worker/service/housekeeping.h"
 #include "worker/service/service.h"
 #include "worker/service/shutdown_deadline.h"
 #include "worker/store/db.h"
@@ -9,9 +10,8 @@
 
 /* Intake's database: one connection, opened again as often as it must be. */
 struct database {
-    const char *url;
-    const char *name;
     const char *topic; /* whose events these are; NULL where no events are taken in */
+    struct db_options options;
     struct db *db;
     struct slots *slots; /* woken when there may be a run to take */
 };
@@ -21,7 +21,7 @@ static bool connect_database(void *opaque, struct error *err)
     struct database *database = opaque;
     struct error ignored = ERROR_INIT;
 
-    if (!db_open(&database->db, database->url, database->name, err))
+    if (!db_open(&database->db, &database->options, err))
         return false;
     /* Behind some poolers there are no notifications: then ticks do. */
     (void)!db_listen(database->db, &ignored);
@@ -76,7 +76,7 @@ static bool probe_database(void *opaque, struct error *err)
     const struct database *database = opaque;
     CLEANUP(db_freep) struct db *db = NULL;
 
-    return db_open(&db, database->url, database->name, err);
+    return db_open(&db, &database->options, err);
 }
 
 static int database_socket(void *opaque)
@@ -116,7 +116,7 @@ static bool read_overview(void *opaque, struct overview *overview, struct overvi
 {
     struct database *database = opaque;
     bool there = database->db ? db_ready(database->db, err)
-                              : db_open(&database->db, database->url, database->name, err);
+                              : db_open(&database->db, &database->options, err);
 
     return there && overview_read(database->db, overview, lists, err);
 }
@@ -138,24 +138,23 @@ static bool start_endpoints(const struct slots_options *options, struct service_
     return endpoints_start(&how, endpoints, err);
 }
 
-bool service_run(const struct slots_options *options, struct service_metrics *metrics,
-                 struct error *err)
+static bool serve(const struct slots_options *options, struct service_metrics *metrics,
+                  const struct db_options *how, struct error *err)
 {
-    struct database probed = { .url = options->settings->database_url, .name = options->worker };
+    struct database probed = { .options = *how };
     const struct database_probe_ports probe_ports = { &probed, probe_database };
     CLEANUP(database_probe_freep)
     struct database_probe *probe = database_probe_start(&probe_ports, metrics, err);
     if (!probe)
         return false;
-    struct database shown = { .url = options->settings->database_url, .name = options->worker };
-    CLEANUP(endpoints_freep) struct endpoints *endpoints = NULL;
-    if (!start_endpoints(options, metrics, &shown, &endpoints, err))
+    CLEANUP(housekeeping_freep)
+    struct housekeeping *housekeeping = housekeeping_start(options->settings, err);
+    if (!housekeeping)
         return false;
     CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
     if (!slots)
         return false;
-    struct database database = { .url = options->settings->database_url,
-                                 .name = options->worker,
+    struct database database = { .options = *how,
                                  .topic = options->settings->kafka_topic,
                                  .slots = slots };
 
@@ -179,6 +178,33 @@ bool service_run(const struct slots_options *options, struct service_metrics *me
     slots_free(slots_take(&slots));
     shutdown_deadline_note("the look at the database");
     database_probe_free(database_probe_take(&probe));
+    shutdown_deadline_note("housekeeping");
+    housekeeping_free(housekeeping_take(&housekeeping));
+    return stopped;
+}
+
+bool service_run(const struct slots_options *options, const struct startup_check *check,
+                 struct service_metrics *metrics, struct error *err)
+{
+    const struct db_options how = { .url = options->settings->database_url,
+                                    .name = options->worker,
+                                    .service = true };
+    struct database shown = { .options = how };
+    CLEANUP(endpoints_freep) struct endpoints *endpoints = NULL;
+    bool stopped = false;
+
+    if (!start_endpoints(options, metrics, &shown, &endpoints, err))
+        return false;
+    switch (startup_wait(check, metrics, err)) {
+    case STARTUP_DONE:
+        stopped = serve(options, metrics, &how, err);
+        break;
+    case STARTUP_STOPPED:
+        stopped = true;
+        break;
+    case STARTUP_FAILED:
+        break;
+    }
     shutdown_deadline_note("endpoints");
     endpoints_free(endpoints_take(&endpoints));
     shutdown_deadline_disarm();

@@ -35,6 +35,15 @@ bool rate_limit_release(struct db *db, int64_t permit_id, struct error *err)
     return db_query(db, return_sql, &args, NULL, err);
 }
 
+bool rate_limit_move(struct db *db, int64_t permit_id, const char *account, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, permit_id);
+    args_text(&args, account);
+    return db_query(db, "select klaviyo.move_place($1, $2)", &args, NULL, err);
+}
+
 bool rate_limit_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
                       struct error *err)
 {

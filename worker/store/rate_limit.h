@@ -34,6 +34,10 @@ bool rate_limit_acquire(struct db *db, const struct rate_limit_claim *claim,
 
 bool rate_limit_release(struct db *db, int64_t permit_id, struct error *err) MUST_USE;
 
+/* It is known now for which account the request was: its permit counts there. */
+bool rate_limit_move(struct db *db, int64_t permit_id, const char *account, struct error *err)
+    MUST_USE;
+
 /* The receiver said when to come back: all workers heed it. */
 bool rate_limit_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
                       struct error *err) MUST_USE;

@@ -39,3 +39,15 @@ bool retention_apply(struct db *db, int64_t days, bool *more, struct error *err)
     *more = more_requests || more_runs;
     return true;
 }
+
+bool retention_settle_missed(struct db *db, int64_t *settled, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, ROWS_A_CALL);
+    if (!db_query(db, "select klaviyo.settle_missed($1)", &args, &rows, err))
+        return false;
+    *settled = result_int64(rows, 0, 0);
+    return true;
+}

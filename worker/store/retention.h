@@ -9,13 +9,17 @@
 #include "worker/store/db.h"
 
 /*
- * Retention: deletes ended requests, and ended runs with their rejections, once
- * they are older than the given days. The ledger and unfinished batches stay:
- * they say what is in Klaviyo, however long ago it was sent.
- *
- * One call deletes a bounded number, so that it never holds locks for long.
- * *more: there may be others. Any number of workers may call it at once.
+ * Housekeeping in the database. Bounded work per call, so that it can be
+ * interleaved with a stop; any number of workers may do it at once.
+ */
+
+/*
+ * Deletes requests and runs that ended more than so many days ago (their
+ * rejections go with them). *more: there is more to delete.
  */
 bool retention_apply(struct db *db, int64_t days, bool *more, struct error *err) MUST_USE;
+
+/* Ends open requests whose runs have all ended, which a run's end had missed; how many. */
+bool retention_settle_missed(struct db *db, int64_t *settled, struct error *err) MUST_USE;
 
 #endif

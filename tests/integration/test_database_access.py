@@ -1,0 +1,209 @@
+"""The database refuses, is a standby, is not there yet, or gets another password."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import people
+from support.paths import postgres_program
+from support.postgres import Postgres, as_server_user, server_user
+from support.process import Process, free_port, wait_until
+from support.world import SEGMENT, MakeWorld, World
+
+FAILED, TRY_LATER = 1, 75
+FIRST, SECOND = "first-Xq7vJ2", "second-Kp9wZt"
+
+
+def ask_for_passwords(postgres: Postgres) -> None:
+    """Of everybody but the superuser."""
+    rules = postgres.data / "pg_hba.conf"
+    rules.write_text(
+        "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    )
+    as_admin = Postgres.as_guest(postgres)
+    subprocess.run(
+        as_server_user([postgres_program("pg_ctl"), "reload", "-D", as_admin.data]),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
+
+
+@pytest.fixture
+def guarded(make_world: MakeWorld, own_postgres: Postgres) -> World:
+    """A world whose workers connect as wally, with a password."""
+    world = make_world(postgres=own_postgres)
+    world.db.execute(f"create role wally login password '{FIRST}'")
+    world.db.execute("grant klaviyo_worker to wally")
+    ask_for_passwords(own_postgres)
+    return world
+
+
+def wally(world: World, password: str, database: str = "") -> str:
+    url = world.db.url.replace("//postgres@", f"//wally:{password}@")
+    return url.rsplit("/", 1)[0] + "/" + database if database else url
+
+
+def test_who_is_refused_is_told_why_and_that_trying_again_is_no_use(guarded: World) -> None:
+    strangers = guarded.db.url.replace("//postgres@", "//nobody-zq:x@")
+    for url, word in (
+        (wally(guarded, "wrong-Wm4yRb"), "password"),
+        (wally(guarded, FIRST, "no-such-zq"), "database"),
+        (strangers, "password"),
+    ):
+        result = guarded.command("runs", "list", DATABASE_URL=url)
+
+        assert result.rc == FAILED, result
+        assert word in result.stderr and "DATABASE_URL" in result.stderr, result.stderr
+        for part in ("zq", FIRST, "Wm4yRb", "wally"):
+            assert part not in result.stderr, result.stderr
+
+
+def test_a_password_that_is_changed_in_its_file_needs_no_restart(guarded: World, logs: Path) -> None:
+    file = logs / "url"
+    file.write_text(wally(guarded, FIRST) + "\n")
+    guarded.set_up_export(people.simple(20))
+    worker = guarded.start_worker(DATABASE_URL="", DATABASE_URL_FILE=str(file)).wait_ready()
+    guarded.refresh()
+    guarded.wait_runs_ended(1)
+
+    guarded.db.execute(f"alter role wally password '{SECOND}'")
+    guarded.refresh(full=True)
+    # New connections are refused now: the run waits, it is not taken over and over.
+    wait_until(
+        lambda: guarded.db.value("select count(*) from klaviyo.run where state = 'running'") == 1,
+        20,
+        "the second run to be taken",
+    )
+    worker.wait_for_event("plan_waits_for_connections", 20)
+    file.write_text(wally(guarded, SECOND) + "\n")
+
+    run = guarded.wait_runs_ended(2)[0]
+
+    assert run["state"] == "succeeded", run
+    assert worker.events("run_let_go") == []
+    assert guarded.db.value("select max(epoch) from klaviyo.run where run_id = %s", run["id"]) == 2
+    text = worker.log.read_text()
+    assert FIRST not in text and SECOND not in text
+    worker.stop()
+
+
+def test_run_waits_at_its_start_for_a_database_that_is_not_there_yet(
+    make_world: MakeWorld, own_postgres: Postgres
+) -> None:
+    world = make_world(postgres=own_postgres)
+    world.set_up_export(people.simple(20))
+    own_postgres.stop()
+    worker = world.start_worker()
+    wait_until(lambda: worker.status("/livez") == 200, 20, "/livez")
+    assert worker.status("/readyz") == 503
+    worker.wait_for_event("database_unavailable")
+
+    waiting = world.start_worker()
+    waiting.wait_for_event("database_unavailable")
+    waiting.stop(seconds=3)
+
+    own_postgres.start()
+    own_postgres.wait_ready()
+    wait_until(lambda: worker.status("/readyz") == 200, 30, "/readyz to say yes")
+    world.refresh()
+    (run,) = world.wait_runs_ended(1)
+    assert run["state"] == "succeeded"
+    worker.stop()
+
+
+def test_run_waits_for_a_password_that_is_refused_at_its_start(guarded: World, logs: Path) -> None:
+    file = logs / "url"
+    file.write_text(wally(guarded, SECOND))
+    worker = guarded.start_worker(DATABASE_URL="", DATABASE_URL_FILE=str(file))
+    said = worker.wait_for_event("database_unavailable")
+    assert "password" in said["error"] and SECOND not in worker.log.read_text()
+    assert worker.status("/livez") == 200 and worker.status("/readyz") == 503
+
+    guarded.db.execute(f"alter role wally password '{SECOND}'")
+
+    wait_until(lambda: worker.status("/readyz") == 200, 30, "/readyz to say yes")
+    worker.stop()
+
+
+class Standby:
+    """A hot standby of a server: a copy of it that follows."""
+
+    def __init__(self, primary: Postgres, folder: Path, log: Path) -> None:
+        self.port = free_port()
+        self.data = folder / "standby"
+        with log.open("ab") as output:
+            subprocess.run(
+                as_server_user(
+                    [postgres_program("pg_basebackup"), "-D", self.data, "-h", "127.0.0.1",
+                     "-p", primary.port, "-U", "postgres", "-R", "-c", "fast", "--no-sync"]
+                ),
+                check=True, stdout=output, stderr=output, cwd="/",
+            )  # fmt: skip
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(f"port = {self.port}\n")
+        self.process = Process(
+            [postgres_program("postgres"), "-D", self.data],
+            log,
+            death_signal="QUIT",
+            as_user=server_user(),
+            cwd=Path("/"),
+        )
+
+    def promote(self) -> None:
+        command = [postgres_program("pg_ctl"), "promote", "-D", self.data, "-w"]
+        subprocess.run(
+            as_server_user(command), check=True, stdout=subprocess.DEVNULL, cwd="/"
+        )
+
+
+@pytest.fixture
+def standby(own_postgres: Postgres, own_folder: Path, logs: Path) -> Iterator[Standby]:
+    rules = own_postgres.data / "pg_hba.conf"
+    rules.write_text("host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n")
+    own_postgres.restart()
+    copy = Standby(own_postgres, own_postgres.data.parent, logs / "standby.log")
+    yield copy
+    copy.process.kill()
+
+
+def test_on_a_hot_standby_run_waits_and_says_so_and_listings_work(
+    make_world: MakeWorld, own_postgres: Postgres, standby: Standby
+) -> None:
+    world = make_world(postgres=own_postgres)
+    world.set_up_export(people.simple(20))
+    lsn = world.db.value("select pg_current_wal_lsn()::text")
+    url = world.db.url.replace(f":{own_postgres.port}/", f":{standby.port}/")
+
+    def has_followed() -> bool:
+        done = world.command("export", "list", "--json", DATABASE_URL=url)
+        return done.rc == 0 and len(done.json) == 1
+
+    wait_until(has_followed, 30, f"the standby to reach {lsn}", 0.3)
+    refused = world.command("export", "pause", "newsletter", DATABASE_URL=url)
+    assert refused.rc == TRY_LATER and "standby" in refused.stderr, refused
+
+    worker = world.start_worker(DATABASE_URL=url)
+    said = worker.wait_for_event("database_unavailable")
+    assert "standby" in said["error"], said
+    assert worker.status("/livez") == 200 and worker.status("/readyz") == 503
+    own_postgres.stop("immediate")
+    standby.promote()
+    wait_until(lambda: worker.status("/readyz") == 200, 40, "/readyz to say yes")
+    world.refresh(SEGMENT)
+    wait_until(
+        lambda: any(
+            run["state"] == "succeeded"
+            for run in world.command("runs", "list", "--json", DATABASE_URL=url).json
+        ),
+        40,
+        "the run to succeed",
+        0.3,
+    )
+    worker.stop()
+    own_postgres.start()
+    own_postgres.wait_ready()
