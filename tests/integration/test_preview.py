@@ -79,6 +79,18 @@ def test_a_preview_warns_of_more_profiles_than_the_export_may_send(world: World)
     assert result.rc == 0 and "11 addresses" in result.stderr
 
 
+def test_a_preview_warns_of_members_that_would_not_be_sent_and_of_fields_that_nobody_has(world: World) -> None:
+    maker = people.Maker()
+    maker.valid(30)
+    maker.malformed(10)
+    world.set_up_export(maker.population)
+
+    result = world.command("export", "preview", EXPORT)
+
+    assert result.rc == 0 and "10 of 40 members would not be sent" in result.stderr, result
+    assert "--property nothing: none of 30 members" in result.stderr
+
+
 def test_whoever_may_not_read_the_members_gets_no_preview(world: World) -> None:
     users = make_logins(world.db)
     world.set_up_export(people.simple(1))

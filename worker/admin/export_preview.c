@@ -115,21 +115,36 @@ static double in_tenths(double seconds)
 static void warn_of_limit(const struct run_task *task, int64_t addresses)
 {
     if (addresses > task->max_profiles)
-        warn_user("a run would fail: %" PRId64 " addresses, --max-profiles is %" PRId64, addresses,
-                  task->max_profiles);
+        warn_user("a run would fail: %" PRId64 " addresses, --max-profiles is %" PRId64
+                  ": klaviyo-worker export update %s --max-profiles %" PRId64 " lets them through",
+                  addresses, task->max_profiles, task->export_name, addresses);
 }
 
-/* Values that Klaviyo would refuse, and with them the whole row. */
+/* As many as an alert tells of, once runs have counted them. */
+static void warn_of_invalid(const struct run_counts *c)
+{
+    if (c->invalid * 5 > c->read)
+        warn_user("%" PRId64 " of %" PRId64 " members would not be sent: they have no well-formed "
+                  "address in the e-mail field, or are too large",
+                  c->invalid, c->read);
+}
+
+/* Fields that nobody has, and values that Klaviyo would refuse, with them the whole row. */
 static void warn_of_fields(const struct run_task *task, const struct plan_preview *preview)
 {
     const struct run_counts *c = &preview->counts;
+    int64_t addresses = c->read - c->invalid - c->duplicate;
 
-    for (size_t i = 0; i < task->n_fields; i++)
+    for (size_t i = 0; i < task->n_fields; i++) {
+        if (addresses > 0 && preview->fields[i].with_value == 0)
+            warn_user("--%s %s: none of %" PRId64 " members has a value for it",
+                      task->fields[i].is_property ? "property" : "attribute", task->fields[i].name,
+                      addresses);
         if (preview->fields[i].no_text > 0)
             warn_user("--attribute %s: %" PRId64 " of %" PRId64 " members have an object or an "
                       "array there, which Klaviyo does not take: they are sent without it",
-                      task->fields[i].name, preview->fields[i].no_text,
-                      c->read - c->invalid - c->duplicate);
+                      task->fields[i].name, preview->fields[i].no_text, addresses);
+    }
 }
 
 /* What the members that may be sent have of each field. */
@@ -187,6 +202,7 @@ bool export_preview(struct context *context, const struct arguments *arguments, 
     double seconds = expected_seconds(context, &preview, reading, rows_per_second);
     const struct run_counts *c = &preview.counts;
     warn_of_limit(task, c->read - c->invalid - c->duplicate);
+    warn_of_invalid(c);
     warn_of_fields(task, &preview);
     json_t *usage = look_at_usage(context, task, c->selected);
     CLEANUP(json_freep) json_t *shown = preview_json(task, &preview, seconds, usage);
