@@ -17,8 +17,10 @@ target_compile_options(build_flags INTERFACE
 target_link_options(build_flags INTERFACE
   -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed)
 
-# A jump into the middle of a function ends the program, where the processor can tell.
+# A jump into the middle of a function ends the program, where the processor can tell. To
+# clang, another processor's flag is no error but one that is not used.
 include(CheckCCompilerFlag)
+set(CMAKE_REQUIRED_FLAGS -Werror)
 foreach(flag -fcf-protection=full -mbranch-protection=standard)
   string(MAKE_C_IDENTIFIER "HAS_${flag}" known)
   check_c_compiler_flag(${flag} ${known})
@@ -26,6 +28,7 @@ foreach(flag -fcf-protection=full -mbranch-protection=standard)
     target_compile_options(build_flags INTERFACE ${flag})
   endif()
 endforeach()
+unset(CMAKE_REQUIRED_FLAGS)
 # Optimised builds do not say where they were made; debuggers find the sources from the tree's root.
 target_compile_options(build_flags INTERFACE
   $<$<CONFIG:Release,RelWithDebInfo>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>
