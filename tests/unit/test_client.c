@@ -386,6 +386,17 @@ static void an_answer_is_handed_over_as_it_came(void **state)
     assert_string_equal(response.why, "");
 }
 
+static void a_key_that_is_repeated_is_not_handed_over(void **state)
+{
+    static const char reply[] = "HTTP/1.1 422 Unprocessable\r\nContent-Length: 26\r\n\r\n"
+                                "{\"pk_test\":\"is pk_testpk\"}";
+    struct world *world = *state;
+
+    behave(world->server, REPLY, reply);
+    CLEANUP(response_release) struct response response = call(world->client, &accounts);
+    assert_string_equal(response.body, "{\"*******\":\"is *******pk\"}");
+}
+
 static void a_large_body_arrives_whole_and_without_a_pause(void **state)
 {
     struct world *world = *state;
@@ -726,6 +737,7 @@ int main(void)
         WITH_SERVER(nobody_writes_a_line_into_the_head_of_a_request),
         cmocka_unit_test(no_setting_writes_a_line_into_the_head_of_a_request),
         WITH_SERVER(an_answer_is_handed_over_as_it_came),
+        WITH_SERVER(a_key_that_is_repeated_is_not_handed_over),
         WITH_SERVER(a_large_body_arrives_whole_and_without_a_pause),
         WITH_SERVER(a_plus_arrives_as_one),
         WITH_SERVER(connections_are_used_again),

@@ -398,10 +398,10 @@ static const struct script meanings[] = {
       ACCEPTED "complete:1 | send:errors:1 | 404 | resend:1 | +1000 | send:import:1" },
     { "a job that does not end in half of the budget is given up",
       ACCEPTED "queued | | +450000 | send:job:1 | queued | resend:1? | +500 | send:import:1" },
-    { "422: permanent", POSTED "422 | fail:answer_unexpected" },
-    { "a redirect: permanent", POSTED "302 | fail:answer_unexpected" },
-    { "404 of the import: permanent", POSTED "404 | fail:answer_unexpected" },
-    { "400 of a job: permanent", ACCEPTED "400 | fail:answer_unexpected" },
+    { "422: permanent", POSTED "422 | words:invalid fail:answer_unexpected" },
+    { "a redirect: permanent", POSTED "302 | words:invalid fail:answer_unexpected" },
+    { "404 of the import: permanent", POSTED "404 | words:invalid fail:answer_unexpected" },
+    { "400 of a job: permanent", ACCEPTED "400 | words:invalid fail:answer_unexpected" },
 };
 
 static void every_row_of_what_an_answer_means_has_its_effects(void **state)

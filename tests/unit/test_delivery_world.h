@@ -317,6 +317,9 @@ static void world_perform(struct world *w, struct effect *e)
     case EFFECT_GIVE_UP_LISTING:
         world_note(w, "no-listing:%d", e->status);
         break;
+    case EFFECT_KEEP_WORDS:
+        world_note(w, "words:%s", e->code);
+        break;
     case EFFECT_FETCH_PLANNED:
         world_fetch(w, e, &result);
         break;

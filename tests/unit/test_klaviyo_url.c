@@ -43,7 +43,7 @@ static void listings_ask_for_large_pages(void **state)
 
 static void ids_and_parameters_are_escaped(void **state)
 {
-    struct request look = import_job_poll_request("a+b?c=d&e%f#g");
+    struct request look = { .endpoint = ENDPOINT_JOB, .id = "a+b?c=d&e%f#g" };
     struct request filter = { .endpoint = ENDPOINT_JOBS,
                               .query = {
                                   { "filter", "equals(email,\"ada+x@shop.example\")&a=b" } } };

@@ -384,14 +384,18 @@ static void throttled(struct delivery *d, struct pending_request *pending,
     come_back_later(d, pending, verdict, wait_ms, now_ms);
 }
 
+/* Its words may hold anything of anybody: they are kept with the run's rejections. */
 static void unexpected_response(struct delivery *d, const struct verdict *verdict)
 {
     char text[VERDICT_TEXT_BYTES];
-    char detail[VERDICT_DETAIL_BYTES];
 
     verdict_text(verdict, text);
-    verdict_redacted_detail(verdict, detail);
-    fail_run(d, "answer_unexpected", "%s: %s", text, detail);
+    d->words_wanted = verdict->detail[0] != '\0';
+    (void)snprintf(d->words, sizeof d->words, "%s", verdict->detail);
+    (void)snprintf(d->words_code, sizeof d->words_code, "%s",
+                   verdict->code[0] ? verdict->code : "other");
+    fail_run(d, "answer_unexpected", "%s%s", text,
+             d->words_wanted ? ": its words are in the run's rejections" : "");
 }
 
 /* The request was sent, and what Klaviyo made of it did not come back. */
@@ -499,6 +503,9 @@ static bool next_of_account(const struct delivery *d, struct effect *effect)
         *effect = (struct effect){ .kind = EFFECT_STORE_LIST_NAME, .list_name = d->list_name };
     else if (d->listing_status >= 0)
         *effect = (struct effect){ .kind = EFFECT_GIVE_UP_LISTING, .status = d->listing_status };
+    else if (d->words_wanted)
+        *effect =
+            (struct effect){ .kind = EFFECT_KEEP_WORDS, .code = d->words_code, .detail = d->words };
     else if (d->reason)
         *effect = (struct effect){ .kind = EFFECT_FAIL,
                                    .reason = d->reason,
@@ -720,6 +727,9 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
     case EFFECT_GIVE_UP_LISTING:
         delivery->listing_status = -1;
         return true;
+    case EFFECT_KEEP_WORDS:
+        delivery->words_wanted = false;
+        return true;
     case EFFECT_FETCH_PLANNED:
         return batches_fetched(delivery, effect, result, err);
     case EFFECT_LOAD_BODY:
@@ -877,6 +887,7 @@ const char *effect_name(enum effect_kind kind)
         [EFFECT_BLOCK_ACCOUNT] = "block",
         [EFFECT_STORE_LIST_NAME] = "list_name",
         [EFFECT_GIVE_UP_LISTING] = "no_listing",
+        [EFFECT_KEEP_WORDS] = "keep_words",
         [EFFECT_FETCH_PLANNED] = "fetch",
         [EFFECT_LOAD_BODY] = "load",
         [EFFECT_SEND] = "send",

@@ -95,7 +95,10 @@ struct delivery {
 
     enum endpoint blocked; /* while blocked_ms > 0 */
     int64_t blocked_ms;
-    const char *reason; /* of the failed run; NULL: it has not failed */
+    bool words_wanted; /* to be kept */
+    char words_code[VERDICT_CODE_BYTES];
+    char words[VERDICT_DETAIL_BYTES]; /* Klaviyo's own: never in a log or a detail */
+    const char *reason;               /* of the failed run; NULL: it has not failed */
     char detail[1536];
     bool key_refused;
     char trouble[VERDICT_TEXT_BYTES]; /* the last, in words fit for a log */

@@ -32,11 +32,12 @@ enum effect_kind {
     EFFECT_BLOCK_ACCOUNT,   /* endpoint, wait_ms: Klaviyo said when to come back */
     EFFECT_STORE_LIST_NAME, /* list_name */
     EFFECT_GIVE_UP_LISTING, /* status: jobs are polled one by one from now on */
-    EFFECT_FETCH_PLANNED,   /* held, n_held, max -> result.batches */
-    EFFECT_LOAD_BODY,       /* batch_id -> body */
-    EFFECT_SEND,            /* pending, request: a permit, then the request -> result.sent */
-    EFFECT_FAIL,            /* reason, detail, key_refused: the run has failed */
-    EFFECT_DONE,            /* every batch is confirmed or its rows are rejected */
+    EFFECT_KEEP_WORDS,    /* code, detail: Klaviyo's own, for the rejections of a run that fails */
+    EFFECT_FETCH_PLANNED, /* held, n_held, max -> result.batches */
+    EFFECT_LOAD_BODY,     /* batch_id -> body */
+    EFFECT_SEND,          /* pending, request: a permit, then the request -> result.sent */
+    EFFECT_FAIL,          /* reason, detail, key_refused: the run has failed */
+    EFFECT_DONE,          /* every batch is confirmed or its rows are rejected */
 };
 
 /* "mark_sent", …: for logs and tests. */
@@ -80,6 +81,7 @@ struct effect {
     struct pending_request *pending;
     struct request request;
 
+    const char *code;   /* of an error of Klaviyo */
     const char *reason; /* a code of the run */
     const char *detail;
     bool key_refused; /* the connection is to be marked */

@@ -261,6 +261,8 @@ bool perform(const struct performer *performer, const struct effect *effect,
     case EFFECT_GIVE_UP_LISTING:
         log_listing_given_up(performer, effect);
         return true;
+    case EFFECT_KEEP_WORDS:
+        return outbox_keep_words(performer->db, performer->task, effect->code, effect->detail, err);
     case EFFECT_FETCH_PLANNED:
         return perform_fetch_planned(performer, effect, result, err);
     case EFFECT_LOAD_BODY:

@@ -348,6 +348,17 @@ bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct 
     }
 }
 
+/* Whatever the receiver repeats of the key is nobody's to read. */
+static void hide_key(const struct client *client, struct response *response)
+{
+    const char *key = strrchr(client->headers->data, ' ') + 1; /* "Authorization: … KEY" */
+    size_t n = strlen(key);
+    char *at = response->body, *end = response->body + response->body_bytes;
+
+    while (at && (at = memmem(at, (size_t)(end - at), key, n)))
+        memset(at, '*', n);
+}
+
 bool client_next(struct client *client, struct response *response)
 {
     CLEANUP(transfer_freep) struct transfer *transfer = client->ended;
@@ -358,6 +369,7 @@ bool client_next(struct client *client, struct response *response)
     client->n_in_flight--;
     *response = transfer->response;
     transfer->response = ANSWER_INIT;
+    hide_key(client, response);
     return true;
 }
 

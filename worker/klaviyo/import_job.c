@@ -81,13 +81,17 @@ static enum import_job_status read_status(const char *word)
     return IMPORT_JOB_UNKNOWN;
 }
 
-/* An id becomes part of a path: nothing that could be read as another one. */
+/*
+ * An id becomes part of a path, and is logged: nothing that could be read as
+ * another path, no address. Seen: unpadded base64url.
+ */
 static bool is_job_id(const char *id)
 {
     if (!id || !*id || strlen(id) >= IMPORT_JOB_ID_BYTES)
         return false;
     for (const char *at = id; *at; at++)
-        if (!isascii((unsigned char)*at) || !isgraph((unsigned char)*at) || *at == '/')
+        if (!isascii((unsigned char)*at) ||
+            (!isalnum((unsigned char)*at) && !strchr("-_.~=:+", *at)))
             return false;
     return strcmp(id, ".") != 0 && strcmp(id, "..") != 0;
 }

@@ -1,6 +1,5 @@
 #include "worker/klaviyo/refusal.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,13 +20,44 @@ struct reading {
     bool no_memory;
 };
 
-/* A code is one word. Whatever is not may hold anything, and this copy is for logs. */
+/*
+ * Codes that were published or seen. Any other may hold anything (an address, a
+ * value, the key), and this copy is for logs, details and headers.
+ */
+static const char *const known_codes[] = {
+    "authentication_failed",
+    "bad_request",
+    "conflict",
+    "duplicate",
+    "duplicate_profile",
+    "error",
+    "forbidden",
+    "gone",
+    "invalid",
+    "invalid_list",
+    "method_not_allowed",
+    "not_acceptable",
+    "not_authenticated",
+    "not_found",
+    "parse_error",
+    "payload_too_large",
+    "permission_denied",
+    "request_too_large",
+    "required",
+    "server_error",
+    "service_unavailable",
+    "throttled",
+    "unsupported_media_type",
+};
+
 static void copy_code(char *out, const char *code)
 {
-    document_copy(out, VERDICT_CODE_BYTES, code);
-    for (char *at = out; *at; at++)
-        if (!isalnum((unsigned char)*at) && !strchr("_-.", *at))
-            *at = '?';
+    const char *copied = code && *code ? "other" : "";
+
+    for (size_t i = 0; code && i < sizeof known_codes / sizeof known_codes[0]; i++)
+        if (strcmp(code, known_codes[i]) == 0)
+            copied = known_codes[i];
+    document_copy(out, VERDICT_CODE_BYTES, copied);
 }
 
 static void note_first(struct verdict *verdict, const struct problem *problem)

@@ -5,7 +5,6 @@
 
 #include "common/parse.h"
 #include "worker/klaviyo/document.h"
-#include "worker/klaviyo/redact.h"
 #include "worker/klaviyo/refusal.h"
 
 /* ---- what a response means ---- */
@@ -181,14 +180,6 @@ void verdict_text(const struct verdict *verdict, char *text)
     else
         (void)snprintf(text, VERDICT_TEXT_BYTES, "Klaviyo answered %d%s%s to %s", verdict->status,
                        verdict->code[0] ? " " : "", verdict->code, asked);
-}
-
-void verdict_redacted_detail(const struct verdict *verdict, char *text)
-{
-    char redacted[REDACT_GROWTH * VERDICT_DETAIL_BYTES];
-
-    redact(verdict->detail, redacted);
-    document_copy(text, VERDICT_DETAIL_BYTES, redacted);
 }
 
 bool verdict_error(const struct verdict *verdict, struct error *err)

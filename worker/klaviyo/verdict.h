@@ -72,8 +72,9 @@ struct verdict {
     struct verdict_row *rows; /* ascending, each row once (the first error of it counts) */
     size_t n_rows;
 
-    char code[VERDICT_CODE_BYTES];     /* of the first error; empty: none */
-    char detail[VERDICT_DETAIL_BYTES]; /* of the first error (of those that name no row, if any) */
+    char code[VERDICT_CODE_BYTES]; /* of the first error: a known one, or "other"; empty: none */
+    char detail[VERDICT_DETAIL_BYTES]; /* the same error's (one that names no row, if any):
+                                          Klaviyo's words, for the rejections only */
     char why[RESPONSE_WHY_BYTES];      /* without a response: what broke */
 
     char *text; /* what rows point into */
@@ -100,13 +101,6 @@ const char *verdict_action_name(enum verdict_action action);
  * metrics and error texts; text has room for VERDICT_TEXT_BYTES.
  */
 void verdict_text(const struct verdict *verdict, char *text);
-
-/*
- * The detail without what could be somebody's: words with an @, anything in
- * quotes, long numbers. For the reason of a failed run. text has room for
- * VERDICT_DETAIL_BYTES.
- */
-void verdict_redacted_detail(const struct verdict *verdict, char *text);
 
 /*
  * For callers who can do nothing but report: an error with verdict_text() and

@@ -43,6 +43,10 @@ static const char sent_sql[] =
 static const char body_sql[] = "select body from klaviyo.batch where batch_id = $1"
                                " and body is not null";
 
+static const char keep_words_sql[] =
+    "with " FENCE " insert into klaviyo.rejection (run_id, epoch, stage, code, detail)"
+    " select f.run_id, $2::integer, 'request', $3, $4 from fence f returning run_id";
+
 static const char mark_posted_sql[] =
     "with " FENCE " update klaviyo.batch b set posted_at = clock_timestamp()"
     " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'planned'"
@@ -288,6 +292,17 @@ bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct er
         return error_lost(err);
     strbuf_add(body, PQgetvalue(rows, 0, 0), (size_t)PQgetlength(rows, 0, 0));
     return strbuf_ok(body) || error_no_memory(err);
+}
+
+bool outbox_keep_words(struct db *db, const struct run_task *task, const char *code,
+                       const char *detail, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_text(&args, code);
+    args_text(&args, detail);
+    return db_fenced(db, keep_words_sql, &args, NULL, err);
 }
 
 bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,

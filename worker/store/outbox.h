@@ -94,6 +94,10 @@ bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch
 /* Appends the body to `body`; ERROR_LOST where the batch is gone. */
 bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err) MUST_USE;
 
+/* Klaviyo's words for a request that it refused, among the run's rejections. */
+bool outbox_keep_words(struct db *db, const struct run_task *task, const char *code,
+                       const char *detail, struct error *err) MUST_USE;
+
 /* An import of it is about to begin. */
 bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,
                         struct error *err) MUST_USE;
