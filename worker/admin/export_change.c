@@ -127,6 +127,7 @@ static bool change_export(struct context *context, const struct arguments *argum
     draft->replace_fields |= mapping.n > 0;
     draft->allow_phone_number = arguments_flag(arguments, "--allow-phone-number");
     ok = ok && change_with(context, arguments, draft, change, runs_ended, err);
+    *draft = (struct export_draft){ .name = draft->name }; /* the rest lay here */
     free(segments);
     return ok;
 }

@@ -101,7 +101,7 @@ static int64_t seconds_left(const json_t *run, const struct progress_estimate *e
 
 static void add_seconds_left(struct strbuf *line, int64_t seconds)
 {
-    if (seconds >= 2 * 3600)
+    if (seconds >= INT64_C(2) * 3600)
         strbuf_addf(line, ", about %" PRId64 " h left", (seconds + 1800) / 3600);
     else if (seconds >= 120)
         strbuf_addf(line, ", about %" PRId64 " min left", (seconds + 30) / 60);

@@ -97,7 +97,10 @@ enum form { FORM_AS_IT_IS, FORM_IN_QUOTES, FORM_NONE };
 /* How a JSON text goes into an attribute of that kind: its first byte tells what it is. */
 static enum form form_of(enum attribute_kind kind, const struct copy_field *value)
 {
-    char first = value->len > 0 ? value->bytes[0] : '\0';
+    char first = '\0';
+
+    if (value->len > 0)
+        first = value->bytes[0];
     bool is_structure = first == '{' || first == '[';
     bool is_boolean = first == 't' || first == 'f';
 
