@@ -77,7 +77,8 @@ static bool add_import(struct delivery *d, struct batch_import *import)
         return false;
     if (d->n_imports == d->cap_imports) {
         size_t cap = d->cap_imports ? d->cap_imports * 2 : 16;
-        struct batch_import **imports = reallocarray(d->imports, cap, sizeof *imports);
+        struct batch_import **imports =
+            reallocarray(d->imports, cap, sizeof(struct batch_import *));
         if (!imports) {
             batch_import_free(import);
             return false;
