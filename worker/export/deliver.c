@@ -424,6 +424,7 @@ static void look_at_wait(struct deliver *d)
     renew_lease(d);
     if (d->over)
         return;
+    (void)snprintf(parking.trouble, sizeof parking.trouble, "%s", d->delivery.trouble);
     d->result->parking = parking;
     end_as(d, DELIVER_PARKED);
 }
@@ -552,6 +553,7 @@ static bool begin(struct deliver *d, struct error *err)
         .random = randombytes_random,
         .attempts = d->task->attempts,
         .unavailable = waited_for(d->task) == WAIT_KLAVIYO_UNAVAILABLE,
+        .trouble = d->task->trouble,
         .now_ms = clock_ms(),
     };
 

@@ -32,10 +32,10 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .list = { .endpoint = ENDPOINT_LIST },
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
-    if (options->unavailable) {
+    if (options->unavailable)
         delivery->unavailable_since_ms = options->now_ms - UNAVAILABLE_MS;
-        (void)snprintf(delivery->trouble, sizeof delivery->trouble, "Klaviyo was not available");
-    }
+    if (options->trouble)
+        (void)snprintf(delivery->trouble, sizeof delivery->trouble, "%s", options->trouble);
     import_job_add_tail(&delivery->tail, options->list_id);
     return strbuf_ok(&delivery->tail) || error_no_memory(err);
 }

@@ -40,8 +40,9 @@ struct delivery_options {
     uint32_t (*random)(void);
 
     /* Of a run that was parked. */
-    unsigned attempts; /* in vain, in a row */
-    bool unavailable;  /* it waited for Klaviyo to come back */
+    unsigned attempts;   /* in vain, in a row */
+    bool unavailable;    /* it waited for Klaviyo to come back */
+    const char *trouble; /* the last; NULL: none */
     int64_t now_ms;
 };
 

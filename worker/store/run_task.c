@@ -6,7 +6,7 @@
 #include "worker/store/statement.h"
 
 static const char run_sql[] =
-    "select r.full_refresh, r.first_batch, r.idle_ms, r.planned, r.attempts, r.wait_reason,"
+    "select r.full_refresh, r.first_batch, r.idle_ms, r.planned, r.attempts, case when r.attempts > 0 then r.trouble end, r.wait_reason,"
     " (extract(epoch from r.wait_since) * 1000000)::bigint,"
     " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
@@ -42,6 +42,7 @@ void run_task_free(struct run_task *task)
     free(task->account);
     free(task->traceparent);
     free(task->wait_reason);
+    free(task->trouble);
     free(task->sealed_key);
     free(task);
 }
@@ -91,10 +92,11 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->idle_ms = result_int64(rows, 0, 2);
     task->planned = result_bool(rows, 0, 3);
     task->attempts = (unsigned)result_int64(rows, 0, 4);
-    task->wait_since_us = result_int64(rows, 0, 6);
-    task->wait_logged_ms = result_int64(rows, 0, 7);
-    return result_copy_text(rows, 0, 5, &task->wait_reason, err) &&
-           result_copy_text(rows, 0, 8, &task->traceparent, err);
+    task->wait_since_us = result_int64(rows, 0, 7);
+    task->wait_logged_ms = result_int64(rows, 0, 8);
+    return result_copy_text(rows, 0, 5, &task->trouble, err) &&
+           result_copy_text(rows, 0, 6, &task->wait_reason, err) &&
+           result_copy_text(rows, 0, 9, &task->traceparent, err);
 }
 
 static bool load_export(struct db *db, struct run_task *task, struct error *err)

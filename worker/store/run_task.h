@@ -36,6 +36,7 @@ struct run_task {
     bool planned;           /* its batches are all in the outbox */
     unsigned attempts;      /* in vain, in a row, before it was parked */
     char *wait_reason;      /* why it could not go on; NULL: it was not parked */
+    char *trouble;          /* the last before that, in words fit for a log; NULL: none */
     int64_t wait_since_us;  /* UTC */
     int64_t wait_logged_ms; /* how long ago that was logged */
     int64_t connection_id;

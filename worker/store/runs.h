@@ -111,6 +111,7 @@ struct run_parking {
     int64_t park_ms;   /* until it can go on */
     int64_t idle_ms;   /* of it that counts against the retry budget */
     unsigned attempts; /* in vain, in a row */
+    char trouble[256]; /* the last, in words fit for a log; empty: none */
 };
 
 /*
