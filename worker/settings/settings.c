@@ -44,7 +44,7 @@ static const struct setting table[] = {
     { "KAFKA_BOOTSTRAP_SERVERS", TEXT, AT(kafka_bootstrap_servers), "localhost:9092", 0, 0,
       "host:port of one or more brokers, separated by commas" },
     { "KAFKA_CONFIG_FILE", OPTIONAL, AT(kafka_config_file), "", 0, 0,
-      "file of property=value lines handed to librdkafka as they are (SASL, TLS)" },
+      "file of property=value lines handed to librdkafka as they are (SASL, TLS); a change takes effect within seconds" },
     { "KAFKA_TOPIC", TEXT, AT(kafka_topic), "segment-refresh", 0, 0,
       "topic of the refresh events" },
     { "KAFKA_DEAD_LETTER_TOPIC", TEXT, AT(kafka_dead_letter_topic), "segment-refresh.dead-letter", 0, 0,
