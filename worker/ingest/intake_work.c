@@ -186,7 +186,7 @@ static void try_fewer(struct intake_work *work, size_t n)
  */
 static void set_aside(struct intake_work *work, struct pending_event_list *batch)
 {
-    if (batch->n == 1)
+    if (batch->first && !batch->first->next)
         log_event(LOG_LEVEL_ERROR, "event_not_accepted", batch->first);
     try_fewer(work, batch->n);
     work->accept_after_ms = work->not_before_ms;
@@ -205,7 +205,7 @@ static void take_refusal(struct intake_work *work, struct pending_event_list *ba
 
     work->metrics->database_errors++;
     try_fewer(work, batch->n);
-    if (batch->n > 1) {
+    if (!event || event->next) {
         put_back(work, batch);
         return;
     }

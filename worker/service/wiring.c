@@ -53,14 +53,16 @@ static bool ended_events(void *opaque, const struct event_key *keys, size_t n,
 {
     struct database *database = opaque;
 
-    return events_ended(database->db, database->topic, keys, n, ends, n_ends, err);
+    return events_ended(database->db, &(struct event_keys){ database->topic, keys, n }, ends,
+                        n_ends, err);
 }
 
 static bool mark_events(void *opaque, const struct event_key *keys, size_t n, struct error *err)
 {
     struct database *database = opaque;
 
-    return events_mark_dead_lettered(database->db, database->topic, keys, n, err);
+    return events_mark_dead_lettered(database->db, &(struct event_keys){ database->topic, keys, n },
+                                     err);
 }
 
 static bool name_lock_holder(void *opaque, struct lock_holder *holder, struct error *err)

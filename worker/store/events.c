@@ -186,21 +186,21 @@ static void waiting_columns_release(struct waiting_columns *c)
 }
 
 /* The buffers must outlive the query. */
-static bool args_waiting(struct args *args, struct waiting_columns *c, const char *topic,
-                         const struct event_key *keys, size_t n, struct error *err)
+static bool args_waiting(struct args *args, struct waiting_columns *c,
+                         const struct event_keys *keys, struct error *err)
 {
     struct strbuf *const all[] = { &c->ids, &c->partitions, &c->offsets, &c->times };
 
-    args_text(args, topic);
+    args_text(args, keys->topic);
     for (size_t k = 0; k < 4; k++) {
         *all[k] = STRBUF_INIT(IDS_MAX_BYTES);
         array_open(all[k]);
     }
-    for (size_t i = 0; i < n; i++) {
-        array_int64(&c->ids, keys[i].request_id);
-        array_int64(&c->partitions, keys[i].partition);
-        array_int64(&c->offsets, keys[i].offset);
-        array_int64(&c->times, keys[i].timestamp_ms);
+    for (size_t i = 0; i < keys->n; i++) {
+        array_int64(&c->ids, keys->items[i].request_id);
+        array_int64(&c->partitions, keys->items[i].partition);
+        array_int64(&c->offsets, keys->items[i].offset);
+        array_int64(&c->times, keys->items[i].timestamp_ms);
     }
     for (size_t k = 0; k < 4; k++) {
         array_close(all[k]);
@@ -228,15 +228,14 @@ static void read_end(const PGresult *rows, int row, struct event_row_end *end)
     end->traceparent = copy_text(rows, row, 6);
 }
 
-bool events_ended(struct db *db, const char *topic, const struct event_key *keys, size_t n,
-                  struct event_row_end **ends, size_t *n_ends, struct error *err)
+bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
+                  size_t *n_ends, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
     struct args args = ARGS_INIT;
 
-    if (!args_waiting(&args, &columns, topic, keys, n, err) ||
-        !db_query(db, ended_sql, &args, &rows, err))
+    if (!args_waiting(&args, &columns, keys, err) || !db_query(db, ended_sql, &args, &rows, err))
         return false;
 
     size_t count = (size_t)result_rows(rows);
@@ -261,13 +260,12 @@ void event_row_ends_free(struct event_row_end *ends, size_t n)
     free(ends);
 }
 
-bool events_mark_dead_lettered(struct db *db, const char *topic, const struct event_key *keys,
-                               size_t n, struct error *err)
+bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)
 {
     CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
     struct args args = ARGS_INIT;
 
-    return args_waiting(&args, &columns, topic, keys, n, err) &&
+    return args_waiting(&args, &columns, keys, err) &&
            FAILPOINT_AROUND("mark_dead_lettered", db_query(db, mark_sql, &args, NULL, err));
 }
 

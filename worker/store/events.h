@@ -78,6 +78,12 @@ struct event_key {
     int64_t timestamp_ms;
 };
 
+struct event_keys {
+    const char *topic; /* of all of them */
+    const struct event_key *items;
+    size_t n;
+};
+
 /* A request that is not open. */
 struct event_row_end {
     int64_t request_id;
@@ -91,18 +97,18 @@ struct event_row_end {
 };
 
 /*
- * Of n events that wait, those that are not open. *ends is the caller's:
+ * Of the events that wait, those that are not open. *ends is the caller's:
  * event_row_ends_free(). A row that is gone, or that belongs to another record,
  * is MISSING: its event is to be accepted again.
  */
-bool events_ended(struct db *db, const char *topic, const struct event_key *keys, size_t n,
-                  struct event_row_end **ends, size_t *n_ends, struct error *err) MUST_USE;
+bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
+                  size_t *n_ends, struct error *err) MUST_USE;
 
 void event_row_ends_free(struct event_row_end *ends, size_t n);
 
 /* The broker has acknowledged the dead letters of these. */
-bool events_mark_dead_lettered(struct db *db, const char *topic, const struct event_key *keys,
-                               size_t n, struct error *err) MUST_USE;
+bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)
+    MUST_USE;
 
 /* Who seems to hold what BLOCKED events wait for; pid 0: nobody (any more). */
 struct lock_holder {
