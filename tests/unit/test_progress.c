@@ -132,7 +132,7 @@ static void the_time_left_does_not_grow_while_a_run_waits(void **state)
 
     (void)state;
     assert_true(parse_rfc3339(NOW, strlen(NOW), &now_us));
-    for (began_us = now_us; now_us < began_us + 20 * 1000000; now_us += 1000000) {
+    for (began_us = now_us; now_us < began_us + INT64_C(20) * 1000000; now_us += 1000000) {
         char left[64];
         int seconds = 10 - (int)((now_us - began_us) / 1000000);
 

@@ -9,7 +9,7 @@
 #include "worker/cli/json.h"
 #include "worker/cli/print.h"
 
-enum { CELL_MAX_BYTES = 4096 };
+enum { CELL_MAX_BYTES = 4096, SHOWN_MAX_BYTES = 6 * CELL_MAX_BYTES }; /* a control takes six */
 
 DEFINE_HANDLE(table, struct libscols_table, scols_unref_table)
 
@@ -108,7 +108,7 @@ static void add_text(struct strbuf *text, json_t *value)
 
 static bool set_text(struct libscols_line *line, size_t column, const char *text)
 {
-    CLEANUP(strbuf_release) struct strbuf shown = STRBUF_INIT(6 * CELL_MAX_BYTES);
+    CLEANUP(strbuf_release) struct strbuf shown = STRBUF_INIT(SHOWN_MAX_BYTES);
 
     (void)visible_text_add(&shown, VISIBLE_LINE, text, strlen(text), shown.max);
     return scols_line_set_data(line, column, shown.data ? shown.data : "") == 0;

@@ -105,9 +105,10 @@ static bool read_value(struct reader *reader, struct strbuf *value, struct error
 
 static bool set(const struct strbuf *name, const struct strbuf *value, struct error *err)
 {
-    if (!strbuf_ok(name) || !strbuf_ok(value) ||
-        setenv(name->data, value->len ? value->data : "", 0) !=
-            0) /* NOLINT(concurrency-mt-unsafe) */
+    if (!strbuf_ok(name) || !strbuf_ok(value))
+        return error_no_memory(err);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no thread runs yet */
+    if (setenv(name->data, value->len ? value->data : "", 0) != 0)
         return error_no_memory(err);
     return true;
 }
