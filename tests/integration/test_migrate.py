@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support import people
+from support.paths import TREE
 from support.postgres import Database, Postgres
 from support.roles import make_login
 from support.worker import Result, run_command
@@ -54,6 +55,14 @@ def test_a_database_of_another_encoding_is_refused(own_postgres: Postgres) -> No
 
     assert result.rc == FAILED and "LATIN1" in result.stderr and "UTF8" in result.stderr
     assert Database(own_postgres.url("latin"), "latin").value("select to_regnamespace('klaviyo') is null")
+
+
+def test_each_migration_has_a_number_of_its_own_and_was_applied(world: World) -> None:
+    """Of two with one number the second would never be applied, and nothing would say so."""
+    names = sorted(file.stem for file in (TREE / "schemas/sql").glob("[0-9]*.sql"))
+
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1)), names
+    assert world.db.rows("select name from klaviyo.migration order by version") == [(n,) for n in names]
 
 
 def test_a_repeated_migration_does_nothing(world: World) -> None:

@@ -129,6 +129,9 @@ static bool change_export(struct context *context, const struct arguments *argum
     ok = ok && change_with(context, arguments, draft, change, runs_ended, err);
     *draft = (struct export_draft){ .name = draft->name }; /* the rest lay here */
     free(segments);
+    draft->segments = NULL; /* what these lay in goes with this function */
+    draft->fields = NULL;
+    draft->email_path = (struct export_path){ .n = 0 };
     return ok;
 }
 

@@ -18,7 +18,7 @@ void *wiping_realloc(void *memory, size_t size)
 
     if (old >= size && size > old / 2)
         return memory;
-    void *moved = malloc(size);
+    void *moved = malloc(size > 0 ? size : 1);
     if (!moved)
         return NULL;
     if (memory)
