@@ -390,6 +390,33 @@ static void a_broker_out_of_reach_is_a_reason_to_try_again(void **state)
     producer_free(producer);
 }
 
+/* Nothing is known of the first record when its client is renewed: it is told as not written. */
+static void a_renewed_producer_reports_what_the_old_client_still_had(void **state)
+{
+    const struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
+                                       .kafka_config_file = "",
+                                       .kafka_topic = "events",
+                                       .kafka_dead_letter_topic = "dead",
+                                       .kafka_group_id = "workers" };
+    struct error err = ERROR_INIT;
+    struct record record = a_record("key", "x");
+    struct producer *producer = producer_new(&settings, &err);
+    struct producer_report report;
+    int first, second;
+
+    (void)state;
+    assert_non_null(producer);
+    assert_true(producer_produce(producer, "dead", &record, &first, &err));
+    assert_false(producer_next(producer, &report));
+    producer_renew(producer);
+    assert_true(producer_produce(producer, "dead", &record, &second, &err));
+    assert_true(producer_next(producer, &report));
+    assert_ptr_equal(report.tag, &first);
+    assert_int_equal(report.outcome, PRODUCER_FAILED);
+    assert_false(producer_next(producer, &report));
+    producer_free(producer);
+}
+
 static void topics_are_looked_at(void **state)
 {
     struct mock_cluster mock = mock_cluster_start("events", 3);
@@ -512,6 +539,7 @@ int main(void)
         cmocka_unit_test(records_that_come_amid_the_close_do_no_harm),
         cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
+        cmocka_unit_test(a_renewed_producer_reports_what_the_old_client_still_had),
         cmocka_unit_test(topics_are_looked_at),
         cmocka_unit_test(a_record_has_three_replicas_or_as_many_as_there_are_brokers),
         cmocka_unit_test(a_reader_reads_all_there_was_and_ends),
