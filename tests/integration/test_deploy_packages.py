@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,7 @@ esac
 """
 APT = """#!/bin/sh
 echo "$@" >>"$DIARY"
-case "$*" in *unknown*) exit 100 ;; esac
+case "$*" in *unknown* | *cmake*) exit 100 ;; esac
 """
 
 
@@ -83,3 +84,36 @@ def test_a_package_that_cannot_be_installed_is_a_failure(machine: Machine, optio
     done = machine.need(options, "here", "unknown")
     assert "status 0" not in done.stdout
     assert machine.installed() == ["unknown"]
+
+
+def on_a_terminal(command: list[str], env: dict[str, str]) -> str:
+    """What a terminal shows of a program."""
+    mine, its = pty.openpty()
+    with subprocess.Popen(command, cwd=TREE, env=env, stdout=its, stderr=its) as child:
+        os.close(its)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(mine, 65536)
+            except OSError:  # the last one has closed it
+                break
+            shown += piece
+        os.close(mine)
+        assert child.wait() == 1
+    return shown.decode()
+
+
+def test_the_demo_has_colours_on_a_terminal_unless_they_are_not_wanted(
+    machine: Machine, tmp_path: Path
+) -> None:
+    env = {
+        "PATH": f"{machine.folder}:{os.environ['PATH']}",
+        "DIARY": str(machine.diary),
+        "TMPDIR": str(tmp_path),
+        "TERM": "xterm-256color",
+    }
+    coloured = on_a_terminal(["deploy/demo"], env)
+    assert "\033[31m" in coloured and '"packages" failed' in coloured
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        shown = on_a_terminal(["deploy/demo"], env | plain)
+        assert '"packages" failed' in shown and "\033" not in shown
