@@ -1,14 +1,18 @@
-"""What install.md and uninstall.md tell an administrator to do to a database, done."""
+"""What install.md, upgrade.md and uninstall.md tell an administrator to do to a database, done."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import psycopg
 
-from support.paths import TREE
+from support import people
+from support.paths import TREE, program
 from support.postgres import Database, Postgres
 from support.worker import run_command
+from support.world import LIST, World
 
 DEPLOY = TREE / "deploy"
 
@@ -44,3 +48,39 @@ def test_what_the_guides_make_in_a_database_is_gone_when_they_have_ended(
         db.execute(statement)
     assert names(db, roles) == before[0]
     assert names(db, schemas) == before[1] | {"insights"}
+
+
+def commands(guide: str) -> list[str]:
+    """The lines of the guide's blocks of commands."""
+    text = (DEPLOY / guide).read_text()
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_a_backup_brings_back_the_ledger_and_the_rights(world: World, tmp_path: Path) -> None:
+    world.set_up_export(people.simple(20))
+    worker = world.start_worker()
+    world.refresh()
+    world.wait_runs_ended()
+    worker.stop()
+    ours = [line for line in commands("upgrade.md") if not line.startswith("kubectl")]
+    assert [line.split()[0] for line in ours] == ["pg_dump", "psql", "klaviyo-worker"]
+    path = f"{program('klaviyo-worker').parent}:{world.base_env()['PATH']}"
+    for line in ours:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env={**world.base_env(), "DATABASE_URL": world.db.url, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+
+    requests = len(world.simulator.diary("import"))
+    world.start_worker()
+    world.refresh()
+    first, *_ = world.wait_runs_ended(2)
+    assert first["state"] == "succeeded"
+    assert world.simulator.count(LIST) == 20
+    assert len(world.simulator.diary("import")) == requests  # the ledger knows them all
