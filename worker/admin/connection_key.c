@@ -54,16 +54,18 @@ static bool seal_key(struct db *db, const struct secret *key, struct sealed_key 
     return true;
 }
 
-/* An empty id where Klaviyo is not to be asked. */
+/* An empty id where Klaviyo is not to be asked. counted_for: NULL where it is not known yet. */
 static bool look_up_account(struct context *context, const struct arguments *arguments,
-                            const struct secret *key, struct account *account, struct error *err)
+                            const struct secret *key, const char *counted_for,
+                            struct account *account, struct error *err)
 {
     *account = (struct account){ .id = "" };
     if (arguments_flag(arguments, "--no-verify"))
         return true;
 
     CLEANUP(klaviyo_query_freep)
-    struct klaviyo_query *query = klaviyo_query_new(context->settings, context->db, key, NULL, err);
+    struct klaviyo_query *query =
+        klaviyo_query_new(context->settings, context->db, key, counted_for, err);
     if (query && klaviyo_query_account(query, account, err) == KLAVIYO_QUERY_ANSWERED)
         return true;
     return error_wrap(err, "nothing was stored (--no-verify would store the key unasked)");
@@ -96,11 +98,17 @@ static bool store_key(struct context *context, const struct arguments *arguments
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
     CLEANUP(sealed_key_release) struct sealed_key sealed = SEALED_KEY_INIT;
     const char *name = arguments->operands[0];
+    char *counted_for = NULL;
     struct account account;
 
     if (!name_check(context, "connection", name, err) || !read_key(&key, arguments, err) ||
-        !seal_key(context->db, &key, &sealed, err) ||
-        !look_up_account(context, arguments, &key, &account, err))
+        !seal_key(context->db, &key, &sealed, err))
+        return false;
+    if (store == connections_rotate && !connections_account(context->db, name, &counted_for, err))
+        return false;
+    bool ok = look_up_account(context, arguments, &key, counted_for, &account, err);
+    free(counted_for);
+    if (!ok)
         return false;
     struct connection_draft draft = { .name = name,
                                       .consent_version = CONSENT_VERSION,
