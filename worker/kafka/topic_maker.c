@@ -146,7 +146,7 @@ static bool wait_until_known(struct topic_maker *maker, const char *name, struct
                              struct error *err)
 {
     int64_t until_ms = clock_ms() + maker->timeout_ms;
-    bool missing;
+    bool missing = true;
 
     for (;;) {
         if (!find(maker, name, stand, &missing, err))
@@ -160,7 +160,7 @@ static bool wait_until_known(struct topic_maker *maker, const char *name, struct
 bool topic_maker_make(struct topic_maker *maker, const struct topic_wish *wish,
                       struct topic_stand *stand, struct error *err)
 {
-    bool missing, exists;
+    bool missing = true, exists = false;
 
     if (!find(maker, wish->name, stand, &missing, err))
         return false;
@@ -184,7 +184,7 @@ static bool open_maker(struct topic_maker *maker, const struct settings *setting
     const struct kafka_handle_callbacks callbacks = { .opaque = &maker->last_error,
                                                       .error = kafka_last_error_note };
     struct topic_stand ignored;
-    bool missing;
+    bool missing = true;
 
     maker->handle = kafka_handle_new(settings, HANDLE_READER, &callbacks, err);
     if (!maker->handle)
