@@ -69,9 +69,10 @@ static size_t mutate(uint64_t *seed, char bytes[200])
 {
     size_t n = draw(seed) % 4 ? 55 : 55 + draw(seed) % 140;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < 55; i++)
+        bytes[i] = TRACE[i];
+    for (size_t i = 55; i < n; i++)
         bytes[i] = (char)draw(seed);
-    memcpy(bytes, TRACE, 55);
     if (draw(seed) % 2)
         bytes[1] = '1';
     if (n > 55 && draw(seed) % 2)
