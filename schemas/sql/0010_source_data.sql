@@ -5,7 +5,7 @@
 -- one that begins with "@", stand in double quotes. {@profile_id} names no
 -- attribute but the profile's id.
 create function klaviyo.path_text(p_path text[]) returns text
-language sql immutable as $$
+language sql immutable parallel safe as $$
     select case when p_path = '{@profile_id}' then '@profile_id' else (
         select string_agg(case when part ~ '[."]' or part = '' or (n = 1 and part ~ '^@')
                                then '"' || replace(part, '"', '""') || '"' else part end,
@@ -18,14 +18,14 @@ $$;
 -- there is none. Worker and judgement read with this one function. Its argument
 -- stands in it once, or PostgreSQL would call it for each row and not inline it.
 create function klaviyo.address_of(p_text text) returns text
-language sql immutable as $$
+language sql immutable parallel safe as $$
     select nullif(lower(btrim(p_text, E' \t\n\x0b\f\r\u00a0\u200b\u200c\u200d\u2060\ufeff')
                         collate "C"), '')
 $$;
 
 -- Well formed as worker/export/address.h has it; a test holds the two together.
 create function klaviyo.is_address(p_address text) returns boolean
-language sql immutable as $$
+language sql immutable parallel safe as $$
     select coalesce(length(p_address) <= 254 and position('@' in p_address) <= 65
         and p_address collate "C" ~ ('^[a-z0-9!#$%&''*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&''*+/=?^_`{|}~-]+)*@'
             || '([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,63}|xn--[a-z0-9-]{0,58}[a-z0-9])$'),

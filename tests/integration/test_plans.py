@@ -1,0 +1,115 @@
+"""How PostgreSQL carries out what a run reads: it reads nothing that it need not.
+
+The plans are PostgreSQL's own words, from auto_explain in the server's log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.process import wait_until
+from support.world import EXPORT, SEGMENT, MakeWorld, World
+
+LARGE = 120_000
+PROFILES = """insert into insights.customer_profile select 'p' || n, jsonb_build_object(
+'email', 'p' || n || '@shop.example', 'points', n) from generate_series(1, {}) n"""
+MEMBERS = "insert into insights.segment_member select '{}', 'p' || n from generate_series(1, {}) n"
+Node = dict[str, Any]
+
+
+def add_members(world: World, segment: str, count: int) -> None:
+    world.db.execute("insert into insights.segment values (%s, %s)", segment, segment)
+    world.db.execute(MEMBERS.format(segment, count))
+    world.db.execute("analyze insights.customer_profile, insights.segment_member")
+
+
+@pytest.fixture
+def explained(make_world: MakeWorld) -> World:
+    """Every statement of a new connection is explained; 120,000 profiles."""
+    world = make_world()
+    world.db.execute(PROFILES.format(LARGE))
+    for name, value in {
+        "session_preload_libraries": "auto_explain",
+        "auto_explain.log_min_duration": "0",
+        "auto_explain.log_format": "json",
+    }.items():
+        world.db.execute(f"alter database {world.db.name} set {name} = '{value}'")
+    world.add_connection()
+    return world
+
+
+def plans(world: World, part: str) -> Iterator[Node]:
+    """The plans of this database's statements whose text has that part."""
+    lines = world.postgres.log.read_text(errors="replace").split("\n")
+    for number, line in enumerate(lines):
+        if f" {world.db.name} " not in line or not line.endswith("plan:"):
+            continue
+        text = []
+        for follower in lines[number + 1 :]:
+            if not follower.startswith("\t"):
+                break
+            text.append(follower[1:])
+        plan = json.loads("\n".join(text))
+        if part in plan["Query Text"]:
+            yield plan["Plan"]
+
+
+def nodes(plan: Node) -> Iterator[Node]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def plan_of(world: World, part: str) -> list[Node]:
+    """The nodes of the one statement with that part, which has ended."""
+    found = wait_until(lambda: list(plans(world, part)), 10, f"the plan of {part!r}")
+    return list(nodes(found[-1]))
+
+
+def kinds(plan: list[Node]) -> set[str]:
+    return {node["Node Type"] for node in plan}
+
+
+def run(world: World, runs: int, *options: str) -> None:
+    if runs == 1:
+        world.add_export(EXPORT, *options, mapping=["--property", "points=points"])
+        world.start_worker(LOG_LEVEL="warn").wait_ready()
+    world.refresh()
+    assert world.wait_runs_ended(runs, 120)[0]["state"] == "succeeded"
+
+
+MEMBER_STREAM = "copy (select m.profile_id,"
+LEDGER_STREAM = "from klaviyo.ledger where export_id"
+
+
+def test_a_large_segment_is_sorted_by_parallel_workers_and_the_ledger_not_at_all(
+    explained: World,
+) -> None:
+    add_members(explained, SEGMENT, LARGE)
+
+    run(explained, 1, "--max-profiles", str(LARGE))
+    members = plan_of(explained, MEMBER_STREAM)
+    assert "Gather Merge" in kinds(members)
+    assert "SubPlan" not in json.dumps(members)
+
+    run(explained, 2)
+    ledger = plan_of(explained, LEDGER_STREAM)
+    assert kinds(ledger) == {"Index Scan"} and ledger[0]["Index Name"] == "ledger_pkey"
+
+
+def test_a_small_segment_is_read_by_its_indexes(explained: World) -> None:
+    add_members(explained, "large", LARGE)
+    add_members(explained, SEGMENT, 50)
+
+    run(explained, 1)
+    members = plan_of(explained, MEMBER_STREAM)
+
+    scans = {
+        (node["Node Type"], node["Relation Name"]) for node in members if "Relation Name" in node
+    }
+    assert scans and all(kind != "Seq Scan" for kind, _ in scans), scans
+    assert "Gather Merge" not in kinds(members)
