@@ -111,7 +111,7 @@ static bool ask_once(struct klaviyo_query *query, const struct request *request,
                      int64_t deadline_ms, struct response *response, struct verdict *verdict,
                      struct error *err)
 {
-    int64_t permit_id;
+    int64_t permit_id = 0;
 
     if (!acquire_permit(query, request->endpoint, deadline_ms, &permit_id, err) ||
         !client_call(query->client, request, response, err))
