@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#include "common/log.h"
 #include "common/secret.h"
 #include "common/version.h"
 #include "worker/cli/arguments.h"
@@ -160,6 +161,14 @@ static bool run_with_database(struct context *context, const struct arguments *a
     return ok;
 }
 
+/* What a command has to say it prints; its libraries' log is for those who ask for it. */
+static void quiet_log(const struct settings *settings)
+{
+    bool wanted = settings->log_level == LOG_LEVEL_DEBUG;
+
+    log_init(wanted ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, settings->log_format);
+}
+
 static bool run_with_settings(struct context *context, const struct arguments *arguments,
                               struct error *err)
 {
@@ -173,6 +182,7 @@ static bool run_with_settings(struct context *context, const struct arguments *a
         return false;
     }
     context->settings = &settings;
+    quiet_log(&settings);
     return run_with_database(context, arguments, err);
 }
 

@@ -170,11 +170,15 @@ static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings,
            set_all(conf, writer_fixed, COUNT(writer_fixed), err);
 }
 
-/* One file is for consumers and producers: each hears of what is only the other's. */
-static bool is_for_another_role(const char *facility, const char *text)
+/*
+ * One file is for consumers and producers: each hears of what is only the other's. And a
+ * reader without a group needs a property that librdkafka calls a legacy one.
+ */
+static bool is_expected(const char *facility, const char *text)
 {
     return strcmp(facility, "CONFWARN") == 0 &&
-           (strstr(text, "is a consumer property") || strstr(text, "is a producer property"));
+           (strstr(text, "is a consumer property") || strstr(text, "is a producer property") ||
+            strstr(text, "auto.commit.enable is deprecated"));
 }
 
 static enum log_level level_of(int syslog_level, const char *facility, const char *text)
@@ -185,7 +189,7 @@ static enum log_level level_of(int syslog_level, const char *facility, const cha
     for (size_t i = 0; i < COUNT(quiet); i++)
         if (strcmp(facility, quiet[i]) == 0)
             return LOG_LEVEL_DEBUG;
-    if (is_for_another_role(facility, text))
+    if (is_expected(facility, text))
         return LOG_LEVEL_DEBUG;
     if (syslog_level <= 3)
         return LOG_LEVEL_ERROR;
