@@ -22,9 +22,9 @@
  */
 enum error_kind {
     ERROR_NONE,
-    ERROR_RETRY, /* the world was not ready: the same call may succeed later */
+    ERROR_RETRY, /* a peer or resource is not ready: the same call may succeed later */
     ERROR_INPUT, /* this input can never succeed as it is: refuse it, set it aside */
-    ERROR_LOST,  /* the run is no longer ours: let go of it, write nothing more */
+    ERROR_LOST,  /* the run is no longer ours: relinquish it, write nothing more */
     ERROR_FATAL, /* this process cannot do its job: stop, exit non-zero */
 };
 

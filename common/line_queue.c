@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A line lies in the ring as its length, then its bytes; both may go around the end. */
+/* A line is stored in the ring buffer as its length, then its bytes; both may wrap around the end.
+ */
 
 bool line_queue_init(struct line_queue *queue, size_t cap)
 {

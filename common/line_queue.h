@@ -7,7 +7,7 @@
 #include "common/cleanup.h"
 
 /*
- * Lines that wait to be written: first in, first out, in a ring of bytes that
+ * Lines that wait to be written: first in, first out, in a ring buffer that
  * never grows. One thread at a time.
  */
 struct line_queue {

@@ -35,7 +35,7 @@ struct log_field {
     int64_t num;
 };
 
-/* No text is an empty one. */
+/* NULL is logged as an empty string. */
 static inline const char *log_text(const char *text)
 {
     return text ? text : "";

@@ -11,8 +11,8 @@
  * A secret: bytes that must not outlive their use.
  *
  * They lie in guarded, locked memory (libsodium), are wiped when released, and
- * are never part of an error's text. bytes is always NUL-terminated beyond
- * len, so that a key can be handed to a library as a string.
+ * are never part of an error's text. bytes[len] is always NUL, so that a key
+ * can be handed to a library as a string.
  */
 struct secret {
     char *bytes; /* NULL: empty */
@@ -38,8 +38,8 @@ bool secret_read_file(struct secret *secret, const char *path, size_t max, struc
 bool secret_file_exposed(const char *path);
 
 /*
- * Tells secrets apart without telling them: 64 bits of a keyed hash, in hexadecimal. Only
- * for secrets that are random themselves, such as API keys.
+ * Tells secrets apart without revealing them: 64 bits of a keyed hash, in
+ * hexadecimal. Only for secrets that are random themselves, such as API keys.
  */
 enum { SECRET_FINGERPRINT_BYTES = 17 };
 void secret_fingerprint(const struct secret *secret, char out[SECRET_FINGERPRINT_BYTES]);

@@ -3,7 +3,7 @@
 
     lean_script.py DATABASE_URL KLAVIYO_URL KEY LIST SEGMENT
 
-One sorted COPY, duplicates dropped as neighbours, bodies joined from fragments of JSON that
+One sorted COPY, duplicates dropped as adjacent rows, bodies joined from fragments of JSON that
 PostgreSQL made, imports at the published limits over one kept connection, jobs polled to
 their end. It has no ledger, no retry, no restart, no second worker and no outbox: each run
 sends everything, and whoever kills it begins anew. Prints one JSON object with the moments

@@ -137,10 +137,10 @@ def check_lists(world: World, exports: list[Export]) -> None:
     for export in exports:
         found = export.found(world)
         wrong = {a for a, points in export.points.items() if found.get(a) != points}
-        strangers = found.keys() - export.points.keys()
-        assert not wrong and not strangers, (
+        unmatched = found.keys() - export.points.keys()
+        assert not wrong and not unmatched, (
             f"{export.list_id}: {len(wrong)} of {len(export.points)} wrong or missing"
-            f" ({sorted(wrong)[:3]}), {len(strangers)} strangers"
+            f" ({sorted(wrong)[:3]}), {len(unmatched)} unmatched"
         )
 
 

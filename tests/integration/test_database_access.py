@@ -49,11 +49,11 @@ def wally(world: World, password: str, database: str = "") -> str:
 
 
 def test_who_is_refused_is_told_why_and_that_trying_again_is_no_use(guarded: World) -> None:
-    strangers = guarded.db.url.replace("//postgres@", "//nobody-zq:x@")
+    unknown_role = guarded.db.url.replace("//postgres@", "//nobody-zq:x@")
     for url, word in (
         (wally(guarded, "wrong-Wm4yRb"), "password"),
         (wally(guarded, FIRST, "no-such-zq"), "database"),
-        (strangers, "password"),
+        (unknown_role, "password"),
     ):
         result = guarded.command("runs", "list", DATABASE_URL=url)
 

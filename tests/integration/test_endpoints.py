@@ -1,4 +1,4 @@
-"""Health, metrics and the status page, as probes, scrapers, people and strangers ask for them."""
+"""Health, metrics and the status page, as probes, scrapers, people and unknown hosts ask for them."""
 
 from __future__ import annotations
 

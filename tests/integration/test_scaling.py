@@ -121,12 +121,12 @@ def test_one_export_of_an_account_does_not_wait_for_fifty_of_another(
     world: World, slots: int
 ) -> None:
     large, small = add_accounts(world, 2)
-    crowd = add_exports(world, [Export(large, n, 5) for n in range(50)])
+    busy = add_exports(world, [Export(large, n, 5) for n in range(50)])
     alone = add_exports(world, [Export(small, 0, 5)])
     world.simulator.fault("import", {"delay_ms": 300}, times=-1)
     world.start_worker(MAX_RUNS=str(slots)).wait_ready()
 
-    refresh(world, *crowd, *alone)
+    refresh(world, *busy, *alone)
     wait_until(lambda: world.simulator.count(alone[0].list_id) == 5, 60, "its list")
 
     place = started_order(world).index(alone[0].name)

@@ -257,7 +257,7 @@ void admission_decide(struct call *call)
     if (call->answer->status == 0)
         authenticate(call);
     if (call->answer->status) {
-        traffic_arrival(&call->world->strangers, call->request->at_us);
+        traffic_arrival(&call->world->unmatched, call->request->at_us);
         return;
     }
     note_arrival(call);

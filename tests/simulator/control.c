@@ -454,7 +454,7 @@ static void get_stats(struct control *control)
     const struct accounts *accounts = &control->world->accounts;
     struct totals totals = { .requests = json_object(), .lanes = json_array() };
 
-    add_statuses(totals.requests, "strangers", &control->world->strangers);
+    add_statuses(totals.requests, "unmatched", &control->world->unmatched);
     for (size_t i = 0; i < accounts->n; i++)
         add_account(&totals, accounts->list[i]);
     answer_json(control->answer, 200,

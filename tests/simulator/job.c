@@ -39,7 +39,7 @@ static void fail_row(struct job *job, const struct problem *problem)
 
 static void fail_by_fate(struct job *job)
 {
-    struct problem problem = { .nameless = true,
+    struct problem problem = { .unidentified = true,
                                .code = "invalid",
                                .detail = "The profile could not be imported." };
 
@@ -130,7 +130,7 @@ static bool takes_effect(const struct job *job)
 }
 
 /* What is kept of a job that is over: who was in it. */
-static void let_go_of_body(struct job *job)
+static void release_body(struct job *job)
 {
     import_release(&job->import);
     free(job->body);
@@ -159,7 +159,7 @@ static void finish(struct job *job)
     }
     keep_emails(job);
     job->applied = true;
-    let_go_of_body(job);
+    release_body(job);
 }
 
 /* The pending job that ends first, if its end has come; else NULL. */
@@ -228,7 +228,7 @@ static void job_free(struct job *job)
         free(job->errors[i].payload);
     for (size_t i = 0; job->row_emails && i < job->total; i++)
         free(job->row_emails[i]);
-    let_go_of_body(job);
+    release_body(job);
     free(job->errors);
     free(job->row_emails);
     free(job->row_failed);

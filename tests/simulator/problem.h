@@ -18,8 +18,8 @@ enum { PROBLEM_NO_ROW = -1 };
 
 struct problem {
     int64_t row;
-    bool nameless;  /* an import error that says neither which row nor who */
-    bool parameter; /* pointer is the name of a query parameter */
+    bool unidentified; /* an import error that says neither which row nor who */
+    bool parameter;    /* pointer is the name of a query parameter */
     char code[32];
     char pointer[160];
     char detail[240];

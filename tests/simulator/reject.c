@@ -109,7 +109,7 @@ static void refuse(const struct reject *reject, struct import *import, size_t ro
     bool sync = reject->stage == PLACE_SYNC;
     bool names_row = reject->names_row || !sync;
     struct problem problem = { .row = names_row ? (int64_t)row : PROBLEM_NO_ROW,
-                               .nameless = !reject->names_row };
+                               .unidentified = !reject->names_row };
 
     (void)snprintf(problem.code, sizeof problem.code, "%s", reject->code);
     (void)snprintf(problem.detail, sizeof problem.detail, "%s", reject->detail);

@@ -147,7 +147,7 @@ void resource_list(struct call *call, struct strbuf *out, const struct list *lis
 static void error_source(struct call *call, struct strbuf *out, const struct job_error *error)
 {
     strbuf_add_str(out, "{\"pointer\":");
-    if (call->behaviour.pointer_index && !error->problem.nameless)
+    if (call->behaviour.pointer_index && !error->problem.unidentified)
         document_add_pointer(out, &error->problem, ROW_POINTER);
     else
         document_add_string(out, "/data");
@@ -156,7 +156,7 @@ static void error_source(struct call *call, struct strbuf *out, const struct job
 
 static void error_payload(struct call *call, struct strbuf *out, const struct job_error *error)
 {
-    if (error->problem.nameless || call->behaviour.payload == PAYLOAD_NULL)
+    if (error->problem.unidentified || call->behaviour.payload == PAYLOAD_NULL)
         strbuf_add_str(out, "null");
     else if (call->behaviour.payload == PAYLOAD_WRAPPED)
         strbuf_addf(out, "{\"type\":\"profile\",\"attributes\":%s}", error->payload);

@@ -159,7 +159,7 @@ static int64_t rows_seen(const struct call *call)
 static void record(struct call *call, char *body)
 {
     struct diary_entry entry = { 0 };
-    struct traffic *traffic = &call->world->strangers;
+    struct traffic *traffic = &call->world->unmatched;
 
     fill_from_request(&entry, call);
     fill_from_outcome(&entry, call);

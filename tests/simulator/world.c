@@ -21,7 +21,7 @@ static void forget_all(struct world *world)
     faults_release(&world->faults);
     diary_release(&world->diary);
     received_release(&world->received);
-    traffic_release(&world->strangers);
+    traffic_release(&world->unmatched);
 }
 
 void world_reset(struct world *world)

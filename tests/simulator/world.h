@@ -28,7 +28,7 @@ struct world {
     struct faults faults;
     struct diary diary;
     struct received received;
-    struct traffic strangers; /* requests without a known key or path */
+    struct traffic unmatched; /* requests without a known key or path */
     uint64_t epoch;           /* counts resets: what was looked up before is gone */
     atomic_bool ending;       /* nobody is to sleep any longer */
 };

@@ -27,7 +27,7 @@ enum manner {
     RESET,           /* closes with a reset */
 };
 
-enum { REQUEST_MAX = 6 * 1000 * 1000, CONNECTIONS_MAX = 16, PATIENCE_MS = 20000 };
+enum { REQUEST_MAX = 6 * 1000 * 1000, CONNECTIONS_MAX = 16, TIMEOUT_MS = 20000 };
 
 #define OK_REPLY "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.api+json\r\n"
 #define EMPTY OK_REPLY "Content-Length: 2\r\n\r\n{}"
@@ -126,7 +126,7 @@ static void wait_for_the_end(struct connection *c)
 {
     struct pollfd gone = { .fd = c->fd, .events = POLLRDHUP };
 
-    (void)poll(&gone, 1, PATIENCE_MS);
+    (void)poll(&gone, 1, TIMEOUT_MS);
     if (gone.revents & (POLLERR | POLLHUP))
         atomic_fetch_add(&c->server->n_lost, 1);
 }
@@ -242,7 +242,7 @@ static int set_up(void **state)
 
     assert_non_null(world);
     world->server = server_new();
-    world->client = client_of(world->server->base_url, PATIENCE_MS);
+    world->client = client_of(world->server->base_url, TIMEOUT_MS);
     *state = world;
     return 0;
 }
@@ -260,7 +260,7 @@ static int tear_down(void **state)
 static struct response call(struct client *client, const struct request *request)
 {
     struct error err = ERROR_INIT;
-    struct response response = ANSWER_INIT;
+    struct response response = RESPONSE_INIT;
 
     assert_true(client_call(client, request, &response, &err));
     return response;
@@ -283,7 +283,7 @@ static void wait_ms(struct client *client, int64_t ms, int wake_fd)
 /* Until the server has seen so many requests: moves bytes meanwhile. */
 static void wait_for_requests(struct world *world, int n)
 {
-    int64_t until = clock_ms() + PATIENCE_MS;
+    int64_t until = clock_ms() + TIMEOUT_MS;
 
     while (atomic_load(&world->server->n_requests) < n) {
         assert_true(clock_ms() < until);
@@ -357,7 +357,7 @@ static void no_setting_writes_a_line_into_the_head_of_a_request(void **state)
                                                 .revision = cases[i].revision,
                                                 .user_agent = cases[i].user_agent,
                                                 .api_key = cases[i].api_key,
-                                                .timeout_ms = PATIENCE_MS };
+                                                .timeout_ms = TIMEOUT_MS };
         struct error err = ERROR_INIT;
 
         assert_null(client_new(&options, &err));
@@ -382,7 +382,7 @@ static void an_answer_is_handed_over_as_it_came(void **state)
     assert_string_equal(response.retry_after, "17");
     assert_string_equal(response.body, "{\"errors\":7");
     assert_int_equal(response.body_bytes, 11);
-    assert_true(response.duration_ms >= 0 && response.duration_ms < PATIENCE_MS);
+    assert_true(response.duration_ms >= 0 && response.duration_ms < TIMEOUT_MS);
     assert_string_equal(response.why, "");
 }
 
@@ -472,7 +472,7 @@ static void a_request_that_is_not_answered_times_out(void **state)
     CLEANUP(response_release) struct response response = call(hasty, &accounts);
     assert_int_equal(response.transport, TRANSPORT_TIMED_OUT);
     assert_int_equal(response.status, 0);
-    assert_true(response.duration_ms >= 100 && response.duration_ms < PATIENCE_MS);
+    assert_true(response.duration_ms >= 100 && response.duration_ms < TIMEOUT_MS);
     assert_non_null(strstr(response.why, "timed out"));
 }
 
@@ -480,7 +480,7 @@ static void nobody_there_is_unreachable(void **state)
 {
     struct world *world = *state;
     struct server *gone = server_new();
-    CLEANUP(client_freep) struct client *client = client_of(gone->base_url, PATIENCE_MS);
+    CLEANUP(client_freep) struct client *client = client_of(gone->base_url, TIMEOUT_MS);
 
     (void)world;
     server_free(gone);
@@ -576,9 +576,9 @@ static void many_are_in_flight_and_each_answer_finds_its_way_back(void **state)
         start(world->client, &accounts, &tags[i]);
     assert_int_equal(client_in_flight(world->client), 5);
     for (int i = 0; i < 5;) {
-        CLEANUP(response_release) struct response response = ANSWER_INIT;
+        CLEANUP(response_release) struct response response = RESPONSE_INIT;
 
-        wait_ms(world->client, PATIENCE_MS, -1);
+        wait_ms(world->client, TIMEOUT_MS, -1);
         if (!client_next(world->client, &response))
             continue;
         seen[(int *)response.tag - tags] = true;
@@ -598,8 +598,8 @@ static void waiting_ends_when_it_is_woken(void **state)
     behave(world->server, HANG, NULL);
     start(world->client, &accounts, NULL);
     wait_for_requests(world, 1);
-    wait_ms(world->client, PATIENCE_MS, wake_fd);
-    assert_true(clock_ms() - begun < PATIENCE_MS);
+    wait_ms(world->client, TIMEOUT_MS, wake_fd);
+    assert_true(clock_ms() - begun < TIMEOUT_MS);
     assert_int_equal(client_in_flight(world->client), 1);
     (void)close(wake_fd);
 }
@@ -632,7 +632,7 @@ static void an_abort_takes_back_what_was_not_read(void **state)
     client_abort_all(world->client);
     free(rows); /* no longer lent */
     assert_int_equal(client_in_flight(world->client), 0);
-    int64_t until = clock_ms() + PATIENCE_MS;
+    int64_t until = clock_ms() + TIMEOUT_MS;
     while (atomic_load(&world->server->n_lost) == 0)
         assert_true(clock_ms() < until && usleep(1000) == 0);
 
@@ -644,10 +644,10 @@ static void an_abort_takes_back_what_was_not_read(void **state)
 static void an_abort_drops_answers_that_nobody_took(void **state)
 {
     struct world *world = *state;
-    struct response response = ANSWER_INIT;
+    struct response response = RESPONSE_INIT;
 
     start(world->client, &accounts, NULL);
-    wait_ms(world->client, PATIENCE_MS, -1);
+    wait_ms(world->client, TIMEOUT_MS, -1);
     client_abort_all(world->client);
     assert_int_equal(client_in_flight(world->client), 0);
     assert_false(client_next(world->client, &response));
@@ -709,7 +709,7 @@ static void a_proxy_that_is_malformed_is_named_without_its_password(void **state
                                             .revision = "2026-10-15",
                                             .user_agent = "klaviyo-worker/0.0.0",
                                             .api_key = "pk_test",
-                                            .timeout_ms = PATIENCE_MS,
+                                            .timeout_ms = TIMEOUT_MS,
                                             .allow_http = true };
     struct error err = ERROR_INIT;
 

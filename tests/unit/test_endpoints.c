@@ -17,7 +17,7 @@
 #include "worker/http/endpoints.h"
 #include "worker/http/http_connections.h"
 
-enum { ANSWER_BYTES = 256 * 1024, PATIENCE_MS = 10000 };
+enum { ANSWER_BYTES = 256 * 1024, TIMEOUT_MS = 10000 };
 
 /* A database that the test holds by the sleeve. */
 struct fixture {
@@ -80,7 +80,7 @@ static void wait_for_reads(const struct fixture *f, int n)
 {
     int64_t began_ms = clock_ms();
 
-    while (f->reads < n && clock_ms() - began_ms < PATIENCE_MS)
+    while (f->reads < n && clock_ms() - began_ms < TIMEOUT_MS)
         (void)poll(NULL, 0, 1);
     assert_int_equal(f->reads, n);
 }
@@ -89,14 +89,14 @@ static void wait_for_reads(const struct fixture *f, int n)
 
 static int call(const struct fixture *f)
 {
-    const struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+    const struct timeval timeout = { .tv_sec = TIMEOUT_MS / 1000 };
     struct sockaddr_in address = { .sin_family = AF_INET,
                                    .sin_port = htons(endpoints_port(f->endpoints)),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_true(fd >= 0);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }

@@ -321,7 +321,7 @@ static void an_open_event_waits_for_its_end(void **state)
     released = 0;
     for (int64_t i = 0; i < 10; i++)
         submit(intake, event_at(0, i, true));
-    (void)poll(NULL, 0, 300); /* more than one look */
+    (void)poll(NULL, 0, 300); /* more than one poll */
     struct intake_output early = intake_collect(intake);
     assert_int_equal(early.events.n, 0);
     change(end_all);

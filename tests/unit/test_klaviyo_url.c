@@ -23,8 +23,8 @@ static void the_endpoint_makes_the_path(void **state)
     (void)state;
     expect_url(BASE, &(struct request){ .endpoint = ENDPOINT_IMPORT }, JOBS);
     expect_url(BASE, &(struct request){ .endpoint = ENDPOINT_ACCOUNTS }, BASE "/api/accounts");
-    struct request look = import_job_poll_request("am9iLTE");
-    expect_url(BASE, &look, JOBS "/am9iLTE");
+    struct request poll = import_job_poll_request("am9iLTE");
+    expect_url(BASE, &poll, JOBS "/am9iLTE");
     struct request list = klaviyo_list_request("YafG4m");
     expect_url("http://127.0.0.1:8081", &list, "http://127.0.0.1:8081/api/lists/YafG4m");
     expect_url("https://gateway.example/klaviyo", &list,
@@ -43,13 +43,13 @@ static void listings_ask_for_large_pages(void **state)
 
 static void ids_and_parameters_are_escaped(void **state)
 {
-    struct request look = { .endpoint = ENDPOINT_JOB, .id = "a+b?c=d&e%f#g" };
+    struct request poll = { .endpoint = ENDPOINT_JOB, .id = "a+b?c=d&e%f#g" };
     struct request filter = { .endpoint = ENDPOINT_JOBS,
                               .query = {
                                   { "filter", "equals(email,\"ada+x@shop.example\")&a=b" } } };
 
     (void)state;
-    expect_url(BASE, &look, JOBS "/a%2bb%3fc%3dd%26e%25f%23g");
+    expect_url(BASE, &poll, JOBS "/a%2bb%3fc%3dd%26e%25f%23g");
     expect_url(BASE, &filter,
                JOBS "?filter=equals%28email%2c%22ada%2bx%40shop.example%22%29%26a%3db");
 }

@@ -14,7 +14,7 @@ static const struct liveness_facts well = { .now_ms = NOW,
                                             .started_ms = 1,
                                             .loop_ms = RECENT,
                                             .intake_ms = RECENT,
-                                            .look_ms = RECENT,
+                                            .run_poll_ms = RECENT,
                                             .progress_ms = RECENT,
                                             .answer_ms = RECENT,
                                             .open_events = 3,
@@ -26,7 +26,7 @@ static struct liveness_facts stalled(void)
     struct liveness_facts facts = well;
 
     facts.progress_ms = LONG_AGO;
-    facts.look_ms = LONG_AGO;
+    facts.run_poll_ms = LONG_AGO;
     return facts;
 }
 
@@ -65,7 +65,7 @@ static void backlog_a_free_slot_and_nothing_that_moves_is_a_stall(void **state)
 
     (void)state;
     assert_int_equal(liveness_judge(&facts), LIVENESS_STALLED);
-    facts.look_ms = RECENT;
+    facts.run_poll_ms = RECENT;
     assert_int_equal(liveness_judge(&facts), LIVENESS_ALIVE);
     facts.intake_ms = LONG_AGO;
     assert_int_equal(liveness_judge(&facts), LIVENESS_STALLED);

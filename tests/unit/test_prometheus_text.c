@@ -136,7 +136,7 @@ static void lag_counts_from_the_watermark_or_the_commit_whichever_is_higher(void
 }
 
 /* The page of a worker that has just started. */
-static void write_figures(struct strbuf *out, struct service_metrics *metrics)
+static void write_report(struct strbuf *out, struct service_metrics *metrics)
 {
     struct run_control *runs = calloc(1, sizeof *runs);
     const struct snapshot_view view = { .read_ms = 5 };
@@ -161,7 +161,7 @@ static void every_counter_is_there_from_the_start(void **state)
 
     (void)state;
     service_metrics_init(&metrics);
-    write_figures(&out, &metrics);
+    write_report(&out, &metrics);
     assert_true(strbuf_ok(&out));
     assert_has(out.data, "\nklaviyo_worker_events_ended_total{end=\"done\"} 0\n");
     assert_has(out.data, "\nklaviyo_worker_runs_failed_total{reason=\"list_gone\"} 0\n");
@@ -182,7 +182,7 @@ static void a_dead_letter_is_counted_under_its_reason_once(void **state)
     service_metrics_init(&metrics);
     service_metrics_count_dead_letter(&metrics, "list_gone");
     service_metrics_count_dead_letter(&metrics, "list_gone");
-    write_figures(&out, &metrics);
+    write_report(&out, &metrics);
     assert_has(out.data, "\nklaviyo_worker_dead_letters_total{reason=\"list_gone\"} 2\n");
     assert_null(strstr(out.data, "dead_letters_total{reason=\"list_gone\"} 0\n"));
     service_metrics_release(&metrics);

@@ -41,7 +41,7 @@ static void assert_sum(const struct selection *s)
     assert_int_equal(c->read, c->invalid + c->duplicate + c->unchanged + c->selected);
 }
 
-static void neighbours_with_one_address_are_one_profile_and_duplicates(void **state)
+static void rows_with_one_address_are_one_profile_and_duplicates(void **state)
 {
     CLEANUP(selection_release) struct selection s;
     struct member first = member("p1", "a@x.example", 0);
@@ -179,7 +179,7 @@ static void a_winner_that_is_too_large_keeps_its_duplicates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(neighbours_with_one_address_are_one_profile_and_duplicates),
+        cmocka_unit_test(rows_with_one_address_are_one_profile_and_duplicates),
         cmocka_unit_test(a_profile_of_two_segments_is_read_once),
         cmocka_unit_test(bad_addresses_are_invalid_each_by_itself),
         cmocka_unit_test(what_is_sent_follows_from_the_ledger),

@@ -15,7 +15,7 @@
 #include "common/log.h"
 #include "worker/service/shutdown_deadline.h"
 
-enum { PATIENCE_MS = 10000, PIPE_BYTES = 4096 };
+enum { TIMEOUT_MS = 10000, PIPE_BYTES = 4096 };
 
 /* A process that hangs, with a stderr that is full and that nobody reads. */
 static void hang_with_a_full_stderr(void)
@@ -39,7 +39,7 @@ static void hang_with_a_full_stderr(void)
 static void the_deadline_waits_for_no_reader_of_the_log(void **state)
 {
     pid_t child = fork();
-    int64_t until_ms = clock_ms() + PATIENCE_MS;
+    int64_t until_ms = clock_ms() + TIMEOUT_MS;
     int status = 0;
 
     (void)state;

@@ -14,7 +14,7 @@
 #include "worker/store/site_check.h"
 
 /*
- * `check`: every look is taken, whatever the ones before it found. Nothing is
+ * `check`: every check is made, whatever the ones before it found. Nothing is
  * written anywhere.
  */
 enum { KAFKA_TIMEOUT_MS = 10000 };

@@ -89,7 +89,7 @@ static double seconds_of_requests(int64_t requests)
 /*
  * What a run would take: to read, as long as it took here; to send, at the pace
  * of the export's last runs, or where there is none at the one that Klaviyo
- * allows, with one look at the last job.
+ * allows, with one poll of the last job.
  */
 static double expected_seconds(const struct context *context, const struct plan_preview *preview,
                                double reading, double rows_per_second)

@@ -8,7 +8,7 @@
 #include "worker/cli/json.h"
 #include "worker/store/db.h"
 
-enum { LOOK_EVERY_MS = 300, DATABASE_PATIENCE_MS = 60000 };
+enum { POLL_INTERVAL_MS = 300, DATABASE_RETRY_MS = 60000 };
 
 /* The first one that did not succeed, as an error. */
 static bool check_ends(const json_t *runs, struct error *err)
@@ -27,19 +27,19 @@ static bool check_ends(const json_t *runs, struct error *err)
     return true;
 }
 
-/* One look; RETRY is overcome by looking again, for a while. */
-static bool look(struct context *context, const struct follow *follow, int64_t *good_ms,
-                 json_t **runs, bool *over, struct error *err)
+/* One poll; an ERROR_RETRY is tolerated for a minute. */
+static bool poll_runs(struct context *context, const struct follow *follow, int64_t *good_ms,
+                      json_t **runs, bool *over, struct error *err)
 {
     struct error why = ERROR_INIT;
 
     *over = false;
     if (db_ready(context->db, &why) &&
-        follow->look(follow->opaque, context->db, runs, over, &why)) {
+        follow->read_runs(follow->opaque, context->db, runs, over, &why)) {
         *good_ms = clock_ms();
         return true;
     }
-    if (why.kind == ERROR_RETRY && clock_ms() - *good_ms < DATABASE_PATIENCE_MS)
+    if (why.kind == ERROR_RETRY && clock_ms() - *good_ms < DATABASE_RETRY_MS)
         return true;
     *err = why;
     return false;
@@ -55,12 +55,12 @@ bool follow_to_the_end(struct context *context, const struct follow *follow, str
         CLEANUP(json_freep) json_t *runs = NULL;
         bool over;
 
-        if (!look(context, follow, &good_ms, &runs, &over, err))
+        if (!poll_runs(context, follow, &good_ms, &runs, &over, err))
             return false;
         if (runs)
             progress_show(&progress, runs);
         if (over)
             return check_ends(runs, err);
-        (void)poll(NULL, 0, LOOK_EVERY_MS);
+        (void)poll(NULL, 0, POLL_INTERVAL_MS);
     }
 }

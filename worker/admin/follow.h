@@ -9,11 +9,11 @@
  * Follows runs to their end, with a line of progress. A database that is away
  * for a while is waited for.
  *
- * look() says how things stand: *runs is an array of runs (given to the caller),
+ * read_runs() says how things stand: *runs is an array of runs (given to the caller),
  * *over whether nothing more will happen.
  */
 struct follow {
-    bool (*look)(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err);
+    bool (*read_runs)(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err);
     void *opaque;
 };
 

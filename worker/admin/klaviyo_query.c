@@ -13,7 +13,7 @@
 #include "worker/store/rate_limit.h"
 
 /* A person waits for the response: no longer than this, all attempts together. */
-enum { PATIENCE_MS = 30000, ATTEMPTS_MAX = 4 };
+enum { DEADLINE_MS = 30000, ATTEMPTS_MAX = 4 };
 
 struct klaviyo_query {
     struct client *client;
@@ -75,10 +75,10 @@ void klaviyo_query_free(struct klaviyo_query *query)
 
 static void wait_ms(int64_t ms)
 {
-    (void)poll(NULL, 0, ms < PATIENCE_MS ? (int)ms : PATIENCE_MS);
+    (void)poll(NULL, 0, ms < DEADLINE_MS ? (int)ms : DEADLINE_MS);
 }
 
-/* Waits for a permit in the budget. */
+/* Waits for a permit of the rate limit. */
 static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, int64_t deadline_ms,
                            int64_t *permit_id, struct error *err)
 {
@@ -106,7 +106,7 @@ static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, 
     return true;
 }
 
-/* One request in its permit; the verdict on its response. */
+/* One request under its permit; the verdict on its response. */
 static bool ask_once(struct klaviyo_query *query, const struct request *request,
                      int64_t deadline_ms, struct response *response, struct verdict *verdict,
                      struct error *err)
@@ -155,11 +155,11 @@ static enum klaviyo_query_outcome outcome_of(const struct verdict *verdict, stru
     return KLAVIYO_QUERY_FAILED;
 }
 
-/* Asks until there is a response that says something, or patience is at its end. */
+/* Asks until there is a response that says something, or the deadline has passed. */
 static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct request *request,
                                       struct response *response, struct error *err)
 {
-    int64_t deadline_ms = clock_ms() + PATIENCE_MS;
+    int64_t deadline_ms = clock_ms() + DEADLINE_MS;
 
     for (unsigned attempt = 1;; attempt++) {
         CLEANUP(verdict_release) struct verdict verdict = VERDICT_INIT;
@@ -171,12 +171,12 @@ static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct 
         if (!again || attempt == ATTEMPTS_MAX || clock_ms() + pause_ms > deadline_ms)
             return outcome_of(&verdict, err);
         response_release(response);
-        *response = ANSWER_INIT;
+        *response = RESPONSE_INIT;
         wait_ms(pause_ms);
     }
 }
 
-/* From now on the account's budget counts, also for the request that brought it. */
+/* From now on the account's rate limit counts, also for the request that brought its id. */
 static bool note_account(struct klaviyo_query *query, const struct account *account,
                          struct error *err)
 {
@@ -192,7 +192,7 @@ static bool note_account(struct klaviyo_query *query, const struct account *acco
 enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
                                                  struct account *account, struct error *err)
 {
-    CLEANUP(response_release) struct response response = ANSWER_INIT;
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
     struct request request = account_request();
     enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
 
@@ -205,7 +205,7 @@ enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
 enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const char *list_id,
                                               struct klaviyo_list *list, struct error *err)
 {
-    CLEANUP(response_release) struct response response = ANSWER_INIT;
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
     struct request request = klaviyo_list_request(list_id);
     enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
 
@@ -217,7 +217,7 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
 enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
                                                struct error *err)
 {
-    CLEANUP(response_release) struct response response = ANSWER_INIT;
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
     struct request request = usage_request();
     enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
 

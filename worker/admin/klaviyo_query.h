@@ -10,15 +10,16 @@
 
 /*
  * Questions to Klaviyo, one at a time, for commands. They only read. Each is
- * asked again a few times where the response says so; every request takes a place
- * in the account's budget, which all workers share.
+ * asked again a few times where the response says so; every request takes a
+ * permit of the account's rate limit, which all workers share.
  */
 struct klaviyo_query;
 
 /*
- * The key is copied and wiped with the klaviyo_query. account: whose budget counts, as
- * the workers call it; NULL: not known yet. Then requests are counted for the key, and
- * for the account as soon as klaviyo_query_account() has brought it.
+ * The key is copied, and wiped when the query is freed. account: whose rate
+ * limit counts, as the workers call it; NULL: not known yet. Then requests are
+ * counted for the key, and for the account as soon as klaviyo_query_account()
+ * has brought it.
  */
 struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
                                         const struct secret *key, const char *account,

@@ -6,8 +6,8 @@
 #include "worker/store/exports.h"
 
 /*
- * What is sent beside the address: the options --attribute KLAVIYO_FIELD=FIELD
- * and --property NAME=FIELD.
+ * What is sent in addition to the address: the options --attribute
+ * KLAVIYO_FIELD=FIELD and --property NAME=FIELD.
  */
 struct mapping_options {
     struct export_mapping *fields; /* names lie in texts, their paths' parts in paths */

@@ -179,8 +179,9 @@ static bool letter_is_late(struct publication *p, const struct refresh_event *ev
     return true;
 }
 
-static bool look_at_event(struct publication *p, struct db *db, const struct refresh_event *event,
-                          json_t *runs, bool *over, struct error *err)
+static bool read_event_state(struct publication *p, struct db *db,
+                             const struct refresh_event *event, json_t *runs, bool *over,
+                             struct error *err)
 {
     char *json;
 
@@ -201,7 +202,8 @@ static bool look_at_event(struct publication *p, struct db *db, const struct ref
     return true;
 }
 
-static bool look_at_all(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err)
+static bool read_all_states(void *opaque, struct db *db, json_t **runs, bool *over,
+                            struct error *err)
 {
     struct publication *p = opaque;
     CLEANUP(json_freep) json_t *all = json_array();
@@ -210,7 +212,7 @@ static bool look_at_all(void *opaque, struct db *db, json_t **runs, bool *over, 
     if (!all)
         return error_no_memory(err);
     for (size_t i = 0; i < p->n; i++) {
-        if (!look_at_event(p, db, &p->events[i], all, &this_over, err))
+        if (!read_event_state(p, db, &p->events[i], all, &this_over, err))
             return false;
         all_over = all_over && this_over;
     }
@@ -227,7 +229,7 @@ static bool publish(struct context *context, const struct arguments *arguments, 
                               send_all(context, arguments, &p, err)
                         : error_no_memory(err);
     if (ok && arguments_flag(arguments, "--wait"))
-        ok = follow_to_the_end(context, &(struct follow){ look_at_all, &p }, err);
+        ok = follow_to_the_end(context, &(struct follow){ read_all_states, &p }, err);
     publication_release(&p);
     return ok;
 }

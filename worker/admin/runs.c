@@ -145,7 +145,8 @@ static bool cancel(struct context *context, const struct arguments *arguments, s
 
 /* -- watch -- */
 
-static bool look_at_run(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err)
+static bool read_run_state(void *opaque, struct db *db, json_t **runs, bool *over,
+                           struct error *err)
 {
     const int64_t *run_id = opaque;
     char *json;
@@ -175,7 +176,7 @@ static bool watch(struct context *context, const struct arguments *arguments, st
     if (run_id == 0)
         return error_set(err, ERROR_INPUT,
                          "there is no run yet: klaviyo-worker publish starts one");
-    return follow_to_the_end(context, &(struct follow){ look_at_run, &run_id }, err);
+    return follow_to_the_end(context, &(struct follow){ read_run_state, &run_id }, err);
 }
 
 static const struct option_spec list_options[] = {

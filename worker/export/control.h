@@ -12,11 +12,11 @@
  * read by the other, each value by itself; shared by all run slots.
  */
 struct run_control {
-    atomic_llong drain_ms;    /* 0: go on; else clock_ms() until when answers are waited for */
-    atomic_bool cut_off;      /* let go at once */
+    atomic_llong drain_ms;    /* 0: continue; else clock_ms() until when responses are waited for */
+    atomic_bool cut_off;      /* relinquish runs at once */
     atomic_llong progress_ms; /* clock_ms() of the last progress of any run */
     atomic_llong busy_slots;  /* run slots that execute a run */
-    atomic_llong look_ms;     /* clock_ms() of the last look of an idle slot for a run */
+    atomic_llong run_poll_ms; /* clock_ms() of the last poll of an idle slot for a run */
 
     /* Totals for the metrics. */
     atomic_llong runs_ended[4]; /* succeeded, succeeded_with_rejections, failed, cancelled */

@@ -55,7 +55,7 @@ static void end_as(struct deliver *d, enum deliver_outcome outcome)
 
 static void fail_run(struct deliver *d, const char *reason, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* The first end counts. */
+/* Ends the delivery. Later calls are ignored. */
 static void fail_run(struct deliver *d, const char *reason, const char *fmt, ...)
 {
     va_list args;
@@ -74,10 +74,10 @@ static void relinquish(struct deliver *d, const struct error *err)
     if (d->over)
         return;
     (void)snprintf(d->result->detail, sizeof d->result->detail, "%s", err->text);
-    d->result->let_go_kind = err->kind;
+    d->result->relinquish_kind = err->kind;
     if (err->kind == ERROR_LOST)
         (void)atomic_fetch_add(&d->options->control->leases_lost, 1);
-    end_as(d, DELIVER_LET_GO);
+    end_as(d, DELIVER_RELINQUISHED);
 }
 
 static void cancelled(struct deliver *d, const char *by)
@@ -172,7 +172,7 @@ static void hand_over(struct deliver *d, const struct response *response)
 
 static void take_responses(struct deliver *d)
 {
-    struct response response = ANSWER_INIT;
+    struct response response = RESPONSE_INIT;
 
     while (!d->over && client_next(d->options->client, &response)) {
         hand_over(d, &response);
@@ -381,7 +381,7 @@ static void begin_plan(struct deliver *d)
         relinquish(d, &err);
 }
 
-static void look_at_plan(struct deliver *d)
+static void check_plan(struct deliver *d)
 {
     struct plan *plan = *d->options->plan;
 
@@ -409,7 +409,7 @@ static bool may_plan_wait(const struct deliver *d)
 }
 
 /* Slots hold work, not waits: all that is known of the run is in the database. */
-static void look_at_wait(struct deliver *d)
+static void check_wait(struct deliver *d)
 {
     struct run_parking parking = { 0 };
     int64_t now = clock_ms();
@@ -431,7 +431,7 @@ static void look_at_wait(struct deliver *d)
 
 /* ---- the loop ---- */
 
-static void look_at_orders(struct deliver *d)
+static void check_orders(struct deliver *d)
 {
     struct run_control *control = d->options->control;
     int64_t drain_ms = atomic_load(&control->drain_ms);
@@ -476,12 +476,12 @@ static void turn(struct deliver *d)
 {
     take_responses(d);
     check_lease(d);
-    look_at_plan(d);
+    check_plan(d);
     check_retry_budget(d);
-    look_at_orders(d);
+    check_orders(d);
     do_effects(d);
     begin_plan(d);
-    look_at_wait(d);
+    check_wait(d);
     if (!d->over)
         wait_for_something(d);
 }
@@ -576,7 +576,7 @@ static bool begin(struct deliver *d, struct error *err)
 
 static void finish(struct deliver *d)
 {
-    if (d->result->outcome != DELIVER_LET_GO && d->result->outcome != DELIVER_PARKED)
+    if (d->result->outcome != DELIVER_RELINQUISHED && d->result->outcome != DELIVER_PARKED)
         renew_lease(d); /* the last counts */
     client_abort_all(d->options->client);
     delivery_release(&d->delivery);

@@ -17,9 +17,10 @@
  * Delivering: takes the batches of a run from the outbox to Klaviyo.
  *
  * The loop around a delivery (delivery.h): responses go in, effects are
- * performed in order. It owns the run: renews its lease, minds its retry budget,
- * follows the plan and the process, and says what becomes of the run. All of it
- * happens on the caller's thread, with one database connection and one client.
+ * performed in order. It owns the run: renews its lease, checks its retry
+ * budget, follows the plan and the process, and says what becomes of the run.
+ * All of it happens on the caller's thread, with one database connection and
+ * one client.
  */
 struct deliver_options {
     const struct settings *settings;
@@ -28,26 +29,26 @@ struct deliver_options {
     struct db *db;
     struct client *client;
     struct plan **plan; /* NULL at first: begun here, freed by the caller */
-    int wakeup_fd;      /* rung by the plan and by the control */
+    int wakeup_fd;      /* signalled by the plan and by the control */
     int64_t taken_ms;   /* clock_ms() before the run was taken */
 };
 
 enum deliver_outcome {
-    DELIVER_DONE,      /* every batch is confirmed or its rows are rejected */
-    DELIVER_FAILED,    /* reason and detail say why */
-    DELIVER_CANCELLED, /* somebody asked for it; detail says who and what had been sent */
-    DELIVER_DRAINED,   /* the process ends: the run is to be given back */
-    DELIVER_PARKED,    /* nothing to do for a while: the slot is free for others */
-    DELIVER_LET_GO,    /* no longer ours, or the database is away: detail says why */
+    DELIVER_DONE,         /* every batch is confirmed or its rows are rejected */
+    DELIVER_FAILED,       /* reason and detail say why */
+    DELIVER_CANCELLED,    /* somebody asked for it; detail says who and what had been sent */
+    DELIVER_DRAINED,      /* the process ends: the run is to be given back */
+    DELIVER_PARKED,       /* nothing to do for a while: the slot is free for others */
+    DELIVER_RELINQUISHED, /* the run was lost, or the database is unreachable: detail says why */
 };
 
 struct deliver_result {
     enum deliver_outcome outcome;
     const char *reason; /* a code of the run; NULL unless FAILED or CANCELLED */
     char detail[1536];
-    bool key_refused;            /* the connection is to be marked */
-    struct run_parking parking;  /* of PARKED */
-    enum error_kind let_go_kind; /* of LET_GO: RETRY, LOST, or FATAL for a mistake of ours */
+    bool key_refused;                /* the connection is to be marked */
+    struct run_parking parking;      /* of PARKED */
+    enum error_kind relinquish_kind; /* RETRY, LOST, or FATAL for a mistake of ours */
 };
 
 void deliver(const struct deliver_options *options, struct deliver_result *result);

@@ -139,7 +139,7 @@ void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *n
 /* No import is begun from until_ms on. */
 void delivery_allow_imports(struct delivery *delivery, int64_t until_ms);
 
-/* Nothing is begun any more. */
+/* The process drains: no request is begun from now on. */
 void delivery_drain(struct delivery *delivery);
 
 /* pending: as in the SEND that it answers. Takes what the verdict owns. */

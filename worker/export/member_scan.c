@@ -12,7 +12,7 @@
 enum {
     INVALID_MAX_ROWS = 1000,                         /* local rejections of one write */
     OBJECT_MAX_BYTES = 2 * IMPORT_JOB_MAX_ROW_BYTES, /* larger is refused anyway */
-    LOOK_EVERY_ROWS = 1024,                          /* how often the observer is asked */
+    OBSERVE_EVERY_ROWS = 1024,                       /* how often the observer is asked */
     LARGE_FROM_ROWS = 20000, /* counted in 10 ms; below it parallel workers do not pay */
 };
 
@@ -184,11 +184,11 @@ static bool ask_observer(struct member_scan *scan, struct error *err)
 }
 
 /* Between two members: is it still wanted, is it still within the limit? */
-static bool look_up(struct member_scan *scan, int64_t n, struct error *err)
+static bool may_continue(struct member_scan *scan, int64_t n, struct error *err)
 {
     if (selection_distinct(&scan->selection) > scan->task->max_profiles)
         scan->over_limit = true;
-    return n % LOOK_EVERY_ROWS != 0 || ask_observer(scan, err);
+    return n % OBSERVE_EVERY_ROWS != 0 || ask_observer(scan, err);
 }
 
 /* The two streams, each with the row it stands at. */
@@ -263,7 +263,7 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
     if (!next_member(s, err) || !next_row(s, err))
         return false;
     for (int64_t n = 1; more; n++)
-        if (!step(scan, s, &more, err) || !look_up(scan, n, err))
+        if (!step(scan, s, &more, err) || !may_continue(scan, n, err))
             return false;
     return true;
 }

@@ -20,7 +20,7 @@
  * only counts, for a preview. Memory is constant: two batches in the making.
  */
 
-/* Whoever wants to know how it goes; called on the scan's thread. */
+/* Optional observer; called on the scanning thread. */
 struct scan_observer {
     void *opaque;
     void (*counted)(void *opaque, int64_t members);               /* before the first one is read */

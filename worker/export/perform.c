@@ -92,8 +92,8 @@ static void add_refused(struct outbox_refused *refused, const struct effect *eff
                            import_failures_code(failures, i), import_failures_detail(failures, i));
     }
     for (int64_t i = 0; i < failures->n_unidentified; i++)
-        outbox_refused_add_nameless(refused, "unnamed",
-                                    "Klaviyo counted a failed row and named none");
+        outbox_refused_add_unidentified(refused, "unnamed",
+                                        "Klaviyo counted a failed row and named none");
 }
 
 static bool perform_confirm(const struct performer *p, const struct effect *effect,

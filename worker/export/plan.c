@@ -21,7 +21,7 @@ enum {
     SPARE_MS = 250,         /* for a response on the other one meanwhile */
     PAUSE_MIN_MS = 200,     /* between attempts, for what else needs the pool */
     GATE_MS = 1000,         /* waiting longer for other plans is worth telling */
-    LOOK_MS = 50,           /* how soon a stop is seen while waiting */
+    STOP_POLL_MS = 50,      /* how soon a stop is seen while waiting */
     WARN_EVERY_MS = 60 * 1000,
 };
 
@@ -199,7 +199,7 @@ static bool pause_plan(const struct plan *plan, unsigned attempt, struct error *
         clock_ms() + retry_wait_ms(connect_policy, attempt, randombytes_random(), PAUSE_MIN_MS);
 
     while (clock_ms() < until_ms && !atomic_load(&plan->stop))
-        (void)poll(NULL, 0, LOOK_MS);
+        (void)poll(NULL, 0, STOP_POLL_MS);
     return !is_stopped(plan, err);
 }
 
@@ -213,7 +213,7 @@ static bool enter_gate(struct plan *plan, struct error *err)
             return false;
         if (clock_ms() - began_ms > GATE_MS)
             start_waiting(plan);
-        (void)poll(NULL, 0, LOOK_MS);
+        (void)poll(NULL, 0, STOP_POLL_MS);
     }
     return true;
 }

@@ -24,7 +24,7 @@
  * waiting meanwhile, and its budget stands.
  *
  * Whoever delivers learns of batches from the database alone; the plan only
- * rings the bell (wakeup_fd, an eventfd) when there may be new ones or it ended.
+ * signals wakeup_fd when there may be new ones or it has ended.
  */
 struct plan;
 

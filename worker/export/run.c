@@ -63,7 +63,7 @@ static bool write_end(const struct run_options *options, struct db *db, const st
     return true;
 }
 
-/* A run that was lost to nobody: a command ended it, and its members are counted here. */
+/* A command ended the run: no other worker has it, so its members are counted here. */
 static void count_if_ended(const struct run_options *options, struct db *db,
                            const struct run_task *task)
 {
@@ -74,9 +74,9 @@ static void count_if_ended(const struct run_options *options, struct db *db,
         count_members(options->control, &record);
 }
 
-/* Ours no longer, or not to be reached: nothing is written. */
-static bool let_go(const struct run_task *task, enum error_kind kind, const char *why,
-                   struct error *err)
+/* The run was lost or the database is unreachable; write nothing. */
+static bool relinquish(const struct run_task *task, enum error_kind kind, const char *why,
+                       struct error *err)
 {
     log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
              LOG_STR("why", why), LOG_STR("trace", task->traceparent));
@@ -91,7 +91,7 @@ static bool mark_connection(struct db *db, const struct run_task *task, struct e
     if (!runs_mark_attention(db, task, "key_refused", &marked, err))
         return false;
     return marked ||
-           let_go(task, ERROR_RETRY, "the key was refused, and there is a new one by now", err);
+           relinquish(task, ERROR_RETRY, "the key was refused, and there is a new one by now", err);
 }
 
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
@@ -118,10 +118,10 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         log_debug("run_parked", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
                   LOG_INT("park_ms", result->parking.park_ms), LOG_STR("trace", task->traceparent));
         return runs_park(db, task, &result->parking, err);
-    case DELIVER_LET_GO:
-        if (result->let_go_kind == ERROR_LOST)
+    case DELIVER_RELINQUISHED:
+        if (result->relinquish_kind == ERROR_LOST)
             count_if_ended(options, db, task);
-        return let_go(task, result->let_go_kind, result->detail, err);
+        return relinquish(task, result->relinquish_kind, result->detail, err);
     }
     return write_end(options, db, task, &ending, err);
 }
@@ -153,7 +153,7 @@ static bool plan_and_deliver(const struct run_options *options, struct db *db,
                              struct error *err)
 {
     CLEANUP(plan_freep) struct plan *plan = NULL;
-    struct deliver_result result = { .outcome = DELIVER_LET_GO };
+    struct deliver_result result = { .outcome = DELIVER_RELINQUISHED };
 
     struct deliver_options delivery = {
         options->settings, task, options->control, db, client, &plan, options->wakeup_fd, taken_ms
@@ -163,7 +163,7 @@ static bool plan_and_deliver(const struct run_options *options, struct db *db,
     return conclude(options, db, task, &result, err);
 }
 
-/* A run that was parked goes on: nobody took it from anybody. */
+/* A run that was parked continues; it was not taken over from another worker. */
 static void note_taken(const struct run_options *options, const struct run_task *task)
 {
     if (task->wait_reason) {

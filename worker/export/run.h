@@ -19,7 +19,7 @@ struct run_options {
     const struct seal_pair *pair;
     const char *user_agent;
     struct run_control *control;
-    int wakeup_fd; /* an eventfd of the slot: rung by the plan and by who drains */
+    int wakeup_fd; /* of the slot (wakeup.h): signalled by the plan and by whoever drains */
 };
 
 /*

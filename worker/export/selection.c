@@ -53,7 +53,7 @@ static const char *fault_of(const struct member *member)
 /* Only the ledger knows the address: no member of the segments has it now. */
 static void count_absent(struct selection *selection, const struct member *member)
 {
-    if (member->settled) { /* it was one when an earlier pass of this run read it */
+    if (member->settled) { /* it was one when an earlier scan of this run read it */
         selection->counts.read++;
         selection->counts.selected++;
     } else if (selection_was_listed(member)) {

@@ -17,8 +17,8 @@
  *     member ──► same profile as before? ──► address fine? ──► address as before?
  *         ──► settled by this run? ──► candidate ──► as sent last? ──► selected
  *
- * Duplicates are same_address, so that what it remembers is one address and one
- * profile id. It keeps the run's counts; read = invalid + duplicate +
+ * Duplicates are adjacent in the stream, so all it remembers is one address and
+ * one profile id. It keeps the run's counts; read = invalid + duplicate +
  * unchanged + selected after every member.
  */
 enum selection_step {

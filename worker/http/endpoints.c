@@ -102,7 +102,7 @@ static struct liveness_facts liveness_facts(struct endpoints *e)
                                     .started_ms = e->started_ms,
                                     .loop_ms = metrics->loop_last_tick_ms,
                                     .intake_ms = metrics->intake_turn_ms,
-                                    .look_ms = runs->look_ms,
+                                    .run_poll_ms = runs->run_poll_ms,
                                     .progress_ms = runs->progress_ms,
                                     .answer_ms = view.read_ms,
                                     .open_events = metrics->events_open,
@@ -236,7 +236,8 @@ static const struct route routes[ROUTES] = {
     [ROUTE_PAGE] = { "/", true, "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
     [ROUTE_RUNS] = { "/api/runs", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
     [ROUTE_EXPORTS] = { "/api/exports", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_exports },
-    [ROUTE_METRICS] = { "/metrics", false, EXPOSITION_TYPE, NEEDS_ANY, KEEP_MS, make_metrics },
+    [ROUTE_METRICS] = { "/metrics", false, PROMETHEUS_CONTENT_TYPE, NEEDS_ANY, KEEP_MS,
+                        make_metrics },
     [ROUTE_LIVEZ] = { "/livez", false, TEXT_TYPE, NEEDS_NONE, 0, make_livez },
     [ROUTE_READYZ] = { "/readyz", false, TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
 };

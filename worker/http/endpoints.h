@@ -15,7 +15,7 @@
  *
  *     /livez     200 or 503: is this process worth keeping (liveness.h)
  *     /readyz    200 or 503: in the consumer group, database takes new connections
- *     /metrics   Prometheus text (figures.h)
+ *     /metrics   Prometheus text (metrics_report.h)
  *     /          status page (page.h)
  *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those of
  *                them that limit=, export= and state= pick

@@ -27,7 +27,7 @@ enum {
     HTTP_CONNECTIONS_OVER_CAPACITY = 384,
     HTTP_CONNECTIONS_PER_ADDRESS = 128,
     HTTP_CONNECTIONS_GRACE_MS = 250,
-    HTTP_CONNECTIONS_EVICT_EVERY_MS = 50, /* between looks at a over_capacity */
+    HTTP_CONNECTIONS_EVICT_EVERY_MS = 50, /* between checks while over capacity */
     HTTP_CONNECTIONS_LIFETIME_MS = 20 * 1000,
     HTTP_CONNECTIONS_LAST_RESPONSE_MS = 10 * 1000, /* so old, and the next answer is the last one */
 };
@@ -48,15 +48,15 @@ struct http_connections {
     size_t max;                           /* places; 0: HTTP_CONNECTIONS_MAX */
     struct http_connection *first, *last; /* in the order in which they came */
     size_t n;
-    int64_t looked_ms;                   /* at the over_capacity */
+    int64_t looked_ms;                   /* the last check while over capacity */
     int64_t cut_late, cut_over_capacity; /* totals */
 };
 
 /*
  * How many places there are in a process that may have so many descriptors: an
  * eighth of them, so that whoever asks never takes those that runs need, and
- * HTTP_CONNECTIONS_MAX at most. What an address may hold, and from where on it
- * is crowded, shrinks with it.
+ * HTTP_CONNECTIONS_MAX at most. What an address may hold, and the number beyond
+ * which connections are evicted, shrink with it.
  */
 size_t http_connections_places(uint64_t descriptors);
 
@@ -72,7 +72,7 @@ void http_connections_remove(struct http_connections *http_connections,
 /* Cuts off those who have to go. */
 void http_connections_evict(struct http_connections *http_connections, int64_t now_ms);
 
-/* When to mind them again; INT64_MAX: there is nobody. */
+/* When to evict again, clock_ms(); INT64_MAX: there is no connection. */
 int64_t http_connections_next_ms(const struct http_connections *http_connections);
 
 /* Its next answer should be its last. */

@@ -291,7 +291,7 @@ static void go_on(struct http_server *server, struct http_connection *http_conne
     MHD_resume_connection(http_connection->connection);
 }
 
-/* Those that wait go on: all where the bell was rung, else those that waited long enough. */
+/* Resumes connections that wait: all after a wake-up, else those that waited long enough. */
 static void check_waiting(struct http_server *server, bool rung)
 {
     int64_t now_ms = clock_ms();

@@ -10,10 +10,11 @@
 
 /*
  * A small HTTP server for answers that are made from memory: GET and HEAD, no
- * bodies of requests, one thread, a bounded number of connections (callers.h).
+ * bodies of requests, one thread, a bounded number of connections
+ * (http_connections.h).
  *
  *     question --ask--> HTTP_NOW --------------------------> answer
- *                  \--> HTTP_LATER --rung, or 2 seconds-----/
+ *                  \--> HTTP_LATER --woken, or 2 seconds----/
  *                  |\-> HTTP_UNKNOWN: 404
  *                   \-> HTTP_MISDIRECTED: 421, the host is none of ours
  *
@@ -63,9 +64,9 @@ struct http_ports {
 };
 
 /*
- * listen_fd is a socket that listens; the server closes it, also where it fails.
- * wakeup_fd, an eventfd, is rung when answers that were to come later may have
- * come; it outlives the server. The ports are copied.
+ * listen_fd is a socket that listens; the server closes it, also where it
+ * fails. wakeup_fd (wakeup.h) is signalled when answers that were to come later
+ * may have come; it outlives the server. The ports are copied.
  */
 bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
                        const struct http_ports *ports, struct error *err) MUST_USE;

@@ -47,7 +47,7 @@ static bool host_has_ipv6(void)
 }
 
 /* Every address is one IPv6 socket that takes IPv4 too; IPv4 alone where the host has no IPv6. */
-static bool look_up(const struct place *place, struct addrinfo **found, struct error *err)
+static bool resolve(const struct place *place, struct addrinfo **found, struct error *err)
 {
     const int every = host_has_ipv6() ? AF_INET6 : AF_INET;
     const struct addrinfo hints = { .ai_family = *place->host ? AF_UNSPEC : every,
@@ -106,7 +106,7 @@ static bool open_place(struct listener *listener, const struct place *place, str
 {
     struct addrinfo *found = NULL;
 
-    if (!look_up(place, &found, err))
+    if (!resolve(place, &found, err))
         return false;
     bool ok = bind_first(found, &listener->fd, err);
     freeaddrinfo(found);

@@ -13,7 +13,7 @@ bool liveness_is_in_doubt(const struct liveness_facts *facts)
         return false;
     return is_over(facts, facts->progress_ms, LIVENESS_STALL_MS) &&
            (is_over(facts, facts->intake_ms, LIVENESS_STALL_MS) ||
-            is_over(facts, facts->look_ms, LIVENESS_STALL_MS));
+            is_over(facts, facts->run_poll_ms, LIVENESS_STALL_MS));
 }
 
 enum liveness liveness_judge(const struct liveness_facts *facts)

@@ -13,7 +13,7 @@
  *   second), or
  * - events are open, a run slot is free, no run made progress for
  *   LIVENESS_STALL_MS, and one of the threads that hand on work (intake, the
- *   slot that looks for runs) has not moved for as long, although PostgreSQL
+ *   slot that polls for runs) has not moved for as long, although PostgreSQL
  *   answered another connection of this process a moment ago.
  *
  * Kafka, PostgreSQL or Klaviyo being away, or frozen, is none of these.
@@ -30,9 +30,9 @@ struct liveness_facts {
     int64_t started_ms;
     int64_t loop_ms;     /* the control loop's last turn */
     int64_t intake_ms;   /* intake's last turn */
-    int64_t look_ms;     /* the last look of an idle slot for a run */
+    int64_t run_poll_ms; /* the last poll of an idle slot for a run */
     int64_t progress_ms; /* the last progress of any run */
-    int64_t answer_ms;   /* PostgreSQL's last answer to the connection that only looks */
+    int64_t answer_ms;   /* PostgreSQL's last answer to the database probe */
     int64_t open_events;
     int64_t free_slots;
     bool draining;

@@ -11,12 +11,12 @@
 #include "worker/metrics/service_metrics.h"
 
 /*
- * All metrics_report of this process as a page of Prometheus text: which there are,
- * what they are called, and what they mean. deploy/alerts and
- * deploy/dashboard use these names, so they are an interface.
+ * All metrics of this process as a page of Prometheus text: which there are,
+ * what they are called, and what they mean. deploy/alerts and deploy/dashboard
+ * use these names, so they are an interface.
  *
  * Every counter stands there from the start, with 0, so that the first
- * increase is seen; a figure that is not known is left out.
+ * increase is seen; a value that is not known is left out.
  */
 struct metrics_report {
     struct service_metrics *service;

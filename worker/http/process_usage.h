@@ -4,8 +4,8 @@
 #include <stdint.h>
 
 /*
- * What this process uses, as the kernel tells. A figure that it does not tell
- * is -1.
+ * What this process uses, as the kernel tells. A value that it does not tell is
+ * -1.
  */
 struct process_usage {
     int64_t cpu_us; /* user and system, since the start */

@@ -24,9 +24,9 @@ void prometheus_family(struct prometheus_text *prometheus_text, const char *name
                        enum prometheus_kind kind, const char *help)
 {
     prometheus_text->name = name;
-    strbuf_addf(prometheus_text->out, "# HELP " EXPOSITION_PREFIX "%s ", name);
+    strbuf_addf(prometheus_text->out, "# HELP " PROMETHEUS_PREFIX "%s ", name);
     add_escaped(prometheus_text->out, help, false);
-    strbuf_addf(prometheus_text->out, "\n# TYPE " EXPOSITION_PREFIX "%s %s\n", name,
+    strbuf_addf(prometheus_text->out, "\n# TYPE " PROMETHEUS_PREFIX "%s %s\n", name,
                 kind_names[kind]);
 }
 
@@ -47,7 +47,7 @@ static void add_labels(struct strbuf *out, const struct prometheus_label *labels
 static void add_name(const struct prometheus_text *prometheus_text, const char *suffix,
                      const struct prometheus_label *labels)
 {
-    strbuf_addf(prometheus_text->out, EXPOSITION_PREFIX "%s%s", prometheus_text->name, suffix);
+    strbuf_addf(prometheus_text->out, PROMETHEUS_PREFIX "%s%s", prometheus_text->name, suffix);
     add_labels(prometheus_text->out, labels);
 }
 

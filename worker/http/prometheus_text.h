@@ -16,8 +16,8 @@
  * number of a partition: whatever else would make series without bound.
  * Numbers are integers or millionths, so that no locale has a say.
  */
-#define EXPOSITION_PREFIX "klaviyo_worker_"
-#define EXPOSITION_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define PROMETHEUS_PREFIX "klaviyo_worker_"
+#define PROMETHEUS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 enum prometheus_kind { PROMETHEUS_COUNTER, PROMETHEUS_GAUGE, PROMETHEUS_HISTOGRAM };
 

@@ -34,7 +34,7 @@ struct snapshot_view {
     struct overview_lists lists; /* NULL: never read */
 };
 
-/* done_fd, an eventfd, is rung when a reading has ended. The ports outlive the snapshot. */
+/* done_fd (wakeup.h) is signalled when a reading has ended. The ports outlive the snapshot. */
 struct snapshot *snapshot_start(const struct snapshot_ports *ports, int done_fd, struct error *err)
     MUST_USE;
 

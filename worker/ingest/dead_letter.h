@@ -10,9 +10,9 @@
 #include "worker/kafka/record.h"
 
 /*
- * A dead letter: the record of an event that came to nothing, with headers
- * that say why. Key, value, timestamp and the other headers stay as they are.
- * Headers of an earlier death are replaced, never appended.
+ * A dead letter: the record of an event that came to nothing, with headers that
+ * say why. Key, value, timestamp and the other headers stay as they are.
+ * Headers of an earlier dead letter are replaced, never appended.
  */
 struct dead_letter {
     const struct record *record;

@@ -16,11 +16,11 @@
 enum {
     HOLD_BACK_MS = 200, /* a fullness so short is waited out */
     EVENTS_A_TURN = 500,
-    FIGURES_MS = 500,        /* between snapshots of the partitions */
-    CONFIG_MS = 5000,        /* between looks at KAFKA_CONFIG_FILE */
-    LEAVE_MS = 5000,         /* for leaving the group when it has changed */
-    MEMBER_MS = 20000,       /* four of the consumer's looks at its group */
-    ERROR_REPEAT_MS = 60000, /* the same error of Kafka is logged so often */
+    SNAPSHOT_INTERVAL_MS = 500, /* between snapshots of the partitions */
+    CONFIG_MS = 5000,           /* between checks of KAFKA_CONFIG_FILE */
+    LEAVE_MS = 5000,            /* for leaving the group when it has changed */
+    MEMBER_MS = 20000,          /* four of the consumer's checks of its group */
+    ERROR_REPEAT_MS = 60000,    /* the same error of Kafka is logged so often */
     ERRORS_REMEMBERED = 8,
 };
 
@@ -77,8 +77,8 @@ static void close_event(struct ingest *ingest, struct pending_event *event)
     pending_event_free(event);
 }
 
-/* A letter that finds no room waits without its record. */
-static void bury(struct ingest *ingest, struct pending_event *event)
+/* A dead letter that finds no room waits without its record. */
+static void queue_dead_letter(struct ingest *ingest, struct pending_event *event)
 {
     if (event->body && dead_letter_writer_has_room(ingest->writer)) {
         dead_letter_writer_add(ingest->writer, event);
@@ -117,7 +117,7 @@ static void take_end(struct ingest *ingest, struct pending_event *event)
         return;
     case PENDING_EVENT_DEAD_LETTER_DUE:
         ingest->metrics->events_dead++;
-        bury(ingest, event);
+        queue_dead_letter(ingest, event);
         return;
     case PENDING_EVENT_NEW:
     case PENDING_EVENT_DEAD_LETTERED:
@@ -280,8 +280,8 @@ static void take_assignment(struct ingest *ingest, const struct consumer_event *
         log_warn("assignment_refused", LOG_ERROR_OF(&err));
 }
 
-/* What has ended is stored first, then the partitions are gone at once; no run is touched. */
-static void let_go(struct ingest *ingest, const struct consumer_event *event)
+/* Stores what has ended, then unassigns the partitions at once; no run is touched. */
+static void unassign_partitions(struct ingest *ingest, const struct consumer_event *event)
 {
     struct error err = ERROR_INIT;
 
@@ -302,7 +302,7 @@ static void let_go(struct ingest *ingest, const struct consumer_event *event)
         drop_pending(ingest, consumer_event_partition(event, i).partition);
 }
 
-/* True when that error was not logged of late. */
+/* True unless this error was logged within the last minute. */
 static bool is_news(struct ingest *ingest, const char *code)
 {
     struct seen_error *oldest = &ingest->seen[0];
@@ -348,7 +348,7 @@ static void take_consumer_event(struct ingest *ingest, const struct consumer_eve
     case CONSUMER_REVOKED:
     case CONSUMER_LOST:
         intake_submit(ingest->intake, opened); /* before they are dropped there */
-        let_go(ingest, event);
+        unassign_partitions(ingest, event);
         break;
     case CONSUMER_RESET:
         assignment_note_reset(ingest->assignment, event->partition, event->offset);
@@ -506,7 +506,7 @@ static void publish_metrics(struct ingest *ingest)
     ingest->metrics->events_open = (long long)ingest->pending;
     ingest->metrics->events_open_bytes = (long long)ingest->admission.bytes;
     ingest->metrics->dead_letters_waiting = (long long)ingest_dead_letters(ingest);
-    if (now_ms - ingest->metrics_report_ms < FIGURES_MS)
+    if (now_ms - ingest->metrics_report_ms < SNAPSHOT_INTERVAL_MS)
         return;
     ingest->metrics_report_ms = now_ms;
     assignment_publish(ingest->assignment, ingest->consumer, ingest->metrics);

@@ -9,9 +9,9 @@
 
 enum {
     BATCH_MAX = INTAKE_BATCH_MAX,
-    LOOK_INTERVAL_MS = 200, /* where no notification comes: poolers swallow them */
-    LOOK_PAUSE_MS = 20,     /* between looks, however many notifications come */
-    LOOK_MAX = 4000,        /* events a look: 9 ms on 2 cores, PostgreSQL 15 */
+    ENDS_POLL_INTERVAL_MS = 200, /* where no notification comes: poolers swallow them */
+    ENDS_POLL_PAUSE_MS = 20,     /* between polls, however many notifications come */
+    ENDS_POLL_MAX = 4000,        /* events per poll: 9 ms on 2 cores, PostgreSQL 15 */
     IDLE_MS = 1000,
     BACK_OFF_MIN_MS = 100,
     BACK_OFF_MAX_MS = 5000,
@@ -63,8 +63,9 @@ static bool connect_database(struct intake_work *work)
     }
     work->connected = true;
     work->metrics->database_reached = true;
-    work->look_soon = true; /* notifications may have been missed */
-    /* Being let in is no success yet: a full disk lets in and takes nothing. */
+    work->poll_soon = true; /* notifications may have been missed */
+    /* A successful connect does not reset the back-off: a server with a full disk accepts
+     * connections but no writes. */
     return true;
 }
 
@@ -149,7 +150,7 @@ static void sort_accepted(struct intake_work *work, struct pending_event *event,
             put_out(work, event, PENDING_EVENT_DEAD_LETTER_DUE);
             return;
         }
-        work->look_soon = true; /* a look brings the reason */
+        work->poll_soon = true; /* a poll brings the reason */
         wait_for_end(work, event);
         return;
     case EVENT_ROW_IGNORED:
@@ -182,7 +183,7 @@ static void try_fewer(struct intake_work *work, size_t n)
 /*
  * The database refused to work on these events, and not for their data: they go to
  * the end of the queue, and fewer are tried together, until a single one stands
- * alone. What was accepted is looked after meanwhile.
+ * alone. Events that were accepted before are still polled meanwhile.
  */
 static void set_aside(struct intake_work *work, struct pending_event_list *batch)
 {
@@ -416,21 +417,21 @@ static void sort_ended(struct intake_work *work, size_t n, struct event_row_end 
     }
 }
 
-/* Asks for the first LOOK_MAX of those that wait, so that each gets its turn. */
-static bool look(struct intake_work *work)
+/* Asks for the first ENDS_POLL_MAX of those that wait, so that each gets its turn. */
+static bool poll_ends(struct intake_work *work)
 {
-    struct event_key keys[LOOK_MAX];
+    struct event_key keys[ENDS_POLL_MAX];
     struct event_row_end *ends = NULL;
     struct error err = ERROR_INIT;
     size_t n = 0;
     size_t n_ends = 0;
 
-    if (work->look_soon) {
-        work->look_soon = false;
-        work->look_left = work->waiting.n;
+    if (work->poll_soon) {
+        work->poll_soon = false;
+        work->poll_left = work->waiting.n;
     }
-    work->looked_ms = clock_ms();
-    for (struct pending_event *event = work->waiting.first; event && n < LOOK_MAX;
+    work->polled_ms = clock_ms();
+    for (struct pending_event *event = work->waiting.first; event && n < ENDS_POLL_MAX;
          event = event->next)
         keys[n++] = key_of(event);
     if (n == 0)
@@ -441,19 +442,19 @@ static bool look(struct intake_work *work)
     }
     if (work->accept_after_ms == 0) /* else there is an event that the database refuses */
         worked(work);
-    work->look_left = work->look_left > n ? work->look_left - n : 0;
+    work->poll_left = work->poll_left > n ? work->poll_left - n : 0;
     sort_ended(work, n, ends, n_ends);
     event_row_ends_free(ends, n_ends);
     return true;
 }
 
-/* When the next look is due. */
-static int64_t next_look_ms(const struct intake_work *work)
+/* When the next poll for ends is due. */
+static int64_t next_poll_ms(const struct intake_work *work)
 {
     if (!work->waiting.first)
         return INT64_MAX;
-    bool soon = work->look_soon || work->look_left > 0;
-    return work->looked_ms + (soon ? LOOK_PAUSE_MS : LOOK_INTERVAL_MS);
+    bool soon = work->poll_soon || work->poll_left > 0;
+    return work->polled_ms + (soon ? ENDS_POLL_PAUSE_MS : ENDS_POLL_INTERVAL_MS);
 }
 
 void intake_work_turn(struct intake_work *work)
@@ -462,8 +463,8 @@ void intake_work_turn(struct intake_work *work)
         return;
     if (!mark_written(work) || (!accept_batch(work) && !work->connected))
         return;
-    if (clock_ms() >= next_look_ms(work))
-        (void)look(work);
+    if (clock_ms() >= next_poll_ms(work))
+        (void)poll_ends(work);
 }
 
 static int64_t next_accept_ms(const struct intake_work *work)
@@ -486,7 +487,7 @@ int intake_work_wait_ms(const struct intake_work *work)
     else if (!work->connected || work->dead_lettered.first)
         until_ms = now_ms;
     else
-        until_ms = earlier(until_ms, earlier(next_accept_ms(work), next_look_ms(work)));
+        until_ms = earlier(until_ms, earlier(next_accept_ms(work), next_poll_ms(work)));
     return until_ms > now_ms ? (int)(until_ms - now_ms) : 0;
 }
 
@@ -529,7 +530,7 @@ void intake_work_notified(struct intake_work *work)
 {
     struct error gone = ERROR_INIT;
 
-    work->look_soon = true;
+    work->poll_soon = true;
     if (work->ports->notified(work->ports->opaque))
         return;
     (void)error_set(&gone, ERROR_RETRY, "the connection was closed");

@@ -57,9 +57,9 @@ struct intake_work {
     int64_t one_by_one_until_ms; /* a lock held up events of late */
     int64_t blocked_ms;          /* how long those that it holds up are left alone */
     int64_t blocked_logged_ms;
-    int64_t looked_ms;
-    size_t look_left; /* waiting events not asked for since the last notification */
-    bool look_soon;   /* something may have ended */
+    int64_t polled_ms;
+    size_t poll_left; /* waiting events not asked for since the last notification */
+    bool poll_soon;   /* something may have ended */
 };
 
 void intake_work_init(struct intake_work *work, const struct intake_ports *ports,

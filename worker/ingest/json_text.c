@@ -398,7 +398,7 @@ bool json_text_each(struct bytes array, json_text_take *take, void *opaque)
 
 /* ---- setting one ---- */
 
-/* Puts n bytes at the end of what was put before. */
+/* Appends n bytes. */
 static void put(char *out, size_t *n_out, const char *bytes, size_t n)
 {
     memcpy(out + *n_out, bytes, n);

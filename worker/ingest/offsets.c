@@ -18,7 +18,7 @@ struct offsets {
     size_t n, cap;
     int64_t last_epoch;
     size_t open_n;
-    size_t look_from; /* where the search for a move goes on, so that each gets its turn */
+    size_t search_from; /* where the search for a move continues, so that each gets its turn */
 };
 
 struct offsets *offsets_new(void)
@@ -236,9 +236,9 @@ static bool take(struct tracked *tracked, struct offsets_move *move)
 bool offsets_take_move(struct offsets *offsets, struct offsets_move *move)
 {
     for (size_t i = 0; i < offsets->n; i++) {
-        size_t at = (offsets->look_from + i) % offsets->n;
+        size_t at = (offsets->search_from + i) % offsets->n;
         if (take(&offsets->items[at], move)) {
-            offsets->look_from = at + 1;
+            offsets->search_from = at + 1;
             return true;
         }
     }

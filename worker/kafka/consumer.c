@@ -287,7 +287,8 @@ static bool may_destroy(const struct consumer *consumer)
            rd_kafka_version() >= DESTROY_FIXED_VERSION;
 }
 
-/* What librdkafka cannot let go of stays, in sight, to the end of the process. */
+/* A handle that could not be destroyed stays reachable, so that LeakSanitizer does not report it.
+ */
 static struct consumer *volatile left_behind;
 
 void consumer_free(struct consumer *consumer)

@@ -108,8 +108,8 @@ bool consumer_resume(struct consumer *consumer, int32_t partition, struct error 
 
 /*
  * When it was last a member of the group with nothing left to negotiate, by
- * clock_ms(); it looks every five seconds. A coordinator out of reach ends that
- * once the session is over (session.timeout.ms).
+ * clock_ms(); it checks every five seconds. A coordinator out of reach ends
+ * that once the session is over (session.timeout.ms).
  */
 int64_t consumer_member_ms(const struct consumer *consumer);
 

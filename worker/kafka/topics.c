@@ -6,31 +6,32 @@
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 
-struct look {
+struct topic_query {
     rd_kafka_t *handle;
     struct kafka_last_error last_error;
 };
 
-static bool look_open(struct look *look, const struct settings *settings,
-                      enum kafka_handle_role role, struct error *err)
+static bool query_open(struct topic_query *query, const struct settings *settings,
+                       enum kafka_handle_role role, struct error *err)
 {
-    const struct kafka_handle_callbacks callbacks = { .opaque = &look->last_error,
+    const struct kafka_handle_callbacks callbacks = { .opaque = &query->last_error,
                                                       .error = kafka_last_error_note };
 
-    look->handle = kafka_handle_new(settings, role, &callbacks, err);
-    return look->handle != NULL;
+    query->handle = kafka_handle_new(settings, role, &callbacks, err);
+    return query->handle != NULL;
 }
 
-static void look_close(struct look *look)
+static void query_close(struct topic_query *query)
 {
-    (void)kafka_handle_free(look->handle);
+    (void)kafka_handle_free(query->handle);
 }
 
-static bool look_failed(const struct look *look, rd_kafka_resp_err_t code, struct error *err)
+static bool query_failed(const struct topic_query *query, rd_kafka_resp_err_t code,
+                         struct error *err)
 {
-    rd_kafka_resp_err_t cause = kafka_last_error_cause(&look->last_error, look->handle, code);
+    rd_kafka_resp_err_t cause = kafka_last_error_cause(&query->last_error, query->handle, code);
 
-    (void)kafka_failure(err, look->handle, cause, "Kafka did not answer");
+    (void)kafka_failure(err, query->handle, cause, "Kafka did not answer");
     if (kafka_failure_passes(code))
         err->kind = ERROR_RETRY;
     return false;
@@ -65,10 +66,10 @@ static bool is_asked(const rd_kafka_metadata_topic_t *found, int n)
 }
 
 /* The client library's code is _BAD_MSG where a name does not resolve; its error says more. */
-static void leader_failed(struct look *look, rd_kafka_resp_err_t code,
+static void leader_failed(struct topic_query *query, rd_kafka_resp_err_t code,
                           const rd_kafka_metadata_broker_t *broker, struct topic_status *topic)
 {
-    rd_kafka_resp_err_t cause = kafka_last_error_cause(&look->last_error, look->handle, code);
+    rd_kafka_resp_err_t cause = kafka_last_error_cause(&query->last_error, query->handle, code);
 
     topic->state = TOPIC_UNREACHABLE;
     topic->passes = cause != RD_KAFKA_RESP_ERR__RESOLVE;
@@ -77,7 +78,7 @@ static void leader_failed(struct look *look, rd_kafka_resp_err_t code,
 }
 
 /* Only the leader knows where a partition ends: to ask it is to reach it. */
-static bool ask_leader(struct look *look, const struct rd_kafka_metadata *metadata, int n,
+static bool ask_leader(struct topic_query *query, const struct rd_kafka_metadata *metadata, int n,
                        struct topic_status *topic, int timeout_ms)
 {
     const rd_kafka_metadata_partition_t *partition = &metadata->topics[0].partitions[n];
@@ -90,40 +91,40 @@ static bool ask_leader(struct look *look, const struct rd_kafka_metadata *metada
         return false;
     }
     rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        look->handle, topic->name, partition->id, &begin, &end, timeout_ms);
+        query->handle, topic->name, partition->id, &begin, &end, timeout_ms);
     if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
         topic->state = TOPIC_REFUSED;
     else if (code)
-        leader_failed(look, code, broker, topic);
+        leader_failed(query, code, broker, topic);
     return topic->state == TOPIC_PRESENT;
 }
 
-static void ask_leaders(struct look *look, const struct rd_kafka_metadata *metadata,
+static void ask_leaders(struct topic_query *query, const struct rd_kafka_metadata *metadata,
                         struct topic_status *topic, int timeout_ms)
 {
     const rd_kafka_metadata_topic_t *found = &metadata->topics[0];
 
     for (int n = 0; topic->state == TOPIC_PRESENT && n < found->partition_cnt; n++)
-        if (!is_asked(found, n) && !ask_leader(look, metadata, n, topic, timeout_ms))
+        if (!is_asked(found, n) && !ask_leader(query, metadata, n, topic, timeout_ms))
             return;
 }
 
-static bool look_at(struct look *look, struct topic_status *topic, int timeout_ms,
-                    struct error *err)
+static bool query_topic(struct topic_query *query, struct topic_status *topic, int timeout_ms,
+                        struct error *err)
 {
     const struct rd_kafka_metadata *metadata;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(look->handle, topic->name, NULL);
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(query->handle, topic->name, NULL);
     if (!handle)
-        return kafka_failure(err, look->handle, rd_kafka_last_error(), topic->name);
+        return kafka_failure(err, query->handle, rd_kafka_last_error(), topic->name);
 
-    rd_kafka_resp_err_t code = rd_kafka_metadata(look->handle, 0, handle, &metadata, timeout_ms);
+    rd_kafka_resp_err_t code = rd_kafka_metadata(query->handle, 0, handle, &metadata, timeout_ms);
     rd_kafka_topic_destroy(handle);
     if (code)
-        return look_failed(look, code, err);
+        return query_failed(query, code, err);
     topic->state = TOPIC_MISSING;
     if (metadata->topic_cnt == 1)
         read_status(&metadata->topics[0], topic);
-    ask_leaders(look, metadata, topic, timeout_ms);
+    ask_leaders(query, metadata, topic, timeout_ms);
     rd_kafka_metadata_destroy(metadata);
     return true;
 }
@@ -131,30 +132,30 @@ static bool look_at(struct look *look, struct topic_status *topic, int timeout_m
 bool topics_look(const struct settings *settings, struct topic_status *topics, size_t n,
                  int timeout_ms, struct error *err)
 {
-    struct look look = { 0 };
-    bool ok = look_open(&look, settings, HANDLE_READER, err);
+    struct topic_query query = { 0 };
+    bool ok = query_open(&query, settings, HANDLE_READER, err);
 
     for (size_t i = 0; ok && i < n; i++)
-        ok = look_at(&look, &topics[i], timeout_ms, err);
-    look_close(&look);
+        ok = query_topic(&query, &topics[i], timeout_ms, err);
+    query_close(&query);
     return ok;
 }
 
-static bool ask_progress(struct look *look, rd_kafka_topic_partition_list_t *list,
+static bool ask_progress(struct topic_query *query, rd_kafka_topic_partition_list_t *list,
                          struct topic_progress *progress, int timeout_ms, struct error *err)
 {
     const rd_kafka_topic_partition_t *one = &list->elems[0];
-    rd_kafka_resp_err_t code = rd_kafka_committed(look->handle, list, timeout_ms);
+    rd_kafka_resp_err_t code = rd_kafka_committed(query->handle, list, timeout_ms);
     int64_t begin = -1;
     int64_t end = -1;
 
     if (!code)
         code = one->err;
     if (!code)
-        code = rd_kafka_query_watermark_offsets(look->handle, one->topic, one->partition, &begin,
+        code = rd_kafka_query_watermark_offsets(query->handle, one->topic, one->partition, &begin,
                                                 &end, timeout_ms);
     if (code)
-        return look_failed(look, code, err);
+        return query_failed(query, code, err);
     *progress = (struct topic_progress){
         .committed = one->offset < 0 ? -1 : one->offset,
         .begin = begin,
@@ -166,14 +167,14 @@ static bool ask_progress(struct look *look, rd_kafka_topic_partition_list_t *lis
 bool topics_progress(const struct settings *settings, int32_t partition,
                      struct topic_progress *progress, int timeout_ms, struct error *err)
 {
-    struct look look = { 0 };
+    struct topic_query query = { 0 };
     CLEANUP(partitions_freep)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
 
     (void)rd_kafka_topic_partition_list_add(list, settings->kafka_topic, partition);
-    bool ok = look_open(&look, settings, HANDLE_OBSERVER, err) &&
-              ask_progress(&look, list, progress, timeout_ms, err);
-    look_close(&look);
+    bool ok = query_open(&query, settings, HANDLE_OBSERVER, err) &&
+              ask_progress(&query, list, progress, timeout_ms, err);
+    query_close(&query);
     return ok;
 }
 
@@ -192,15 +193,15 @@ static rd_kafka_resp_err_t answer_of(rd_kafka_event_t *event)
 }
 
 /* The broker's word on a commit that it cannot carry out. */
-static rd_kafka_resp_err_t try_commit(struct look *look, const char *topic, int timeout_ms)
+static rd_kafka_resp_err_t try_commit(struct topic_query *query, const char *topic, int timeout_ms)
 {
     CLEANUP(partitions_freep)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(look->handle);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(query->handle);
     rd_kafka_resp_err_t code;
 
     rd_kafka_topic_partition_list_add(list, topic, NO_PARTITION)->offset = 0;
-    code = rd_kafka_commit_queue(look->handle, list, queue, NULL, NULL);
+    code = rd_kafka_commit_queue(query->handle, list, queue, NULL, NULL);
     if (!code) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
         code = event ? answer_of(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
@@ -208,11 +209,11 @@ static rd_kafka_resp_err_t try_commit(struct look *look, const char *topic, int 
             rd_kafka_event_destroy(event);
     }
     rd_kafka_queue_destroy(queue);
-    return kafka_last_error_cause(&look->last_error, look->handle, code);
+    return kafka_last_error_cause(&query->last_error, query->handle, code);
 }
 
-static bool judge_access(struct look *look, rd_kafka_resp_err_t code, enum topics_access *access,
-                         struct error *err)
+static bool judge_access(struct topic_query *query, rd_kafka_resp_err_t code,
+                         enum topics_access *access, struct error *err)
 {
     switch ((int)code) {
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
@@ -231,17 +232,18 @@ static bool judge_access(struct look *look, rd_kafka_resp_err_t code, enum topic
     default:
         break;
     }
-    return kafka_failure(err, look->handle, code, "asking for the group");
+    return kafka_failure(err, query->handle, code, "asking for the group");
 }
 
 bool topics_access(const struct settings *settings, enum topics_access *access, int timeout_ms,
                    struct error *err)
 {
-    struct look look = { 0 };
-    bool ok = look_open(&look, settings, HANDLE_OBSERVER, err);
+    struct topic_query query = { 0 };
+    bool ok = query_open(&query, settings, HANDLE_OBSERVER, err);
 
     if (ok)
-        ok = judge_access(&look, try_commit(&look, settings->kafka_topic, timeout_ms), access, err);
-    look_close(&look);
+        ok = judge_access(&query, try_commit(&query, settings->kafka_topic, timeout_ms), access,
+                          err);
+    query_close(&query);
     return ok;
 }

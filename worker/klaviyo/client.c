@@ -21,7 +21,7 @@ enum {
 };
 
 struct client {
-    CURLM *multi;   /* NULL: could not be made anew after an abort */
+    CURLM *multi;   /* NULL: could not be recreated after an abort */
     CURL *template; /* what all requests have in common */
     char *base_url;
     struct curl_slist *headers;      /* of every request; one of them is the key */
@@ -368,7 +368,7 @@ bool client_next(struct client *client, struct response *response)
     client->ended = transfer->next;
     client->n_in_flight--;
     *response = transfer->response;
-    transfer->response = ANSWER_INIT;
+    transfer->response = RESPONSE_INIT;
     hide_key(client, response);
     return true;
 }

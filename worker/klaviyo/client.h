@@ -19,13 +19,12 @@
  *
  * It belongs to one thread. It sends what it is told, a body never twice:
  * whatever goes wrong is a response with another transport than ANSWERED, and
- * whether to ask again is the caller's decision (which costs a place in a rate
+ * whether to ask again is the caller's decision (which costs a permit of a rate
  * limit), also where a kept connection turns out to be closed. Connections are
- * kept and used again,
- * HTTP/2 where it is offered; certificates are always verified (TLS 1.2 or
- * newer); redirects are not followed; proxies are taken from the environment as
- * curl does, but none stands between us and this machine itself: it would get the
- * key of an http:// address in the clear.
+ * kept and used again, HTTP/2 where it is offered; certificates are always
+ * verified (TLS 1.2 or newer); redirects are not followed; proxies are taken
+ * from the environment as curl does, but none stands between us and this
+ * machine itself: it would get the key of an http:// address in the clear.
  *
  * Only client.c, transfer.c and url.c know curl.
  */

@@ -23,7 +23,7 @@ enum endpoint {
 
 /*
  * What Klaviyo admits for one account and endpoint, all callers together: the
- * metrics_report of the OpenAPI description, revision 2026-07-15. Both are fixed
+ * figures of the OpenAPI description, revision 2026-07-15. Both are fixed
  * windows.
  */
 struct endpoint_limit {

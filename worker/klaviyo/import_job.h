@@ -14,7 +14,7 @@
 /*
  * Bulk import jobs: Klaviyo's way to take many profiles at once.
  *
- * A POST with up to 10,000 profiles is answered by a job; the job is looked at
+ * A POST with up to 10,000 profiles is answered by a job; the job is polled
  * until it has ended; what it did not import is then read page by page. This
  * module makes the requests and reads the answers; it sends nothing.
  *
@@ -53,7 +53,7 @@ struct request import_job_request(const char *rows, size_t n, const struct strbu
 /* ---- the job ---- */
 
 enum import_job_status {
-    IMPORT_JOB_UNKNOWN, /* a word we do not know: neither ended nor wrong, look again */
+    IMPORT_JOB_UNKNOWN, /* a word we do not know: neither ended nor wrong, poll again */
     IMPORT_JOB_QUEUED,
     IMPORT_JOB_PROCESSING,
     IMPORT_JOB_COMPLETE, /* also with rows that failed */
@@ -71,10 +71,10 @@ struct import_job {
 /* True for a complete or cancelled job. Counts do not tell: what they count is not documented. */
 bool import_job_has_ended(const struct import_job *job);
 
-/* A look at one job; id is lent and not empty (an empty one would ask for the listing). */
+/* Polls one job; id is lent and not empty (an empty one would ask for the listing). */
 struct request import_job_poll_request(const char *id);
 
-/* The job of a 202 or of a look; a listing is refused. */
+/* The job of a 202 or of a poll; a listing is refused. */
 bool import_job_parse(const struct response *response, struct import_job *out, struct error *err)
     MUST_USE;
 

@@ -20,5 +20,5 @@ void response_release(struct response *response)
     free(response->content_type);
     free(response->retry_after);
     free(response->body);
-    *response = ANSWER_INIT;
+    *response = RESPONSE_INIT;
 }

@@ -43,9 +43,9 @@ struct response {
     char why[RESPONSE_WHY_BYTES]; /* what broke, in words fit for a log; empty if ANSWERED */
 };
 
-#define ANSWER_INIT ((struct response){ .transport = TRANSPORT_UNREACHABLE })
+#define RESPONSE_INIT ((struct response){ .transport = TRANSPORT_UNREACHABLE })
 
-/* Frees what the response owns; accepts ANSWER_INIT. */
+/* Frees what the response owns; accepts RESPONSE_INIT. */
 void response_release(struct response *response);
 
 #endif

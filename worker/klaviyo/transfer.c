@@ -74,9 +74,10 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
 }
 
 /*
- * There is no CURLOPT_SEEKFUNCTION: with one, curl would send a body again of its
- * own accord after a connection it had kept turned out to be closed. Each request
- * takes a place in a rate limit, so that is left to the one who counts them.
+ * There is no CURLOPT_SEEKFUNCTION: with one, curl would send a body again of
+ * its own accord after a connection it had kept turned out to be closed. Each
+ * request takes a permit of a rate limit, so that is left to whoever counts
+ * them.
  */
 static bool set_content(CURL *easy)
 {
@@ -135,7 +136,7 @@ static bool set_headers(struct transfer *transfer, struct curl_slist *headers,
 
 /*
  * A kept connection turns out to be closed: curl would send a request without a
- * body again by itself, beside the account's rate limit.
+ * body again by itself, without a permit of the account's rate limit.
  */
 static int begin_request(void *opaque, char *remote_ip, char *local_ip, int remote_port,
                          int local_port)
@@ -171,7 +172,7 @@ struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const 
 
     if (!transfer)
         return NULL;
-    transfer->response = ANSWER_INIT;
+    transfer->response = RESPONSE_INIT;
     transfer->response.endpoint = request->endpoint;
     transfer->received = STRBUF_INIT(RESPONSE_BODY_MAX_BYTES);
     if (!make_handle(transfer, template, url, headers, request)) {

@@ -36,7 +36,7 @@
  */
 enum verdict_action {
     VERDICT_OK,            /* read the body with the endpoint's parser */
-    VERDICT_ACCEPTED,      /* remember `job` and look at it until it ends */
+    VERDICT_ACCEPTED,      /* remember `job` and poll it until it ends */
     VERDICT_ROWS_REFUSED,  /* reject `rows`, send the rest again */
     VERDICT_BATCH_REFUSED, /* ask for the list; then `rows` (may be none) go, the rest is halved */
     VERDICT_TOO_LARGE,     /* halve */

@@ -89,7 +89,7 @@ struct database_probe *database_probe_start(const struct database_probe_ports *p
     if (!failed)
         return probe;
     release(probe);
-    (void)error_set(err, ERROR_FATAL, "no thread for the look at the database (error %d)", failed);
+    (void)error_set(err, ERROR_FATAL, "no thread for the database probe (error %d)", failed);
     return NULL;
 }
 

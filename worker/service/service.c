@@ -31,9 +31,9 @@ struct service {
     struct ingest *ingest;
     struct systemd_notify systemd_notify;
     int signal_fd;
-    int signals;     /* how many came */
-    bool told_ready; /* systemd knows that the group was joined */
-    bool broken;     /* err is set: the loop cannot go on */
+    int signals;         /* how many came */
+    bool reported_ready; /* systemd knows that the group was joined */
+    bool broken;         /* err is set: the loop cannot go on */
     int64_t drain_until_ms, settle_until_ms, close_until_ms;
 };
 
@@ -102,10 +102,10 @@ static void wait_for_something(const struct service *s)
 /* Once; until then a start that takes longer than systemd allows is not its failure. */
 static void tell_ready(struct service *s)
 {
-    if (s->told_ready)
+    if (s->reported_ready)
         return;
-    s->told_ready = s->metrics->subscribed;
-    if (s->told_ready)
+    s->reported_ready = s->metrics->subscribed;
+    if (s->reported_ready)
         systemd_notify_ready();
     else
         systemd_notify_starting(&s->systemd_notify, s->metrics->loop_last_tick_ms);

@@ -15,18 +15,18 @@
  * offset tracker, the dead letters, the signals and the clock tick. It never
  * waits for more than 100 ms, and never talks to PostgreSQL or Klaviyo.
  *
- *     RUNNING --a signal-> DRAINING --all let go, or time is up--> CLOSING --> over
+ *     RUNNING --a signal-> DRAINING --all relinquished, or time is up--> CLOSING --> over
  *                             |                                      ^
  *                             +--second signal: runs are cut off ----+
  *
  * RUNNING   events in, ends out, offsets stored.
- * DRAINING  no event is taken; runs let requests in the air be answered; what
+ * DRAINING  no event is taken; runs wait for requests in flight; what
  *           ends is stored.
  * CLOSING   stored offsets are committed, the group is left.
  * A deadline over all of it says what is still there and ends the process.
  */
 
-/* The run slots, as the loop sees them; worker/service/run.c has the real ones. */
+/* The run slots, as the loop sees them; worker/service/wiring.c has the real ones. */
 struct slots_ports {
     void *opaque;
     void (*drain)(void *opaque, int64_t deadline_ms); /* of clock_ms() */

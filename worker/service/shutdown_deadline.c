@@ -10,7 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-enum { LOOK_MS = 50, LOG_MS = 200 };
+enum { CHECK_MS = 50, LOG_MS = 200 };
 
 static struct {
     pthread_t thread;
@@ -23,7 +23,7 @@ static struct {
 /* Nothing here may wait for a lock that somebody hangs on to, nor for a reader of the log. */
 static void *watch(void *unused)
 {
-    const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
+    const struct timespec pause = { .tv_nsec = CHECK_MS * 1000000L };
 
     (void)unused;
     while (!dog.disarmed) {

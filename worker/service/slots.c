@@ -37,12 +37,12 @@ struct slots {
     struct slots_options options;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool looking; /* one of the idle slots looks for runs */
+    bool polling; /* one of the idle slots polls for runs */
     bool woken;
     bool draining;
     bool stopping;
     atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
-    int64_t key_check_ms; /* when runs of other key pairs are looked for; of the looking slot */
+    int64_t key_check_ms; /* when runs of other key pairs are looked for; of the polling slot */
     int n;
     struct slot slot[];
 };
@@ -70,41 +70,41 @@ static void wait_for_change(struct slots *slots, int64_t ms)
     (void)pthread_cond_timedwait(&slots->changed, &slots->lock, &until);
 }
 
-static bool may_look(const struct slots *slots)
+static bool may_poll(const struct slots *slots)
 {
     return !slots->draining && !slots->stopping;
 }
 
-/* Waits until nobody else looks. False: there is nothing more to look for. */
-static bool begin_to_look(struct slots *slots)
+/* Waits until no other slot polls. False: there is nothing more to poll for. */
+static bool begin_to_poll(struct slots *slots)
 {
     (void)pthread_mutex_lock(&slots->lock);
-    while (!slots->stopping && (slots->looking || slots->draining))
+    while (!slots->stopping && (slots->polling || slots->draining))
         (void)pthread_cond_wait(&slots->changed, &slots->lock);
     bool go_on = !slots->stopping;
-    slots->looking = slots->looking || go_on;
+    slots->polling = slots->polling || go_on;
     (void)pthread_mutex_unlock(&slots->lock);
     return go_on;
 }
 
-/* The looking one rests: until woken, ms at most. False: it is to stop. */
+/* The polling slot rests: until woken, ms at most. False: it is to stop. */
 static bool rest(struct slots *slots, int64_t ms)
 {
     int64_t until = clock_ms() + ms;
 
     (void)pthread_mutex_lock(&slots->lock);
-    for (int64_t left = ms; left > 0 && may_look(slots) && !slots->woken; left = until - clock_ms())
+    for (int64_t left = ms; left > 0 && may_poll(slots) && !slots->woken; left = until - clock_ms())
         wait_for_change(slots, left);
     slots->woken = false;
-    bool go_on = may_look(slots);
+    bool go_on = may_poll(slots);
     (void)pthread_mutex_unlock(&slots->lock);
     return go_on;
 }
 
-static void end_looking(struct slots *slots, bool busy)
+static void end_polling(struct slots *slots, bool busy)
 {
     (void)pthread_mutex_lock(&slots->lock);
-    slots->looking = false;
+    slots->polling = false;
     (void)atomic_fetch_add(&slots->options.control->busy_slots, busy);
     (void)pthread_cond_broadcast(&slots->changed);
     (void)pthread_mutex_unlock(&slots->lock);
@@ -115,8 +115,8 @@ static void run_is_over(struct slots *slots)
     struct run_control *control = slots->options.control;
 
     (void)pthread_mutex_lock(&slots->lock);
-    /* Before the slot counts as free, so that nobody sees a free slot that has not looked. */
-    atomic_store(&control->look_ms, clock_ms());
+    /* Before the slot counts as free, so that nobody sees a free slot that has not polled. */
+    atomic_store(&control->run_poll_ms, clock_ms());
     (void)atomic_fetch_sub(&control->busy_slots, 1);
     slots->woken = true; /* its export may have a queued run */
     (void)pthread_cond_broadcast(&slots->changed);
@@ -230,9 +230,9 @@ static bool is_last_free(struct slots *slots)
     return all > 1 && slots_busy(slots) == all - 1;
 }
 
-enum look { LOOK_FOUND, LOOK_NOTHING, LOOK_AWAY /* the database is not reachable */ };
+enum run_poll { RUN_POLL_FOUND, RUN_POLL_NOTHING, RUN_POLL_UNREACHABLE };
 
-static enum look take_run(struct slot *slot, struct run_task **task)
+static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
 {
     const struct slots_options *o = &slot->slots->options;
     struct run_taker taker = { .worker = o->worker,
@@ -250,20 +250,20 @@ static enum look take_run(struct slot *slot, struct run_task **task)
         db_set_lock_timeout(slot->db, DB_LOCK_TIMEOUT_MS);
         if (!ok) {
             log_warn("take_failed", LOG_ERROR_OF(&err));
-            return LOOK_NOTHING;
+            return RUN_POLL_NOTHING;
         }
         if (what == RUN_TAKE_CLOSED)
             log_info("run_closed", LOG_INT("run", closed));
     }
-    return what == RUN_TAKE_TASK ? LOOK_FOUND : LOOK_NOTHING;
+    return what == RUN_TAKE_TASK ? RUN_POLL_FOUND : RUN_POLL_NOTHING;
 }
 
-/* One look. *pause_ms: how long to rest before the next one. */
-static enum look look(struct slot *slot, struct run_task **task, int64_t *pause_ms)
+/* One poll. *pause_ms: how long to rest before the next one. */
+static enum run_poll poll_for_run(struct slot *slot, struct run_task **task, int64_t *pause_ms)
 {
     *pause_ms = TICK_MS;
-    atomic_store(&slot->slots->options.control->look_ms, clock_ms());
-    return reach_database(slot, pause_ms) ? take_run(slot, task) : LOOK_AWAY;
+    atomic_store(&slot->slots->options.control->run_poll_ms, clock_ms());
+    return reach_database(slot, pause_ms) ? acquire_run(slot, task) : RUN_POLL_UNREACHABLE;
 }
 
 /* The key pair was replaced, and this worker still has the old one: it takes none of these. */
@@ -284,18 +284,18 @@ static void report_other_keys(struct slot *slot)
 }
 
 /*
- * Looks until there is a run. A slot without a connection lets another one look:
+ * Polls until there is a run. A slot without a connection lets another one poll:
  * that may have one, where the server takes no more.
  */
-static bool look_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms,
+static bool poll_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms,
                              int64_t *pause_ms)
 {
     *pause_ms = 0;
     while (rest(slot->slots, *pause_ms)) {
         *taken_ms = clock_ms();
-        enum look found = look(slot, task, pause_ms);
-        if (found != LOOK_NOTHING)
-            return found == LOOK_FOUND;
+        enum run_poll found = poll_for_run(slot, task, pause_ms);
+        if (found != RUN_POLL_NOTHING)
+            return found == RUN_POLL_FOUND;
         report_other_keys(slot);
     }
     *pause_ms = 0;
@@ -306,12 +306,12 @@ static void *slot_main(void *argument)
 {
     struct slot *slot = argument;
 
-    while (begin_to_look(slot->slots)) {
+    while (begin_to_poll(slot->slots)) {
         CLEANUP(run_task_freep) struct run_task *task = NULL;
         int64_t taken_ms, pause_ms;
-        bool found = look_until_found(slot, &task, &taken_ms, &pause_ms);
+        bool found = poll_until_found(slot, &task, &taken_ms, &pause_ms);
 
-        end_looking(slot->slots, found);
+        end_polling(slot->slots, found);
         if (found) {
             execute(slot, task, taken_ms);
             run_is_over(slot->slots);

@@ -14,9 +14,9 @@
  * Run slots: MAX_RUNS threads, each with a database connection of its own, that
  * take runs and execute them, one at a time.
  *
- *     IDLE --the one that looks--> taken --> EXECUTING --> ended, or given back --> IDLE
+ *     IDLE --the one that polls--> taken --> EXECUTING --> ended, or given back --> IDLE
  *
- * Of the idle slots one looks for runs: at once when woken, else every 200 ms.
+ * Of the idle slots one polls for runs: at once when woken, else every 200 ms.
  * Any worker takes any run, whichever partition its events came from.
  */
 struct slots;
@@ -39,7 +39,7 @@ void slots_wake(struct slots *slots);
 /* No new runs; those that go on let requests be answered until deadline_ms (clock_ms()). */
 void slots_drain(struct slots *slots, int64_t deadline_ms);
 
-/* Lets go of all runs at once. */
+/* Relinquishes all runs at once. */
 void slots_cancel(struct slots *slots);
 
 /* How many execute a run. */

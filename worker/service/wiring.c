@@ -178,7 +178,7 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
     bool stopped = service_loop(options->settings, &ports, metrics, err);
     shutdown_deadline_note("run_slots");
     slots_free(slots_take(&slots));
-    shutdown_deadline_note("the look at the database");
+    shutdown_deadline_note("the database probe");
     database_probe_free(database_probe_take(&probe));
     shutdown_deadline_note("housekeeping");
     housekeeping_free(housekeeping_take(&housekeeping));

@@ -62,7 +62,7 @@ bool connections_verified(struct db *db, const char *name, const struct sealed_k
 bool connections_refused(struct db *db, const char *name, const struct sealed_key *key,
                          const char *reason, struct error *err) MUST_USE;
 
-/* Whose budget of requests counts, as the workers call it; the caller's. */
+/* The account whose rate limit counts, as the workers call it; the caller's. */
 bool connections_account(struct db *db, const char *name, char **account, struct error *err)
     MUST_USE;
 
@@ -70,7 +70,7 @@ bool connections_account(struct db *db, const char *name, char **account, struct
 bool connections_key(struct db *db, const char *name, struct sealed_key *key, struct error *err)
     MUST_USE;
 
-/* Roles that may use it beside klaviyo_admin. */
+/* Roles that may use it in addition to klaviyo_admin. */
 bool connections_grant(struct db *db, const char *name, const char *role, struct error *err)
     MUST_USE;
 

@@ -6,7 +6,7 @@
 #include "worker/store/statement.h"
 #include "worker/store/transaction.h"
 
-enum { TRIES_MAX = 5 /* of a statement that was undone for another's sake */ };
+enum { TRIES_MAX = 5 /* of the victim of a deadlock */ };
 
 struct db {
     struct db_options options;
@@ -282,7 +282,8 @@ static bool was_undone(const PGresult *rows)
     return sqlstate && strncmp(sqlstate, "40", 2) == 0;
 }
 
-/* In a transaction of its own, again where it was undone for another's sake. */
+/* In a transaction of its own. The victim of a deadlock (SQLSTATE class 40) is retried, up to five
+ * times. */
 static PGresult *run_alone(struct db *db, const char *sql, const struct args *args, int binary)
 {
     PGresult *rows = NULL;

@@ -46,8 +46,8 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
     MUST_USE;
 
 /*
- * The runs that response an event: {"state", "reason", "runs": […]}. *json is NULL
- * where no worker has taken it in yet.
+ * The runs that answer an event: {"state", "reason", "runs": […]}. *json is
+ * NULL where no worker has taken it in yet.
  */
 bool history_follow(struct db *db, const char *source, const char *event_id, char **json,
                     struct error *err) MUST_USE;

@@ -37,7 +37,7 @@ void late_jobs_free(struct late_job *jobs, size_t n);
 bool late_job_settle(struct db *db, const struct run_task *task, int64_t late_job_id,
                      struct error *err) MUST_USE;
 
-/* It did not end in time: later runs look once. */
+/* It did not end in time: later runs poll it once. */
 bool late_job_leave(struct db *db, const struct run_task *task, int64_t late_job_id,
                     struct error *err) MUST_USE;
 

@@ -85,7 +85,7 @@ static const char confirm_sql[] =
     " select b.run_id, $2::integer, 'import', u.address, b.profile_ids[u.position], u.code,"
     " u.detail from batch b, unnest($4::text[], $5::text[], $6::text[], $10::integer[])"
     " as u(address, code, detail, position)),"
-    " nameless as ("
+    " unidentified as ("
     " insert into klaviyo.rejection (run_id, epoch, stage, code, detail)"
     " select b.run_id, $2::integer, 'import', u.code, u.detail"
     " from batch b, unnest($8::text[], $9::text[]) as u(code, detail)),"
@@ -344,10 +344,10 @@ void outbox_refused_init(struct outbox_refused *refused)
     open_array(&refused->codes);
     open_array(&refused->details);
     open_array(&refused->positions);
-    open_array(&refused->nameless_codes);
-    open_array(&refused->nameless_details);
+    open_array(&refused->unidentified_codes);
+    open_array(&refused->unidentified_details);
     refused->n = 0;
-    refused->nameless = 0;
+    refused->unidentified = 0;
 }
 
 void outbox_refused_release(struct outbox_refused *refused)
@@ -356,8 +356,8 @@ void outbox_refused_release(struct outbox_refused *refused)
     strbuf_release(&refused->codes);
     strbuf_release(&refused->details);
     strbuf_release(&refused->positions);
-    strbuf_release(&refused->nameless_codes);
-    strbuf_release(&refused->nameless_details);
+    strbuf_release(&refused->unidentified_codes);
+    strbuf_release(&refused->unidentified_details);
 }
 
 void outbox_refused_add(struct outbox_refused *refused, size_t position, const char *address,
@@ -370,12 +370,12 @@ void outbox_refused_add(struct outbox_refused *refused, size_t position, const c
     refused->n++;
 }
 
-void outbox_refused_add_nameless(struct outbox_refused *refused, const char *code,
-                                 const char *detail)
+void outbox_refused_add_unidentified(struct outbox_refused *refused, const char *code,
+                                     const char *detail)
 {
-    add_string(&refused->nameless_codes, code);
-    add_string(&refused->nameless_details, detail);
-    refused->nameless++;
+    add_string(&refused->unidentified_codes, code);
+    add_string(&refused->unidentified_details, detail);
+    refused->unidentified++;
 }
 
 bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id,
@@ -388,9 +388,9 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
     if (!close_array(&args, &refused->addresses, err) ||
         !close_array(&args, &refused->codes, err) || !close_array(&args, &refused->details, err))
         return false;
-    args_int64(&args, refused->nameless);
-    return close_array(&args, &refused->nameless_codes, err) &&
-           close_array(&args, &refused->nameless_details, err) &&
+    args_int64(&args, refused->unidentified);
+    return close_array(&args, &refused->unidentified_codes, err) &&
+           close_array(&args, &refused->unidentified_details, err) &&
            close_array(&args, &refused->positions, err) &&
            FAILPOINT_AROUND("confirm", db_fenced(db, confirm_sql, &args, NULL, err));
 }

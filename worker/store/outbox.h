@@ -125,9 +125,9 @@ struct outbox_refused {
     struct strbuf codes;
     struct strbuf details;
     int64_t n;
-    int64_t nameless; /* refused, and nobody knows which: counted only */
-    struct strbuf nameless_codes;
-    struct strbuf nameless_details;
+    int64_t unidentified; /* refused, and nobody knows which: counted only */
+    struct strbuf unidentified_codes;
+    struct strbuf unidentified_details;
 };
 
 void outbox_refused_init(struct outbox_refused *refused);
@@ -135,13 +135,13 @@ void outbox_refused_release(struct outbox_refused *refused);
 /* position: of the row in the body, from 0. */
 void outbox_refused_add(struct outbox_refused *refused, size_t position, const char *address,
                         size_t address_len, const char *code, const char *detail);
-void outbox_refused_add_nameless(struct outbox_refused *refused, const char *code,
-                                 const char *detail);
+void outbox_refused_add_unidentified(struct outbox_refused *refused, const char *code,
+                                     const char *detail);
 
 /*
  * The job has ended: refused rows are rejected, the rest is confirmed, the body
- * goes. With nameless ones nobody is confirmed (unresolved): all rows but the
- * named ones go again in the next run.
+ * goes. Where some are unidentified, no row is confirmed (unresolved): all rows
+ * but the named ones are sent again by the next run.
  */
 bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id,
                     struct outbox_refused *refused, struct error *err) MUST_USE;

@@ -9,10 +9,10 @@
 #include "worker/store/db.h"
 
 /*
- * The budget of requests: how many may be sent to one endpoint of one account,
+ * The rate limit: how many requests may be sent to one endpoint of one account,
  * counted in the database for all workers together.
  *
- * One permit a request, taken before it is sent and returned when it was
+ * One permit per request, acquired before it is sent and released when it was
  * answered or has timed out. Exact whatever the phase of the receiver's
  * windows; permits of workers that died age by themselves.
  */
