@@ -45,6 +45,18 @@ bool failpoint_pass(const char *name, bool result)
     return result;
 }
 
+int failpoint_bound(const char *name, int usual)
+{
+    const char *text = getenv("KLAVIYO_FAILPOINT_BOUND"); /* NOLINT(concurrency-mt-unsafe) */
+    const char *colon = text ? strchr(text, ':') : NULL;
+    int64_t bound;
+
+    if (!colon || strlen(name) != (size_t)(colon - text) ||
+        strncmp(text, name, (size_t)(colon - text)) != 0)
+        return usual;
+    return parse_int64(colon + 1, 1, 1000000, &bound) ? (int)bound : usual;
+}
+
 #else
 
 /* A file must not be empty. */

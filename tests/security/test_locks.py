@@ -61,8 +61,8 @@ def test_a_change_that_was_left_open_holds_its_export_no_longer_than_it_says(sit
         connection.execute("select 1")
 
 
-def start_migrate(site: Site) -> subprocess.Popen[str]:
-    env = {**World.base_env(), "DATABASE_URL": site.db.url}
+def start_migrate(site: Site, **more: str) -> subprocess.Popen[str]:
+    env = {**World.base_env(), "DATABASE_URL": site.db.url, **more}
     command = [str(program("klaviyo-worker")), "migrate"]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -96,3 +96,18 @@ def test_migrate_says_for_whom_it_waits(site: Site) -> None:
 
     assert process.returncode == 0, errors
     assert f"server process {backend} of user postgres" in said, said
+
+
+def test_migrate_gives_up_and_says_for_whom_it_waited(site: Site) -> None:
+    """Once in its bound, which is a minute of tries but for this test."""
+    with psycopg.connect(site.db.url) as holder:
+        holder.execute("lock table klaviyo.migration in access exclusive mode")
+        process = start_migrate(site, KLAVIYO_FAILPOINT_BOUND="migrate_waits:1")
+        output, errors = process.communicate(timeout=150)
+        backend = holder.info.backend_pid
+
+    assert process.returncode == 75, errors
+    last = errors.splitlines()[-1]
+    assert f"waited for server process {backend} of user postgres" in last, errors
+    assert not output
+    assert start_migrate(site).wait(60) == 0

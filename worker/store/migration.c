@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/parse.h"
 #include "migrations.h"
@@ -168,8 +169,9 @@ static bool in_transaction(struct db *db, step_fn *take_step, migration_waiting 
 {
     char who[WHO_MAX_BYTES] = "";
     struct error why = ERROR_INIT;
+    const int waits = FAILPOINT_BOUND("migrate_waits", WAITS_MAX);
 
-    for (int i = 0; i < WAITS_MAX; i++) {
+    for (int i = 0; i < waits; i++) {
         why = ERROR_INIT;
         if (attempt(db, take_step, step, &why))
             return true;
