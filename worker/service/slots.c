@@ -12,6 +12,7 @@
 #include "common/retry.h"
 #include "common/wakeup.h"
 #include "worker/export/run.h"
+#include "worker/service/blocked_runs.h"
 #include "worker/store/db.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/runs.h"
@@ -43,6 +44,7 @@ struct slots {
     bool stopping;
     atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
     int64_t key_check_ms; /* when runs of other key pairs are looked for; of the polling slot */
+    struct blocked_runs blocked; /* of the polling slot */
     int n;
     struct slot slot[];
 };
@@ -230,7 +232,21 @@ static bool is_last_free(struct slots *slots)
     return all > 1 && slots_busy(slots) == all - 1;
 }
 
-enum run_poll { RUN_POLL_FOUND, RUN_POLL_NOTHING, RUN_POLL_UNREACHABLE };
+enum run_poll {
+    RUN_POLL_FOUND,
+    RUN_POLL_NOTHING,
+    RUN_POLL_FAILED,
+    RUN_POLL_UNREACHABLE, /* the database */
+};
+
+static enum run_poll take_failed(struct slot *slot, const struct error *err)
+{
+    if (db_was_blocked(slot->db))
+        blocked_runs_take_failed(&slot->slots->blocked, slot->db);
+    else
+        log_warn("take_failed", LOG_ERROR_OF(err));
+    return RUN_POLL_FAILED;
+}
 
 static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
 {
@@ -244,18 +260,17 @@ static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
     struct error err = ERROR_INIT;
     int64_t closed;
 
+    db_set_lock_timeout(slot->db, TAKE_LOCK_MS); /* of what is asked while it polls, too */
     while (what == RUN_TAKE_CLOSED) {
-        db_set_lock_timeout(slot->db, TAKE_LOCK_MS);
-        bool ok = runs_take(slot->db, &taker, &what, task, &closed, &err);
-        db_set_lock_timeout(slot->db, DB_LOCK_TIMEOUT_MS);
-        if (!ok) {
-            log_warn("take_failed", LOG_ERROR_OF(&err));
-            return RUN_POLL_NOTHING;
-        }
+        if (!runs_take(slot->db, &taker, &what, task, &closed, &err))
+            return take_failed(slot, &err);
         if (what == RUN_TAKE_CLOSED)
             log_info("run_closed", LOG_INT("run", closed));
     }
-    return what == RUN_TAKE_TASK ? RUN_POLL_FOUND : RUN_POLL_NOTHING;
+    if (what == RUN_TAKE_NONE)
+        return RUN_POLL_NOTHING;
+    db_set_lock_timeout(slot->db, DB_LOCK_TIMEOUT_MS);
+    return RUN_POLL_FOUND;
 }
 
 /* One poll. *pause_ms: how long to rest before the next one. */
@@ -294,9 +309,12 @@ static bool poll_until_found(struct slot *slot, struct run_task **task, int64_t 
     while (rest(slot->slots, *pause_ms)) {
         *taken_ms = clock_ms();
         enum run_poll found = poll_for_run(slot, task, pause_ms);
-        if (found != RUN_POLL_NOTHING)
+        if (found == RUN_POLL_FOUND || found == RUN_POLL_UNREACHABLE)
             return found == RUN_POLL_FOUND;
+        if (found == RUN_POLL_FAILED)
+            continue;
         report_other_keys(slot);
+        blocked_runs_poll(&slot->slots->blocked, slot->db, slot->slots->options.key_pair_id);
     }
     *pause_ms = 0;
     return false;

@@ -167,6 +167,11 @@ const char *db_sqlstate(const struct db *db)
     return db->sqlstate;
 }
 
+bool db_was_blocked(const struct db *db)
+{
+    return strcmp(db->sqlstate, "55P03") == 0;
+}
+
 int db_socket(const struct db *db)
 {
     return db_is_up(db) ? PQsocket(db->conn) : -1;

@@ -52,6 +52,9 @@ bool db_ready(struct db *db, struct error *err) MUST_USE;
 /* The SQLSTATE of the last statement that failed; "" where it had none. Lent until the next one. */
 const char *db_sqlstate(const struct db *db);
 
+/* That statement met somebody's lock for longer than it may wait. */
+bool db_was_blocked(const struct db *db);
+
 /* True while the connection is believed to be good; asks nobody. */
 bool db_is_up(const struct db *db);
 

@@ -141,11 +141,9 @@ static bool is_refusal(const char *sqlstate)
 
 static enum events_accepted why_not_accepted(const struct db *db)
 {
-    const char *sqlstate = db_sqlstate(db);
-
-    if (strcmp(sqlstate, "55P03") == 0)
+    if (db_was_blocked(db))
         return EVENTS_BLOCKED;
-    return is_refusal(sqlstate) ? EVENTS_REFUSED : EVENTS_FAILED;
+    return is_refusal(db_sqlstate(db)) ? EVENTS_REFUSED : EVENTS_FAILED;
 }
 
 enum events_accepted events_accept(struct db *db, const struct event_row *in, size_t n,

@@ -110,7 +110,7 @@ void event_row_ends_free(struct event_row_end *ends, size_t n);
 bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)
     MUST_USE;
 
-/* Who seems to hold what BLOCKED events wait for; pid 0: nobody (any more). */
+/* Who seems to hold what BLOCKED events, or takes of runs, wait for; pid 0: nobody (any more). */
 struct lock_holder {
     int64_t pid;          /* of the server's process */
     char user[64];        /* a role's name */

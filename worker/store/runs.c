@@ -15,6 +15,22 @@ static const char take_sql[] = "select run_id, epoch, export_id, taken_over, clo
                                " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean,"
                                " $5::boolean)";
 
+/* The rows that are free are locked for as long as the statement takes: only what was passed over.
+ */
+static const char blocked_sql[] =
+    "with passed as materialized (select r.run_id from klaviyo.run r"
+    " join klaviyo.export x using (export_id)"
+    " join klaviyo.connection_key k using (connection_id)"
+    " where r.state = 'queued' and k.key_pair_id = $1::integer"
+    " and r.queued_at < clock_timestamp() - interval '2 s'"
+    " and not exists (select from klaviyo.run o"
+    " where o.export_id = r.export_id and o.state = 'running') order by r.run_id limit 100),"
+    " free as materialized (select r.run_id from klaviyo.run r"
+    " join klaviyo.export x using (export_id)"
+    " where r.run_id in (select run_id from passed)"
+    " for no key update of r skip locked for key share of x skip locked)"
+    " select (select count(*) from passed) - (select count(*) from free)";
+
 static const char heartbeat_sql[] =
     "update klaviyo.run set"
     " lease_until = clock_timestamp() + $3::bigint * interval '1 ms',"
@@ -123,6 +139,18 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
         return false;
     *what = RUN_TAKE_TASK;
     *task = run_task_take(&taken);
+    return true;
+}
+
+bool runs_count_blocked(struct db *db, int64_t key_pair_id, int64_t *runs, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, key_pair_id);
+    if (!db_query(db, blocked_sql, &args, &rows, err))
+        return error_wrap(err, "looking for runs that are locked");
+    *runs = result_int64(rows, 0, 0);
     return true;
 }
 

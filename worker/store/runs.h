@@ -34,6 +34,13 @@ struct run_taker {
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
                struct run_task **task, int64_t *closed, struct error *err) MUST_USE;
 
+/*
+ * How many queued runs takes pass over because somebody holds a lock on them or on
+ * their exports: those that this key pair's workers could take for two seconds; of the oldest 100.
+ */
+bool runs_count_blocked(struct db *db, int64_t key_pair_id, int64_t *runs, struct error *err)
+    MUST_USE;
+
 /* Counts of a planning pass, as they stand. */
 struct run_counts {
     int64_t read;

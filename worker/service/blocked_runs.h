@@ -1,0 +1,26 @@
+#ifndef WORKER_SERVICE_BLOCKED_RUNS_H
+#define WORKER_SERVICE_BLOCKED_RUNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/store/db.h"
+
+/*
+ * Says in the log who holds up runs with a lock: a take waits two seconds at most
+ * for a locked table and passes over locked rows, so without a word nobody would
+ * know why a run stays queued. Of the slot that polls; zeros at first.
+ */
+struct blocked_runs {
+    int64_t check_ms;  /* when to ask again */
+    int64_t logged_ms; /* when the last line was written; 0: none yet */
+    bool seen;         /* when asked last, which may have met a moment's lock */
+};
+
+/* A take gave up before a lock. */
+void blocked_runs_take_failed(struct blocked_runs *blocked, struct db *db);
+
+/* A take found nothing: because of locks? Asks the database every two seconds. */
+void blocked_runs_poll(struct blocked_runs *blocked, struct db *db, int64_t key_pair_id);
+
+#endif
