@@ -147,3 +147,40 @@ def test_a_parked_run_can_be_cancelled(world: World) -> None:
 
     world.wait_runs_ended(1, 5)
     assert world.runs()[0]["state"] == "cancelled"
+
+
+def test_no_slot_stays_free_while_a_parked_run_could_use_it(world: World) -> None:
+    """A queued run that the last free slot is not for holds up nobody."""
+    busy_account(world, 1)
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state,"
+        " started_at, finished_at)"
+        " select export_id, name, 'other', 'schedule', 'succeeded', now() - interval '1 hour', now()"
+        " from klaviyo.export where name = 'others'"
+    )
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger)"
+        " select export_id, name, 'other', 'schedule' from klaviyo.export where name = 'others'"
+    )
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, worker,"
+        " started_at, lease_until, taken_at, parked_until, wait_reason)"
+        " select export_id, name, 'shop', 'schedule', 'running', 'w', now(), now(), now(),"
+        " now() - interval '1 s', 'rate_limited' from klaviyo.export where name = %s",
+        EXPORT,
+    )
+    pair = world.db.value("select max(key_pair_id) from klaviyo.key_pair")
+
+    def taken(short_only: bool) -> list[str]:
+        return [
+            row[0]
+            for row in world.db.rows(
+                "select r.export_name from klaviyo.take_run('w', 15000, %s, true, %s) t"
+                " join klaviyo.run r using (run_id)",
+                pair,
+                short_only,
+            )
+        ]
+
+    assert taken(True) == [EXPORT]
+    assert taken(False) == ["others"]
