@@ -10,6 +10,7 @@
  *
  * Facts:
  *     +MS  time passes        plan:ROWS  one batch more      end  the plan has ended
+ *     plan:ROWS!  the same, and an earlier owner of the run began an import of it
  *     lease:MS  imports are allowed for so long              drain
  *     no-permit  for the next request
  *     wait?  whether it waits, as people are told
@@ -82,7 +83,7 @@ static void add_listing(struct world *w, char *body, const char *jobs)
             (void)snprintf(id, sizeof id, "%s", w->batches[number(job)].job);
         body_add_job(body, id, status, "0");
         if (!find_in_flight(w, ENDPOINT_JOB, number(job)))
-            world_job_told(w, id, status);
+            world_job_told(w, id, status, "0");
         if (*rest)
             body_add(body, ",");
     }
@@ -99,7 +100,7 @@ static void add_job(struct world *w, char *body, const char *id, const char *wor
     body_add_job(body, id, status, failed ? failed + 1 : "0");
     body_add(body, "}");
     if (!failed || !strpbrk(failed, "\".-")) /* else it is malformed */
-        world_job_told(w, id, status);
+        world_job_told(w, id, status, failed ? failed + 1 : "0");
 }
 
 static void number_response(char *body, const char *word, const char *detail,
@@ -234,12 +235,18 @@ static void note_wait(struct world *w)
                    wait.until_ms ? (int)(wait.until_ms - w->now_ms) : 0, (int)park_ms);
 }
 
+static void plan_batch(struct world *w, const char *rows)
+{
+    world_plan(w, number(rows));
+    w->batches[w->n_batches].posted = strchr(rows, '!') != NULL;
+}
+
 static void play_fact(struct world *w, const char *fact, const char *detail)
 {
     if (*fact == '+')
         w->now_ms += number(fact + 1);
     else if (strncmp(fact, "plan:", 5) == 0)
-        world_plan(w, number(fact + 5));
+        plan_batch(w, fact + 5);
     else if (strncmp(fact, "late:", 5) == 0)
         world_adopt_late_job(w, number(fact + 5), strchr(fact, '!') != NULL);
     else if (strcmp(fact, "wait?") == 0)
@@ -382,9 +389,12 @@ static const struct script meanings[] = {
     { "a count of failures that is none: the job is malformed, again",
       ACCEPTED "complete:\"3\" | | +500 | send:job:1 | complete:3.0 | | +1000 | send:job:1 |"
                " complete:-1 | | +2000 | send:job:1 | complete:0 | confirm:1(4) done" },
-    { "no count of failures and no errors: they are asked for again, for as long as a job may take",
-      ACCEPTED "complete:null | send:errors:1 | errors: | | +500 | send:errors:1 | errors: | |"
-               " +1000 | send:errors:1 | errors:2 | confirm:1(3-1) done" },
+    { "no count of failures and no errors: the job is asked again, for as long as it may take",
+      ACCEPTED "complete:null | send:errors:1 | errors: | | +1500 | send:job:1 | complete:null |"
+               " send:errors:1 | errors: | | +2250 | send:job:1 | complete:0 | confirm:1(4) done" },
+    { "and so are its errors",
+      ACCEPTED "complete:null | send:errors:1 | errors: | | +1500 | send:job:1 | complete:null |"
+               " send:errors:1 | errors:2 | confirm:1(3-1) done" },
     { "a job that never says what failed is given up",
       ACCEPTED "complete:null | send:errors:1 | +450000 errors: | resend:1" },
     { "a job with another's id: again",
@@ -497,6 +507,8 @@ static const struct script ways[] = {
       " settle:L1 leave:L2 fetch send:import:1" },
     { "an import that is accepted after a lost response may be two jobs",
       POSTED "timeout +500 | send:import:1 | 202 | sent:1? |" },
+    { "so where an earlier owner of the run began one", "plan:4! end | fetch send:import:1 | 202 |"
+                                                        " sent:1? |" },
     { "so after a gateway's time-out", POSTED "504 +500 | send:import:1 | 202 | sent:1? |" },
     { "not where nothing was sent, or Klaviyo refused it",
       POSTED "unreachable +500 | send:import:1 | 503 +1000 | send:import:1 | 202 | sent:1 |" },

@@ -84,7 +84,7 @@ static void add_random_job(struct world *w, char *body, const struct batch_impor
                        dice(2) ? 0 : (int)dice((uint64_t)import->batch.rows + 2));
     body_add_job(body, import->batch.job_id, status, failed);
     if (heard)
-        world_job_told(w, import->batch.job_id, status);
+        world_job_told(w, import->batch.job_id, status, failed);
 }
 
 static void add_random_listing(struct world *w, char *body)

@@ -12,6 +12,7 @@ struct batch_import *batch_import_new(struct outbox_batch *batch)
         return NULL;
     import->batch = *batch;
     batch->job_id = NULL;
+    import->unanswered = batch->posted;
     import->step = import->batch.job_id ? IMPORT_POLL : IMPORT_POST;
     import->request = (struct pending_request){
         .import = import, .endpoint = import->batch.job_id ? ENDPOINT_JOB : ENDPOINT_IMPORT
@@ -294,13 +295,18 @@ static bool says_nothing(const struct import_failures *failures)
     return failures->n_failed < 0 && failures->n == 0 && failures->n_unmatched == 0;
 }
 
-/* Its errors are asked for again, for as long as a job may take. */
-static void errors_again(struct batch_import *import, const struct import_context *context)
+/*
+ * Only the job can say that none did: it is asked again, and its errors after it,
+ * for as long as a job may take. Nothing is confirmed by silence.
+ */
+static void ask_job_again(struct batch_import *import, const struct import_context *context)
 {
-    if (context->now_ms < import->give_up_ms)
-        try_again(import, context);
-    else
+    if (context->now_ms >= import->give_up_ms) {
         want_resend(import, "did not say how many rows failed", true);
+        return;
+    }
+    go_to_step(import, IMPORT_POLL);
+    poll_later(import, context);
 }
 
 static bool read_error_page(struct batch_import *import, const struct import_context *context,
@@ -311,7 +317,7 @@ static bool read_error_page(struct batch_import *import, const struct import_con
     if (!import_failures_page(&import->failures, &import->rows, page, &more, err))
         return false;
     if (!more && says_nothing(&import->failures)) {
-        errors_again(import, context);
+        ask_job_again(import, context);
         return true;
     }
     import->request.attempts = 0;

@@ -32,13 +32,14 @@ static const char reject_local_sql[] =
     " select run_id from fence";
 
 static const char planned_sql[] =
-    "select batch_id, row_count, octet_length(body), job_id from klaviyo.batch"
+    "select batch_id, row_count, octet_length(body), job_id,"
+    " state = 'planned' and posted_at is not null from klaviyo.batch"
     " where run_id = $1 and state = 'planned' and batch_id <> all ($2::bigint[])"
     " order by batch_id limit $3";
 
-static const char sent_sql[] =
-    "select batch_id, row_count, octet_length(body), job_id from klaviyo.batch"
-    " where run_id = $1 and state = 'sent' order by batch_id";
+static const char sent_sql[] = "select batch_id, row_count, octet_length(body), job_id,"
+                               " state = 'planned' and posted_at is not null from klaviyo.batch"
+                               " where run_id = $1 and state = 'sent' order by batch_id";
 
 static const char body_sql[] = "select body from klaviyo.batch where batch_id = $1"
                                " and body is not null";
@@ -231,7 +232,8 @@ static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch
     *batch = (struct outbox_batch){ .batch_id = result_int64(rows, row, 0),
                                     .rows = (int32_t)result_int64(rows, row, 1),
                                     .bytes = result_int64(rows, row, 2),
-                                    .job_id = job_id ? strdup(job_id) : NULL };
+                                    .job_id = job_id ? strdup(job_id) : NULL,
+                                    .posted = result_bool(rows, row, 4) };
     return batch->job_id || !job_id;
 }
 

@@ -72,6 +72,8 @@ struct outbox_batch {
     int32_t rows;
     int64_t bytes; /* of the body */
     char *job_id;  /* NULL while planned */
+    bool posted; /* planned, and an import of it was begun: by an earlier owner, where it is new to
+                    the caller */
 };
 
 void outbox_batches_free(struct outbox_batch *batches, size_t n);
