@@ -13,7 +13,8 @@ FAILED, USAGE, TRY_LATER = 1, 2, 75
 
 
 def messages(result: Result) -> list[str]:
-    return [line for line in result.stderr.splitlines() if line.strip()]
+    """What is said to people; the lines of a log are not."""
+    return [line for line in result.stderr.splitlines() if line.strip() and line[0] != "{"]
 
 
 def test_run_without_settings_says_what_is_missing(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class World:
         self._log_numbers = itertools.count(1)
         self.client_properties = folder / "client.properties"
         self.client_properties.write_text(CLIENT_PROPERTIES)
+        self.client_properties.chmod(0o600)
         self.simulator = Simulator(folder, self.base_env())
         self._has_schema = services.template is not None
         self.db: Database = services.postgres.create_database(

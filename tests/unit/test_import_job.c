@@ -92,6 +92,19 @@ static void a_job_is_read_with_counts_or_without(void **state)
     }
 }
 
+static void a_job_that_does_not_count_is_no_job_that_has_not_counted_yet(void **state)
+{
+    CLEANUP(response_release)
+    struct response response = answer_of(
+        ENDPOINT_JOB, 200, "{\"data\":{\"id\":\"a\",\"attributes\":{\"status\":\"complete\"}}}");
+    struct error err = ERROR_INIT;
+    struct import_job job;
+
+    (void)state;
+    assert_true(import_job_parse(&response, &job, &err));
+    assert_int_equal(job.failed, IMPORT_JOB_NOT_COUNTED);
+}
+
 static void a_status_nobody_knows_is_not_the_end(void **state)
 {
     CLEANUP(response_release)
@@ -278,6 +291,7 @@ int main(void)
         cmocka_unit_test(head_rows_and_tail_are_one_document),
         cmocka_unit_test(a_list_id_is_escaped),
         cmocka_unit_test(a_job_is_read_with_counts_or_without),
+        cmocka_unit_test(a_job_that_does_not_count_is_no_job_that_has_not_counted_yet),
         cmocka_unit_test(a_status_nobody_knows_is_not_the_end),
         cmocka_unit_test(a_count_of_failures_that_is_none_is_malformed),
         cmocka_unit_test(a_listing_is_no_job_and_a_job_no_listing),

@@ -292,7 +292,7 @@ static void poll_response(struct batch_import *import, const struct import_conte
 /* The job does not say how many rows failed, and its errors name none: was that all? */
 static bool says_nothing(const struct import_failures *failures)
 {
-    return failures->n_failed < 0 && failures->n == 0 && failures->n_unmatched == 0;
+    return failures->n_failed == -1 && failures->n == 0 && failures->n_unmatched == 0;
 }
 
 /*

@@ -54,7 +54,7 @@ struct batch_import {
     bool poll_alone; /* not on the page of the newest jobs */
 
     /* ERRORS */
-    int64_t n_failed; /* rows, as the ended job says; -1: it does not */
+    int64_t n_failed; /* as import_job.failed of the ended job */
     struct import_failures failures;
 };
 

@@ -28,7 +28,7 @@ struct failed_row {
 };
 
 struct import_failures {
-    int64_t n_failed; /* rows, as the ended job says; -1: it does not */
+    int64_t n_failed; /* as import_job.failed of the ended job */
     size_t n_rows;    /* of the batch */
     bool *named;      /* one per row */
     struct failed_row *failed;

@@ -113,7 +113,8 @@ static bool read_job(const json_t *resource, struct import_job *out)
     out->status = read_status(json_string_value(json_object_get(attributes, "status")));
     out->total = document_count(json_object_get(attributes, "total_count"));
     out->completed = document_count(json_object_get(attributes, "completed_count"));
-    out->failed = document_count(json_object_get(attributes, "failed_count"));
+    const json_t *failed = json_object_get(attributes, "failed_count");
+    out->failed = failed ? document_count(failed) : IMPORT_JOB_NOT_COUNTED;
     return true;
 }
 

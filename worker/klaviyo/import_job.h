@@ -60,12 +60,18 @@ enum import_job_status {
     IMPORT_JOB_CANCELLED,
 };
 
+/*
+ * The job has no member failed_count: this receiver does not count, its errors tell all. A
+ * null is something else: the published API allows it, and says so of jobs that still run.
+ */
+enum { IMPORT_JOB_NOT_COUNTED = -2 };
+
 struct import_job {
     char id[IMPORT_JOB_ID_BYTES]; /* never empty */
     enum import_job_status status;
     int64_t total; /* profiles; -1: not said. So for the two below */
     int64_t completed;
-    int64_t failed;
+    int64_t failed; /* or IMPORT_JOB_NOT_COUNTED */
 };
 
 /* True for a complete or cancelled job. Counts do not tell: what they count is not documented. */
