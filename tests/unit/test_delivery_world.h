@@ -264,7 +264,7 @@ static void world_split(struct world *w, const struct effect *e)
 {
     struct world_batch *b = &w->batches[e->batch_id];
     size_t next = 0;
-    int part_of[WORLD_ROWS_MAX], n[3] = { 0 };
+    int part_of[WORLD_ROWS_MAX] = { 0 }, n[3] = { 0 };
 
     assert_int_equal(b->state, WORLD_PLANNED);
     assert_int_equal(e->rows->n, b->n);
