@@ -78,6 +78,12 @@ def test_a_run_that_waits_for_another_key_file_does_not_wait_silently(world: Wor
     said = worker.wait_for_event("runs_wait_for_key", 60)
 
     assert said["level"] == "error" and (said["runs"], said["key_pair"]) == (1, 1)
-    assert world.runs()[0]["state"] == "queued"
+    (run,) = world.runs()
+    assert (run["state"], run["reason"]) == ("queued", "key_unreadable")
+    assert "sealed for key pair 2, worker " in run["detail"] and "the key file of pair 1" in run["detail"]
+    shown = world.admin("runs", "show", str(run["id"])).stdout
+    assert "key_unreadable" in shown and "put the newest key file in place" in shown
+    assert "key_unreadable" in world.admin("runs", "list").stdout
     world.start_worker(SECRET_KEY_FILE=str(new))
-    world.wait_runs_ended(1)
+    (run,) = world.wait_runs_ended(1)
+    assert (run["state"], run["reason"], run["detail"]) == ("succeeded", None, None)

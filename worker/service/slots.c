@@ -291,7 +291,8 @@ static void report_other_keys(struct slot *slot)
     if (!slot->db || clock_ms() < slots->key_check_ms)
         return;
     slots->key_check_ms = clock_ms() + KEY_CHECK_EVERY_MS;
-    if (!key_pairs_count_waiting(slot->db, slots->options.key_pair_id, &runs, &err))
+    if (!key_pairs_note_waiting(slot->db, slots->options.key_pair_id, slots->options.worker, &runs,
+                                &err))
         log_warn("key_check_failed", LOG_ERROR_OF(&err));
     else if (runs > 0)
         log_error("runs_wait_for_key", LOG_INT("runs", runs),

@@ -7,11 +7,25 @@ static const char newest_sql[] = "select key_pair_id::text::bytea, public_key"
 
 static const char add_sql[] = "select key_pair_id, marked from klaviyo.add_key_pair($1, $2)";
 
+/* A run says that it waits; where its key belongs to this pair (again), no more. */
 static const char waiting_sql[] =
-    "select count(*) from klaviyo.run r join klaviyo.export x using (export_id)"
+    "with waiting as materialized ("
+    " select r.run_id, k.key_pair_id, k.key_pair_id <> $1::integer as other"
+    " from klaviyo.run r join klaviyo.export x using (export_id)"
     " join klaviyo.connection c using (connection_id)"
     " join klaviyo.connection_key k using (connection_id)"
-    " where r.state = 'queued' and k.key_pair_id <> $1::integer and c.attention_reason is null";
+    " where r.state = 'queued' and c.attention_reason is null"
+    " and (k.key_pair_id <> $1::integer or r.wait_reason is not null)),"
+    " free as materialized (select r.run_id from klaviyo.run r"
+    " where r.run_id in (select run_id from waiting) for no key update skip locked),"
+    " said as (update klaviyo.run r set"
+    " wait_reason = case when w.other then 'key_unreadable' end,"
+    " wait_detail = case when w.other then format('its API key is sealed for key pair %s, worker %s"
+    " has the key file of pair %s and leaves the run to others: put the newest key file in place"
+    " and restart the workers', w.key_pair_id, $2::text, $1::integer) end"
+    " from waiting w join free using (run_id) where w.run_id = r.run_id and r.state = 'queued'"
+    " and (r.wait_reason is not null) <> w.other)"
+    " select count(*) filter (where other) from waiting";
 
 bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err)
 {
@@ -43,12 +57,14 @@ bool key_pairs_add(struct db *db, const unsigned char *public_key, bool replace,
     return result_copy_text(rows, 0, 1, marked, err);
 }
 
-bool key_pairs_count_waiting(struct db *db, int64_t key_pair_id, int64_t *runs, struct error *err)
+bool key_pairs_note_waiting(struct db *db, int64_t key_pair_id, const char *worker, int64_t *runs,
+                            struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, key_pair_id);
+    args_text(&args, worker);
     if (!db_query(db, waiting_sql, &args, &rows, err))
         return error_wrap(err, "looking for runs that wait for a key");
     *runs = result_int64(rows, 0, 0);
