@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,44 @@ def test_values_of_a_run_that_was_ended_do_not_stay(
 
     assert (runs[-1]["state"], runs[0]["state"]) == ("cancelled", "succeeded")
     wait_until(jobs_ended(world), 20, "all jobs to end")
+    assert points(world) == {2}
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_around_the_end_of_a_late_job_loses_nothing(world: World, moment: str) -> None:
+    post_old_values(world, LEASE_SECONDS="2", KLAVIYO_FAILPOINT=f"settle_late_job.{moment}")
+    change_values(world)
+    cancel(world)
+    world.refresh()
+    assert world.workers[0].process.wait(30) == -signal.SIGKILL
+
+    world.start_worker(LEASE_SECONDS="2")
+    runs = world.wait_runs_ended(2)
+
+    assert (runs[-1]["state"], runs[0]["state"]) == ("cancelled", "succeeded")
+    world.wait_all_committed()
+    wait_until(jobs_ended(world), 20, "all jobs to end")
+    assert points(world) == {2}
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_around_giving_up_a_late_job_loses_nothing(world: World, moment: str) -> None:
+    short = {"LEASE_SECONDS": "2", "RETRY_BUDGET_SECONDS": "4"}
+    post_old_values(world, **short, KLAVIYO_FAILPOINT=f"leave_late_job.{moment}")
+    cancel(world)
+    change_values(world)
+    world.refresh()
+    assert world.workers[0].process.wait(30) == -signal.SIGKILL
+
+    world.start_worker(**short)
+    runs = world.wait_runs_ended(2)
+
+    assert (runs[-1]["state"], runs[0]["state"]) == ("cancelled", "succeeded")
+    wait_until(jobs_ended(world), 20, "all jobs to end")
+    world.refresh()  # looks once more, and sends again what was overtaken
+    world.wait_runs_ended(3)
     assert points(world) == {2}
     assert world.db.value("select count(*) from klaviyo.late_job") == 0
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
+
+import pytest
 
 from support import people
 from support.process import wait_until
@@ -134,6 +137,25 @@ def test_an_account_that_is_slow_keeps_nobody_out(world: World) -> None:
     wait_until(lambda: len(world.runs("--state", "running")) >= 2, 20, "two slow runs")
 
     assert others_are_served(world) < 10
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_around_parking_loses_nothing(world: World, moment: str) -> None:
+    population = people.simple(20)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"throttle": 5}, times=1)
+    victim = world.start_worker(LEASE_SECONDS="2", KLAVIYO_FAILPOINT=f"park.{moment}").wait_ready()
+    world.refresh()
+    assert victim.process.wait(30) == -signal.SIGKILL
+
+    world.start_worker(LEASE_SECONDS="2")
+    (run,) = world.wait_runs_ended(1)
+
+    assert run["state"] == "succeeded", run
+    world.wait_all_committed()
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+    statuses = [e["status"] for e in world.simulator.diary("import")]
+    assert statuses == [429, 202]
 
 
 def test_a_parked_run_can_be_cancelled(world: World) -> None:

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "common/failpoint.h"
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
@@ -65,7 +66,7 @@ bool late_job_settle(struct db *db, const struct run_task *task, int64_t late_jo
 
     args_fence(&args, task);
     args_int64(&args, late_job_id);
-    if (!db_query(db, settle_sql, &args, &rows, err))
+    if (!FAILPOINT_AROUND("settle_late_job", db_query(db, settle_sql, &args, &rows, err)))
         return false;
     return result_bool(rows, 0, 0) || error_lost(err);
 }
@@ -77,5 +78,5 @@ bool late_job_leave(struct db *db, const struct run_task *task, int64_t late_job
 
     args_fence(&args, task);
     args_int64(&args, late_job_id);
-    return db_fenced(db, leave_sql, &args, NULL, err);
+    return FAILPOINT_AROUND("leave_late_job", db_fenced(db, leave_sql, &args, NULL, err));
 }

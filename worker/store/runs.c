@@ -293,7 +293,7 @@ bool runs_park(struct db *db, const struct run_task *task, const struct run_park
     args_int64(&args, parking->idle_ms);
     args_int64(&args, parking->attempts);
     args_text(&args, parking->trouble);
-    return db_fenced(db, park_sql, &args, NULL, err);
+    return FAILPOINT_AROUND("park", db_fenced(db, park_sql, &args, NULL, err));
 }
 
 bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
