@@ -17,6 +17,7 @@ from support import events
 from support.world import World
 
 BATCH_ROWS, BATCH_BYTES = 10_000, 5_000_000
+REQUEST_SECONDS = 15  # what a worker, frozen in between, may still send of what it knew
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Export:
     number: int
     rows: int
     points: dict[str, int] = field(default_factory=dict)  # address → property, as upstream has it
+    lock: threading.Lock = field(default_factory=threading.Lock)  # points and the database agree
 
     @property
     def name(self) -> str:
@@ -90,17 +92,26 @@ class Export:
         self, connection: psycopg.Connection[Any], points: int, addresses: list[str]
     ) -> None:
         """Upstream changes these members, and takes in those that are new."""
+        changes = dict.fromkeys(addresses, points)
+        with self.lock:
+            self.write(connection, changes)
+            self.points.update(changes)
+
+    def write(self, connection: psycopg.Connection[Any], changes: dict[str, int]) -> None:
+        """These members, as the database that exports are read from has them."""
         with connection.cursor() as cursor:
             cursor.executemany(
                 "insert into insights.customer_profile values (%s, %s)"
                 " on conflict (profile_id) do update set attributes = excluded.attributes",
-                [(self._profile(a), json.dumps({"email": a, "points": points})) for a in addresses],
+                [
+                    (self._profile(a), json.dumps({"email": a, "points": points}))
+                    for a, points in changes.items()
+                ],
             )
             cursor.executemany(
                 "insert into insights.segment_member values (%s, %s) on conflict do nothing",
-                [(self.segment, self._profile(a)) for a in addresses],
+                [(self.segment, self._profile(a)) for a in changes],
             )
-        self.points.update(dict.fromkeys(addresses, points))
 
     def found(self, world: World) -> dict[str, int]:
         """What is on the list: address → property."""
@@ -159,15 +170,34 @@ def repeated_imports(world: World) -> list[str]:
     return [body for body, times in Counter(accepted).items() if times > 1]
 
 
-def overtaken_exports(world: World, exports: list[Export]) -> list[Export]:
-    """Whose import came late: its connection broke, it was sent again, and newer rows passed it."""
+@dataclass(frozen=True)
+class SetBack:
+    """The database was stopped, and went on from a copy."""
+
+    stopped_at: float
+    ready_at: float
+
+    def forgot(self, entry: dict[str, Any]) -> bool:
+        """Whether that import may have gone on in Klaviyo without a worker that knows of it."""
+        return bool(
+            entry["at"] < self.ready_at + REQUEST_SECONDS and entry["done_at"] > self.stopped_at
+        )
+
+
+def overtaken_exports(
+    world: World, exports: list[Export], set_backs: list[SetBack] | None = None
+) -> list[Export]:
+    """Whose import came late, and newer rows passed it.
+
+    Its connection broke and it was sent again, or the database has forgotten it.
+    """
     repeated = set(repeated_imports(world))
     accepted = [e for e in world.simulator.diary("import") if e["status"] == 202]
     lists = {
         late["list"]
         for late in accepted
         for newer in accepted
-        if late["sha256"] in repeated
+        if (late["sha256"] in repeated or any(s.forgot(late) for s in set_backs or []))
         and newer["list"] == late["list"]
         and newer["sha256"] != late["sha256"]
         and newer["at"] > late["at"]

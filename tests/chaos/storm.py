@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -16,15 +17,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from chaos.cables import SilentCable, port_of
-from chaos.scenes import Account, Export
+from chaos.scenes import Export, SetBack, refresh
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from support import events
-from support.process import wait_until
+from support.log_pipe import LogPipe
+from support.process import NotYet, wait_until
 from support.worker import Worker
 from support.world import World
 
@@ -38,6 +41,14 @@ WORKERS, WORKERS_MAX = 3, 5
 TRY_AGAIN = 75
 FREEZE_SECONDS = (1.0, 8.0)  # shorter and longer than a lease, shorter than /livez minds
 SILENCE_SECONDS = (0.5, 4.0)
+UNREAD_SECONDS = (2.0, 10.0)
+# Of one partition: more than a worker holds before they have rows (8 MiB).
+BACKLOG_EVENTS, BACKLOG_PADDING_BYTES = 160, 60_000
+OPEN = "select count(*) from klaviyo.request where state = 'open'"
+OPEN_EVENTS, OPEN_SECONDS = 20, 3.0
+PAUSE_SECONDS = 8.0  # for the first pause to be seen
+
+PAUSED = re.compile(r"^klaviyo_worker_paused_partitions\b.* [1-9]", re.M)
 
 # Kinds of events, with how often they come.
 KINDS = {
@@ -52,7 +63,30 @@ KINDS = {
     "database_silence": 1,
     "klaviyo_connections": 1,
     "answers": 6,
+    "paused_partitions": 1,
+    "set_back": 2,  # every second one takes the copy
+    "stderr_blocked": 2,
+    "site_defaults": 2,
 }
+# Of a database, as sites set them; the last one: none.
+SITE_DEFAULTS: list[dict[str, str]] = [
+    {"default_transaction_isolation": "repeatable read"},
+    {"default_transaction_isolation": "serializable"},
+    {"lock_timeout": "1ms", "statement_timeout": "150ms"},
+    {"idle_in_transaction_session_timeout": "1ms", "lock_timeout": "1ms"},
+    {
+        "default_transaction_isolation": "repeatable read",
+        "lock_timeout": "1ms",
+        "statement_timeout": "150ms",
+        "idle_in_transaction_session_timeout": "1ms",
+    },
+    {},
+]
+# As a publisher's own job sets what it needs.
+OWN_SETTINGS = b"""
+set session characteristics as transaction isolation level read committed;
+set lock_timeout = 0; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0
+"""
 FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("import", {"throttle": 2}),
     ("import", {"status": 503}),
@@ -141,6 +175,7 @@ class Upstream(threading.Thread):
         ]
         while True:
             with contextlib.suppress(psycopg.Error), self._world.db.connect() as connection:
+                connection.execute(OWN_SETTINGS)
                 export.change(connection, points, chosen + new)
                 return
             time.sleep(0.2)
@@ -170,6 +205,7 @@ class Observer(threading.Thread):
     def __init__(self, world: World, partitions: int) -> None:
         super().__init__(daemon=True)
         self._world = world
+        self.partitions = partitions
         self._partitions = [TopicPartition(world.topic, n) for n in range(partitions)]
         self._committed = dict.fromkeys(range(partitions), 0)
         self._checked = dict.fromkeys(range(partitions), 0)
@@ -177,13 +213,15 @@ class Observer(threading.Thread):
             {"bootstrap.servers": world.kafka.address, "group.id": world.group, "log_level": 2}
         )
         self._over = threading.Event()
+        self._known_ended: dict[int, set[int]] = {n: set() for n in range(partitions)}
+        self.paused = threading.Lock()  # held: it does not look
         self.looks = 0
         self.violations: list[str] = []
 
     def run(self) -> None:
         try:
             while not self._over.wait(0.1):
-                with contextlib.suppress(KafkaException, psycopg.Error):
+                with contextlib.suppress(KafkaException, psycopg.Error), self.paused:
                     self._look()
         except BaseException as failure:
             self.violations.append(f"the observer failed: {failure!r}")
@@ -212,10 +250,19 @@ class Observer(threading.Thread):
                 " and state in ('done', 'dead_lettered')",
                 (partition, begin, offset),
             ).fetchall()
-            missing = set(range(begin, offset)) - {row[0] for row in rows}
+            ended = {row[0] for row in rows} | self._known_ended[partition]
+            missing = set(range(begin, offset)) - ended
             if missing:
                 self._complain(f"[{partition}] committed {offset}, not ended: {sorted(missing)}")
             self._checked[partition] = offset
+
+    def note_ended(self) -> None:
+        """The database is about to forget which events have ended: these had, as workers know."""
+        for partition, offset in self._world.db.rows(
+            "select partition, record_offset from klaviyo.request"
+            " where state in ('done', 'dead_lettered')"
+        ):
+            self._known_ended[partition].add(offset)
 
     def _look_at_runs(self, connection: psycopg.Connection[Any]) -> None:
         twice = connection.execute(
@@ -234,16 +281,36 @@ class Observer(threading.Thread):
         self._consumer.close()
 
 
+@dataclass(frozen=True)
+class Copy:
+    """Of the data directory, and what upstream had when it was begun, export by export."""
+
+    folder: Path
+    points: list[dict[str, int]]
+
+
+def paused_partitions(worker: Worker) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(PAUSED.search(worker.page("/metrics")))
+    return False
+
+
 class Chaos:
     """Does what a plan says, and keeps the world going."""
 
-    def __init__(self, world: World, accounts: list[Account]) -> None:
+    def __init__(self, world: World, exports: list[Export], observer: Observer) -> None:
         self.world = world
-        self._accounts = accounts
+        self._exports = exports
+        self._accounts = list({e.account.id: e.account for e in exports}.values())
+        self._observer = observer
         self._to_database = SilentCable(port_of(world.db.url))
         self._to_klaviyo = SilentCable(port_of(world.simulator.url))
         self._thaw_at: dict[Worker, float] = {}
         self._silent_until = 0.0
+        self._pipes: dict[Worker, LogPipe] = {}
+        self._unread_until: dict[LogPipe, float] = {}
+        self._copy: Copy | None = None
+        self.set_backs: list[SetBack] = []
         self._leaving: list[Worker] = []
         self._ended: list[Worker] = []
         self.done: Counter[str] = Counter()
@@ -255,11 +322,13 @@ class Chaos:
     def _start(self) -> Worker:
         world = self.world
         database = world.db.url.replace(f":{port_of(world.db.url)}/", f":{self._to_database.port}/")
-        return world.start_worker(
+        worker, pipe = world.start_piped_worker(
             **SETTINGS,
             DATABASE_URL=database,
             KLAVIYO_BASE_URL=f"http://127.0.0.1:{self._to_klaviyo.port}",
         )
+        self._pipes[worker] = pipe
+        return worker
 
     @property
     def _live(self) -> list[Worker]:
@@ -299,6 +368,10 @@ class Chaos:
         if self._silent_until and now >= self._silent_until:
             self._to_database.release()
             self._silent_until = 0.0
+        for pipe, until in list(self._unread_until.items()):
+            if now >= until:
+                pipe.release()
+                del self._unread_until[pipe]
         for worker in list(self._leaving):
             if not worker.process.running:
                 self._check_ended(worker)
@@ -331,6 +404,10 @@ class Chaos:
         self._thaw_at.clear()
         self._to_database.release()
         self._silent_until = 0.0
+        for pipe in self._unread_until:
+            pipe.release()
+        self._unread_until.clear()
+        self._set_defaults({})
         self.world.kafka.wait_ready()
         while len(self._live) < WORKERS:
             self._start()
@@ -414,6 +491,97 @@ class Chaos:
             endpoint, action, times=1 + int(event.strength * 5), account=account.id
         )
         return True
+
+    def _do_stderr_blocked(self, event: Event) -> bool:
+        worker = self._one_awake(event)
+        if worker:
+            pipe = self._pipes[worker]
+            pipe.hold()
+            self._unread_until[pipe] = time.monotonic() + between(UNREAD_SECONDS, event.strength)
+        return worker is not None
+
+    def _do_site_defaults(self, event: Event) -> bool:
+        self._set_defaults(SITE_DEFAULTS[int(event.choice * len(SITE_DEFAULTS))])
+        self._to_database.drop()  # they are felt by new sessions
+        return True
+
+    def _set_defaults(self, defaults: dict[str, str]) -> None:
+        name = self.world.db.name
+        with self.world.db.connect() as connection:
+            connection.execute(OWN_SETTINGS)
+            connection.execute(f'alter database "{name}" reset all'.encode())
+            for setting, value in defaults.items():
+                connection.execute(f"alter database \"{name}\" set {setting} = '{value}'".encode())
+
+    def _do_paused_partitions(self, event: Event) -> bool:
+        """A worker has more in hand than it may, a member joins and leaves, then it goes on."""
+        partition = int(event.choice * self._observer.partitions)
+        export = self._exports[int(event.strength * len(self._exports))]
+        padding = "x" * BACKLOG_PADDING_BYTES
+        large = [events.binary(export.segment, padding=padding) for _ in range(BACKLOG_EVENTS)]
+        self.world.kafka.wait_ready()
+        self._to_database.hold()
+        self.world.publish(*large, partition=partition)
+        paused = self._wait_pause()
+        visitor = self._start()
+        with contextlib.suppress(NotYet):
+            wait_until(lambda: visitor.events("partitions_assigned"), PAUSE_SECONDS, "the visitor")
+        visitor.process.send(signal.SIGTERM)
+        self._leaving.append(visitor)
+        self._to_database.release()
+        self._silent_until = 0.0
+        return paused
+
+    def _wait_pause(self) -> bool:
+        with contextlib.suppress(NotYet):
+            return wait_until(self._any_paused, PAUSE_SECONDS, "a pause", 0.2)
+        return False
+
+    def _any_paused(self) -> bool:
+        return any(paused_partitions(worker) for worker in self._awake)
+
+    def _do_set_back(self, event: Event) -> bool:
+        """The first takes a copy of the database, the second goes on from it."""
+        self._open_events()
+        if self._copy is None:
+            points = [dict(export.points) for export in self._exports]
+            folder = self.world.postgres.data.parent / f"copy-{event.second}"
+            self.world.postgres.back_up(folder)
+            self._copy = Copy(folder, points)
+            return False
+        copy, self._copy = self._copy, None
+        self._to_database.hold()  # nothing ends any more that is not seen here
+        with self._observer.paused, contextlib.ExitStack() as locks:
+            for export in self._exports:
+                locks.enter_context(export.lock)
+            self._observer.note_ended()
+            stopped_at = time.time()
+            self.world.postgres.set_back(copy.folder)
+            self._write_again(copy)
+            self.set_backs.append(SetBack(stopped_at, time.time()))
+        self._to_database.drop()
+        self._to_database.release()
+        self._silent_until = 0.0
+        return True
+
+    def _open_events(self) -> None:
+        """What is accepted now has not ended when the copy is taken, or is forgotten."""
+        self.world.kafka.wait_ready()
+        refresh(self.world, *self._exports)
+        with contextlib.suppress(NotYet, psycopg.Error):
+            wait_until(self._enough_open, OPEN_SECONDS, "open events")
+
+    def _enough_open(self) -> bool:
+        return bool(self.world.db.value(OPEN) >= OPEN_EVENTS)
+
+    def _write_again(self, copy: Copy) -> None:
+        """What upstream has changed since: its data come from elsewhere."""
+        with self.world.db.connect() as connection:
+            connection.execute(OWN_SETTINGS)
+            for export, then in zip(self._exports, copy.points, strict=True):
+                changes = {a: p for a, p in export.points.items() if then.get(a) != p}
+                if changes:
+                    export.write(connection, changes)
 
     # -- after it
 

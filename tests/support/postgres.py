@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -133,6 +134,23 @@ class Postgres:
 
     def restart(self, mode: str = "fast") -> None:
         self.stop(mode)
+        self.start()
+        self.wait_ready()
+
+    def back_up(self, folder: Path) -> None:
+        """A base copy of the data directory while everybody works."""
+        command = [postgres_program("pg_basebackup"), "-d", self.url("postgres"), "-D", folder]
+        command += ["-X", "stream", "-c", "fast", "--no-sync"]
+        with self.log.open("ab") as output:
+            subprocess.run(
+                as_server_user(command), stdout=output, stderr=output, check=True, cwd="/"
+            )
+
+    def set_back(self, folder: Path) -> None:
+        """Goes on from that copy, which is used up: what was written since is forgotten."""
+        self.stop("immediate")
+        shutil.rmtree(self.data)
+        folder.rename(self.data)
         self.start()
         self.wait_ready()
 

@@ -69,9 +69,10 @@ class Process:
         death_signal: str = "KILL",
         as_user: str | None = None,
         cwd: Path | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.name = Path(command[0]).name
-        self.log = log
+        self.log = log  # with stderr, a descriptor, whoever reads that writes it
         prefix = ["setpriv", f"--pdeathsig={death_signal}"]
         if as_user:
             prefix += [f"--reuid={as_user}", f"--regid={as_user}", "--clear-groups"]
@@ -80,7 +81,7 @@ class Process:
                 [*prefix, "--", *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=output,
+                stderr=output if stderr is None else stderr,
                 env=dict(env) if env is not None else None,
                 cwd=cwd,
             )

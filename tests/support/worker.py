@@ -62,11 +62,11 @@ def get_status(port: int, path: str) -> int:
 class Worker:
     """`klaviyo-worker run`, started by the constructor."""
 
-    def __init__(self, log: Path, env: dict[str, str]) -> None:
+    def __init__(self, log: Path, env: dict[str, str], stderr: int | None = None) -> None:
         self.port = free_port()
         self.log = log
         settings = {**env, "HTTP_LISTEN": f"127.0.0.1:{self.port}"}
-        self.process = Process([program("klaviyo-worker"), "run"], log, env=settings)
+        self.process = Process([program("klaviyo-worker"), "run"], log, env=settings, stderr=stderr)
 
     def wait_ready(self, seconds: float = 30) -> Worker:
         self.process.wait_ready(self._is_ready, seconds)

@@ -14,6 +14,7 @@ import psycopg
 
 from support import events
 from support.kafka_broker import KafkaBroker
+from support.log_pipe import LogPipe
 from support.log_reference import complaint
 from support.paths import TREE
 from support.people import Population
@@ -127,7 +128,19 @@ class World:
         return result
 
     def start_worker(self, **settings: str) -> Worker:
-        worker = Worker(self.folder / f"worker-{next(self._log_numbers)}.log", self.env(**settings))
+        return self._added(Worker(self._next_log(), self.env(**settings)))
+
+    def start_piped_worker(self, **settings: str) -> tuple[Worker, LogPipe]:
+        """A worker whose log comes through a pipe that can stay unread."""
+        pipe = LogPipe(self._next_log())
+        worker = self._added(Worker(pipe.log, self.env(**settings), pipe.writer))
+        pipe.begin()
+        return worker, pipe
+
+    def _next_log(self) -> Path:
+        return self.folder / f"worker-{next(self._log_numbers)}.log"
+
+    def _added(self, worker: Worker) -> Worker:
         self.workers.append(worker)
         return worker
 
