@@ -53,7 +53,7 @@ def test_retry_after_is_obeyed_to_the_second(world: World) -> None:
     world.simulator.fault("import", {"throttle": 7}, skip=2, times=1)
     worker = world.start_worker().wait_ready()
 
-    # The fourth batch is planned once the worker knows of the refusal: none is in the air then.
+    # The fourth batch is planned once the worker knows of the refusal: none is in flight then.
     with hold_planning(world, sorted(population.wanted)[3 * BATCH]):
         world.refresh()
         wait_until(lambda: 429 in answers(worker), 60, "the third import to be refused")
@@ -533,5 +533,5 @@ def test_a_key_refused_for_imports_rests_though_its_other_requests_are_answered(
 
     assert (run["state"], run["reason"]) == ("failed", "key_refused")
     refused = [e["at"] for e in world.simulator.diary("import") if e["status"] == 403]
-    assert len(refused) <= 4  # two in the air, and both once more
+    assert len(refused) <= 4  # two in flight, and both once more
     assert refused[-1] - refused[0] >= 9

@@ -80,7 +80,7 @@ def test_a_kill_at_any_step_loses_nothing(world: World, point: str, hit: int) ->
     finished = finished_jobs(world)
     accepted = world.runs()[0]["counts"]["accepted"] if world.runs() else 0
 
-    taken_over_at = time.time()  # what the dead one had in the air came before
+    taken_over_at = time.time()  # what the dead one had in flight came before
     heir = world.start_worker(**SHORT_LEASE)
     run = world.wait_runs_ended(1, 60)[0]
     world.wait_all_committed()
@@ -145,7 +145,7 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_little(world: World) ->
     world.set_up_export(population)
     world.db.execute(NOTE_CONFIRMED)
     world.simulator.settings(queued_ms=100, processing_ms=300)
-    # Answers that take their time: there is something in the air to be cut off.
+    # Answers that take their time: there is something in flight to be cut off.
     world.simulator.fault("import", {"delay_ms": 400}, times=-1)
     world.start_worker(**SHORT_LEASE)
     world.refresh()

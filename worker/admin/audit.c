@@ -37,8 +37,8 @@ static bool list(struct context *context, const struct arguments *arguments, str
     if (!read_filter(context, arguments, &filter, err) ||
         !audit_list(context->db, &filter, &json, err))
         return false;
-    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
-                          "Nothing of the kind was done yet.", err);
+    bool ok =
+        table_print(columns, json, arguments_flag(arguments, "--json"), "No audit entries.", err);
     free(json);
     return ok;
 }

@@ -161,9 +161,10 @@ static void check_topic(struct check *check, const struct topic_status *topic)
                         topic->partition, topic->broker, topic->why);
         break;
     case TOPIC_LEADERLESS:
-        (void)error_set(&err, ERROR_RETRY,
-                        "its partition %d has no leader: a broker is away, or an election goes on",
-                        topic->partition);
+        (void)error_set(
+            &err, ERROR_RETRY,
+            "its partition %d has no leader: a broker is unreachable, or an election is under way",
+            topic->partition);
         break;
     case TOPIC_MISSING:
         (void)error_set(&err, ERROR_INPUT, "does not exist: make it, or correct the setting");

@@ -336,7 +336,7 @@ static void say_what_was_left(const struct replay *replay, const char *topic)
         print_line("Left alone: %d dead letter%s solved by a later run.", replay->n_solved,
                    replay->n_solved == 1 ? "" : "s");
     if (replay->n_without_value > 0)
-        warn_user("%d dead letter%s kept no event, as it was too large: have it published anew",
+        warn_user("%d dead letter%s kept no event, as it was too large: have it published again",
                   replay->n_without_value, replay->n_without_value == 1 ? "" : "s");
 }
 

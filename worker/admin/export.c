@@ -132,7 +132,7 @@ const struct command export_commands[] = {
       .details = "Options that may be given more than once replace all of their kind: --segment the\n"
                  "segments, --attribute and --property together the fields. A run that is going on\n"
                  "ends; the next one answers its events. After another --list or --connection\n"
-                 "everybody is sent anew." },
+                 "all members are sent again." },
     { .words = "export preview", .who = WORKERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE, .run = export_preview,
       .summary = "what a run would do now: counts, requests, time; imports nothing",

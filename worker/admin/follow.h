@@ -6,8 +6,8 @@
 #include "worker/cli/command.h"
 
 /*
- * Follows runs to their end, with a line of progress. A database that is away
- * for a while is waited for.
+ * Follows runs to their end, with a line of progress. A database that is
+ * unreachable for a while is waited for.
  *
  * read_runs() says how things stand: *runs is an array of runs (given to the caller),
  * *over whether nothing more will happen.

@@ -24,7 +24,7 @@ static int report(const struct error *err)
     return err->kind == ERROR_RETRY ? EXIT_AGAIN : EXIT_FAILURE;
 }
 
-/* All that is wrong, a line each. */
+/* All that is wrong, one line per problem. */
 static int report_settings(const struct error *err)
 {
     print_problems("klaviyo-worker: ", err->text);
@@ -110,7 +110,7 @@ static int group_alone(const struct command *group, const char *second)
 
     (void)snprintf(word, sizeof word, "%.*s", (int)help_group_word(group), group->words);
     if (!second)
-        (void)error_set(&err, ERROR_INPUT, "%s needs to be told what to do", word);
+        (void)error_set(&err, ERROR_INPUT, "missing subcommand of %s", word);
     else
         (void)error_set(&err, ERROR_INPUT, "there is no command %s %s", word, second);
     return report_usage(&err, word);

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * How runs get on, a line each: drawn over and over on a terminal, never wider
- * than it is; elsewhere a new line when a state changes, and every few seconds in
- * between.
+ * The progress of runs, one line per run: drawn over and over on a terminal,
+ * never wider than it is; elsewhere a new line when a state changes, and every
+ * few seconds in between.
  */
 enum { PROGRESS_RUNS = 16 }; /* more are not shown */
 

@@ -203,7 +203,7 @@ const struct command runs_commands[] = {
       .summary = "follow a run to its end; succeeds if it does", .run = watch },
     { .words = "runs cancel", .who = EXPORTERS, ONE_OPERAND("ID"),
       .needs = NEEDS_DATABASE, .run = cancel,
-      .summary = "stop a run at the next border; what was sent stays sent" },
+      .summary = "stop a run at the next safe point; what was sent stays sent" },
     { .words = "runs rejections", .who = EXPORTERS, ONE_OPERAND("ID"),
       .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "rows that were not delivered, and why", .run = rejections },

@@ -24,7 +24,7 @@ void help_group(const struct command *group)
     print_text("\n");
     for (const struct command *c = group; c->words; c++)
         print_summary(c);
-    print_text("\n`--help` behind a command says what it takes.\n");
+    print_text("\nRun COMMAND --help for its options.\n");
 }
 
 void help_program(const struct command *const groups[], size_t n)
@@ -34,11 +34,10 @@ void help_program(const struct command *const groups[], size_t n)
     for (size_t i = 0; i < n; i++)
         for (const struct command *c = groups[i]; c->words; c++)
             print_summary(c);
-    print_text(
-        "\n`--help` behind a command says what it takes; `run --help` lists the settings,\n"
-        "which are environment variables; `--env-file FILE` before COMMAND reads them from a\n"
-        "file; `--version` prints versions.\n"
-        "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later.\n");
+    print_text("\nRun COMMAND --help for its options. `run --help` lists the settings, which are\n"
+               "environment variables; `--env-file FILE` before COMMAND reads them from a file;\n"
+               "`--version` prints versions.\n"
+               "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 try again later.\n");
 }
 
 static const char *nature_of(const struct option_spec *option)

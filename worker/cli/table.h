@@ -17,11 +17,11 @@ struct column {
     bool cut;          /* gives way when the terminal is narrow */
 };
 
-/* An array of objects, a row each; nothing: what to say where there is none. */
+/* An array of objects, one row per object; nothing: what to say where there is none. */
 bool table_print(const struct column *columns, const char *json, bool as_json, const char *nothing,
                  struct error *err) MUST_USE;
 
-/* One object, a line for each member that is not null. */
+/* One object, one line per member that is not null. */
 bool details_print(const char *json, bool as_json, struct error *err) MUST_USE;
 
 /* "7.88.1" */

@@ -10,7 +10,7 @@
 /*
  * A batch in the making: the profile objects of one request, joined (pure).
  *
- * Objects stand one a line: each but the first after ",\n". An object holds no
+ * One object per line: each but the first after ",\n". An object holds no
  * line feed (JSON texts of PostgreSQL have none), so that a body is taken apart
  * again without being parsed: see rows.h.
  */

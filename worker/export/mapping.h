@@ -31,7 +31,7 @@ void mapping_free(struct mapping *mapping);
 DEFINE_OWNER(mapping)
 
 /*
- * Appends the object. values: one JSON text a field, in the order of fields.
+ * Appends the object. values: one JSON text per field, in the order of fields.
  * address: as address_check() found it fine, so nothing in it needs escaping.
  */
 void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,

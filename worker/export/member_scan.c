@@ -269,9 +269,9 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
 }
 
 /*
- * The stream begins, and its sort goes on beside the count, in one snapshot: what was
- * counted is what comes. A small segment is counted first, and read without parallel
- * workers.
+ * The stream begins, and its sort runs in parallel with the count, in one
+ * snapshot: what was counted is what comes. A small segment is counted first,
+ * and read without parallel workers.
  */
 static bool start_reading(struct member_scan *scan, struct members *members, struct error *err)
 {

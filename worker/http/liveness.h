@@ -16,7 +16,7 @@
  *   slot that polls for runs) has not moved for as long, although PostgreSQL
  *   answered another connection of this process a moment ago.
  *
- * Kafka, PostgreSQL or Klaviyo being away, or frozen, is none of these.
+ * Kafka, PostgreSQL or Klaviyo being unreachable, or frozen, is none of these.
  */
 enum {
     LIVENESS_LOOP_MS = 10 * 1000,

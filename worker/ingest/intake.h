@@ -20,7 +20,8 @@
  *                                   |
  *                                 waits for its runs --> out
  *
- * A database that is away is waited for, for ever: events stay where they are.
+ * An unreachable database is waited for without limit: events stay where they
+ * are.
  */
 struct intake;
 

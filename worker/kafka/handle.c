@@ -268,7 +268,8 @@ static void *destroy(void *handle)
     return NULL;
 }
 
-/* librdkafka 2.0.2 can hang here for ever after a deleted topic: so beside us, and not for long. */
+/* librdkafka 2.0.2 can hang here for ever after a deleted topic: so on a thread of its own, and
+ * with a deadline. */
 bool kafka_handle_free(rd_kafka_t *handle)
 {
     struct timespec until;

@@ -45,8 +45,9 @@ struct settings {
 };
 
 /*
- * Reports every wrong setting at once, a line each, none with the value of a secret. Strings
- * are borrowed from the environment, which must not change. Before any thread.
+ * Reports every wrong setting at once, one line per setting, none with the
+ * value of a secret. Strings are borrowed from the environment, which must not
+ * change. Before any thread.
  */
 typedef bool settings_check(const char *value, struct error *err); /* words that follow the name */
 
@@ -54,7 +55,7 @@ typedef bool settings_check(const char *value, struct error *err); /* words that
 bool settings_load(struct settings *settings, settings_check *check_database_url, struct error *err)
     MUST_USE;
 
-/* One line a setting, for a terminal. */
+/* One line per setting, for a terminal. */
 void settings_print_help(FILE *out);
 
 /* The same as a Markdown table, for the reference. */

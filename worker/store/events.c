@@ -71,7 +71,7 @@ static enum event_row_state state_of(const char *text)
     abort();
 }
 
-/* The events as columns: one array a parameter of accept_sql. */
+/* The events as columns: one array per parameter of accept_sql. */
 struct columns {
     struct strbuf of[COLUMNS];
 };

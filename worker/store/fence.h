@@ -10,8 +10,8 @@
  *
  * Parameters 1 and 2 of every fenced statement are the run and the epoch
  * (args_fence first). FOR KEY SHARE conflicts with a change of epoch and with
- * nothing else, so that heartbeat and counts go on beside it. A fenced statement
- * returns a row where the fence held; no row is ERROR_LOST.
+ * nothing else, so that heartbeat and counts are not blocked by it. A fenced
+ * statement returns a row where the fence held; no row is ERROR_LOST.
  */
 #define FENCE                                                          \
     "fence as materialized (select run_id, export_id from klaviyo.run" \

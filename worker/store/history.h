@@ -26,7 +26,6 @@ bool history_list(struct db *db, const struct history_filter *filter, char **jso
 bool history_show(struct db *db, int64_t run_id, char **json, struct error *err) MUST_USE;
 bool history_rejections(struct db *db, int64_t run_id, char **json, struct error *err) MUST_USE;
 
-/* The run that is worth watching: the newest that goes on, else the newest. 0: none. */
 /*
  * How many rows a second the export's last runs that sent some have brought to
  * their end, reading included. 0: there is none.
@@ -34,6 +33,7 @@ bool history_rejections(struct db *db, int64_t run_id, char **json, struct error
 bool history_pace(struct db *db, const char *export_name, double *rows_per_second,
                   struct error *err) MUST_USE;
 
+/* The run that is worth watching: the newest that is running, else the newest. 0: none. */
 bool history_newest(struct db *db, int64_t *run_id, struct error *err) MUST_USE;
 
 enum history_cancel {

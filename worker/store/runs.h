@@ -13,9 +13,10 @@
 /*
  * Runs, as the worker that owns one sees them.
  *
- * A run is taken (a new epoch, a new lease), beaten, and ended. Every write
- * names the run and the epoch; where the run is no longer ours under that
- * epoch nothing is written and the error is of kind ERROR_LOST: let go.
+ * A run is taken (a new epoch, a new lease), renewed by heartbeats, and ended.
+ * Every write names the run and the epoch; where the run is no longer ours
+ * under that epoch nothing is written and the error is of kind ERROR_LOST:
+ * relinquish it.
  */
 enum run_take {
     RUN_TAKE_NONE,   /* nothing to do now */
@@ -41,7 +42,7 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
 bool runs_count_blocked(struct db *db, int64_t key_pair_id, int64_t *runs, struct error *err)
     MUST_USE;
 
-/* Counts of a planning pass, as they stand. */
+/* Counts of a member scan, as they stand. */
 struct run_counts {
     int64_t read;
     int64_t invalid;
@@ -75,7 +76,7 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
 bool runs_note_backend(struct db *db, const struct run_task *task, int32_t backend,
                        struct error *err) MUST_USE;
 
-/* Planning starts: forgets the local rejections of earlier passes. */
+/* Planning starts: deletes the local rejections of earlier scans. */
 bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
 
 /* Planning is over: the counts are final, no batch is added any more. */
@@ -107,7 +108,7 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
 /* Why a run is given back before its end. */
 enum run_give_back {
     RUN_DRAINED,  /* the process ends: anybody may go on at once */
-    RUN_TROUBLED, /* the database was away: after a pause, as often as it takes */
+    RUN_TROUBLED, /* the database was unreachable: after a pause, as often as it takes */
     RUN_MISTAKEN, /* something of ours is wrong: the same, and it counts as a take in vain */
 };
 
