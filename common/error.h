@@ -45,6 +45,7 @@ bool error_set(struct error *err, enum error_kind kind, const char *fmt, ...) PR
 /* Puts "context: " before the text and keeps the kind. */
 bool error_wrap(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* "out of memory", ERROR_RETRY. False, always. */
 bool error_no_memory(struct error *err);
 
 /* "reading FILE: No such file or directory", from errno. */

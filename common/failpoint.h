@@ -18,7 +18,13 @@
  */
 #ifdef WORKER_FAILPOINTS
 
+/*
+ * Any thread. Ends the process with SIGKILL where NAME is the wanted one and
+ * its count is reached.
+ */
 void failpoint_hit(const char *name);
+
+/* The same, after a call: returns its result. */
 bool failpoint_pass(const char *name, bool result);
 int failpoint_bound(const char *name, int usual);
 

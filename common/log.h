@@ -78,8 +78,14 @@ void log_stop_writer(int64_t wait_ms);
 /* Since the process started. */
 int64_t log_dropped_lines(void);
 
+/* "debug", "info", "warn" or "error". False: another text; *out is unchanged. */
 bool log_level_parse(const char *text, enum log_level *out);
 
+/*
+ * For the macros. Any thread; fields and what they point to are lent for the
+ * call. Nothing below the level of log_init() is written. Never fails: what
+ * cannot be written is counted or lost.
+ */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
 #endif

@@ -26,6 +26,10 @@ struct seal_pair {
 
 #define SEAL_PAIR_INIT ((struct seal_pair){ .private_key = { .bytes = NULL } })
 
+/*
+ * A new pair, the caller's (seal_pair_release()). ERROR_RETRY where no locked
+ * memory is left; *pair is unchanged then.
+ */
 bool seal_pair_generate(struct seal_pair *pair, struct error *err) MUST_USE;
 
 /*
@@ -34,8 +38,14 @@ bool seal_pair_generate(struct seal_pair *pair, struct error *err) MUST_USE;
  */
 bool seal_pair_save(const struct seal_pair *pair, const char *path, struct error *err) MUST_USE;
 
+/*
+ * Reads the private half from a file and derives the public one. ERROR_INPUT:
+ * no such file, or no key in it; the text never quotes it. *pair is unchanged
+ * on failure.
+ */
 bool seal_pair_load(struct seal_pair *pair, const char *path, struct error *err) MUST_USE;
 
+/* Wipes the private half. Accepts SEAL_PAIR_INIT. */
 void seal_pair_release(struct seal_pair *pair);
 
 /* "1.0.18", of the library in use. */

@@ -36,6 +36,10 @@ enum klaviyo_query_outcome {
     KLAVIYO_QUERY_FAILED,        /* err says why */
 };
 
+/*
+ * Each waits 30 s at most, all attempts together. Results are written for
+ * ANSWERED only; err for all others but GONE.
+ */
 enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
                                                  struct account *account, struct error *err)
     MUST_USE;

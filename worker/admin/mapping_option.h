@@ -22,6 +22,7 @@ struct mapping_options {
 bool mapping_options_read(struct context *context, const struct arguments *arguments,
                           struct mapping_options *mapping, struct error *err) MUST_USE;
 
+/* Frees what read made. Accepts MAPPING_OPTIONS_INIT. */
 void mapping_options_release(struct mapping_options *mapping);
 
 /* The attributes that are known, for --help. */

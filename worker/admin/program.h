@@ -26,8 +26,11 @@ struct program {
 
 /* For commands that open it themselves; a database that is not migrated is an error. */
 bool context_open_database(struct context *context, struct error *err) MUST_USE;
+
+/* Safe where none is open. */
 void context_close_database(struct context *context);
 
+/* The whole program: returns its exit code. Prints errors on standard error. */
 int program_main(const struct program *program, int argc, char *argv[]);
 
 #endif

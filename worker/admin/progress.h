@@ -30,6 +30,7 @@ struct progress {
     struct progress_estimate estimates[PROGRESS_RUNS];
 };
 
+/* Asks whether standard output is a terminal. */
 void progress_init(struct progress *progress);
 
 /* runs: an array of runs as runs show --json has them. Standard output. */

@@ -6,6 +6,7 @@
 /* migrate, keygen, check */
 extern const struct command setup_commands[];
 
+/* `check`; setup's other commands are static. As command.run. */
 bool check_run(struct context *context, const struct arguments *arguments, struct error *err);
 
 #endif

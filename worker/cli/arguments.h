@@ -31,6 +31,7 @@ struct arguments {
 bool arguments_parse(struct arguments *arguments, const struct command *command, size_t n,
                      const char *const argv[], struct error *err) MUST_USE;
 
+/* Frees the arrays; the texts are argv's. */
 void arguments_release(struct arguments *arguments);
 
 /* Asking for an option that the command does not have is a bug. */
@@ -44,6 +45,8 @@ const char *arguments_next(const struct arguments *arguments, const char *name, 
 struct number_range {
     int64_t min, max;
 };
+
+/* False: wrong usage, err names the option and its range. */
 bool arguments_number(struct context *context, const struct arguments *arguments, const char *name,
                       struct number_range range, int64_t *out, struct error *err) MUST_USE;
 

@@ -19,6 +19,7 @@ struct nearest {
 
 #define NEAREST_INIT(typed_) ((struct nearest){ .typed = (typed_), .best = NULL })
 
+/* word is lent for as long as best is used. Of equally near words the first one wins. */
 void nearest_offer(struct nearest *nearest, const char *word);
 
 /* The distance itself; words are cut at 63 bytes. Case of ASCII letters does not count. */

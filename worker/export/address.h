@@ -25,6 +25,7 @@ enum address_fault {
     ADDRESS_MALFORMED,
 };
 
+/* len bytes, not necessarily NUL-terminated; NULL or 0 bytes: MISSING. */
 enum address_fault address_check(const char *address, size_t len);
 
 #endif

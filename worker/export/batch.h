@@ -27,6 +27,7 @@ struct batch {
 
 enum batch_add { BATCH_ADDED, BATCH_FULL /* put it into the next one */, BATCH_NO_MEMORY };
 
+/* limits are copied. release frees the memory; both leave an empty batch. */
 void batch_init(struct batch *batch, const struct batch_limits *limits);
 void batch_release(struct batch *batch);
 void batch_clear(struct batch *batch); /* keeps the memory */

@@ -51,6 +51,11 @@ struct deliver_result {
     enum error_kind relinquish_kind; /* RETRY, LOST, or FATAL for a mistake of ours */
 };
 
+/*
+ * Returns when the delivery is over for this owner; never fails by itself:
+ * *result says how it ended. What the outcome asks for (end, give back, park)
+ * is the caller's to write. No request is in flight afterwards.
+ */
 void deliver(const struct deliver_options *options, struct deliver_result *result);
 
 #endif

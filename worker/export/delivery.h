@@ -110,6 +110,10 @@ struct delivery {
     struct delivery_counts counts;
 };
 
+/*
+ * options are copied, what they point to is lent until delivery_release().
+ * False: out of memory (ERROR_RETRY); release is safe then, too.
+ */
 bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
                    struct error *err) MUST_USE;
 void delivery_release(struct delivery *delivery);
@@ -134,6 +138,7 @@ struct delivery_plan_news {
     bool done;        /* it has ended well: no batch will come any more */
 };
 
+/* What the plan did since the last call. */
 void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *news);
 
 /* No import is begun from until_ms on. */
@@ -182,6 +187,7 @@ size_t delivery_late_jobs(const struct delivery *delivery);
 /* Imports in flight. */
 size_t delivery_posting(const struct delivery *delivery);
 
+/* A copy, as of now. */
 struct delivery_counts delivery_counts(const struct delivery *delivery);
 
 #endif

@@ -51,12 +51,14 @@ bool import_failures_page(struct import_failures *failures, const struct rows *r
                           const struct import_error_page *page, bool *more, struct error *err)
     MUST_USE;
 
+/* Of failed[i], i < n; NUL-terminated, lent until the next page or release. */
 const char *import_failures_code(const struct import_failures *failures, size_t i);
 const char *import_failures_detail(const struct import_failures *failures, size_t i);
 
 /* Named or not. */
 int64_t import_failures_count(const struct import_failures *failures);
 
+/* Frees all of it. Accepts IMPORT_FAILURES_INIT. */
 void import_failures_release(struct import_failures *failures);
 
 #endif

@@ -18,6 +18,11 @@ struct lease {
     int64_t next_ms;
 };
 
+/*
+ * taken_ms: clock_ms() before the run was taken. Due: it is time to renew.
+ * Over: the run is no longer ours, to be on the safe side. Imports may begin
+ * until the last third. renewed: sent_ms is before the renewal was sent.
+ */
 void lease_init(struct lease *lease, int64_t length_ms, int64_t taken_ms);
 bool lease_is_due(const struct lease *lease, int64_t now_ms);
 bool lease_is_over(const struct lease *lease, int64_t now_ms);

@@ -42,6 +42,8 @@ struct mapping_count {
     int64_t with_value; /* neither absent nor null */
     int64_t no_text;    /* of these, objects and arrays (booleans for a number): left out */
 };
+
+/* field: its place in the order of fields, from 0. */
 struct mapping_count mapping_count(const struct mapping *mapping, size_t field);
 
 /* The address in an object that mapping_add() made; into the object. */

@@ -51,6 +51,11 @@ struct member_scan {
     bool over_limit;    /* more profiles than the export may send: they are counted only */
 };
 
+/*
+ * Task and observer are lent until release; the observer may be NULL. False:
+ * out of memory (ERROR_RETRY); release is safe then, too, and closes the
+ * connections.
+ */
 bool member_scan_init(struct member_scan *scan, const struct run_task *task,
                       const struct scan_observer *observer, struct error *err) MUST_USE;
 void member_scan_release(struct member_scan *scan);

@@ -54,6 +54,7 @@ bool plan_may_deliver(const struct plan *plan);
 /* clock_ms() since when it has waited for connections; 0: it does not. */
 int64_t plan_waiting_since_ms(const struct plan *plan);
 
+/* Any thread. */
 bool plan_has_ended(const struct plan *plan);
 
 /* Once it has ended; why is written where it is not DONE. */
@@ -78,6 +79,11 @@ struct plan_preview {
     struct mapping_count *fields; /* the task's, in their order; freed with free() */
 };
 
+/*
+ * On the caller's thread, with two connections of its own. *preview is written
+ * on success only. ERROR_INPUT: there is no such database, or the site's view
+ * cannot be read.
+ */
 bool plan_preview(const struct secret_source *database_url, const struct run_task *task,
                   struct plan_preview *preview, struct error *err) MUST_USE;
 

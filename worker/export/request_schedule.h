@@ -40,6 +40,10 @@ struct request_schedule {
 
 #define REQUEST_SCHEDULE_NEVER INT64_MAX
 
+/*
+ * Due, its endpoint open, the key not at rest, no drain, and for an import
+ * enough of the lease left.
+ */
 bool request_schedule_may_start(const struct request_schedule *schedule,
                                 const struct pending_request *pending, int64_t now_ms);
 
@@ -50,6 +54,8 @@ int64_t request_schedule_due_ms(const struct request_schedule *schedule,
 /* It is on its way. Imports keep a pace: the next one is not due at once. */
 void request_schedule_started(struct request_schedule *schedule, struct pending_request *pending,
                               int64_t now_ms);
+
+/* Its response is there, whatever it says. */
 void request_schedule_ended(struct request_schedule *schedule, struct pending_request *pending);
 
 /* It was in vain: due again after a growing pause of random length, at least wait_ms. */
@@ -66,6 +72,8 @@ void request_schedule_close(struct request_schedule *schedule, enum endpoint end
  */
 bool request_schedule_key_refused(struct request_schedule *schedule,
                                   struct pending_request *pending, int64_t now_ms);
+
+/* A response of use to that endpoint: ends the rest of the key if it was refused there. */
 void request_schedule_key_accepted(struct request_schedule *schedule, enum endpoint endpoint);
 
 /*

@@ -17,6 +17,7 @@ struct retry_budget {
     int64_t last_ms;
 };
 
+/* used_ms: what earlier owners have used of it. Progress makes it whole again. */
 void retry_budget_init(struct retry_budget *budget, int64_t budget_ms, int64_t used_ms,
                        int64_t now_ms);
 void retry_budget_progress(struct retry_budget *budget);

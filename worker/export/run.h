@@ -28,6 +28,6 @@ struct run_options {
  * (runs_give_back) as soon as the database is reachable.
  */
 bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
-                 int64_t taken_ms, struct error *err);
+                 int64_t taken_ms, struct error *err) MUST_USE;
 
 #endif

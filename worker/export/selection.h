@@ -42,6 +42,7 @@ struct selection {
     struct strbuf profile_id;
 };
 
+/* full: unchanged members are selected, too. release frees the memory. */
 void selection_init(struct selection *selection, bool full);
 void selection_release(struct selection *selection);
 
@@ -52,6 +53,7 @@ enum selection_step selection_offer(struct selection *selection, const struct me
 /* A candidate's object is larger than Klaviyo takes: invalid after all. */
 const char *selection_too_large(struct selection *selection);
 
+/* Of the candidate that selection_offer() was given last; counts it as unchanged or selected. */
 enum selection_choice selection_compare(struct selection *selection, const struct member *member,
                                         int64_t fingerprint);
 

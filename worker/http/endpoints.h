@@ -43,6 +43,7 @@ bool endpoints_start(const struct endpoints_options *options, struct endpoints *
 /* Where they listen. */
 uint16_t endpoints_port(const struct endpoints *endpoints);
 
+/* Stops the server and the snapshot's thread, and waits for them. NULL is accepted. */
 void endpoints_free(struct endpoints *endpoints);
 
 DEFINE_OWNER(endpoints)

@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 
 /*
@@ -73,8 +72,6 @@ bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
 
 /* Ends every connection and the thread. */
 void http_server_free(struct http_server *server);
-
-DEFINE_OWNER(http_server)
 
 /* libmicrohttpd's, for --version. A static string. */
 const char *http_library_version(void);

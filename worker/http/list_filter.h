@@ -19,6 +19,7 @@ struct list_filter {
     char state[LIST_FILTER_TEXT_BYTES];
 };
 
+/* True: nothing is asked for, so the whole list is the answer. */
 bool list_filter_is_empty(const struct list_filter *filter);
 
 /* False: limit is no whole number from 1 to LIST_FILTER_LIMIT_MAX. */

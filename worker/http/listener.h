@@ -20,6 +20,10 @@ struct listener {
     char address[LISTENER_ADDRESS_BYTES]; /* "127.0.0.1", as bound */
 };
 
+/*
+ * ERROR_FATAL: where is not host:port, the name is unknown, or the port is in
+ * use. *listener is written on success only.
+ */
 bool listener_open(struct listener *listener, const char *where, struct error *err) MUST_USE;
 
 #endif

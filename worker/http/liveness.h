@@ -40,6 +40,7 @@ struct liveness_facts {
 
 enum liveness { LIVENESS_ALIVE, LIVENESS_LOOP_STANDS, LIVENESS_STALLED };
 
+/* The control loop first; ALIVE wherever a restart would not help. */
 enum liveness liveness_judge(const struct liveness_facts *facts);
 
 /* It would be stalled if PostgreSQL answers: somebody should ask. */

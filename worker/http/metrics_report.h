@@ -29,6 +29,7 @@ struct metrics_report {
     bool ready;
 };
 
+/* Appends to out; ask strbuf_ok() afterwards. */
 void metrics_report_write(const struct metrics_report *metrics_report, struct strbuf *out);
 
 /* The lag of a partition, in events; -1: not known (yet). */

@@ -31,6 +31,10 @@ struct page_facts {
     const struct snapshot_view *database;
 };
 
+/*
+ * Appends to out. ERROR_RETRY: memory is out, or the snapshot's runs are no
+ * JSON; out is of no use then.
+ */
 bool page_write(const struct page_facts *facts, struct strbuf *out, struct error *err) MUST_USE;
 
 /* The page's style sheet, for who allows it by its hash. */

@@ -15,6 +15,7 @@ struct process_usage {
     int64_t max_fds;
 };
 
+/* Asks the kernel; never fails as a whole. Any thread. */
 void process_usage(struct process_usage *usage);
 
 #endif

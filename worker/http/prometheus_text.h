@@ -38,6 +38,10 @@ struct prometheus_text {
 void prometheus_family(struct prometheus_text *prometheus_text, const char *name,
                        enum prometheus_kind kind, const char *help);
 
+/*
+ * One sample of the family that was begun last; labels may be NO_LABELS. Ask
+ * strbuf_ok() at the end.
+ */
 void prometheus_number(struct prometheus_text *prometheus_text,
                        const struct prometheus_label *labels, int64_t number);
 

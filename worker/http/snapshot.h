@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/store/overview.h"
 
@@ -47,7 +46,5 @@ bool snapshot_want(struct snapshot *snapshot);
 /* What there is; without the lists where with_lists is false. Release it. */
 void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view);
 void snapshot_view_release(struct snapshot_view *view);
-
-DEFINE_OWNER(snapshot)
 
 #endif

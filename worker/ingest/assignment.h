@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "worker/ingest/offsets.h"
 #include "worker/kafka/consumer.h"
 #include "worker/metrics/service_metrics.h"
@@ -26,7 +25,8 @@ enum { ASSIGNMENT_PARTITION_OPEN_MAX = 20 * 1000, ASSIGNMENT_OPEN_MAX = 100 * 10
 
 struct assignment;
 
-struct assignment *assignment_new(struct service_metrics *metrics) MUST_USE; /* NULL: no memory */
+/* metrics outlive it. NULL: out of memory. */
+struct assignment *assignment_new(struct service_metrics *metrics) MUST_USE;
 void assignment_free(struct assignment *assignment);
 
 /* The partitions of an ASSIGNED event. False: out of memory. */
@@ -80,7 +80,5 @@ void assignment_publish(const struct assignment *assignment, struct consumer *co
 
 /* One line with the event's partitions. */
 void assignment_log(const char *name, const struct consumer_event *event);
-
-DEFINE_OWNER(assignment)
 
 #endif

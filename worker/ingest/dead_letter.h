@@ -44,6 +44,8 @@ struct dead_letter_view {
     int attempts;
     bool value_missing; /* sent without its value: cannot be replayed */
 };
+
+/* Never fails: what is missing or malformed is as if not said. */
 void dead_letter_read(const struct record *letter, struct dead_letter_view *view);
 
 /*

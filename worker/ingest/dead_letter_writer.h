@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/ingest/pending_event.h"
 #include "worker/metrics/service_metrics.h"
@@ -23,6 +22,10 @@
  */
 struct dead_letter_writer;
 
+/*
+ * Settings and metrics outlive it. ERROR_FATAL: no client of Kafka can be made
+ * with the settings. An unreachable broker is no error.
+ */
 struct dead_letter_writer *dead_letter_writer_new(const struct settings *settings,
                                                   struct service_metrics *metrics,
                                                   struct error *err) MUST_USE;
@@ -30,10 +33,14 @@ void dead_letter_writer_free(struct dead_letter_writer *writer); /* with the eve
 
 /* Readable: dead_letter_writer_turn() has something to do. */
 int dead_letter_writer_fd(const struct dead_letter_writer *writer);
+
+/* Events it holds. */
 size_t dead_letter_writer_n(const struct dead_letter_writer *writer);
 
 /* False: leave the next one outside. */
 bool dead_letter_writer_has_room(const struct dead_letter_writer *writer);
+
+/* Takes a DEAD_LETTER_DUE event. */
 void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_event *event);
 
 /* Never waits. Adds what is acknowledged to dead_lettered. */
@@ -42,7 +49,5 @@ void dead_letter_writer_turn(struct dead_letter_writer *writer,
 
 /* KAFKA_CONFIG_FILE has changed. */
 void dead_letter_writer_renew(struct dead_letter_writer *writer);
-
-DEFINE_OWNER(dead_letter_writer)
 
 #endif

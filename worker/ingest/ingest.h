@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/ingest/intake.h"
 #include "worker/metrics/service_metrics.h"
@@ -29,10 +28,14 @@ struct ingest;
 /* Joins the group. The ports and metrics outlive it. */
 struct ingest *ingest_new(const struct settings *settings, const struct intake_ports *ports,
                           struct service_metrics *metrics, struct error *err) MUST_USE;
+
+/* With the events that are open; their rows stay in the database. NULL is accepted. */
 void ingest_free(struct ingest *ingest);
 
 /* What poll() is to wait for before the next turn. */
 enum { INGEST_DESCRIPTORS = 4 };
+
+/* fds has room for INGEST_DESCRIPTORS; how many were filled. */
 size_t ingest_wait_for(const struct ingest *ingest, struct pollfd *fds);
 
 /* True: there is more to do at once than the last turn did. */
@@ -44,14 +47,14 @@ bool ingest_turn(struct ingest *ingest, struct error *err) MUST_USE;
 /* From now on messages stay in Kafka; what is open goes on to its end. */
 void ingest_stop_intake(struct ingest *ingest);
 
-size_t ingest_open(const struct ingest *ingest); /* events that have not ended */
-size_t
-ingest_dead_letters(const struct ingest *ingest); /* of them: dead letters not acknowledged yet */
+/* Events that have not ended, and of them those whose dead letter is not acknowledged yet. */
+size_t ingest_open(const struct ingest *ingest);
+size_t ingest_dead_letters(const struct ingest *ingest);
 
 /* Leaves the group; go on turning until it has left. */
 bool ingest_leave(struct ingest *ingest, struct error *err) MUST_USE;
-bool ingest_has_left(struct ingest *ingest);
 
-DEFINE_OWNER(ingest)
+/* True: the partitions are given back, and the group knows. */
+bool ingest_has_left(struct ingest *ingest);
 
 #endif

@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/ingest/intake_work.h"
 #include "worker/ingest/pending_event.h"
@@ -49,8 +48,8 @@ struct intake_output {
     struct pending_event_list events;
     size_t released_events, released_bytes;
 };
-struct intake_output intake_collect(struct intake *intake);
 
-DEFINE_OWNER(intake)
+/* Never waits. The events are the caller's; the two numbers are for admission_give(). */
+struct intake_output intake_collect(struct intake *intake);
 
 #endif

@@ -62,6 +62,7 @@ struct intake_work {
     bool poll_soon;   /* something may have ended */
 };
 
+/* ports and metrics outlive it. Release frees the memory, and the events it holds. */
 void intake_work_init(struct intake_work *work, const struct intake_ports *ports,
                       struct service_metrics *metrics);
 void intake_work_release(struct intake_work *work); /* frees the events it holds */

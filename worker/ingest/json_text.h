@@ -42,6 +42,8 @@ struct json_text_characters {
     char *at;
     size_t n;
 };
+
+/* text is written where the result says it is a string; see above for who frees it. */
 enum json_text_string json_text_string(struct bytes value, struct json_text_characters *characters)
     MUST_USE;
 

@@ -28,11 +28,14 @@
  */
 struct offsets;
 
-struct offsets *offsets_new(void) MUST_USE; /* NULL: out of memory */
+/* NULL: out of memory. Free with offsets_free(), which accepts NULL. */
+struct offsets *offsets_new(void) MUST_USE;
 void offsets_free(struct offsets *offsets);
 
 /* False: out of memory. A partition that was assigned already begins anew. */
 bool offsets_assign(struct offsets *offsets, int32_t partition) MUST_USE;
+
+/* Forgets the partition and what is open of it; ends that come later change nothing. */
 void offsets_revoke(struct offsets *offsets, int32_t partition);
 
 enum offsets_delivery {
@@ -61,6 +64,7 @@ struct offsets_move {
 /* True: one partition whose watermark has moved since it was last taken. */
 bool offsets_take_move(struct offsets *offsets, struct offsets_move *move) MUST_USE;
 
+/* False also where the epoch is not the partition's present one. */
 bool offsets_is_open(const struct offsets *offsets, int32_t partition, int64_t epoch,
                      int64_t offset) MUST_USE;
 size_t offsets_open(const struct offsets *offsets);                       /* of all partitions */

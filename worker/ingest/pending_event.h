@@ -67,6 +67,8 @@ struct pending_event_list {
  */
 enum event_verdict pending_event_new(const struct record *record, int64_t epoch,
                                      struct pending_event **out, struct error *why) MUST_USE;
+
+/* With its body and its texts; NULL is accepted. */
 void pending_event_free(struct pending_event *event);
 
 /* Gives it a copy of its record, which was read again. As pending_event_new(). */
@@ -79,6 +81,10 @@ size_t pending_event_drop_body(struct pending_event *event);
 /* It dies of that. Texts may be NULL, but for the reason; they are copied. */
 void pending_event_die(struct pending_event *event, const char *reason, const char *detail);
 
+/*
+ * push takes the event, to the end; pop gives the first one back, NULL where
+ * there is none; append moves all of from to the end of list.
+ */
 void pending_event_push(struct pending_event_list *list, struct pending_event *event);
 struct pending_event *pending_event_pop(struct pending_event_list *list);
 void pending_event_append(struct pending_event_list *list,

@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "worker/ingest/pending_event.h"
 #include "worker/settings/settings.h"
 
@@ -19,8 +18,9 @@
  */
 struct reread;
 
-struct reread *reread_new(const struct settings *settings) MUST_USE; /* NULL: out of memory */
-void reread_free(struct reread *reread);                             /* with the events it holds */
+/* Settings outlive it. Connects when the first event comes. NULL: out of memory. */
+struct reread *reread_new(const struct settings *settings) MUST_USE;
+void reread_free(struct reread *reread); /* with the events it holds */
 
 int reread_fd(const struct reread *reread); /* -1 or readable: reread_next() has something to do */
 size_t reread_letters(const struct reread *reread); /* DEAD_LETTER_DUE ones */
@@ -43,7 +43,5 @@ struct pending_event *reread_next(struct reread *reread, struct reread_room room
 
 /* KAFKA_CONFIG_FILE has changed. */
 void reread_renew(struct reread *reread);
-
-DEFINE_OWNER(reread)
 
 #endif

@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/kafka/record.h"
 #include "worker/settings/settings.h"
@@ -60,6 +59,7 @@ struct consumer_event {
     void *handle;
 };
 
+/* i < event->partitions_n. */
 struct consumer_partition consumer_event_partition(const struct consumer_event *event, size_t i);
 
 /* Joins the group. An unreachable broker is no error here: it is waited for. */
@@ -121,8 +121,8 @@ int64_t consumer_end_offset(struct consumer *consumer, int32_t partition);
  * REVOKED events. Go on with consumer_next() until consumer_closed().
  */
 bool consumer_close(struct consumer *consumer, struct error *err) MUST_USE;
-bool consumer_closed(struct consumer *consumer);
 
-DEFINE_OWNER(consumer)
+/* True: the group has been left. Go on with consumer_next() until then. */
+bool consumer_closed(struct consumer *consumer);
 
 #endif

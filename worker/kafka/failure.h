@@ -32,6 +32,11 @@ bool kafka_failure_right(struct error *err, rd_kafka_t *handle, rd_kafka_resp_er
 struct kafka_last_error {
     rd_kafka_resp_err_t code; /* 0: nothing */
 };
+
+/*
+ * For kafka_handle_callbacks.error; last_error is the opaque of the handle, a
+ * struct kafka_last_error.
+ */
 void kafka_last_error_note(rd_kafka_t *handle, int code, const char *reason, void *last_error);
 
 /* Serves the callback; the code that says the most about a failed call. */

@@ -59,6 +59,8 @@ struct kafka_handle_headers {
     struct record_header *items;
     size_t cap;
 };
+
+/* False: out of memory; *record is unchanged. */
 bool kafka_handle_read_message(const rd_kafka_message_t *message,
                                struct kafka_handle_headers *headers, struct record *record)
     MUST_USE;

@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/kafka/record.h"
 #include "worker/settings/settings.h"
@@ -30,6 +29,7 @@ void record_lookup_free(struct record_lookup *lookup);
 /* The same beside the caller, who does not wait. Accepts NULL. */
 void record_lookup_retire(struct record_lookup *lookup);
 
+/* Readable once record_lookup_poll() has something to do. */
 int record_lookup_fd(const struct record_lookup *lookup);
 
 /* The record that is wanted from now on. */
@@ -44,7 +44,5 @@ enum record_lookup_result record_lookup_poll(struct record_lookup *lookup,
 
 /* Nothing is wanted for now: fetches nothing ahead. */
 void record_lookup_rest(struct record_lookup *lookup);
-
-DEFINE_OWNER(record_lookup)
 
 #endif

@@ -48,6 +48,11 @@ struct topic_progress {
     int64_t committed; /* -1: nothing yet */
     int64_t begin, end;
 };
+
+/*
+ * Waits timeout_ms at most. ERROR_RETRY: no answer by then; ERROR_INPUT: this
+ * user may not read it. *progress is written on success only.
+ */
 bool topics_progress(const struct settings *settings, int32_t partition,
                      struct topic_progress *progress, int timeout_ms, struct error *err) MUST_USE;
 
@@ -61,6 +66,8 @@ enum topics_access {
     TOPICS_GROUP_REFUSED,
     TOPICS_TOPIC_REFUSED,
 };
+
+/* Waits timeout_ms at most. *access is written on success only; ERROR_RETRY: no answer by then. */
 bool topics_access(const struct settings *settings, enum topics_access *access, int timeout_ms,
                    struct error *err) MUST_USE;
 

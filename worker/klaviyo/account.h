@@ -30,6 +30,7 @@ struct account {
  */
 bool api_key_check(const char *key, size_t n, struct error *err) MUST_USE;
 
+/* GET of the account that the key belongs to; owns nothing. */
 struct request account_request(void);
 
 /* ERROR_RETRY: malformed. */

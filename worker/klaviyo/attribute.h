@@ -22,6 +22,7 @@ struct attribute {
 
 extern const struct attribute attributes[]; /* ends with a name of NULL; phone_number is the last */
 
+/* UNKNOWN for every name that is not in the table. name: NUL-terminated. */
 enum attribute_kind attribute_kind(const char *name);
 
 #endif

@@ -34,6 +34,7 @@ struct endpoint_limit {
 /* "import", "job", …: the key of a rate limit and the label of a metric; stable. */
 const char *endpoint_name(enum endpoint endpoint);
 
+/* Requests for one account, published by Klaviyo. */
 struct endpoint_limit endpoint_limit(enum endpoint endpoint);
 
 /* The path is before + id + after; an endpoint without an id has no after (NULL). */
@@ -42,6 +43,7 @@ struct endpoint_path {
     const char *after;
 };
 
+/* Static strings. */
 struct endpoint_path endpoint_path(enum endpoint endpoint);
 
 /* True: POST with a body. False: GET without one. */

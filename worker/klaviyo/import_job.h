@@ -104,6 +104,7 @@ bool import_job_listing_parse(const struct response *response, struct import_job
 const struct import_job *import_job_listing_find(const struct import_job_listing *listing,
                                                  const char *id);
 
+/* Frees the jobs. Accepts IMPORT_JOB_LISTING_INIT. */
 void import_job_listing_release(struct import_job_listing *listing);
 
 /* ---- what a job did not import ---- */
@@ -128,9 +129,11 @@ struct import_error_page {
 /* id is lent and not empty; next: from the page before, NULL for the first. */
 struct request import_error_request(const char *id, const char *next);
 
+/* Strings of *out live until import_error_page_release(). *out is unchanged on failure. */
 bool import_error_page_parse(const struct response *response, struct import_error_page *out,
                              struct error *err) MUST_USE;
 
+/* Frees the page with all its strings. Accepts IMPORT_ERROR_PAGE_INIT. */
 void import_error_page_release(struct import_error_page *page);
 
 /*

@@ -52,10 +52,12 @@ struct transfer *transfer_new(CURL *template, struct curl_slist *headers, const 
 /* Makes the response. The handle is in no multi any more. */
 void transfer_end(struct transfer *transfer, CURLcode code);
 
+/* Frees the transfer and a response that was not handed over; NULL is accepted. */
 void transfer_free(struct transfer *transfer);
 
 DEFINE_OWNER(transfer)
 
+/* Bytes of all pieces of the body together. */
 size_t transfer_body_bytes(const struct request *request);
 
 #endif

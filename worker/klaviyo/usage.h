@@ -31,6 +31,7 @@ struct usage {
     size_t n;
 };
 
+/* GET of the account's usage; owns nothing. */
 struct request usage_request(void);
 
 /* ERROR_RETRY: malformed. No row that counts profiles: n is 0. */

@@ -90,9 +90,10 @@ struct verdict {
 bool verdict_judge(const struct response *response, size_t request_rows, int64_t now_us,
                    struct verdict *out, struct error *err) MUST_USE;
 
+/* Frees what the verdict owns. Accepts VERDICT_INIT. */
 void verdict_release(struct verdict *verdict);
 
-/* "ok", "rows_refused", …: label of a metric and value in a log; stable. */
+/* "ok", "rows_refused", …: for tests. A static string. */
 const char *verdict_action_name(enum verdict_action action);
 
 /*

@@ -51,11 +51,13 @@ extern const char *const run_metrics_status_names[RUN_METRICS_STATUSES];
 extern const char *const run_metrics_member_names[RUN_METRICS_MEMBERS];
 extern const char *const run_metrics_reasons[RUN_METRICS_REASONS]; /* the last: any other */
 
+/* Once per response; any thread. */
 void run_metrics_response(struct run_metrics *run_metrics, const struct response *response);
 
 /* Once a run, when it has come to its end. */
 void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts *counts);
 
+/* Once per failed run; any thread. A reason that is not in the table counts as the last one. */
 void run_metrics_failure(struct run_metrics *run_metrics, const char *reason);
 
 #endif

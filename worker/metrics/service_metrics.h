@@ -59,10 +59,11 @@ struct service_metrics {
     size_t reasons_n;
 };
 
-/* In static or heap memory: it is large. */
+/* It is large (some 42 KiB): one per process, not on the stack of a thread. */
 void service_metrics_init(struct service_metrics *metrics);
 void service_metrics_release(struct service_metrics *metrics);
 
+/* Any thread. Beyond SERVICE_METRICS_REASONS distinct reasons the last entry takes the others. */
 void service_metrics_count_dead_letter(struct service_metrics *metrics, const char *reason);
 
 /* Copies up to max; returns how many there are. */

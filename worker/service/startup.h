@@ -27,6 +27,11 @@ struct startup_check {
 
 enum startup { STARTUP_DONE, STARTUP_STOPPED, STARTUP_FAILED /* err says why */ };
 
+/*
+ * Blocks until the check is done, has failed for good or a signal came; signals
+ * must be blocked. err is set for FAILED only. metrics: the turns of its loop
+ * are counted.
+ */
 enum startup startup_wait(const struct startup_check *check, struct service_metrics *metrics,
                           struct error *err) MUST_USE;
 

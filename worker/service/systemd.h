@@ -19,6 +19,7 @@ struct systemd_notify {
     int64_t extended_ms; /* when more time for the start was asked for; 0: not yet */
 };
 
+/* What systemd asks for in the environment; never fails. */
 struct systemd_notify systemd_notify_init(void);
 
 /* Kafka is waited for, be it for hours: more time than TimeoutStartSec=. Call it at every turn. */

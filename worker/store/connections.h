@@ -21,6 +21,7 @@ struct sealed_key {
 
 #define SEALED_KEY_INIT ((struct sealed_key){ .bytes = NULL })
 
+/* Frees the bytes. Accepts SEALED_KEY_INIT. */
 void sealed_key_release(struct sealed_key *key);
 
 /* The error for one that is not there, or not to be seen; false. */
@@ -34,6 +35,7 @@ struct connection_draft {
     const struct sealed_key *key;
 };
 
+/* ERROR_INPUT: the name is taken, or the user may not; nothing is written then. */
 bool connections_add(struct db *db, const struct connection_draft *draft, struct error *err)
     MUST_USE;
 

@@ -29,6 +29,10 @@ struct copy_reader {
     bool past_header;
 };
 
+/*
+ * Reads one message of len bytes, which is lent; fields has room for n_fields
+ * and is complete for COPY_ROW only.
+ */
 enum copy_read copy_read(struct copy_reader *reader, const char *message, size_t len,
                          struct copy_field *fields, size_t n_fields) MUST_USE;
 

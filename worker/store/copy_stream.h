@@ -27,6 +27,10 @@ enum copy_stream_next {
     COPY_STREAM_BROKEN, /* not this format */
 };
 
+/*
+ * For rows of n_fields. False: out of memory (ERROR_RETRY); release is safe
+ * then, too. The connection outlives the stream.
+ */
 bool copy_stream_init(struct copy_stream *stream, struct db *db, size_t n_fields, struct error *err)
     MUST_USE;
 void copy_stream_release(struct copy_stream *stream);
@@ -34,6 +38,7 @@ void copy_stream_release(struct copy_stream *stream);
 /* Sends the statement. False: stream->failure as above. Does not wait for a row. */
 bool copy_stream_start(struct copy_stream *stream, const char *sql) MUST_USE;
 
+/* Waits for the next row. After anything but ROW the stream is at its end. */
 enum copy_stream_next copy_stream_next(struct copy_stream *stream) MUST_USE;
 
 #endif

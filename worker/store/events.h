@@ -104,6 +104,7 @@ struct event_row_end {
 bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
                   size_t *n_ends, struct error *err) MUST_USE;
 
+/* Frees the array of n ends with their texts; NULL is accepted. */
 void event_row_ends_free(struct event_row_end *ends, size_t n);
 
 /* The broker has acknowledged the dead letters of these. */
@@ -116,6 +117,8 @@ struct lock_holder {
     char user[64];        /* a role's name */
     char application[64]; /* as that session calls itself */
 };
+
+/* A guess of this moment, for a log line; *holder is written on success only. Errors as in db.h. */
 bool events_lock_holder(struct db *db, struct lock_holder *holder, struct error *err) MUST_USE;
 
 #endif

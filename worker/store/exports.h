@@ -57,6 +57,10 @@ bool exports_missing(const char *name, struct error *err);
 bool exports_look(struct db *db, const struct export_draft *draft, char **json, struct error *err)
     MUST_USE;
 
+/*
+ * ERROR_INPUT: the name is taken, or the draft breaks a rule, which the text
+ * names; nothing is written then.
+ */
 bool exports_add(struct db *db, const struct export_draft *draft, struct error *err) MUST_USE;
 /*
  * *runs_ended: how many runs that were queued or going on the change has ended;
@@ -64,6 +68,12 @@ bool exports_add(struct db *db, const struct export_draft *draft, struct error *
  */
 bool exports_update(struct db *db, const struct export_draft *draft, int64_t *runs_ended,
                     struct error *err) MUST_USE;
+
+/*
+ * Ends the export's runs and ignores its events until it is resumed.
+ * *runs_ended: as above. ERROR_INPUT: there is no such export. So for the two
+ * below.
+ */
 bool exports_pause(struct db *db, const char *name, int64_t *runs_ended, struct error *err)
     MUST_USE;
 bool exports_resume(struct db *db, const char *name, struct error *err) MUST_USE;

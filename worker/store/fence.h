@@ -17,12 +17,14 @@
     "fence as materialized (select run_id, export_id from klaviyo.run" \
     " where run_id = $1 and epoch = $2 and state = 'running' for key share)"
 
+/* Adds the run's id and epoch as the next two parameters, which must be the first. */
 void args_fence(struct args *args, const struct run_task *task);
 
 /* rows may be NULL. */
 bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult **out,
                struct error *err) MUST_USE;
 
+/* The error of a fence that did not hold, ERROR_LOST. False, always. */
 bool error_lost(struct error *err);
 
 #endif

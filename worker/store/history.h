@@ -42,6 +42,11 @@ enum history_cancel {
     HISTORY_ENDED_BEFORE, /* there was nothing to cancel */
 };
 
+/*
+ * Ends a queued run at once, asks the worker of a running one. ERROR_INPUT:
+ * there is no such run, or it is not to be seen; *how is written on success
+ * only.
+ */
 bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, struct error *err)
     MUST_USE;
 

@@ -18,6 +18,7 @@ struct key_pair {
     unsigned char public_key[SEAL_KEY_BYTES];
 };
 
+/* *pair is written on success only. Errors as in db.h. */
 bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err) MUST_USE;
 
 /*

@@ -30,6 +30,10 @@ struct migration_report {
 /* Called while others are waited for; who: for people, lent for the call. */
 typedef void migration_waiting(const char *who);
 
+/*
+ * Applies what is missing, then the rights. *report is written on success only;
+ * what was committed before a failure stays, and the next call continues there.
+ */
 bool migration_apply(struct db *db, migration_waiting *waiting, struct migration_report *report,
                      struct error *err) MUST_USE;
 

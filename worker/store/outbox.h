@@ -41,6 +41,10 @@ struct outbox_rows {
     size_t n;
 };
 
+/*
+ * Fill with add, which never fails by itself: outbox_plan() reports memory that
+ * was missing. clear and release accept what init made.
+ */
 void outbox_rows_init(struct outbox_rows *rows);
 void outbox_rows_release(struct outbox_rows *rows);
 void outbox_rows_clear(struct outbox_rows *rows); /* keeps the memory */
@@ -58,6 +62,7 @@ struct outbox_invalid {
     size_t n;
 };
 
+/* As outbox_rows. email and profile_id are NULL where there is none, else so many bytes, copied. */
 void outbox_invalid_init(struct outbox_invalid *invalid);
 void outbox_invalid_release(struct outbox_invalid *invalid);
 void outbox_invalid_add(struct outbox_invalid *invalid, const char *email, size_t email_len,
@@ -76,6 +81,7 @@ struct outbox_batch {
                     the caller */
 };
 
+/* Frees the array of n batches with their strings; NULL is accepted. */
 void outbox_batches_free(struct outbox_batch *batches, size_t n);
 
 /* Which planned batches the caller wants. */
@@ -132,6 +138,7 @@ struct outbox_refused {
     struct strbuf unidentified_details;
 };
 
+/* As outbox_rows; texts are copied. */
 void outbox_refused_init(struct outbox_refused *refused);
 void outbox_refused_release(struct outbox_refused *refused);
 /* position: of the row in the body, from 0. */
@@ -173,6 +180,11 @@ struct outbox_split {
     struct strbuf details;
 };
 
+/*
+ * As outbox_rows; add takes the rows in the order of the body and copies their
+ * texts. outbox_split() replaces the batch in one commit: ERROR_LOST where the
+ * run or the batch is no longer ours, and nothing is written then.
+ */
 void outbox_split_init(struct outbox_split *split, int64_t batch_id);
 void outbox_split_release(struct outbox_split *split);
 void outbox_split_add(struct outbox_split *split, const struct outbox_split_row *row);

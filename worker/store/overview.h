@@ -35,6 +35,7 @@ struct overview_lists {
 bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,
                    struct error *err) MUST_USE;
 
+/* Frees both lists; they are NULL then. */
 void overview_lists_release(struct overview_lists *lists);
 
 #endif

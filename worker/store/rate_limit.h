@@ -29,9 +29,18 @@ struct rate_limit_permit {
     int64_t wait_ms;   /* then: until one may be */
 };
 
+/*
+ * Asks once and never waits: where none is free, *permit says how long to wait.
+ * Errors as in db.h; after one that may have been committed, the permit ages by
+ * itself.
+ */
 bool rate_limit_acquire(struct db *db, const struct rate_limit_claim *claim,
                         struct rate_limit_permit *permit, struct error *err) MUST_USE;
 
+/*
+ * At the response: the permit counts for one more window from now. A permit
+ * that is gone is no error.
+ */
 bool rate_limit_release(struct db *db, int64_t permit_id, struct error *err) MUST_USE;
 
 /* It is known now for which account the request was: its permit counts there. */

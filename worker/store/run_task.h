@@ -54,6 +54,7 @@ struct run_task {
     size_t n_fields;
 };
 
+/* Frees the task with all its strings; NULL is accepted. */
 void run_task_free(struct run_task *task);
 DEFINE_OWNER(run_task)
 

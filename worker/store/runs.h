@@ -32,6 +32,11 @@ struct run_taker {
     bool short_only;     /* of the queued ones only exports whose last run was short */
 };
 
+/*
+ * Takes one run, if there is one that the taker may have. *what, *task and
+ * *closed are written on success only; after a failure a run that was taken is
+ * left to its lease.
+ */
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
                struct run_task **task, int64_t *closed, struct error *err) MUST_USE;
 
@@ -112,6 +117,10 @@ enum run_give_back {
     RUN_MISTAKEN, /* something of ours is wrong: the same, and it counts as a take in vain */
 };
 
+/*
+ * Ends the lease: at once when DRAINED, else after a pause of 2 s. ERROR_LOST:
+ * it was not ours any more, and nothing was written.
+ */
 bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_back how,
                     struct error *err) MUST_USE;
 

@@ -33,7 +33,11 @@ struct args {
 
 #define ARGS_INIT ((struct args){ .n = 0 })
 
-void args_text(struct args *args, const char *text); /* NULL: null */
+/*
+ * Add the next parameter; what they point to is borrowed until the query has
+ * returned. text NULL: null. args_bytes: bytea.
+ */
+void args_text(struct args *args, const char *text);
 void args_int64(struct args *args, int64_t number);
 void args_bool(struct args *args, bool value);
 void args_bytes(struct args *args, const void *bytes, size_t len); /* bytea */
@@ -65,6 +69,7 @@ bool db_query_binary(struct db *db, const char *sql, const struct args *args, PG
 /* How many rows the statement changed or returned. */
 int64_t result_rows_affected(PGresult *rows);
 
+/* Rows and fields of a result; texts live as long as it. row and column count from 0. */
 int result_rows(const PGresult *rows);
 bool result_is_null(const PGresult *rows, int row, int column);
 const char *result_text(const PGresult *rows, int row, int column); /* NULL for null */
