@@ -148,7 +148,12 @@ class Postgres:
 
     def set_back(self, folder: Path) -> None:
         """Goes on from that copy, which is used up: what was written since is forgotten."""
-        self.stop("immediate")
+        process = self._process
+        try:
+            self.stop("immediate")
+        except subprocess.CalledProcessError:  # it takes longer than pg_ctl waits
+            assert process
+            process.wait(90)
         shutil.rmtree(self.data)
         folder.rename(self.data)
         self.start()
