@@ -63,6 +63,19 @@ def test_a_full_refresh_sends_everybody(world: World) -> None:
     assert run["counts"]["unchanged"] == 0
 
 
+def test_the_ledger_says_for_whom_an_address_was_sent(world: World) -> None:
+    population = people.simple(20)
+    world.set_up_export(population)
+    world.start_worker().wait_ready()
+    run_once(world)
+
+    ledger = world.db.rows("select profile_id, address from klaviyo.ledger order by 1")
+
+    assert ledger == world.db.rows(
+        "select profile_id, lower(attributes ->> 'email') from insights.customer_profile order by 1"
+    )
+
+
 def test_another_worker_knows_what_was_sent(world: World) -> None:
     world.set_up_export(people.simple(500))
     first = world.start_worker().wait_ready()

@@ -61,7 +61,7 @@ def test_each_migration_has_a_number_of_its_own_and_was_applied(world: World) ->
     """Of two with one number the second would never be applied, and nothing would say so."""
     names = sorted(file.stem for file in (TREE / "schemas/sql").glob("[0-9]*.sql"))
 
-    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1)), names
+    assert len({name[:4] for name in names}) == len(names), names
     assert world.db.rows("select name from klaviyo.migration order by version") == [(n,) for n in names]
 
 

@@ -15,13 +15,14 @@ static const char plan_sql[] =
     " select export_id, run_id, $3, $4::text[], $5::bytea from fence"
     " returning batch_id, export_id),"
     " ledger as ("
-    " insert into klaviyo.ledger (export_id, address, fingerprint, batch_id, listed)"
-    " select b.export_id, u.address, u.fingerprint, b.batch_id, u.listed"
-    " from batch b, unnest($6::text[], $7::bigint[], $8::boolean[])"
-    " as u(address, fingerprint, listed)"
+    " insert into klaviyo.ledger"
+    " (export_id, address, fingerprint, batch_id, listed, profile_id)"
+    " select b.export_id, u.address, u.fingerprint, b.batch_id, u.listed, u.profile_id"
+    " from batch b, unnest($6::text[], $7::bigint[], $8::boolean[], $4::text[])"
+    " as u(address, fingerprint, listed, profile_id)"
     " on conflict (export_id, address) do update"
     " set fingerprint = excluded.fingerprint, batch_id = excluded.batch_id,"
-    " listed = ledger.listed or excluded.listed)"
+    " listed = ledger.listed or excluded.listed, profile_id = excluded.profile_id)"
     " select batch_id from batch";
 
 static const char reject_local_sql[] =
