@@ -176,6 +176,36 @@ static void a_winner_that_is_too_large_keeps_its_duplicates(void **state)
     assert_sum(&s);
 }
 
+static void new_addresses_and_faults_by_code_are_counted(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+    struct member fresh = member("p2", "b@x.example", 0);
+    struct member listed = member("p3", "c@x.example", LEDGER | LISTED);
+    struct member refused = member("p4", "d@x.example", LEDGER | CONFIRMED | REJECTED);
+
+    (void)state;
+    selection_init(&s, false);
+    (void)offer(&s, "p0", NULL, 0);
+    (void)offer(&s, "p1", "a@x.example", NOT_TEXT);
+    (void)offer(&s, "p2", "b@x.example", 0);
+    (void)selection_compare(&s, &fresh, 1);
+    (void)offer(&s, "p2", "b@x.example", 0); /* of a second segment */
+    (void)offer(&s, "p3", "c@x.example", LEDGER | LISTED);
+    (void)selection_compare(&s, &listed, 1);
+    (void)offer(&s, "p4", "d@x.example", LEDGER | CONFIRMED | REJECTED);
+    (void)selection_compare(&s, &refused, 1);
+    (void)offer(&s, "p5", "e@x.example", LEDGER | SETTLED);
+    (void)offer(&s, "p6", "f@x.example", LEDGER | SETTLED | LISTED);
+    (void)offer(&s, "p7", "g@x.example", 0);
+    (void)selection_too_large(&s);
+    assert_int_equal(s.seen, 9);
+    assert_int_equal(s.fresh, 3); /* p2, p4, p5 */
+    assert_int_equal(s.invalid_by[SELECTION_EMAIL_MISSING], 1);
+    assert_int_equal(s.invalid_by[SELECTION_EMAIL_MALFORMED], 1);
+    assert_int_equal(s.invalid_by[SELECTION_PROFILE_TOO_LARGE], 1);
+    assert_sum(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +216,7 @@ int main(void)
         cmocka_unit_test(who_is_no_member_any_more_has_left_if_on_the_list),
         cmocka_unit_test(rows_of_an_earlier_pass_count_once),
         cmocka_unit_test(a_winner_that_is_too_large_keeps_its_duplicates),
+        cmocka_unit_test(new_addresses_and_faults_by_code_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

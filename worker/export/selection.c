@@ -4,6 +4,14 @@
 
 enum { REMEMBERED_MAX_BYTES = 1024 * 1024 }; /* an address or a profile id, however odd */
 
+const char *const selection_codes[SELECTION_CODES] = {
+    [SELECTION_EMAIL_MISSING] = "email_missing",
+    [SELECTION_EMAIL_MALFORMED] = "email_malformed",
+    [SELECTION_EMAIL_NOT_ASCII] = "email_not_ascii",
+    [SELECTION_EMAIL_TOO_LONG] = "email_too_long",
+    [SELECTION_PROFILE_TOO_LARGE] = "profile_too_large",
+};
+
 void selection_init(struct selection *selection, bool full)
 {
     *selection = (struct selection){ .full = full,
@@ -29,25 +37,40 @@ static void remember(struct strbuf *remembered, const struct copy_field *field)
     strbuf_add(remembered, field->bytes ? field->bytes : "", field->len);
 }
 
-static const char *fault_of(const struct member *member)
+/* A code's number; -1: the address is fine. */
+static int fault_of(const struct member *member)
 {
     if (member->not_a_string)
-        return "email_malformed";
+        return SELECTION_EMAIL_MALFORMED;
     if (member->cut_not_ascii)
-        return "email_not_ascii";
+        return SELECTION_EMAIL_NOT_ASCII;
     switch (address_check(member->address.bytes, member->address.len)) {
     case ADDRESS_FINE:
-        return NULL;
+        return -1;
     case ADDRESS_MISSING:
-        return "email_missing";
+        return SELECTION_EMAIL_MISSING;
     case ADDRESS_NOT_ASCII:
-        return "email_not_ascii";
+        return SELECTION_EMAIL_NOT_ASCII;
     case ADDRESS_TOO_LONG:
-        return "email_too_long";
+        return SELECTION_EMAIL_TOO_LONG;
     case ADDRESS_MALFORMED:
         break;
     }
-    return "email_malformed";
+    return SELECTION_EMAIL_MALFORMED;
+}
+
+static const char *count_invalid(struct selection *selection, int fault)
+{
+    selection->counts.invalid++;
+    selection->invalid_by[fault]++;
+    return selection_codes[fault];
+}
+
+/* Planned by an earlier pass of this run, which did not find it on the list. */
+static void count_settled(struct selection *selection, const struct member *member)
+{
+    selection->counts.selected++;
+    selection->fresh += !member->listed;
 }
 
 /* Only the ledger knows the address: no member of the segments has it now. */
@@ -55,7 +78,7 @@ static void count_absent(struct selection *selection, const struct member *membe
 {
     if (member->settled) { /* it was one when an earlier scan of this run read it */
         selection->counts.read++;
-        selection->counts.selected++;
+        count_settled(selection, member);
     } else if (selection_was_listed(member)) {
         selection->counts.left++;
     }
@@ -70,6 +93,7 @@ enum selection_step selection_offer(struct selection *selection, const struct me
         count_absent(selection, member);
         return SELECTION_NOTHING;
     }
+    selection->seen++;
     bool same_address = selection->any && is_same(&selection->address, &member->address);
     if (same_address && is_same(&selection->profile_id, &member->profile_id))
         return SELECTION_NOTHING; /* a profile of two segments is read once */
@@ -82,15 +106,14 @@ enum selection_step selection_offer(struct selection *selection, const struct me
         return SELECTION_NOTHING;
     }
     remember(&selection->address, &member->address);
-    const char *fault = fault_of(member);
-    selection->fine = !fault;
-    if (fault) {
-        counts->invalid++;
-        *code = fault;
+    int fault = fault_of(member);
+    selection->fine = fault < 0;
+    if (fault >= 0) {
+        *code = count_invalid(selection, fault);
         return SELECTION_INVALID;
     }
     if (member->settled) {
-        counts->selected++;
+        count_settled(selection, member);
         return SELECTION_NOTHING;
     }
     return SELECTION_CANDIDATE;
@@ -98,8 +121,7 @@ enum selection_step selection_offer(struct selection *selection, const struct me
 
 const char *selection_too_large(struct selection *selection)
 {
-    selection->counts.invalid++;
-    return "profile_too_large";
+    return count_invalid(selection, SELECTION_PROFILE_TOO_LARGE);
 }
 
 enum selection_choice selection_compare(struct selection *selection, const struct member *member,
@@ -112,6 +134,7 @@ enum selection_choice selection_compare(struct selection *selection, const struc
         return SELECTION_UNCHANGED;
     }
     selection->counts.selected++;
+    selection->fresh += !selection_was_listed(member);
     return member->known && member->rejected ? SELECTION_SEND_ISOLATED : SELECTION_SEND;
 }
 

@@ -33,9 +33,23 @@ enum selection_choice {
     SELECTION_SEND_ISOLATED, /* Klaviyo refused it last time: in batches of their own */
 };
 
+/* Why a member is not sent, as rejections have it; in the order of a run's sentences. */
+enum {
+    SELECTION_EMAIL_MISSING,
+    SELECTION_EMAIL_MALFORMED,
+    SELECTION_EMAIL_NOT_ASCII,
+    SELECTION_EMAIL_TOO_LONG,
+    SELECTION_PROFILE_TOO_LARGE,
+    SELECTION_CODES
+};
+extern const char *const selection_codes[SELECTION_CODES];
+
 struct selection {
     bool full; /* send also what is unchanged */
     struct run_counts counts;
+    int64_t seen;  /* members of the stream: one of two segments twice */
+    int64_t fresh; /* of the distinct addresses: not on the list before this run */
+    int64_t invalid_by[SELECTION_CODES]; /* their sum is counts.invalid */
     bool any;
     bool fine; /* the last member's address was */
     struct strbuf address;

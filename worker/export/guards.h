@@ -1,0 +1,85 @@
+#ifndef WORKER_EXPORT_GUARDS_H
+#define WORKER_EXPORT_GUARDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/export/selection.h"
+#include "worker/store/guard.h"
+
+/*
+ * The guards of a run: may it begin to import? (pure: facts in, decision out)
+ *
+ * Facts only grow while the plan reads, so the answer is UNDECIDED until either
+ * nothing that may still come can trip a guard (PASS: planning and delivery
+ * overlap from here on), or all is read and known. A guard trips only then, with
+ * the final numbers in its sentence, and no import was begun.
+ *
+ * The figures that guards begin at are the contract's.
+ */
+enum {
+    GUARDS_INVALID_FROM = 100,    /* fewer invalid members never trip too_many_invalid */
+    GUARDS_SIZE_FROM = 1000,      /* addresses, now or in the last run, from which a jump counts */
+    GUARDS_FLOWS_OVER = 1000,     /* more new addresses trip list_starts_flows */
+    GUARDS_PLAN_WARN_FROM = 1000, /* chosen: a warning is worth a request from so many on */
+    GUARDS_DETAIL_BYTES = 1400,
+};
+
+/* What Klaviyo says where it is asked. */
+enum guards_known {
+    GUARDS_UNASKED, /* not yet, or the response is not there */
+    GUARDS_UNKNOWN, /* the key may not read it, or the response says nothing */
+    GUARDS_KNOWN,
+};
+
+struct guards_facts {
+    int64_t expected; /* members at most, one of two segments counted twice; -1: not counted yet */
+    int64_t seen;     /* of those, so far */
+    bool read_all;    /* the numbers are final */
+    int64_t read, invalid, distinct; /* as a run's counts; distinct: well-formed addresses */
+    int64_t fresh;                   /* of the distinct: not on the list by this export yet */
+    int64_t invalid_by[SELECTION_CODES];
+
+    enum guards_known plan;
+    int64_t plan_used, plan_maximum; /* profiles; maximum -1: no limit */
+    enum guards_known flows;
+    int64_t live_flows; /* that begin with being added to the list */
+};
+
+/* What an export is called, for the sentences. Lent. */
+struct guards_names {
+    const char *export_name;
+    const char *list_id;
+    const char *email_field; /* as people write it */
+};
+
+enum guards_state { GUARDS_UNDECIDED, GUARDS_PASS, GUARDS_TRIPPED };
+
+struct guards_verdict {
+    enum guards_state state;
+    unsigned tripped;   /* set of guards; empty unless TRIPPED */
+    const char *reason; /* of the run: "over_profile_limit" or the first tripped guard's name */
+    char detail[GUARDS_DETAIL_BYTES]; /* all that tripped, each with its numbers; UTF-8 */
+    bool plan_warned; /* all is read, and the new addresses may not fit into the plan */
+};
+
+/*
+ * max_profiles: as the export has it. Over it nothing is confirmed, and a trial
+ * is no exception. names may be NULL where no sentence is wanted.
+ */
+void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
+                  const struct guards_facts *facts, const struct guards_names *names,
+                  struct guards_verdict *verdict);
+
+/*
+ * What Klaviyo is to be asked, since it may decide. needed: the first import waits
+ * for the answer; else only a warning does.
+ */
+struct guards_questions {
+    bool plan, flows;
+    bool plan_needed;
+};
+struct guards_questions guards_questions(const struct guard_rules *rules, int64_t max_profiles,
+                                         const struct guards_facts *facts);
+
+#endif
