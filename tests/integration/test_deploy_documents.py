@@ -35,6 +35,8 @@ REASONS = [
     "export_paused",
     "export_changed",
 ]
+# Of runs that wait: listings say more about them than a runbook could.
+WAITS = {"klaviyo_unavailable", "database_unavailable", "rate_limited"}
 
 
 def run(*words: str | Path, **variables: str) -> str:
@@ -252,10 +254,11 @@ def test_every_reason_that_the_code_gives_is_in_the_runbook() -> None:
     given: set[str] = set()
     for source in sources:
         text = source.read_text()
-        given |= set(re.findall(r'(?:fail_run\(\w+|\{ "failed"), "([a-z_]+)"', text))
+        if source.parent.name == "export":
+            given |= {name.lower() for name in re.findall(r"\bREASON_(\w+)", text)} - {"none"}
         given |= set(re.findall(r"close_run\([^;]*?'(?:failed|cancelled)', '([a-z_]+)'", text))
     assert len(given) > 5
-    assert given <= set(REASONS)
+    assert given <= {*REASONS, *WAITS}
 
 
 def test_every_section_of_the_runbook_on_an_alert_says_what_to_look_at_and_what_to_do() -> None:

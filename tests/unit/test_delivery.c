@@ -231,7 +231,7 @@ static void note_wait(struct world *w)
     if (wait.kind == WAIT_NONE)
         world_note(w, "goes-on");
     else
-        world_note(w, "waits:%s:%d:park:%d", wait_reason(wait.kind),
+        world_note(w, "waits:%s:%d:park:%d", run_reason_name(wait_reason(wait.kind)),
                    wait.until_ms ? (int)(wait.until_ms - w->now_ms) : 0, (int)park_ms);
 }
 

@@ -183,7 +183,7 @@ static void random_response(struct world *w, bool trouble)
 
 static void check_ended(const struct world *w)
 {
-    bool failed = w->delivery.reason != NULL;
+    bool failed = w->delivery.reason != REASON_NONE;
 
     for (int row = 0; row < w->n_rows; row++)
         if (!failed)

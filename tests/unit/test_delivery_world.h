@@ -333,7 +333,7 @@ static void world_perform(struct world *w, struct effect *e)
         world_send(w, e, &result);
         break;
     case EFFECT_FAIL:
-        world_note(w, "fail:%s%s", e->reason, e->key_refused ? "!" : "");
+        world_note(w, "fail:%s%s", run_reason_name(e->reason), e->key_refused ? "!" : "");
         w->over = true;
         return;
     case EFFECT_DONE:

@@ -12,6 +12,7 @@
 #include "common/strbuf.h"
 #include "common/visible_text.h"
 #include "worker/cli/print.h"
+#include "worker/store/run_state.h"
 
 enum { LINE_EVERY_MS = 5000, LINE_MAX_BYTES = 512, USUAL_COLUMNS = 80 };
 
@@ -27,26 +28,25 @@ static int64_t count_of(const json_t *run, const char *name)
     return json_integer_value(json_object_get(json_object_get(run, "counts"), name));
 }
 
-static bool is_one_of(const char *state, const char *const states[])
+/* One that this version does not know counts as failed. */
+static enum run_state state_of(const json_t *run)
 {
-    for (; *states; states++)
-        if (strcmp(state, *states) == 0)
-            return true;
-    return false;
+    enum run_state state = RUN_FAILED;
+
+    (void)run_state_of(text_of(run, "state"), &state);
+    return state;
 }
 
 bool run_has_ended(const json_t *run)
 {
-    static const char *const open[] = { "queued", "running", "waiting", NULL };
-
-    return !is_one_of(text_of(run, "state"), open);
+    return run_state_is_end(state_of(run));
 }
 
 bool run_has_succeeded(const json_t *run)
 {
-    static const char *const good[] = { "succeeded", "succeeded_with_rejections", NULL };
+    enum run_state state = state_of(run);
 
-    return is_one_of(text_of(run, "state"), good);
+    return state == RUN_SUCCEEDED || state == RUN_SUCCEEDED_WITH_REJECTIONS;
 }
 
 /* The run's time of that name, in microseconds of UTC; 0: it has none. */

@@ -12,19 +12,15 @@
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/history.h"
+#include "worker/store/run_state.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };
 
-static const char *const states[] = {
-    "queued", "running", "waiting", "succeeded", "succeeded_with_rejections", "failed", "cancelled"
-};
-
 static bool check_state(struct context *context, const char *state, struct error *err)
 {
-    for (size_t i = 0; state && i < sizeof states / sizeof states[0]; i++)
-        if (strcmp(state, states[i]) == 0)
-            return true;
-    if (!state)
+    enum run_state known;
+
+    if (!state || run_state_of(state, &known))
         return true;
     return wrong_usage(context, err,
                        "%s is no state of a run: those are queued, running, waiting, succeeded, "

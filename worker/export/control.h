@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "worker/metrics/run_metrics.h"
+#include "worker/store/run_state.h"
 
 /*
  * What the process tells its runs, and what they tell it. Written by one side,
@@ -19,7 +20,7 @@ struct run_control {
     atomic_llong run_poll_ms; /* clock_ms() of the last poll of an idle slot for a run */
 
     /* Totals for the metrics. */
-    atomic_llong runs_ended[4]; /* succeeded, succeeded_with_rejections, failed, cancelled */
+    atomic_llong runs_ended[RUN_STATES]; /* of states that are an end */
     atomic_llong runs_taken, runs_taken_over, leases_lost;
     atomic_llong accepted_rows, rejected_rows, batches_sent;
     atomic_llong throttled, retries, limit_wait_ms;

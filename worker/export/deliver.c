@@ -3,7 +3,6 @@
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -53,10 +52,11 @@ static void end_as(struct deliver *d, enum deliver_outcome outcome)
     d->over = true;
 }
 
-static void fail_run(struct deliver *d, const char *reason, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void fail_run(struct deliver *d, enum run_reason reason, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 /* Ends the delivery. Later calls are ignored. */
-static void fail_run(struct deliver *d, const char *reason, const char *fmt, ...)
+static void fail_run(struct deliver *d, enum run_reason reason, const char *fmt, ...)
 {
     va_list args;
 
@@ -82,7 +82,7 @@ static void relinquish(struct deliver *d, const struct error *err)
 
 static void cancelled(struct deliver *d, const char *by)
 {
-    d->result->reason = "cancelled_by";
+    d->result->reason = REASON_CANCELLED_BY;
     (void)snprintf(d->result->detail, sizeof d->result->detail,
                    "cancelled by %s; %lld rows had been accepted since the run was last taken", by,
                    (long long)d->delivery.counts.accepted);
@@ -250,8 +250,9 @@ static void log_wait(struct deliver *d, const struct run_heartbeat *heartbeat)
 {
     d->wait_logged_ms = clock_ms();
     log_info(
-        heartbeat->wait_reason ? "run_waiting" : "run_resumed", LOG_INT("run", d->task->run_id),
-        LOG_STR("export", d->task->export_name), LOG_STR("reason", heartbeat->wait_reason),
+        heartbeat->wait_reason != REASON_NONE ? "run_waiting" : "run_resumed",
+        LOG_INT("run", d->task->run_id), LOG_STR("export", d->task->export_name),
+        LOG_STR("reason", run_reason_name(heartbeat->wait_reason)),
         LOG_STR("detail", heartbeat->wait_detail), LOG_INT("waiting_ms", heartbeat->waiting_ms),
         LOG_INT("read", heartbeat->counts.read), LOG_INT("selected", heartbeat->counts.selected),
         LOG_INT("accepted", d->delivery.counts.accepted), LOG_STR("trace", d->task->traceparent));
@@ -341,7 +342,7 @@ static void check_retry_budget(struct deliver *d)
 
     if (retry_budget_tick(&d->budget, now, paused))
         return;
-    fail_run(d, "retry_budget_used_up", "no progress for %lld s; last: %s",
+    fail_run(d, REASON_RETRY_BUDGET_USED_UP, "no progress for %lld s; last: %s",
              (long long)d->options->settings->retry_budget_seconds,
              d->delivery.trouble[0] ? d->delivery.trouble : "an import job did not end");
 }
@@ -356,10 +357,10 @@ static void end_by_plan(struct deliver *d)
     case PLAN_DONE:
         return;
     case PLAN_OVER_LIMIT:
-        fail_run(d, "over_profile_limit", "%s", why.text);
+        fail_run(d, REASON_OVER_PROFILE_LIMIT, "%s", why.text);
         return;
     case PLAN_SOURCE_UNREADABLE:
-        fail_run(d, "source_unreadable", "%s", why.text);
+        fail_run(d, REASON_SOURCE_UNREADABLE, "%s", why.text);
         return;
     case PLAN_INTERRUPTED:
         break;
@@ -516,11 +517,9 @@ static bool adopt_late_jobs(struct deliver *d, struct error *err)
 
 static enum wait_kind waited_for(const struct run_task *task)
 {
-    if (!task->wait_reason)
+    if (task->wait_reason == REASON_NONE)
         return WAIT_NONE;
-    return strcmp(task->wait_reason, wait_reason(WAIT_RATE_LIMITED)) == 0
-               ? WAIT_RATE_LIMITED
-               : WAIT_KLAVIYO_UNAVAILABLE;
+    return task->wait_reason == REASON_RATE_LIMITED ? WAIT_RATE_LIMITED : WAIT_KLAVIYO_UNAVAILABLE;
 }
 
 /* What a parked run told before: nothing is said twice, and nothing is planned again. */
@@ -531,7 +530,7 @@ static void go_on_as_parked(struct deliver *d)
 
     if (d->task->planned)
         delivery_plan(&d->delivery, &planned);
-    if (!d->task->wait_reason)
+    if (d->task->wait_reason == REASON_NONE)
         return;
     d->reported_wait = waited_for(d->task);
     d->wait_since_us = d->task->wait_since_us;

@@ -44,7 +44,7 @@ enum deliver_outcome {
 
 struct deliver_result {
     enum deliver_outcome outcome;
-    const char *reason; /* a code of the run; NULL unless FAILED or CANCELLED */
+    enum run_reason reason; /* NONE unless FAILED or CANCELLED */
     char detail[1536];
     bool key_refused;                /* the connection is to be marked */
     struct run_parking parking;      /* of PARKED */

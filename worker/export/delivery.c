@@ -53,15 +53,15 @@ static struct import_context context_of(struct delivery *d, int64_t now_ms)
     return (struct import_context){ &d->options.rules, &d->schedule, now_ms };
 }
 
-static void fail_run(struct delivery *d, const char *reason, const char *fmt, ...)
+static void fail_run(struct delivery *d, enum run_reason reason, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
 /* The first failure counts. */
-static void fail_run(struct delivery *d, const char *reason, const char *fmt, ...)
+static void fail_run(struct delivery *d, enum run_reason reason, const char *fmt, ...)
 {
     va_list args;
 
-    if (d->reason)
+    if (d->reason != REASON_NONE)
         return;
     d->reason = reason;
     va_start(args, fmt);
@@ -295,7 +295,7 @@ static void list_response(struct delivery *d, const struct response *response,
     struct error malformed = ERROR_INIT;
 
     if (verdict->action == VERDICT_GONE)
-        fail_run(d, "list_gone",
+        fail_run(d, REASON_LIST_GONE,
                  "Klaviyo has no list %s (any more): make one and name it with export update",
                  d->options.list_id);
     else if (klaviyo_list_parse(response, &list, &malformed))
@@ -358,8 +358,9 @@ static void key_refused(struct delivery *d, struct pending_request *pending,
         return;
     verdict_text(verdict, text);
     d->key_refused = true;
-    fail_run(d, "key_refused", "%s, twice: give connection %s a new key with connection rotate-key",
-             text, d->options.connection_name);
+    fail_run(d, REASON_KEY_REFUSED,
+             "%s, twice: give connection %s a new key with connection rotate-key", text,
+             d->options.connection_name);
 }
 
 /* All workers of the account heed what Klaviyo said about when to come back. */
@@ -395,7 +396,7 @@ static void unexpected_response(struct delivery *d, const struct verdict *verdic
     (void)snprintf(d->words, sizeof d->words, "%s", verdict->detail);
     (void)snprintf(d->words_code, sizeof d->words_code, "%s",
                    verdict->code[0] ? verdict->code : "other");
-    fail_run(d, "answer_unexpected", "%s%s", text,
+    fail_run(d, REASON_ANSWER_UNEXPECTED, "%s%s", text,
              d->words_wanted ? ": its words are in the run's rejections" : "");
 }
 
@@ -507,7 +508,7 @@ static bool next_of_account(const struct delivery *d, struct effect *effect)
     else if (d->words_wanted)
         *effect =
             (struct effect){ .kind = EFFECT_KEEP_WORDS, .code = d->words_code, .detail = d->words };
-    else if (d->reason)
+    else if (d->reason != REASON_NONE)
         *effect = (struct effect){ .kind = EFFECT_FAIL,
                                    .reason = d->reason,
                                    .detail = d->detail,
@@ -792,19 +793,19 @@ int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
     return request_schedule_waiting_ms(&delivery->schedule, now_ms);
 }
 
-const char *wait_reason(enum wait_kind kind)
+enum run_reason wait_reason(enum wait_kind kind)
 {
     switch (kind) {
     case WAIT_NONE:
-        return NULL;
+        return REASON_NONE;
     case WAIT_RATE_LIMITED:
-        return "rate_limited";
+        return REASON_RATE_LIMITED;
     case WAIT_DATABASE_UNAVAILABLE:
-        return "database_unavailable";
+        return REASON_DATABASE_UNAVAILABLE;
     case WAIT_KLAVIYO_UNAVAILABLE:
         break;
     }
-    return "klaviyo_unavailable";
+    return REASON_KLAVIYO_UNAVAILABLE;
 }
 
 static bool is_quiet(const struct delivery *d, int64_t now_ms)

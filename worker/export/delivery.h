@@ -61,8 +61,8 @@ struct delivery_wait {
     const char *why;  /* lent by the delivery */
 };
 
-/* "rate_limited", "klaviyo_unavailable", "database_unavailable"; NULL for NONE. */
-const char *wait_reason(enum wait_kind kind);
+/* As listings name it; NONE for NONE. */
+enum run_reason wait_reason(enum wait_kind kind);
 
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };
 
@@ -99,7 +99,7 @@ struct delivery {
     bool words_wanted; /* to be kept */
     char words_code[VERDICT_CODE_BYTES];
     char words[VERDICT_DETAIL_BYTES]; /* Klaviyo's own: never in a log or a detail */
-    const char *reason;               /* of the failed run; NULL: it has not failed */
+    enum run_reason reason;           /* of the failed run; NONE: it has not failed */
     char detail[1536];
     bool key_refused;
     char trouble[VERDICT_TEXT_BYTES]; /* the last, in words fit for a log */

@@ -12,6 +12,7 @@
 #include "worker/export/rows.h"
 #include "worker/klaviyo/request.h"
 #include "worker/store/outbox.h"
+#include "worker/store/run_state.h"
 
 /*
  * Effects: what a delivery wants done.
@@ -81,8 +82,8 @@ struct effect {
     struct pending_request *pending;
     struct request request;
 
-    const char *code;   /* of an error of Klaviyo */
-    const char *reason; /* a code of the run */
+    const char *code; /* of an error of Klaviyo */
+    enum run_reason reason;
     const char *detail;
     bool key_refused; /* the connection is to be marked */
 };

@@ -1,7 +1,5 @@
 #include "worker/export/run.h"
 
-#include <string.h>
-
 #include "common/log.h"
 #include "worker/export/deliver.h"
 
@@ -11,14 +9,14 @@ static void log_end(const struct run_task *task, const struct run_ending *ending
     const struct run_counts *counts = &record->counts;
 
     log_info("run_ended", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("state", record->state), LOG_STR("reason", ending->reason),
-             LOG_STR("detail", ending->detail), LOG_INT("read", counts->read),
-             LOG_INT("invalid", counts->invalid), LOG_INT("duplicate", counts->duplicate),
-             LOG_INT("unchanged", counts->unchanged), LOG_INT("selected", counts->selected),
-             LOG_INT("accepted", record->accepted), LOG_INT("rejected", record->rejected),
-             LOG_INT("left", counts->left), LOG_INT("requests", record->requests),
-             LOG_INT("throttled", record->throttled), LOG_INT("retries", record->retries),
-             LOG_STR("trace", task->traceparent));
+             LOG_STR("state", run_state_name(record->state)),
+             LOG_STR("reason", run_reason_name(ending->reason)), LOG_STR("detail", ending->detail),
+             LOG_INT("read", counts->read), LOG_INT("invalid", counts->invalid),
+             LOG_INT("duplicate", counts->duplicate), LOG_INT("unchanged", counts->unchanged),
+             LOG_INT("selected", counts->selected), LOG_INT("accepted", record->accepted),
+             LOG_INT("rejected", record->rejected), LOG_INT("left", counts->left),
+             LOG_INT("requests", record->requests), LOG_INT("throttled", record->throttled),
+             LOG_INT("retries", record->retries), LOG_STR("trace", task->traceparent));
 }
 
 /*
@@ -38,13 +36,8 @@ static void count_members(struct run_control *control, const struct run_record *
 static void count_end(struct run_control *control, const struct run_ending *ending,
                       const struct run_record *record)
 {
-    static const char *const states[] = { "succeeded", "succeeded_with_rejections", "failed" };
-    size_t which = 0;
-
-    while (which < 3 && strcmp(states[which], record->state) != 0)
-        which++; /* 3: cancelled */
-    (void)atomic_fetch_add(&control->runs_ended[which], 1);
-    if (which == 2)
+    (void)atomic_fetch_add(&control->runs_ended[record->state], 1);
+    if (record->state == RUN_FAILED)
         run_metrics_failure(&control->run_metrics, ending->reason);
 }
 
@@ -55,7 +48,7 @@ static bool write_end(const struct run_options *options, struct db *db, const st
 
     if (!runs_end(db, task, ending, &record, err))
         return err->kind == ERROR_LOST;
-    if (!*record.state)
+    if (!run_state_is_end(record.state))
         return error_set(err, ERROR_RETRY, "there are batches that were not sent");
     log_end(task, ending, &record);
     count_end(options->control, ending, &record);
@@ -70,7 +63,7 @@ static void count_if_ended(const struct run_options *options, struct db *db,
     struct run_record record;
     struct error ignored = ERROR_INIT;
 
-    if (runs_read_ended(db, task, &record, &ignored) && *record.state)
+    if (runs_read_ended(db, task, &record, &ignored) && run_state_is_end(record.state))
         count_members(options->control, &record);
 }
 
@@ -88,7 +81,7 @@ static bool mark_connection(struct db *db, const struct run_task *task, struct e
 {
     bool marked;
 
-    if (!runs_mark_attention(db, task, "key_refused", &marked, err))
+    if (!runs_mark_attention(db, task, REASON_KEY_REFUSED, &marked, err))
         return false;
     return marked ||
            relinquish(task, ERROR_RETRY, "the key was refused, and there is a new one by now", err);
@@ -97,7 +90,7 @@ static bool mark_connection(struct db *db, const struct run_task *task, struct e
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
                      const struct deliver_result *result, struct error *err)
 {
-    struct run_ending ending = { "succeeded", NULL, NULL };
+    struct run_ending ending = { RUN_SUCCEEDED, REASON_NONE, NULL };
 
     switch (result->outcome) {
     case DELIVER_DONE:
@@ -105,10 +98,10 @@ static bool conclude(const struct run_options *options, struct db *db, const str
     case DELIVER_FAILED:
         if (result->key_refused && !mark_connection(db, task, err))
             return false;
-        ending = (struct run_ending){ "failed", result->reason, result->detail };
+        ending = (struct run_ending){ RUN_FAILED, result->reason, result->detail };
         break;
     case DELIVER_CANCELLED:
-        ending = (struct run_ending){ "cancelled", result->reason, result->detail };
+        ending = (struct run_ending){ RUN_CANCELLED, result->reason, result->detail };
         break;
     case DELIVER_DRAINED:
         log_info("run_given_back", LOG_INT("run", task->run_id),
@@ -166,7 +159,7 @@ static bool plan_and_deliver(const struct run_options *options, struct db *db,
 /* A run that was parked continues; it was not taken over from another worker. */
 static void note_taken(const struct run_options *options, const struct run_task *task)
 {
-    if (task->wait_reason) {
+    if (task->wait_reason != REASON_NONE) {
         log_debug("run_unparked", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
                   LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
         return;
@@ -185,7 +178,7 @@ bool run_execute(const struct run_options *options, struct db *db, const struct 
 
     note_taken(options, task);
     if (!open_client(options, task, &client, err)) {
-        struct run_ending ending = { "failed", "key_unreadable", err->text };
+        struct run_ending ending = { RUN_FAILED, REASON_KEY_UNREADABLE, err->text };
 
         return err->kind == ERROR_INPUT && write_end(options, db, task, &ending, err);
     }

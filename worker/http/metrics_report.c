@@ -10,6 +10,7 @@
 #include "worker/http/process_usage.h"
 #include "worker/http/prometheus_text.h"
 #include "worker/klaviyo/endpoint.h"
+#include "worker/store/run_state.h"
 
 /* A number of the service's or the runs' that stands alone. */
 struct plain {
@@ -233,6 +234,11 @@ static bool is_among(const char *reason, const struct service_reason *reasons, s
     return false;
 }
 
+static bool makes_dead_letters(enum run_reason reason)
+{
+    return run_reason_is_failure(reason) || reason == REASON_EVENT_INVALID;
+}
+
 static void write_dead_letters(struct prometheus_text *e, struct service_metrics *service)
 {
     struct service_reason reasons[SERVICE_METRICS_REASONS];
@@ -242,11 +248,12 @@ static void write_dead_letters(struct prometheus_text *e, struct service_metrics
                       "Dead letters that the broker acknowledged, by reason.");
     for (size_t i = 0; i < n; i++)
         prometheus_number(e, LABELS({ "reason", reasons[i].reason }), reasons[i].dead_letters);
-    if (!is_among("event_invalid", reasons, n))
-        prometheus_number(e, LABELS({ "reason", "event_invalid" }), 0);
-    for (size_t i = 0; i < RUN_METRICS_REASONS; i++)
-        if (!is_among(run_metrics_reasons[i], reasons, n))
-            prometheus_number(e, LABELS({ "reason", run_metrics_reasons[i] }), 0);
+    for (unsigned i = 0; i < RUN_REASONS; i++) {
+        const char *name = run_reason_name((enum run_reason)i);
+
+        if (makes_dead_letters((enum run_reason)i) && !is_among(name, reasons, n))
+            prometheus_number(e, LABELS({ "reason", name }), 0);
+    }
 }
 
 static void write_loop(struct prometheus_text *e, const struct metrics_report *metrics_report)
@@ -271,18 +278,18 @@ static void write_loop(struct prometheus_text *e, const struct metrics_report *m
 
 static void write_ends(struct prometheus_text *e, const struct run_control *runs)
 {
-    static const char *const states[] = { "succeeded", "succeeded_with_rejections", "failed",
-                                          "cancelled" };
-
     prometheus_family(e, "runs_ended_total", PROMETHEUS_COUNTER,
                       "Runs that this worker brought to their end, by state.");
-    for (size_t i = 0; i < COUNT_OF(states); i++)
-        prometheus_number(e, LABELS({ "state", states[i] }), runs->runs_ended[i]);
+    for (unsigned i = 0; i < RUN_STATES; i++)
+        if (run_state_is_end((enum run_state)i))
+            prometheus_number(e, LABELS({ "state", run_state_name((enum run_state)i) }),
+                              runs->runs_ended[i]);
     prometheus_family(e, "runs_failed_total", PROMETHEUS_COUNTER,
                       "Runs that failed in this worker, by reason.");
-    for (size_t i = 0; i < RUN_METRICS_REASONS; i++)
-        prometheus_number(e, LABELS({ "reason", run_metrics_reasons[i] }),
-                          runs->run_metrics.failed[i]);
+    for (unsigned i = 0; i < RUN_REASONS; i++)
+        if (run_reason_is_failure((enum run_reason)i))
+            prometheus_number(e, LABELS({ "reason", run_reason_name((enum run_reason)i) }),
+                              runs->run_metrics.failed[i]);
 }
 
 static void write_members(struct prometheus_text *e, const struct run_control *runs)

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "page_text.h"
 #include "worker/http/metrics_report.h"
+#include "worker/store/run_state.h"
 
 enum { REFRESH_SECONDS = 5, STALE_MS = 10 * 1000 };
 
@@ -148,15 +149,16 @@ static void add_metrics(struct strbuf *out, const struct page_facts *facts)
 
 static const char *class_of_state(const char *state)
 {
-    static const char *const classes[][2] = {
-        { "queued", "soft" },    { "running", "busy" },   { "waiting", "wait" },
-        { "succeeded", "good" }, { "cancelled", "soft" }, { "succeeded_with_rejections", "wait" },
+    static const char *const classes[RUN_STATES] = {
+        [RUN_QUEUED] = "soft",    [RUN_RUNNING] = "busy",
+        [RUN_WAITING] = "wait",   [RUN_SUCCEEDED] = "good",
+        [RUN_CANCELLED] = "soft", [RUN_SUCCEEDED_WITH_REJECTIONS] = "wait",
+        [RUN_FAILED] = "bad",
     };
+    enum run_state known = RUN_FAILED;
 
-    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
-        if (strcmp(state, classes[i][0]) == 0)
-            return classes[i][1];
-    return "bad";
+    (void)run_state_of(state, &known);
+    return classes[known];
 }
 
 /* "succeeded_with_rejections" as words. */
@@ -181,9 +183,10 @@ static void add_state(struct strbuf *out, const json_t *run)
 
 static bool is_open(const json_t *run)
 {
-    const char *state = text_of(run, "state");
+    enum run_state state = RUN_FAILED;
 
-    return strcmp(state, "running") == 0 || strcmp(state, "waiting") == 0;
+    (void)run_state_of(text_of(run, "state"), &state);
+    return state == RUN_RUNNING || state == RUN_WAITING;
 }
 
 /* How much of what was selected so far has come to its end. */

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/store/run_state.h"
 
 enum {
     BATCH_MAX = INTAKE_BATCH_MAX,
@@ -216,7 +217,7 @@ static void take_refusal(struct intake_work *work, struct pending_event_list *ba
         return;
     }
     work->metrics->events_invalid++;
-    pending_event_die(event, "event_invalid", err->text);
+    pending_event_die(event, run_reason_name(REASON_EVENT_INVALID), err->text);
     put_back(work, batch);
 }
 
@@ -374,7 +375,8 @@ static void die_of(struct pending_event *event, struct event_row_end *end)
 {
     struct pending_event_death *death;
 
-    pending_event_die(event, end->reason ? end->reason : "failed", end->detail);
+    pending_event_die(event, end->reason ? end->reason : run_reason_name(REASON_OTHER),
+                      end->detail);
     death = event->death;
     death->exports = end->exports;
     death->traceparent = end->traceparent;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/store/run_state.h"
+
 static char *copy_text(const char *text)
 {
     char *copy = text ? strdup(text) : NULL;
@@ -63,7 +65,7 @@ enum event_verdict pending_event_read(struct pending_event *event, const struct 
     event->body = body;
     event->bytes = sizeof *event + sizeof *body + record_bytes(record);
     if (verdict == EVENT_INVALID && !event->death)
-        pending_event_die(event, "event_invalid", why->text);
+        pending_event_die(event, run_reason_name(REASON_EVENT_INVALID), why->text);
     return verdict;
 }
 

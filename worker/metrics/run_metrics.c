@@ -1,7 +1,5 @@
 #include "worker/metrics/run_metrics.h"
 
-#include <string.h>
-
 const int64_t run_metrics_bounds_ms[RUN_METRICS_BOUNDS] = { 50,   100,  250,   500,  1000,
                                                             2500, 5000, 10000, 30000 };
 
@@ -14,19 +12,6 @@ const char *const run_metrics_member_names[RUN_METRICS_MEMBERS] = {
     [RUN_METRICS_READ] = "read",           [RUN_METRICS_INVALID] = "invalid",
     [RUN_METRICS_DUPLICATE] = "duplicate", [RUN_METRICS_UNCHANGED] = "unchanged",
     [RUN_METRICS_SELECTED] = "selected",   [RUN_METRICS_LEFT] = "left",
-};
-
-const char *const run_metrics_reasons[RUN_METRICS_REASONS] = {
-    "list_gone",
-    "key_refused",
-    "key_unreadable",
-    "over_profile_limit",
-    "retry_budget_used_up",
-    "source_unreadable",
-    "answer_unexpected",
-    "connection_needs_attention",
-    "taken_over_too_often",
-    "other",
 };
 
 static void add(atomic_llong *number, int64_t n)
@@ -64,11 +49,7 @@ void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts
     add(&run_metrics->members[RUN_METRICS_LEFT], counts->left);
 }
 
-void run_metrics_failure(struct run_metrics *run_metrics, const char *reason)
+void run_metrics_failure(struct run_metrics *run_metrics, enum run_reason reason)
 {
-    size_t i = 0;
-
-    while (i < RUN_METRICS_REASONS - 1 && strcmp(reason, run_metrics_reasons[i]) != 0)
-        i++;
-    add(&run_metrics->failed[i], 1);
+    add(&run_metrics->failed[reason], 1);
 }

@@ -32,7 +32,7 @@ enum run_metrics_member {
     RUN_METRICS_MEMBERS,
 };
 
-enum { RUN_METRICS_BOUNDS = 9, RUN_METRICS_REASONS = 10 };
+enum { RUN_METRICS_BOUNDS = 9 };
 
 struct run_metrics_endpoint {
     atomic_llong by_status[RUN_METRICS_STATUSES];
@@ -43,13 +43,12 @@ struct run_metrics_endpoint {
 struct run_metrics {
     struct run_metrics_endpoint endpoints[ENDPOINT_COUNT];
     atomic_llong members[RUN_METRICS_MEMBERS];
-    atomic_llong failed[RUN_METRICS_REASONS];
+    atomic_llong failed[RUN_REASONS];
 };
 
 extern const int64_t run_metrics_bounds_ms[RUN_METRICS_BOUNDS];
 extern const char *const run_metrics_status_names[RUN_METRICS_STATUSES];
 extern const char *const run_metrics_member_names[RUN_METRICS_MEMBERS];
-extern const char *const run_metrics_reasons[RUN_METRICS_REASONS]; /* the last: any other */
 
 /* Once per response; any thread. */
 void run_metrics_response(struct run_metrics *run_metrics, const struct response *response);
@@ -57,7 +56,7 @@ void run_metrics_response(struct run_metrics *run_metrics, const struct response
 /* Once a run, when it has come to its end. */
 void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts *counts);
 
-/* Once per failed run; any thread. A reason that is not in the table counts as the last one. */
-void run_metrics_failure(struct run_metrics *run_metrics, const char *reason);
+/* Once per failed run; any thread. */
+void run_metrics_failure(struct run_metrics *run_metrics, enum run_reason reason);
 
 #endif

@@ -41,7 +41,6 @@ void run_task_free(struct run_task *task)
     free(task->list_id);
     free(task->account);
     free(task->traceparent);
-    free(task->wait_reason);
     free(task->trouble);
     free(task->sealed_key);
     free(task);
@@ -92,10 +91,10 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->idle_ms = result_int64(rows, 0, 2);
     task->planned = result_bool(rows, 0, 3);
     task->attempts = (unsigned)result_int64(rows, 0, 4);
+    task->wait_reason = run_reason_of(result_text(rows, 0, 6));
     task->wait_since_us = result_int64(rows, 0, 7);
     task->wait_logged_ms = result_int64(rows, 0, 8);
     return result_copy_text(rows, 0, 5, &task->trouble, err) &&
-           result_copy_text(rows, 0, 6, &task->wait_reason, err) &&
            result_copy_text(rows, 0, 9, &task->traceparent, err);
 }
 

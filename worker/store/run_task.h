@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/store/db.h"
+#include "worker/store/run_state.h"
 
 /*
  * The task of a run: what its export and its connection say, as they stood when
@@ -33,12 +34,12 @@ struct run_task {
     int64_t idle_ms; /* of the retry budget, used by earlier owners */
 
     /* A run that was parked goes on as it was. */
-    bool planned;           /* its batches are all in the outbox */
-    unsigned attempts;      /* in vain, in a row, before it was parked */
-    char *wait_reason;      /* why it could not go on; NULL: it was not parked */
-    char *trouble;          /* the last before that, in words fit for a log; NULL: none */
-    int64_t wait_since_us;  /* UTC */
-    int64_t wait_logged_ms; /* how long ago that was logged */
+    bool planned;                /* its batches are all in the outbox */
+    unsigned attempts;           /* in vain, in a row, before it was parked */
+    enum run_reason wait_reason; /* why it could not go on; NONE: it was not parked */
+    char *trouble;               /* the last before that, in words fit for a log; NULL: none */
+    int64_t wait_since_us;       /* UTC */
+    int64_t wait_logged_ms;      /* how long ago that was logged */
     int64_t connection_id;
     bool list_known;          /* its name is stored */
     bool email_is_profile_id; /* the address, too, may be it */

@@ -173,7 +173,7 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
     args_int64(&args, heartbeat->requests);
     args_int64(&args, heartbeat->throttled);
     args_int64(&args, heartbeat->retries);
-    args_text(&args, heartbeat->wait_reason);
+    args_text(&args, run_reason_name(heartbeat->wait_reason));
     args_text(&args, heartbeat->wait_detail);
     args_bool(&args, heartbeat->wait_logged);
     return FAILPOINT_AROUND("beat", db_fenced(db, heartbeat_sql, &args, &rows, err)) &&
@@ -219,9 +219,11 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 
-static void read_record(const PGresult *rows, const char *state, struct run_record *record)
+static void read_record(const PGresult *rows, struct run_record *record)
 {
-    (void)snprintf(record->state, sizeof record->state, "%s", state);
+    bool known = run_state_of(result_text(rows, 0, 0), &record->state);
+
+    assert(known && "a state that the schema does not know");
     record->counts = (struct run_counts){ .read = result_int64(rows, 0, 1),
                                           .invalid = result_int64(rows, 0, 2),
                                           .duplicate = result_int64(rows, 0, 3),
@@ -241,10 +243,10 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
-    *record = (struct run_record){ .state = "" };
+    *record = (struct run_record){ .state = RUN_RUNNING };
     args_fence(&args, task);
-    args_text(&args, ending->state);
-    args_text(&args, ending->reason);
+    args_text(&args, run_state_name(ending->state));
+    args_text(&args, run_reason_name(ending->reason));
     args_text(&args, ending->detail);
     if (!FAILPOINT_AROUND("end_run", db_query(db, end_sql, &args, &rows, err)))
         return false;
@@ -252,7 +254,7 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
     if (strcmp(state, "lost") == 0)
         return error_lost(err);
     if (strcmp(state, "unfinished") != 0)
-        read_record(rows, state, record);
+        read_record(rows, record);
     return true;
 }
 
@@ -262,12 +264,12 @@ bool runs_read_ended(struct db *db, const struct run_task *task, struct run_reco
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
-    *record = (struct run_record){ .state = "" };
+    *record = (struct run_record){ .state = RUN_RUNNING };
     args_fence(&args, task);
     if (!db_query(db, ended_sql, &args, &rows, err))
         return false;
     if (result_rows(rows) > 0)
-        read_record(rows, result_text(rows, 0, 0), record);
+        read_record(rows, record);
     return true;
 }
 
@@ -296,14 +298,14 @@ bool runs_park(struct db *db, const struct run_task *task, const struct run_park
     return FAILPOINT_AROUND("park", db_fenced(db, park_sql, &args, NULL, err));
 }
 
-bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
+bool runs_mark_attention(struct db *db, const struct run_task *task, enum run_reason reason,
                          bool *marked, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_int64(&args, task->connection_id);
-    args_text(&args, reason);
+    args_text(&args, run_reason_name(reason));
     args_bytes(&args, task->sealed_key, task->sealed_key_len);
     if (!db_query(db, attention_sql, &args, &rows, err))
         return false;

@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/store/db.h"
+#include "worker/store/run_state.h"
 #include "worker/store/run_task.h"
 
 /*
@@ -59,10 +60,10 @@ struct run_counts {
 
 struct run_heartbeat {
     int64_t lease_ms;
-    int64_t waiting_ms;      /* until it can go on; 0: not known, or not waiting */
-    const char *wait_reason; /* a code; NULL: not waiting. So the next */
-    const char *wait_detail; /* a sentence */
-    bool wait_logged;        /* that it waits was logged now */
+    int64_t waiting_ms;          /* until it can go on; 0: not known, or not waiting */
+    enum run_reason wait_reason; /* NONE: not waiting */
+    const char *wait_detail;     /* a sentence; NULL: not waiting */
+    bool wait_logged;            /* that it waits was logged now */
     int64_t idle_ms;
     bool progress; /* since the last heartbeat */
     struct run_counts counts;
@@ -89,24 +90,24 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
                    struct error *err) MUST_USE;
 
 struct run_ending {
-    const char *state;  /* succeeded, failed or cancelled */
-    const char *reason; /* a code; NULL: none */
+    enum run_state state; /* SUCCEEDED, FAILED or CANCELLED */
+    enum run_reason reason;
     const char *detail; /* a sentence; NULL: none */
 };
 
 /* A run that has ended, as it is recorded: its whole life, whoever owned it. */
 struct run_record {
-    char state[32]; /* "" as long as it has not ended */
+    enum run_state state; /* RUNNING as long as it has not ended */
     struct run_counts counts;
     int64_t accepted, rejected;
     int64_t requests, throttled, retries;
 };
 
-/* Of a run that a command has ended: record->state is "" unless this was its last owner. */
+/* Of a run that a command has ended: record->state is RUNNING unless this was its last owner. */
 bool runs_read_ended(struct db *db, const struct run_task *task, struct run_record *record,
                      struct error *err) MUST_USE;
 
-/* record->state is "" where the run cannot end: there are batches to be sent. */
+/* record->state is RUNNING where the run cannot end: there are batches to be sent. */
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
               struct run_record *record, struct error *err) MUST_USE;
 
@@ -142,7 +143,7 @@ bool runs_park(struct db *db, const struct run_task *task, const struct run_park
  * The task's key was refused: the connection needs attention, its queued runs
  * end. *marked: false where the connection has got another key meanwhile.
  */
-bool runs_mark_attention(struct db *db, const struct run_task *task, const char *reason,
+bool runs_mark_attention(struct db *db, const struct run_task *task, enum run_reason reason,
                          bool *marked, struct error *err) MUST_USE;
 
 /* What Klaviyo calls the export's list. */
