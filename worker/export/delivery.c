@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/array.h"
+
 enum {
     BODIES_MAX_BYTES = 15 * 1000 * 1000, /* three of Klaviyo's largest: 64 MiB a run in all */
     LISTING_TRIES = 2,                   /* in vain, one after the other */
@@ -75,17 +77,13 @@ static bool add_import(struct delivery *d, struct batch_import *import)
 {
     if (!import)
         return false;
-    if (d->n_imports == d->cap_imports) {
-        size_t cap = d->cap_imports ? d->cap_imports * 2 : 16;
-        struct batch_import **imports =
-            reallocarray(d->imports, cap, sizeof(struct batch_import *));
-        if (!imports) {
-            batch_import_free(import);
-            return false;
-        }
-        d->imports = imports;
-        d->cap_imports = cap;
+    struct batch_import **imports =
+        array_grow(d->imports, d->n_imports, &d->cap_imports, sizeof(struct batch_import *));
+    if (!imports) {
+        batch_import_free(import);
+        return false;
     }
+    d->imports = imports;
     d->imports[d->n_imports++] = import;
     return true;
 }

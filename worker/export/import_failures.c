@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/array.h"
+
 enum {
     STALE_PAGES_MAX = 10,              /* chosen: no published server repeats so many pages */
     TEXT_MAX_BYTES = 32 * 1024 * 1024, /* 10,000 rows, 3 KiB of code and detail each */
@@ -58,15 +60,12 @@ static int64_t row_of_error(const struct import_failures *failures, const struct
 
 static bool grow_failed(struct import_failures *failures)
 {
-    size_t cap = failures->cap ? failures->cap * 2 : 16;
+    struct failed_row *failed =
+        array_grow(failures->failed, failures->n, &failures->cap, sizeof *failed);
 
-    if (failures->n < failures->cap)
-        return true;
-    struct failed_row *failed = reallocarray(failures->failed, cap, sizeof *failed);
     if (!failed)
         return false;
     failures->failed = failed;
-    failures->cap = cap;
     return true;
 }
 

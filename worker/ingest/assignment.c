@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/array.h"
 #include "common/log.h"
 #include "common/strbuf.h"
 
@@ -72,13 +73,11 @@ static void set_paused(struct assignment *assignment, struct part *part, bool pa
 
 static void note_left_paused(struct assignment *assignment, int32_t partition)
 {
-    if (assignment->left_n == assignment->left_cap) {
-        size_t cap = assignment->left_cap ? assignment->left_cap * 2 : 16;
-        int32_t *larger = reallocarray(assignment->left_paused, cap, sizeof *larger);
-        assert(larger); /* a few bytes */
-        assignment->left_paused = larger;
-        assignment->left_cap = cap;
-    }
+    int32_t *left = array_grow(assignment->left_paused, assignment->left_n, &assignment->left_cap,
+                               sizeof *left);
+
+    assert(left); /* a few bytes */
+    assignment->left_paused = left;
     assignment->left_paused[assignment->left_n++] = partition;
 }
 
@@ -108,14 +107,11 @@ static void forget(struct assignment *assignment, int32_t partition)
 static bool add(struct assignment *assignment, int32_t partition)
 {
     forget(assignment, partition);
-    if (assignment->n == assignment->cap) {
-        size_t cap = assignment->cap ? assignment->cap * 2 : 16;
-        struct part *larger = reallocarray(assignment->parts, cap, sizeof *larger);
-        if (!larger)
-            return false;
-        assignment->parts = larger;
-        assignment->cap = cap;
-    }
+    struct part *parts =
+        array_grow(assignment->parts, assignment->n, &assignment->cap, sizeof *parts);
+    if (!parts)
+        return false;
+    assignment->parts = parts;
     struct part *part = &assignment->parts[assignment->n++];
     *part = (struct part){ .partition = partition, .committed = -1, .reset = -1 };
     set_paused(assignment, part, take_left_paused(assignment, partition));

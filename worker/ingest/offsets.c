@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/array.h"
+
 struct tracked {
     int32_t partition;
     int64_t epoch;
@@ -61,20 +63,6 @@ static struct tracked *find(const struct offsets *offsets, int32_t partition)
     return NULL;
 }
 
-/* Makes room for one more element of an array. */
-static bool grow(void **items, size_t n, size_t *cap, size_t element)
-{
-    if (n < *cap)
-        return true;
-    size_t wanted = *cap ? *cap * 2 : 16;
-    void *larger = reallocarray(*items, wanted, element);
-    if (!larger)
-        return false;
-    *items = larger;
-    *cap = wanted;
-    return true;
-}
-
 static size_t open_n(const struct tracked *tracked)
 {
     return tracked->end - tracked->begin;
@@ -94,8 +82,9 @@ bool offsets_assign(struct offsets *offsets, int32_t partition)
     size_t at = place_of(offsets, partition);
 
     if (at == offsets->n || offsets->items[at].partition != partition) {
-        void *items = offsets->items;
-        if (!grow(&items, offsets->n, &offsets->cap, sizeof *offsets->items))
+        struct tracked *items =
+            array_grow(offsets->items, offsets->n, &offsets->cap, sizeof *items);
+        if (!items)
             return false;
         offsets->items = items;
         memmove(&offsets->items[at + 1], &offsets->items[at],
@@ -149,8 +138,8 @@ static bool make_room(struct tracked *tracked)
         return true;
     }
 
-    void *open = tracked->open;
-    if (!grow(&open, tracked->end, &tracked->cap, sizeof *tracked->open))
+    int64_t *open = array_grow(tracked->open, tracked->end, &tracked->cap, sizeof *open);
+    if (!open)
         return false;
     tracked->open = open;
     return true;

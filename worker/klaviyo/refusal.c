@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/array.h"
 #include "worker/klaviyo/document.h"
 #include "worker/klaviyo/problem.h"
 
@@ -14,7 +15,7 @@
 struct reading {
     struct verdict *verdict;
     size_t request_rows;
-    size_t capacity;  /* of verdict->rows */
+    size_t cap;       /* of verdict->rows */
     size_t text_used; /* of verdict->text */
     size_t n_unnamed; /* errors that point at no row */
     bool no_memory;
@@ -70,17 +71,14 @@ static bool grow_rows(struct reading *reading)
 {
     struct verdict *verdict = reading->verdict;
 
-    if (verdict->n_rows < reading->capacity)
-        return true;
+    struct verdict_row *rows =
+        array_grow(verdict->rows, verdict->n_rows, &reading->cap, sizeof *rows);
 
-    size_t capacity = reading->capacity ? reading->capacity * 2 : 16;
-    struct verdict_row *rows = reallocarray(verdict->rows, capacity, sizeof *rows);
     if (!rows) {
         reading->no_memory = true;
         return false;
     }
     verdict->rows = rows;
-    reading->capacity = capacity;
     return true;
 }
 
