@@ -266,7 +266,7 @@ bool perform(const struct performer *performer, const struct effect *effect,
     case EFFECT_FETCH_PLANNED:
         return perform_fetch_planned(performer, effect, result, err);
     case EFFECT_LOAD_BODY:
-        return outbox_body(performer->db, effect->batch_id, effect->body, err);
+        return outbox_body(performer->db, performer->task, effect->batch_id, effect->body, err);
     case EFFECT_SEND:
         return perform_send(performer, effect, result, err);
     case EFFECT_NONE:

@@ -8,7 +8,7 @@ bool error_lost(struct error *err)
 void args_fence(struct args *args, const struct run_task *task)
 {
     args_int64(args, task->run_id);
-    args_int64(args, task->epoch);
+    args_text(args, task->take_id);
 }
 
 bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult **out,

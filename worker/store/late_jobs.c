@@ -7,9 +7,9 @@
 #include "worker/store/statement.h"
 
 static const char load_sql[] = "select late_job_id, job_id, given_up"
-                               " from klaviyo.late_jobs($1, $2::integer, $3)";
+                               " from klaviyo.late_jobs($1, $2::uuid, $3)";
 
-static const char settle_sql[] = "select klaviyo.settle_late_job($1, $2::integer, $3)";
+static const char settle_sql[] = "select klaviyo.settle_late_job($1, $2::uuid, $3)";
 
 static const char leave_sql[] =
     "with " FENCE " update klaviyo.late_job j set given_up = true"

@@ -16,7 +16,7 @@
  *
  * The database remembers them by itself when a run fails or is cancelled; here
  * are the cases that only the run knows. Each write is one statement, fenced by
- * the run's epoch (ERROR_LOST where it is no longer ours).
+ * the run's take (ERROR_LOST where it is no longer ours).
  */
 struct late_job {
     int64_t late_job_id;

@@ -28,26 +28,29 @@ static const char plan_sql[] =
 static const char reject_local_sql[] =
     "with " FENCE ", rejected as ("
     " insert into klaviyo.rejection (run_id, epoch, stage, email, profile_id, code)"
-    " select f.run_id, $2::integer, 'local', u.email, u.profile_id, u.code"
+    " select f.run_id, f.epoch, 'local', u.email, u.profile_id, u.code"
     " from fence f, unnest($3::text[], $4::text[], $5::text[]) as u(email, profile_id, code))"
     " select run_id from fence";
 
+/* What is read is another run's, too, where its numbers came again. */
+#define OWN_BATCHES                                           \
+    " from klaviyo.batch b join klaviyo.run r using (run_id)" \
+    " where run_id = $1 and r.take_id = $2::uuid"
+
 static const char planned_sql[] =
-    "select batch_id, row_count, octet_length(body), job_id,"
-    " state = 'planned' and posted_at is not null from klaviyo.batch"
-    " where run_id = $1 and state = 'planned' and batch_id <> all ($2::bigint[])"
-    " order by batch_id limit $3";
+    "select batch_id, row_count, octet_length(body), job_id, posted_at is not null" OWN_BATCHES
+    " and b.state = 'planned' and b.batch_id <> all ($3::bigint[]) order by batch_id limit $4";
 
-static const char sent_sql[] = "select batch_id, row_count, octet_length(body), job_id,"
-                               " state = 'planned' and posted_at is not null from klaviyo.batch"
-                               " where run_id = $1 and state = 'sent' order by batch_id";
+static const char sent_sql[] =
+    "select batch_id, row_count, octet_length(body), job_id, false" OWN_BATCHES
+    " and b.state = 'sent' order by batch_id";
 
-static const char body_sql[] = "select body from klaviyo.batch where batch_id = $1"
-                               " and body is not null";
+static const char body_sql[] =
+    "select body" OWN_BATCHES " and b.batch_id = $3 and body is not null";
 
 static const char keep_words_sql[] =
     "with " FENCE " insert into klaviyo.rejection (run_id, epoch, stage, code, detail)"
-    " select f.run_id, $2::integer, 'request', $3, $4 from fence f returning run_id";
+    " select f.run_id, f.epoch, 'request', $3, $4 from fence f returning run_id";
 
 static const char mark_posted_sql[] =
     "with " FENCE " update klaviyo.batch b set posted_at = clock_timestamp()"
@@ -77,19 +80,19 @@ static const char confirm_sql[] =
     " from fence f, klaviyo.batch old"
     " where b.batch_id = $3 and old.batch_id = b.batch_id and b.run_id = f.run_id"
     " and b.state = 'sent' returning b.batch_id, b.export_id, b.run_id, b.row_count,"
-    " old.profile_ids),"
+    " old.profile_ids, f.epoch),"
     " refused as ("
     " update klaviyo.ledger l set rejected_batch = b.batch_id"
     " from batch b, unnest($4::text[]) as u(address)"
     " where l.export_id = b.export_id and l.address = u.address collate \"C\"),"
     " named as ("
     " insert into klaviyo.rejection (run_id, epoch, stage, email, profile_id, code, detail)"
-    " select b.run_id, $2::integer, 'import', u.address, b.profile_ids[u.position], u.code,"
+    " select b.run_id, b.epoch, 'import', u.address, b.profile_ids[u.position], u.code,"
     " u.detail from batch b, unnest($4::text[], $5::text[], $6::text[], $10::integer[])"
     " as u(address, code, detail, position)),"
     " unidentified as ("
     " insert into klaviyo.rejection (run_id, epoch, stage, code, detail)"
-    " select b.run_id, $2::integer, 'import', u.code, u.detail"
+    " select b.run_id, b.epoch, 'import', u.code, u.detail"
     " from batch b, unnest($8::text[], $9::text[]) as u(code, detail)),"
     " counted as ("
     " update klaviyo.run r set takes_without_progress = 0,"
@@ -99,7 +102,7 @@ static const char confirm_sql[] =
     " select batch_id from batch";
 
 static const char split_sql[] =
-    "select klaviyo.split_batch($1, $2::integer, $3, $4::text[], $5::integer[], $6::integer[],"
+    "select klaviyo.split_batch($1, $2::uuid, $3, $4::text[], $5::integer[], $6::integer[],"
     " $7::integer[], $8::text[], $9::text[])";
 
 static void open_array(struct strbuf *array)
@@ -266,7 +269,7 @@ bool outbox_planned(struct db *db, const struct run_task *task, const struct out
     open_array(&ids);
     for (size_t i = 0; i < window->n_held; i++)
         array_int64(&ids, window->held[i]);
-    args_int64(&args, task->run_id);
+    args_fence(&args, task);
     if (!close_array(&args, &ids, err))
         return false;
     args_int64(&args, window->max);
@@ -279,15 +282,17 @@ bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
-    args_int64(&args, task->run_id);
+    args_fence(&args, task);
     return db_query(db, sent_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
 }
 
-bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err)
+bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, struct strbuf *body,
+                 struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
+    args_fence(&args, task);
     args_int64(&args, batch_id);
     if (!db_query_binary(db, body_sql, &args, &rows, err))
         return false;

@@ -19,7 +19,7 @@
  *        ^           |
  *        +-----------+   the job came to nothing: its rows are sent again
  *
- * Each write is one statement and one commit, fenced by the run's epoch
+ * Each write is one statement and one commit, fenced by the run's take
  * (ERROR_LOST where it is no longer ours).
  */
 
@@ -99,8 +99,9 @@ bool outbox_planned(struct db *db, const struct run_task *task, const struct out
 bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
                  size_t *n, struct error *err) MUST_USE;
 
-/* Appends the body to `body`; ERROR_LOST where the batch is gone. */
-bool outbox_body(struct db *db, int64_t batch_id, struct strbuf *body, struct error *err) MUST_USE;
+/* Appends the body to `body`; ERROR_LOST where the batch is gone, or is not the run's. */
+bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, struct strbuf *body,
+                 struct error *err) MUST_USE;
 
 /* Klaviyo's words for a request that it refused, among the run's rejections. */
 bool outbox_keep_words(struct db *db, const struct run_task *task, const char *code,

@@ -11,7 +11,7 @@ static const char run_sql[] =
     " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
     "  where a.run_id = r.run_id order by q.request_id desc limit 1)"
-    " from klaviyo.run r where r.run_id = $1 and r.epoch = $2";
+    " from klaviyo.run r where r.run_id = $1 and r.take_id = $2::uuid";
 
 static const char export_sql[] =
     "select x.max_profiles, c.connection_id, x.list_name is not null, x.name, c.name, x.list_id,"

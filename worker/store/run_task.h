@@ -15,7 +15,10 @@
  * it was taken. It does not change while the run goes on; a change of the export
  * ends the run.
  */
-enum { FINGERPRINT_KEY_BYTES = 16 }; /* crypto_shorthash_KEYBYTES */
+enum {
+    FINGERPRINT_KEY_BYTES = 16, /* crypto_shorthash_KEYBYTES */
+    TAKE_ID_BYTES = 37,         /* a UUID as text */
+};
 
 struct export_field {
     bool is_property; /* else a standard attribute, "location.city" for a nested one */
@@ -25,7 +28,8 @@ struct export_field {
 
 struct run_task {
     int64_t run_id;
-    int32_t epoch;
+    char take_id[TAKE_ID_BYTES]; /* who owns it: see fence.h */
+    int32_t epoch;               /* how often it was taken */
     int64_t export_id;
     bool taken_over; /* from a worker that did not renew its lease */
     bool full;
@@ -60,8 +64,8 @@ void run_task_free(struct run_task *task);
 DEFINE_OWNER(run_task)
 
 /*
- * Fills a task whose run_id, epoch and export_id are set. ERROR_LOST where the
- * run is not owned under that epoch any more, or its export is gone.
+ * Fills a task whose run_id, take_id, epoch and export_id are set. ERROR_LOST where
+ * the run is not owned by that take any more, or its export is gone.
  */
 bool run_task_load(struct db *db, struct run_task *task, struct error *err) MUST_USE;
 

@@ -11,9 +11,10 @@
 
 enum { GIVE_BACK_PAUSE_MS = 2000 };
 
-static const char take_sql[] = "select run_id, epoch, export_id, taken_over, closed"
-                               " from klaviyo.take_run($1, $2::bigint, $3::integer, $4::boolean,"
-                               " $5::boolean)";
+static const char take_sql[] =
+    "select run_id, take_id, epoch, export_id, taken_over, closed"
+    " from klaviyo.take_run_by_id($1, $2::bigint, $3::integer, $4::boolean,"
+    " $5::boolean)";
 
 /* The rows that are free are locked for as long as the statement takes: only what was passed over.
  */
@@ -48,33 +49,34 @@ static const char heartbeat_sql[] =
     "              when $15::text is not null then clock_timestamp() end,"
     " wait_reason = $15, wait_detail = $16,"
     " wait_logged_at = case when $17::boolean then clock_timestamp() else wait_logged_at end"
-    " where run_id = $1 and epoch = $2 returning cancelled_by";
+    " where run_id = $1 and take_id = $2::uuid returning cancelled_by";
 
 static const char note_backend_sql[] = "update klaviyo.run set backends = backends || $3::integer"
-                                       " where run_id = $1 and epoch = $2 returning run_id";
+                                       " where run_id = $1 and take_id = $2::uuid returning run_id";
 
 static const char begin_plan_sql[] =
     "with " FENCE ", forgotten as (delete from klaviyo.rejection j using fence f"
-    " where j.run_id = f.run_id and j.stage = 'local' and j.epoch < $2)"
+    " where j.run_id = f.run_id and j.stage = 'local' and j.epoch < f.epoch)"
     " select run_id from fence";
 
 static const char end_plan_sql[] =
     "update klaviyo.run set planned = true, read_rows = $3, invalid_rows = $4,"
     " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8, kept_rows = $8"
-    " where run_id = $1 and epoch = $2 returning run_id";
+    " where run_id = $1 and take_id = $2::uuid returning run_id";
 
 #define RECORD_COLUMNS                                                                   \
     " r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows, r.selected_rows," \
     " r.left_rows, r.accepted_rows, r.rejected_rows, r.requests, r.throttled, r.retries"
 
 /* Its counts stood before: the end changes none of them. */
-static const char end_sql[] = "select e.state," RECORD_COLUMNS
-                              " from klaviyo.end_run($1, $2::integer, $3, $4, $5) as e (state)"
-                              " left join klaviyo.run r on r.run_id = $1";
+static const char end_sql[] =
+    "select e.state," RECORD_COLUMNS " from klaviyo.end_run($1, $2::uuid, $3, $4, $5) as e (state)"
+    " left join klaviyo.run r on r.run_id = $1";
 
-/* The end itself is one epoch more: see klaviyo.close_run(). */
+/* The end takes the run from its owner: see klaviyo.close_run(). */
 static const char ended_sql[] =
-    "select r.state," RECORD_COLUMNS " from klaviyo.run r where r.run_id = $1 and r.epoch = $2 + 1"
+    "select r.state," RECORD_COLUMNS " from klaviyo.run r where r.run_id = $1"
+    " and r.last_take_id = $2::uuid"
     " and r.finished_at is not null";
 
 static const char give_back_sql[] =
@@ -87,7 +89,7 @@ static const char give_back_sql[] =
     " wait_since = case when $5::boolean then clock_timestamp() end,"
     " wait_detail = case when $5::boolean then 'the database was not available to its worker;"
     " it goes on as soon as a worker takes it' end"
-    " where run_id = $1 and epoch = $2 returning run_id";
+    " where run_id = $1 and take_id = $2::uuid returning run_id";
 
 static const char park_sql[] =
     "update klaviyo.run set backends = '{}', lease_until = clock_timestamp(),"
@@ -95,7 +97,7 @@ static const char park_sql[] =
     " parked_until = clock_timestamp() + $3::bigint * interval '1 ms',"
     " waiting_until = clock_timestamp() + $3::bigint * interval '1 ms',"
     " idle_ms = idle_ms + $4, attempts = $5, trouble = nullif($6, '')"
-    " where run_id = $1 and epoch = $2 and cancelled_by is null returning run_id";
+    " where run_id = $1 and take_id = $2::uuid and cancelled_by is null returning run_id";
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2, $3::bytea)";
 
@@ -125,16 +127,17 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
         return error_no_memory(err);
     if (!query_take(db, taker, &rows, err))
         return false;
-    if (result_rows(rows) == 0 || result_bool(rows, 0, 4)) {
+    if (result_rows(rows) == 0 || result_bool(rows, 0, 5)) {
         *what = result_rows(rows) == 0 ? RUN_TAKE_NONE : RUN_TAKE_CLOSED;
         *closed = result_rows(rows) == 0 ? 0 : result_int64(rows, 0, 0);
         return true;
     }
 
     taken->run_id = result_int64(rows, 0, 0);
-    taken->epoch = (int32_t)result_int64(rows, 0, 1);
-    taken->export_id = result_int64(rows, 0, 2);
-    taken->taken_over = result_bool(rows, 0, 3);
+    (void)snprintf(taken->take_id, sizeof taken->take_id, "%s", result_text(rows, 0, 1));
+    taken->epoch = (int32_t)result_int64(rows, 0, 2);
+    taken->export_id = result_int64(rows, 0, 3);
+    taken->taken_over = result_bool(rows, 0, 4);
     if (!run_task_load(db, taken, err))
         return false;
     *what = RUN_TAKE_TASK;

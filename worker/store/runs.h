@@ -14,9 +14,9 @@
 /*
  * Runs, as the worker that owns one sees them.
  *
- * A run is taken (a new epoch, a new lease), renewed by heartbeats, and ended.
- * Every write names the run and the epoch; where the run is no longer ours
- * under that epoch nothing is written and the error is of kind ERROR_LOST:
+ * A run is taken (a new owner, a new lease), renewed by heartbeats, and ended.
+ * Every write names the run and the take (fence.h); where the run is no longer
+ * ours by that take nothing is written and the error is of kind ERROR_LOST:
  * relinquish it.
  */
 enum run_take {
