@@ -5,6 +5,7 @@
 #include "worker/admin/connection.h"
 #include "worker/admin/dead_letters.h"
 #include "worker/admin/export.h"
+#include "worker/admin/member.h"
 #include "worker/admin/program.h"
 #include "worker/admin/publish.h"
 #include "worker/admin/run_service.h"
@@ -16,10 +17,10 @@
 #include "worker/klaviyo/client.h"
 #include "worker/store/db.h"
 
-static const struct command *const groups[] = { run_commands,          setup_commands,
-                                                connection_commands,   export_commands,
-                                                publish_commands,      runs_commands,
-                                                dead_letters_commands, audit_commands };
+static const struct command *const groups[] = {
+    run_commands,     setup_commands, connection_commands,   export_commands, member_commands,
+    publish_commands, runs_commands,  dead_letters_commands, audit_commands
+};
 
 static const struct component components[] = {
     { "librdkafka", kafka_library_version },   { "libcurl", client_library_version },

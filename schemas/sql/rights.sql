@@ -55,13 +55,15 @@ revoke execute on function
     klaviyo.pause_unusable(text, text), klaviyo.add_export(text, jsonb),
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
     klaviyo.remove_export(text), klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
-    klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint)
+    klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
+    klaviyo.forget_member(text)
     from klaviyo_worker;
 grant usage on sequence klaviyo.batch_id to klaviyo_worker;
 grant select, insert, update, delete
     on klaviyo.request, klaviyo.run, klaviyo.request_run, klaviyo.batch, klaviyo.ledger,
        klaviyo.rejection, klaviyo.rate_budget, klaviyo.rate_place, klaviyo.late_job
     to klaviyo_worker;
+grant select on klaviyo.past_run to klaviyo_worker;
 grant select on klaviyo.connection, klaviyo.connection_key, klaviyo.connection_grant,
                 klaviyo.export, klaviyo.export_segment, klaviyo.export_field
     to klaviyo_worker;
@@ -74,7 +76,7 @@ grant update (list_name, list_checked_at) on klaviyo.export to klaviyo_worker;
 grant select on klaviyo.connection, klaviyo.connection_grant, klaviyo.export_segment,
                 klaviyo.export_field, klaviyo.run, klaviyo.request, klaviyo.request_run,
                 klaviyo.batch, klaviyo.ledger, klaviyo.rejection, klaviyo.rate_budget,
-                klaviyo.rate_place, klaviyo.late_job, klaviyo.audit
+                klaviyo.rate_place, klaviyo.late_job, klaviyo.past_run, klaviyo.audit
     to klaviyo_admin;
 grant select (connection_id, key_pair_id, changed_at, changed_by)
     on klaviyo.connection_key to klaviyo_admin;
@@ -85,7 +87,7 @@ grant execute on function
     klaviyo.grant_connection(text, text), klaviyo.revoke_connection(text, text),
     klaviyo.granted_role(klaviyo.connection_grant), klaviyo.this_server(),
     klaviyo.take_place(text, text, integer, integer, bigint), klaviyo.return_place(bigint),
-    klaviyo.move_place(bigint, text)
+    klaviyo.move_place(bigint, text), klaviyo.forget_member(text)
     to klaviyo_admin;
 
 grant select (connection_id, name, kind) on klaviyo.connection to klaviyo_contributor;

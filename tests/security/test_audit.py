@@ -23,6 +23,8 @@ BY_PEOPLE = [
      [("grant", "connection", "hidden")]),
     ("admin", "select klaviyo.revoke_connection('granted', '{contributor}')",
      [("revoke", "connection", "granted"), ("pause", "export", "theirs")]),
+    ("admin", "select klaviyo.forget_member('SOMEBODY@example.test')",
+     [("forget", "member", "(address not kept)")]),
     ("contributor", "select klaviyo.change_export('export of granted', '{\"list\": \"Lx\"}')",
      [("change", "export", "export of granted")]),
     ("contributor", "select klaviyo.change_export('export of granted', '{\"segments\": [\"other\"]}')",

@@ -13,7 +13,7 @@ from support.site import Site
 
 TABLES = [
     "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
-    "export_segment", "key_pair", "late_job", "ledger", "migration", "rate_budget", "rate_place", "rejection",
+    "export_segment", "key_pair", "late_job", "ledger", "migration", "past_run", "rate_budget", "rate_place", "rejection",
     "request", "request_run", "run",
 ]  # fmt: skip
 
@@ -34,6 +34,9 @@ WORKERS_FUNCTIONS = [
     "select klaviyo.take_place('a', 'import', 1, 1, 1)",
     "select klaviyo.block_account('a', 'import', 100000)",
     "select klaviyo.return_place(1)",
+    "select klaviyo.forget_in_export(1, 'somebody@example.test')",
+    "select klaviyo.cut_from_batch(1, 'somebody@example.test')",
+    "select klaviyo.unname_rejections(0, 1000)",
 ]
 OWNERS_FUNCTIONS = [
     "select klaviyo.stop_runs(1, 'export_removed')",
@@ -58,6 +61,7 @@ ADMINS_FUNCTIONS = [
     "select klaviyo.remove_connection('hidden')",
     "select klaviyo.grant_connection('hidden', 'klaviyo_contributor')",
     "select klaviyo.revoke_connection('granted', 'x')",
+    "select klaviyo.forget_member('somebody@example.test')",
 ]
 EXPORTERS_FUNCTIONS = [
     """select klaviyo.add_export('x', '{"connection": "granted", "list": "L1", "email_path": ["email"]}')""",
@@ -168,7 +172,7 @@ NOBODYS = [*SEALED, *SOMEBODY_ELSE, *RUNS, *AUDIT, *INSIDE, *OWNERS_FUNCTIONS, *
 CONTRIBUTORS_NOT = [
     *NOBODYS, *NO_WRITING, *COLUMNS, *WORKERS_FUNCTIONS, *ADMINS_FUNCTIONS, *ABOUT_OTHERS,
     *every("select", "audit", "batch", "connection", "connection_grant", "export",
-           "ledger", "rate_budget", "rate_place", "request"),
+           "ledger", "past_run", "rate_budget", "rate_place", "request"),
     "select account_id from klaviyo.connection",
     "select consent_by from klaviyo.connection",
     "select attention_reason from klaviyo.connection",

@@ -3,7 +3,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "common/visible_text.h"
 #include "worker/klaviyo/attribute.h"
 
 #define HEAD "{\"type\":\"profile\",\"attributes\":{\"email\":\""
@@ -31,8 +30,14 @@ static char *make_key(const char *name)
     CLEANUP(strbuf_release) struct strbuf key = STRBUF_INIT(KEY_MAX_BYTES);
 
     strbuf_add(&key, "\"", 1);
-    if (!visible_text_add(&key, VISIBLE_JSON, name, strlen(name), KEY_MAX_BYTES))
-        return NULL;
+    for (const char *at = name; *at; at++) {
+        if (*at == '"' || *at == '\\')
+            strbuf_add(&key, "\\", 1);
+        if ((unsigned char)*at < 0x20)
+            strbuf_addf(&key, "\\u%04x", (unsigned)*at);
+        else
+            strbuf_add(&key, at, 1);
+    }
     strbuf_add_str(&key, "\":");
     return strbuf_take(&key);
 }

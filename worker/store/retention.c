@@ -2,7 +2,10 @@
 
 #include "worker/store/statement.h"
 
-enum { ROWS_A_CALL = 1000 };
+enum {
+    ROWS_A_CALL = 1000,
+    ADDRESS_DAYS = 14, /* that the addresses of rejections are kept */
+};
 
 static const char requests_sql[] =
     "delete from klaviyo.request where request_id in (select request_id from klaviyo.request"
@@ -29,14 +32,28 @@ static bool delete_some(struct db *db, const char *sql, int64_t days, bool *more
     return true;
 }
 
+static bool unname_some(struct db *db, bool *more, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, ADDRESS_DAYS);
+    args_int64(&args, ROWS_A_CALL);
+    if (!db_query(db, "select klaviyo.unname_rejections($1::integer, $2::integer)", &args, &rows,
+                  err))
+        return false;
+    *more = result_bool(rows, 0, 0);
+    return true;
+}
+
 bool retention_apply(struct db *db, int64_t days, bool *more, struct error *err)
 {
-    bool more_requests, more_runs;
+    bool more_requests, more_runs, more_names;
 
     if (!delete_some(db, requests_sql, days, &more_requests, err) ||
-        !delete_some(db, runs_sql, days, &more_runs, err))
+        !delete_some(db, runs_sql, days, &more_runs, err) || !unname_some(db, &more_names, err))
         return false;
-    *more = more_requests || more_runs;
+    *more = more_requests || more_runs || more_names;
     return true;
 }
 

@@ -1,0 +1,361 @@
+"""A person is forgotten: nothing here remembers the address, and no run brings it back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support import people
+from support.process import wait_until
+from support.terminal import Terminal
+from support.world import EXPORT, LIST, SEGMENT, World, check_sums
+
+ROWS = 20
+WHO = "user7@shop7.example"
+SPELLED = " USER7@Shop7.Example\t"
+# Each row of a table as a text, bytes as what they say.
+ROWS_WITH = """
+select count(*) from (
+    select (select string_agg(case when left(c.value, 2) = E'\\\\x'
+                                   then encode(decode(substr(c.value, 3), 'hex'), 'escape')
+                                   else c.value end, ' ') from jsonb_each_text(to_jsonb(t)) c) as text
+    from klaviyo.{} t) r
+where lower(r.text) like %s
+"""
+
+
+def tables_that_know(world: World, text: str) -> list[str]:
+    """Of all tables of the worker's: those that hold the text somewhere."""
+    names = world.db.rows(
+        "select relname::text from pg_class where relnamespace = 'klaviyo'::regnamespace and relkind = 'r'"
+    )
+    return sorted(
+        name
+        for (name,) in names
+        if world.db.value(ROWS_WITH.format(name), f"%{text.lower()}%") > 0
+    )
+
+
+def forget(world: World, address: str = SPELLED) -> dict[str, Any]:
+    found = world.admin("member", "forget", address, "--json").json
+    assert isinstance(found, dict)
+    return found
+
+
+def delete_upstream(world: World, address: str = WHO) -> None:
+    world.db.execute(
+        "with gone as (delete from insights.customer_profile where attributes ->> 'email' = %s"
+        " returning profile_id) delete from insights.segment_member m using gone g"
+        " where m.profile_id = g.profile_id",
+        address,
+    )
+
+
+def set_up(world: World) -> people.Population:
+    population = people.simple(ROWS)
+    world.set_up_export(population)
+    return population
+
+
+def refuse(world: World, address: str, stage: str) -> None:
+    rule = {"email": address, "stage": stage, "code": "invalid", "detail": f"{address} is no good"}
+    world.simulator.control("PUT", "rejects", rule)
+
+
+def run_once(world: World, **event: Any) -> dict[str, Any]:
+    before = len(world.runs())
+    world.refresh(**event)
+    return world.wait_runs_ended(before + 1)[0]
+
+
+def wait_for_batches(world: World, state: str) -> None:
+    wait_until(
+        lambda: world.db.value("select count(*) from klaviyo.batch where state = %s", state) > 0,
+        30,
+        f"a batch that is {state}",
+    )
+
+
+def test_nothing_that_is_stored_has_the_address_any_more(world: World) -> None:
+    set_up(world)
+    refuse(world, WHO, "import-error")
+    world.start_worker().wait_ready()
+    run_once(world)
+    assert tables_that_know(world, WHO) == ["ledger", "rejection"]
+
+    delete_upstream(world)
+    found = forget(world)
+
+    assert found["address"] == WHO
+    assert found["exports"] == [
+        {"export": EXPORT, "ledger": True, "outbox": False, "rejections": 1, "late_jobs": 0}
+    ]
+    assert tables_that_know(world, WHO) == []
+    assert world.db.value("select count(*) from klaviyo.ledger") == ROWS - 1
+    run = run_once(world)
+    assert (run["counts"]["read"], run["counts"]["selected"]) == (ROWS - 1, 0)
+    assert tables_that_know(world, WHO) == []
+
+
+def test_the_audit_says_who_forgot_and_where_it_was_and_not_whom(world: World) -> None:
+    set_up(world)
+    world.start_worker().wait_ready()
+    run_once(world)
+
+    forget(world)
+    again = forget(world)
+
+    assert again["exports"] == []
+    first, second = world.admin("audit", "list", "--limit", "2", "--json").json[::-1]
+    for line in (first, second):
+        assert (line["action"], line["object"], line["by"]) == ("forget", "member", "postgres")
+    assert [export["export"] for export in first["detail"]["exports"]] == [EXPORT]
+    assert second["detail"]["exports"] == []
+
+
+def test_words_about_others_that_quote_the_address_go(world: World) -> None:
+    set_up(world)
+    other = "user3@shop3.example"
+    rule = {"email": other, "stage": "sync", "code": "invalid", "detail": f"{WHO} has this id"}
+    world.simulator.control("PUT", "rejects", rule)
+    world.start_worker().wait_ready()
+    run = run_once(world)
+
+    forget(world)
+
+    assert tables_that_know(world, WHO) == []
+    assert [(r["email"], r["code"], r["detail"]) for r in world.rejections(run["id"])] == [
+        (other, "invalid", None)
+    ]
+
+
+def test_who_is_still_a_member_is_sent_again_by_the_next_run(world: World) -> None:
+    set_up(world)
+    world.start_worker().wait_ready()
+    run_once(world)
+
+    forget(world)
+    run = run_once(world)
+
+    assert run["counts"]["selected"] == 1
+    check_sums(run)
+    assert tables_that_know(world, WHO) == ["ledger"]
+
+
+def test_an_address_that_waits_to_be_sent_is_not_sent(world: World) -> None:
+    set_up(world)
+    world.simulator.settings(keep_emails=True)
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    wait_until(lambda: world.simulator.diary("import"), 30, "an import in vain")
+    assert "batch" in tables_that_know(world, WHO)
+
+    delete_upstream(world)
+    found = forget(world)
+    assert found["exports"][0]["outbox"] is True
+    assert tables_that_know(world, WHO) == []
+    world.simulator.clear_faults()
+
+    run = world.wait_runs_ended(1)[0]
+    assert run["state"] == "succeeded", run
+    check_sums(run)
+    assert run["counts"]["selected"] == ROWS - 1
+    assert WHO not in world.simulator.emails(LIST)
+    assert world.simulator.count(LIST) == ROWS - 1
+    assert tables_that_know(world, WHO) == []
+
+
+def test_the_only_address_of_a_batch_goes_with_the_batch(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    wait_until(lambda: world.simulator.diary("import"), 30, "an import in vain")
+
+    delete_upstream(world, "user1@shop1.example")
+    forget(world, "user1@shop1.example")
+    world.simulator.clear_faults()
+
+    run = world.wait_runs_ended(1)[0]
+    assert run["state"] == "succeeded", run
+    assert run["counts"]["selected"] == 0
+    assert world.db.value("select count(*) from klaviyo.batch") == 0
+    assert tables_that_know(world, "user1@shop1.example") == []
+
+
+def test_a_job_that_is_on_its_way_does_not_bring_the_address_back(world: World) -> None:
+    """Klaviyo has a job with it and will refuse it; its words are about somebody who is forgotten."""
+    set_up(world)
+    refuse(world, WHO, "import-error")
+    world.simulator.settings(queued_ms=100, processing_ms=4000)
+    world.start_worker().wait_ready()
+    world.refresh()
+    wait_for_batches(world, "sent")
+    delete_upstream(world)
+
+    found = forget(world)
+    assert found["exports"][0]["outbox"] is True
+    assert tables_that_know(world, WHO) == []
+
+    run = world.wait_runs_ended(1)[0]
+    assert run["state"] == "succeeded", run
+    check_sums(run)
+    assert run["counts"]["accepted"] == ROWS - 1
+    world.simulator.settings(queued_ms=50, processing_ms=100)
+    assert run_once(world)["state"] == "succeeded"
+    assert tables_that_know(world, WHO) == []
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+
+
+def test_a_batch_that_was_confirmed_counts_as_if_the_person_had_never_been(world: World) -> None:
+    """The first batch is through, the second one waits: the run is planned anew, its sums hold."""
+    world.set_up_export(people.simple(10_050))
+    first = world.db.value(
+        "select min(attributes ->> 'email' collate \"C\") from insights.customer_profile"
+    )
+    world.simulator.fault("import", {"status": 503}, times=-1, skip=1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    confirmed = "select count(*) from klaviyo.batch where state = 'complete'"
+    wait_until(lambda: world.db.value(confirmed) == 1, 60, "the first batch to be confirmed")
+
+    delete_upstream(world, first)
+    forget(world, first)
+    world.simulator.clear_faults()
+
+    run = world.wait_runs_ended(1)[0]
+    assert run["state"] == "succeeded", run
+    check_sums(run)
+    assert run["counts"]["selected"] == 10_049
+    assert tables_that_know(world, first) == []
+
+
+SLOW_VIEW = """
+create or replace view insights.segment_profile as
+select m.segment_id, m.profile_id, p.attributes
+from insights.segment_member m join insights.customer_profile p using (profile_id), pg_sleep(4)
+"""
+
+
+def test_a_run_that_has_read_the_person_before_does_not_write_it_down(world: World) -> None:
+    """Its snapshot is older than the deletion upstream, and it writes after the forgetting."""
+    set_up(world)
+    world.db.execute(SLOW_VIEW)
+    world.start_worker().wait_ready()
+    world.refresh()
+    reading = (
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and query like 'copy (select m.profile_id%%' and state = 'active'"
+    )
+    wait_until(lambda: world.db.value(reading) > 0, 30, "the members to be read")
+    delete_upstream(world)
+
+    found = forget(world)
+
+    assert (found["exports"], found["runs_taken_anew"]) == ([], 1)
+    run = world.wait_runs_ended(1, 90)[0]
+    assert run["state"] == "succeeded", run
+    assert run["counts"]["read"] == ROWS - 1
+    assert WHO not in world.simulator.emails(LIST)
+    assert tables_that_know(world, WHO) == []
+
+
+def test_forgetting_often_uses_up_no_takes(world: World) -> None:
+    set_up(world)
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    for n in range(1, 8):
+        wait_until(
+            lambda: world.db.value("select count(*) from klaviyo.run where state = 'running' and planned"),
+            30, "the run to be planned",
+        )  # fmt: skip
+        address = f"user{n}@shop{n}.example"
+        delete_upstream(world, address)
+        assert forget(world, address)["runs_taken_anew"] == 1
+    world.simulator.clear_faults()
+
+    run = world.wait_runs_ended(1, 90)[0]
+    assert run["state"] == "succeeded", run
+    assert world.simulator.count(LIST) == ROWS - 7
+
+
+# -- who may, and how it is asked for --------------------------------------------
+
+
+def test_on_a_terminal_it_is_asked_for(world: World) -> None:
+    set_up(world)
+    world.start_worker().wait_ready()
+    run_once(world)
+    for answer, rc, known in ((b"no\r", 1, True), (b"\r", 1, True), (b"\x04", 1, True), (b"yes\r", 0, False)):
+        shown = Terminal(["member", "forget", WHO], world.env())
+        try:
+            shown.wait_for(lambda: "[yes/no]" in "".join(shown.lines()), "the question")
+            shown.type(answer)
+            assert shown.wait() == rc, shown.lines()
+        finally:
+            shown.close()
+        assert (tables_that_know(world, WHO) == ["ledger"]) == known, answer
+
+
+@pytest.mark.parametrize("address", ["", "  ", "\u00a0"])
+def test_an_address_is_needed(world: World, address: str) -> None:
+    result = world.command("member", "forget", address, "--yes")
+
+    assert result.rc == 1
+    assert "an address is needed" in result.stderr
+
+
+# -- what goes by itself ----------------------------------------------------------
+
+
+def test_rejections_keep_addresses_for_two_weeks(world: World) -> None:
+    """Those of a run that ended before keep stage, code and profile; a younger run's keep all."""
+    population = set_up(world)
+    population.members.append(("p-bad", json.dumps({"email": "no address"})))
+    world.db.copy("insights.customer_profile (profile_id, attributes)", population.members[-1:])
+    world.db.copy("insights.segment_member (segment_id, profile_id)", [(SEGMENT, "p-bad")])
+    refuse(world, WHO, "import-error")
+    worker = world.start_worker()
+    worker.wait_ready()
+    old = run_once(world)["id"]
+    young = run_once(world)["id"]
+    worker.stop()
+    before = world.rejections(young)
+    assert {r["email"] for r in before} == {WHO, "no address"}
+    for run, days in ((old, 14.1), (young, 13.9)):
+        world.db.execute(
+            "update klaviyo.run set finished_at = now() - %s * interval '1 day' where run_id = %s",
+            days, run,
+        )  # fmt: skip
+
+    world.start_worker().wait_ready()
+    wait_until(
+        lambda: not world.db.value("select names_people from klaviyo.run where run_id = %s", old),
+        30, "the addresses to go",
+    )  # fmt: skip
+
+    assert world.rejections(young) == before
+    kept = [(r["stage"], r["code"], r["email"], r["detail"]) for r in world.rejections(old)]
+    assert sorted(kept) == [("import", "invalid", None, None), ("local", "email_malformed", None, None)]
+    assert {r["profile_id"] for r in world.rejections(old)} == {r["profile_id"] for r in before}
+
+
+def test_a_removed_export_leaves_no_address_behind(world: World) -> None:
+    """Also of a run that was going on, with batches and a job on their way."""
+    set_up(world)
+    refuse(world, "user3@shop3.example", "import-error")
+    world.start_worker().wait_ready()
+    run_once(world)
+    world.simulator.settings(queued_ms=100, processing_ms=4000)
+    world.refresh(full=True)
+    wait_for_batches(world, "sent")
+    assert tables_that_know(world, "@shop") == ["batch", "ledger", "rejection"]
+
+    world.admin("export", "remove", EXPORT)
+
+    assert tables_that_know(world, "@shop") == []
+    assert tables_that_know(world, "shop7") == []
