@@ -1,10 +1,10 @@
 #include "worker/ingest/assignment.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "common/array.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/strbuf.h"
 
 enum { PARTITIONS_TEXT_BYTES = 2048 };
@@ -73,11 +73,9 @@ static void set_paused(struct assignment *assignment, struct part *part, bool pa
 
 static void note_left_paused(struct assignment *assignment, int32_t partition)
 {
-    int32_t *left = array_grow(assignment->left_paused, assignment->left_n, &assignment->left_cap,
-                               sizeof *left);
-
-    assert(left); /* a few bytes */
-    assignment->left_paused = left;
+    assignment->left_paused =
+        memory_needed(array_grow(assignment->left_paused, assignment->left_n, &assignment->left_cap,
+                                 sizeof *assignment->left_paused));
     assignment->left_paused[assignment->left_n++] = partition;
 }
 

@@ -1,12 +1,12 @@
 #include "worker/ingest/intake.h"
 
-#include <assert.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/memory.h"
 #include "common/wakeup.h"
 
 struct drop {
@@ -40,9 +40,8 @@ void intake_submit(struct intake *intake, struct pending_event_list *events)
 
 void intake_drop(struct intake *intake, int32_t partition)
 {
-    struct drop *drop = calloc(1, sizeof *drop);
+    struct drop *drop = memory_needed(calloc(1, sizeof *drop));
 
-    assert(drop);
     drop->partition = partition;
     (void)pthread_mutex_lock(&intake->lock);
     pending_event_list_drop(&intake->in, partition, &intake->out.events);

@@ -1,17 +1,14 @@
 #include "worker/ingest/pending_event.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
 #include "worker/store/run_state.h"
 
 static char *copy_text(const char *text)
 {
-    char *copy = text ? strdup(text) : NULL;
-
-    assert(copy || !text); /* a few bytes */
-    return copy;
+    return text ? memory_needed(strdup(text)) : NULL;
 }
 
 static void body_free(struct pending_event_body *body)
@@ -36,9 +33,8 @@ static void death_free(struct pending_event_death *death)
 
 void pending_event_die(struct pending_event *event, const char *reason, const char *detail)
 {
-    struct pending_event_death *death = calloc(1, sizeof *death);
+    struct pending_event_death *death = memory_needed(calloc(1, sizeof *death));
 
-    assert(death);
     death_free(event->death);
     death->reason = copy_text(reason);
     death->detail = copy_text(detail);

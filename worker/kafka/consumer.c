@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/parse.h"
 #include "common/wakeup.h"
 #include "worker/kafka/failure.h"
@@ -56,12 +57,10 @@ struct consumer {
     bool lent;
 };
 
-/* librdkafka itself ends the process when it finds no memory; here it would be for a few bytes. */
 static struct note *add_note(struct consumer *consumer, enum consumer_event_kind kind)
 {
-    struct note *note = calloc(1, sizeof *note);
+    struct note *note = memory_needed(calloc(1, sizeof *note));
 
-    assert(note);
     note->kind = kind;
     if (consumer->last)
         consumer->last->next = note;
@@ -412,10 +411,8 @@ static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
     event->handle = message;
     event->partition = message->partition;
     event->offset = message->offset;
-    if (!message->err) {
-        bool read = kafka_handle_read_message(message, &consumer->headers, &event->record);
-        assert(read); /* out of memory for a few headers */
-    }
+    if (!message->err && !kafka_handle_read_message(message, &consumer->headers, &event->record))
+        memory_exhausted();
 }
 
 /* What fetches on their way still bring is let fall: it stays for the next owner. */

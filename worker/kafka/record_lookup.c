@@ -1,12 +1,12 @@
 #include "worker/kafka/record_lookup.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/wakeup.h"
 #include "worker/kafka/handle.h"
 
@@ -199,8 +199,8 @@ static enum record_lookup_result take_message(struct record_lookup *lookup,
         lookup->lent = message;
         lookup->position = message->offset + 1;
         lookup->wanted = NOTHING_WANTED;
-        bool read = kafka_handle_read_message(message, &lookup->headers, &lookup->record);
-        assert(read); /* out of memory for a few headers */
+        if (!kafka_handle_read_message(message, &lookup->headers, &lookup->record))
+            memory_exhausted();
         *record = &lookup->record;
         result = RECORD_LOOKUP_FOUND;
     }

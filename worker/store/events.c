@@ -208,22 +208,15 @@ static bool args_waiting(struct args *args, struct waiting_columns *c,
     return true;
 }
 
-static char *copy_text(const PGresult *rows, int row, int column)
-{
-    const char *text = result_text(rows, row, column);
-
-    return text ? strdup(text) : NULL;
-}
-
-static void read_end(const PGresult *rows, int row, struct event_row_end *end)
+static bool read_end(const PGresult *rows, int row, struct event_row_end *end, struct error *err)
 {
     end->request_id = result_int64(rows, row, 0);
     end->state = state_of(result_text(rows, row, 1));
-    end->reason = copy_text(rows, row, 2);
-    end->detail = copy_text(rows, row, 3);
-    end->exports = copy_text(rows, row, 4);
     end->run_id = result_int64(rows, row, 5);
-    end->traceparent = copy_text(rows, row, 6);
+    return result_copy_text(rows, row, 2, &end->reason, err) &&
+           result_copy_text(rows, row, 3, &end->detail, err) &&
+           result_copy_text(rows, row, 4, &end->exports, err) &&
+           result_copy_text(rows, row, 6, &end->traceparent, err);
 }
 
 bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
@@ -241,7 +234,10 @@ bool events_ended(struct db *db, const struct event_keys *keys, struct event_row
     if (!found)
         return error_no_memory(err);
     for (size_t i = 0; i < count; i++)
-        read_end(rows, (int)i, &found[i]);
+        if (!read_end(rows, (int)i, &found[i], err)) {
+            event_row_ends_free(found, count);
+            return false;
+        }
     *ends = found;
     *n_ends = count;
     return true;
