@@ -23,13 +23,13 @@ static void planned_init(struct planned *planned, const struct run_task *task)
                                             import_job_frame_bytes(task->list_id) };
 
     batch_init(&planned->batch, &limits);
-    outbox_rows_init(&planned->rows);
+    batch_rows_init(&planned->rows);
 }
 
 static void planned_release(struct planned *planned)
 {
     batch_release(&planned->batch);
-    outbox_rows_release(&planned->rows);
+    batch_rows_release(&planned->rows);
 }
 
 bool member_scan_init(struct member_scan *scan, const struct run_task *task,
@@ -41,7 +41,7 @@ bool member_scan_init(struct member_scan *scan, const struct run_task *task,
     selection_init(&scan->selection, task->full);
     planned_init(&scan->regular, task);
     planned_init(&scan->isolated, task);
-    outbox_invalid_init(&scan->invalid);
+    local_rejections_init(&scan->invalid);
     scan->mapping = mapping_new(task->fields, task->n_fields);
     return scan->mapping || error_no_memory(err);
 }
@@ -53,7 +53,7 @@ void member_scan_release(struct member_scan *scan)
     strbuf_release(&scan->object);
     planned_release(&scan->regular);
     planned_release(&scan->isolated);
-    outbox_invalid_release(&scan->invalid);
+    local_rejections_release(&scan->invalid);
     db_free(scan->reading);
     db_free(scan->remembering);
     db_free(scan->writing);
@@ -83,14 +83,14 @@ static bool flush_batch(struct member_scan *scan, struct planned *planned, struc
             scan->observer->planned(scan->observer->opaque);
     }
     batch_clear(&planned->batch);
-    outbox_rows_clear(&planned->rows);
+    batch_rows_clear(&planned->rows);
     return true;
 }
 
 static bool flush_invalid(struct member_scan *scan, struct error *err)
 {
     return !scan->writing ||
-           written(outbox_reject_local(scan->writing, scan->task, &scan->invalid, err), err);
+           written(local_rejections_write(scan->writing, scan->task, &scan->invalid, err), err);
 }
 
 static bool take_invalid(struct member_scan *scan, const struct member *member, const char *code,
@@ -98,8 +98,8 @@ static bool take_invalid(struct member_scan *scan, const struct member *member, 
 {
     if (!scan->writing)
         return true;
-    outbox_invalid_add(&scan->invalid, member->address.bytes, member->address.len,
-                       member->profile_id.bytes, member->profile_id.len, code);
+    local_rejections_add(&scan->invalid, member->address.bytes, member->address.len,
+                         member->profile_id.bytes, member->profile_id.len, code);
     return scan->invalid.n < INVALID_MAX_ROWS || flush_invalid(scan, err);
 }
 
@@ -130,13 +130,13 @@ static bool add_to_batch(struct member_scan *scan, struct planned *planned,
     if (added != BATCH_ADDED)
         return error_no_memory(err);
     if (scan->writing) {
-        struct outbox_row row = { .address = member->address.bytes,
-                                  .address_len = member->address.len,
-                                  .profile_id = member->profile_id.bytes,
-                                  .profile_id_len = member->profile_id.len,
-                                  .fingerprint = fingerprint,
-                                  .listed = selection_was_listed(member) };
-        outbox_rows_add(&planned->rows, &row);
+        struct batch_row row = { .address = member->address.bytes,
+                                 .address_len = member->address.len,
+                                 .profile_id = member->profile_id.bytes,
+                                 .profile_id_len = member->profile_id.len,
+                                 .fingerprint = fingerprint,
+                                 .listed = selection_was_listed(member) };
+        batch_rows_add(&planned->rows, &row);
     }
     return true;
 }

@@ -12,6 +12,7 @@
 #include "worker/export/selection.h"
 #include "worker/store/db.h"
 #include "worker/store/outbox.h"
+#include "worker/store/rejections.h"
 #include "worker/store/run_task.h"
 
 /*
@@ -31,7 +32,7 @@ struct scan_observer {
 /* A batch in the making and its rows. */
 struct planned {
     struct batch batch;
-    struct outbox_rows rows;
+    struct batch_rows rows;
 };
 
 struct member_scan {
@@ -45,7 +46,7 @@ struct member_scan {
     struct strbuf object;
     struct planned regular;
     struct planned isolated; /* rows that Klaviyo refused last time */
-    struct outbox_invalid invalid;
+    struct local_rejections invalid;
     int64_t batches;
     int64_t body_bytes; /* of all batches */
     bool over_limit;    /* more profiles than the export may send: they are counted only */

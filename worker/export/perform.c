@@ -10,6 +10,7 @@
 #include "worker/store/late_jobs.h"
 #include "worker/store/outbox.h"
 #include "worker/store/rate_limit.h"
+#include "worker/store/rejections.h"
 
 enum { LONG_WAIT_MS = 60 * 1000 /* chosen: more than the longest window of a limit */ };
 
@@ -80,7 +81,7 @@ static bool perform_leave_late_job(const struct performer *p, const struct effec
 
 /* ---- confirming ---- */
 
-static void add_refused(struct outbox_refused *refused, const struct effect *effect)
+static void add_refused(struct refused_rows *refused, const struct effect *effect)
 {
     const struct import_failures *failures = effect->failures;
 
@@ -88,21 +89,21 @@ static void add_refused(struct outbox_refused *refused, const struct effect *eff
         size_t position = failures->failed[i].row;
         const struct row *row = &effect->rows->row[position];
 
-        outbox_refused_add(refused, position, row->address, row->address_len,
-                           import_failures_code(failures, i), import_failures_detail(failures, i));
+        refused_rows_add(refused, position, row->address, row->address_len,
+                         import_failures_code(failures, i), import_failures_detail(failures, i));
     }
     for (int64_t i = 0; i < failures->n_unidentified; i++)
-        outbox_refused_add_unidentified(refused, "unnamed",
-                                        "Klaviyo counted a failed row and named none");
+        refused_rows_add_unidentified(refused, "unnamed",
+                                      "Klaviyo counted a failed row and named none");
 }
 
 static bool perform_confirm(const struct performer *p, const struct effect *effect,
                             struct error *err)
 {
     int64_t rejected = effect->failures ? import_failures_count(effect->failures) : 0;
-    CLEANUP(outbox_refused_release) struct outbox_refused refused;
+    CLEANUP(refused_rows_release) struct refused_rows refused;
 
-    outbox_refused_init(&refused);
+    refused_rows_init(&refused);
     if (effect->failures)
         add_refused(&refused, effect);
     if (!outbox_confirm(p->db, p->task, effect->batch_id, &refused, err))
@@ -262,7 +263,8 @@ bool perform(const struct performer *performer, const struct effect *effect,
         log_listing_given_up(performer, effect);
         return true;
     case EFFECT_KEEP_WORDS:
-        return outbox_keep_words(performer->db, performer->task, effect->code, effect->detail, err);
+        return rejections_keep_words(performer->db, performer->task, effect->code, effect->detail,
+                                     err);
     case EFFECT_FETCH_PLANNED:
         return perform_fetch_planned(performer, effect, result, err);
     case EFFECT_LOAD_BODY:

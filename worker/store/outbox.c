@@ -6,9 +6,6 @@
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
-/* 10,000 rows of 254-byte addresses, or long profile ids, as array literals. */
-enum { ARRAY_MAX_BYTES = 32 * 1024 * 1024 };
-
 static const char plan_sql[] =
     "with " FENCE ", batch as ("
     " insert into klaviyo.batch (export_id, run_id, row_count, profile_ids, body)"
@@ -25,13 +22,6 @@ static const char plan_sql[] =
     " listed = ledger.listed or excluded.listed, profile_id = excluded.profile_id)"
     " select batch_id from batch";
 
-static const char reject_local_sql[] =
-    "with " FENCE ", rejected as ("
-    " insert into klaviyo.rejection (run_id, epoch, stage, email, profile_id, code)"
-    " select f.run_id, f.epoch, 'local', u.email, u.profile_id, u.code"
-    " from fence f, unnest($3::text[], $4::text[], $5::text[]) as u(email, profile_id, code))"
-    " select run_id from fence";
-
 /* What is read is another run's, too, where its numbers came again. */
 #define OWN_BATCHES                                           \
     " from klaviyo.batch b join klaviyo.run r using (run_id)" \
@@ -47,10 +37,6 @@ static const char sent_sql[] =
 
 static const char body_sql[] =
     "select body" OWN_BATCHES " and b.batch_id = $3 and body is not null";
-
-static const char keep_words_sql[] =
-    "with " FENCE " insert into klaviyo.rejection (run_id, epoch, stage, code, detail)"
-    " select f.run_id, f.epoch, 'request', $3, $4 from fence f returning run_id";
 
 static const char mark_posted_sql[] =
     "with " FENCE " update klaviyo.batch b set posted_at = clock_timestamp()"
@@ -105,121 +91,20 @@ static const char split_sql[] =
     "select klaviyo.split_batch($1, $2::uuid, $3, $4::text[], $5::integer[], $6::integer[],"
     " $7::integer[], $8::text[], $9::text[])";
 
-static void open_array(struct strbuf *array)
-{
-    *array = STRBUF_INIT(ARRAY_MAX_BYTES);
-    array_open(array);
-}
-
-static void reopen_array(struct strbuf *array)
-{
-    strbuf_rewind(array, 0);
-    array_open(array);
-}
-
-static bool close_array(struct args *args, struct strbuf *array, struct error *err)
-{
-    array_close(array);
-    return args_array(args, array, err);
-}
-
-static void add_string(struct strbuf *array, const char *text)
-{
-    array_text(array, text, text ? strlen(text) : 0);
-}
-
-void outbox_rows_init(struct outbox_rows *rows)
-{
-    open_array(&rows->addresses);
-    open_array(&rows->fingerprints);
-    open_array(&rows->profile_ids);
-    open_array(&rows->listed);
-    rows->n = 0;
-}
-
-void outbox_rows_release(struct outbox_rows *rows)
-{
-    strbuf_release(&rows->addresses);
-    strbuf_release(&rows->fingerprints);
-    strbuf_release(&rows->profile_ids);
-    strbuf_release(&rows->listed);
-}
-
-void outbox_rows_clear(struct outbox_rows *rows)
-{
-    reopen_array(&rows->addresses);
-    reopen_array(&rows->fingerprints);
-    reopen_array(&rows->profile_ids);
-    reopen_array(&rows->listed);
-    rows->n = 0;
-}
-
-void outbox_rows_add(struct outbox_rows *rows, const struct outbox_row *row)
-{
-    array_text(&rows->addresses, row->address, row->address_len);
-    array_int64(&rows->fingerprints, row->fingerprint);
-    array_text(&rows->profile_ids, row->profile_id, row->profile_id_len);
-    array_text(&rows->listed, row->listed ? "t" : "f", 1);
-    rows->n++;
-}
-
-bool outbox_plan(struct db *db, const struct run_task *task, struct outbox_rows *rows,
+bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
                  const struct strbuf *body, struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
     args_int64(&args, (int64_t)rows->n);
-    if (!close_array(&args, &rows->profile_ids, err))
+    if (!args_close_array(&args, &rows->profile_ids, err))
         return false;
     args_bytes(&args, body->data, body->len);
-    return close_array(&args, &rows->addresses, err) &&
-           close_array(&args, &rows->fingerprints, err) && close_array(&args, &rows->listed, err) &&
+    return args_close_array(&args, &rows->addresses, err) &&
+           args_close_array(&args, &rows->fingerprints, err) &&
+           args_close_array(&args, &rows->listed, err) &&
            FAILPOINT_AROUND("plan_batch", db_fenced(db, plan_sql, &args, NULL, err));
-}
-
-void outbox_invalid_init(struct outbox_invalid *invalid)
-{
-    open_array(&invalid->emails);
-    open_array(&invalid->profile_ids);
-    open_array(&invalid->codes);
-    invalid->n = 0;
-}
-
-void outbox_invalid_release(struct outbox_invalid *invalid)
-{
-    strbuf_release(&invalid->emails);
-    strbuf_release(&invalid->profile_ids);
-    strbuf_release(&invalid->codes);
-}
-
-void outbox_invalid_add(struct outbox_invalid *invalid, const char *email, size_t email_len,
-                        const char *profile_id, size_t profile_id_len, const char *code)
-{
-    array_text(&invalid->emails, email, email_len);
-    array_text(&invalid->profile_ids, profile_id, profile_id_len);
-    add_string(&invalid->codes, code);
-    invalid->n++;
-}
-
-bool outbox_reject_local(struct db *db, const struct run_task *task, struct outbox_invalid *invalid,
-                         struct error *err)
-{
-    struct args args = ARGS_INIT;
-
-    if (invalid->n == 0)
-        return true;
-    args_fence(&args, task);
-    if (!close_array(&args, &invalid->emails, err) ||
-        !close_array(&args, &invalid->profile_ids, err) ||
-        !close_array(&args, &invalid->codes, err) ||
-        !FAILPOINT_AROUND("reject_local", db_fenced(db, reject_local_sql, &args, NULL, err)))
-        return false;
-    reopen_array(&invalid->emails);
-    reopen_array(&invalid->profile_ids);
-    reopen_array(&invalid->codes);
-    invalid->n = 0;
-    return true;
 }
 
 void outbox_batches_free(struct outbox_batch *batches, size_t n)
@@ -266,11 +151,11 @@ bool outbox_planned(struct db *db, const struct run_task *task, const struct out
     CLEANUP(strbuf_release) struct strbuf ids = { 0 };
     struct args args = ARGS_INIT;
 
-    open_array(&ids);
+    array_init(&ids);
     for (size_t i = 0; i < window->n_held; i++)
         array_int64(&ids, window->held[i]);
     args_fence(&args, task);
-    if (!close_array(&args, &ids, err))
+    if (!args_close_array(&args, &ids, err))
         return false;
     args_int64(&args, window->max);
     return db_query(db, planned_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
@@ -300,17 +185,6 @@ bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, s
         return error_lost(err);
     strbuf_add(body, PQgetvalue(rows, 0, 0), (size_t)PQgetlength(rows, 0, 0));
     return strbuf_ok(body) || error_no_memory(err);
-}
-
-bool outbox_keep_words(struct db *db, const struct run_task *task, const char *code,
-                       const char *detail, struct error *err)
-{
-    struct args args = ARGS_INIT;
-
-    args_fence(&args, task);
-    args_text(&args, code);
-    args_text(&args, detail);
-    return db_fenced(db, keep_words_sql, &args, NULL, err);
 }
 
 bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,
@@ -346,72 +220,33 @@ bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch
     return FAILPOINT_AROUND("send_again", db_fenced(db, send_again_sql, &args, NULL, err));
 }
 
-void outbox_refused_init(struct outbox_refused *refused)
-{
-    open_array(&refused->addresses);
-    open_array(&refused->codes);
-    open_array(&refused->details);
-    open_array(&refused->positions);
-    open_array(&refused->unidentified_codes);
-    open_array(&refused->unidentified_details);
-    refused->n = 0;
-    refused->unidentified = 0;
-}
-
-void outbox_refused_release(struct outbox_refused *refused)
-{
-    strbuf_release(&refused->addresses);
-    strbuf_release(&refused->codes);
-    strbuf_release(&refused->details);
-    strbuf_release(&refused->positions);
-    strbuf_release(&refused->unidentified_codes);
-    strbuf_release(&refused->unidentified_details);
-}
-
-void outbox_refused_add(struct outbox_refused *refused, size_t position, const char *address,
-                        size_t address_len, const char *code, const char *detail)
-{
-    array_int64(&refused->positions, (int64_t)position + 1); /* PostgreSQL counts from 1 */
-    array_text(&refused->addresses, address, address_len);
-    add_string(&refused->codes, code);
-    add_string(&refused->details, detail);
-    refused->n++;
-}
-
-void outbox_refused_add_unidentified(struct outbox_refused *refused, const char *code,
-                                     const char *detail)
-{
-    add_string(&refused->unidentified_codes, code);
-    add_string(&refused->unidentified_details, detail);
-    refused->unidentified++;
-}
-
 bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id,
-                    struct outbox_refused *refused, struct error *err)
+                    struct refused_rows *refused, struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
     args_int64(&args, batch_id);
-    if (!close_array(&args, &refused->addresses, err) ||
-        !close_array(&args, &refused->codes, err) || !close_array(&args, &refused->details, err))
+    if (!args_close_array(&args, &refused->addresses, err) ||
+        !args_close_array(&args, &refused->codes, err) ||
+        !args_close_array(&args, &refused->details, err))
         return false;
     args_int64(&args, refused->unidentified);
-    return close_array(&args, &refused->unidentified_codes, err) &&
-           close_array(&args, &refused->unidentified_details, err) &&
-           close_array(&args, &refused->positions, err) &&
+    return args_close_array(&args, &refused->unidentified_codes, err) &&
+           args_close_array(&args, &refused->unidentified_details, err) &&
+           args_close_array(&args, &refused->positions, err) &&
            FAILPOINT_AROUND("confirm", db_fenced(db, confirm_sql, &args, NULL, err));
 }
 
 void outbox_split_init(struct outbox_split *split, int64_t batch_id)
 {
     split->batch_id = batch_id;
-    open_array(&split->addresses);
-    open_array(&split->parts);
-    open_array(&split->offsets);
-    open_array(&split->lengths);
-    open_array(&split->codes);
-    open_array(&split->details);
+    array_init(&split->addresses);
+    array_init(&split->parts);
+    array_init(&split->offsets);
+    array_init(&split->lengths);
+    array_init(&split->codes);
+    array_init(&split->details);
 }
 
 void outbox_split_release(struct outbox_split *split)
@@ -430,8 +265,8 @@ void outbox_split_add(struct outbox_split *split, const struct outbox_split_row 
     array_int64(&split->parts, row->part);
     array_int64(&split->offsets, (int64_t)row->offset);
     array_int64(&split->lengths, (int64_t)row->len);
-    add_string(&split->codes, row->code);
-    add_string(&split->details, row->detail);
+    array_str(&split->codes, row->code);
+    array_str(&split->details, row->detail);
 }
 
 bool outbox_split(struct db *db, const struct run_task *task, struct outbox_split *split,
@@ -442,9 +277,12 @@ bool outbox_split(struct db *db, const struct run_task *task, struct outbox_spli
 
     args_fence(&args, task);
     args_int64(&args, split->batch_id);
-    if (!close_array(&args, &split->addresses, err) || !close_array(&args, &split->parts, err) ||
-        !close_array(&args, &split->offsets, err) || !close_array(&args, &split->lengths, err) ||
-        !close_array(&args, &split->codes, err) || !close_array(&args, &split->details, err) ||
+    if (!args_close_array(&args, &split->addresses, err) ||
+        !args_close_array(&args, &split->parts, err) ||
+        !args_close_array(&args, &split->offsets, err) ||
+        !args_close_array(&args, &split->lengths, err) ||
+        !args_close_array(&args, &split->codes, err) ||
+        !args_close_array(&args, &split->details, err) ||
         !FAILPOINT_AROUND("split", db_query(db, split_sql, &args, &rows, err)))
         return false;
     return result_bool(rows, 0, 0) || error_lost(err);

@@ -8,7 +8,9 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
+#include "worker/store/batch_rows.h"
 #include "worker/store/db.h"
+#include "worker/store/rejections.h"
 #include "worker/store/runs.h"
 
 /*
@@ -23,54 +25,9 @@
  * (ERROR_LOST where it is no longer ours).
  */
 
-struct outbox_row {
-    const char *address;
-    size_t address_len;
-    const char *profile_id;
-    size_t profile_id_len;
-    int64_t fingerprint; /* of the object as sent */
-    bool listed;         /* it was on the list before */
-};
-
-/* Rows of one batch to be, as PostgreSQL arrays; row i of each is one profile. */
-struct outbox_rows {
-    struct strbuf addresses;
-    struct strbuf fingerprints;
-    struct strbuf profile_ids;
-    struct strbuf listed;
-    size_t n;
-};
-
-/*
- * Fill with add, which never fails by itself: outbox_plan() reports memory that
- * was missing. clear and release accept what init made.
- */
-void outbox_rows_init(struct outbox_rows *rows);
-void outbox_rows_release(struct outbox_rows *rows);
-void outbox_rows_clear(struct outbox_rows *rows); /* keeps the memory */
-void outbox_rows_add(struct outbox_rows *rows, const struct outbox_row *row);
-
 /* A batch, its ledger rows and its body. Closes the arrays of rows. */
-bool outbox_plan(struct db *db, const struct run_task *task, struct outbox_rows *rows,
+bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
                  const struct strbuf *body, struct error *err) MUST_USE;
-
-/* Rows that fail before they are sent. */
-struct outbox_invalid {
-    struct strbuf emails;
-    struct strbuf profile_ids;
-    struct strbuf codes;
-    size_t n;
-};
-
-/* As outbox_rows. email and profile_id are NULL where there is none, else so many bytes, copied. */
-void outbox_invalid_init(struct outbox_invalid *invalid);
-void outbox_invalid_release(struct outbox_invalid *invalid);
-void outbox_invalid_add(struct outbox_invalid *invalid, const char *email, size_t email_len,
-                        const char *profile_id, size_t profile_id_len, const char *code);
-
-/* Writes them as local rejections and empties the collection. */
-bool outbox_reject_local(struct db *db, const struct run_task *task, struct outbox_invalid *invalid,
-                         struct error *err) MUST_USE;
 
 struct outbox_batch {
     int64_t batch_id;
@@ -103,10 +60,6 @@ bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch
 bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, struct strbuf *body,
                  struct error *err) MUST_USE;
 
-/* Klaviyo's words for a request that it refused, among the run's rejections. */
-bool outbox_keep_words(struct db *db, const struct run_task *task, const char *code,
-                       const char *detail, struct error *err) MUST_USE;
-
 /* An import of it is about to begin. */
 bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,
                         struct error *err) MUST_USE;
@@ -127,34 +80,13 @@ bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_
 bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
                        const char *late_job, struct error *err) MUST_USE;
 
-/* Rows of a batch that Klaviyo refused: arrays in the same order. */
-struct outbox_refused {
-    struct strbuf positions;
-    struct strbuf addresses;
-    struct strbuf codes;
-    struct strbuf details;
-    int64_t n;
-    int64_t unidentified; /* refused, and nobody knows which: counted only */
-    struct strbuf unidentified_codes;
-    struct strbuf unidentified_details;
-};
-
-/* As outbox_rows; texts are copied. */
-void outbox_refused_init(struct outbox_refused *refused);
-void outbox_refused_release(struct outbox_refused *refused);
-/* position: of the row in the body, from 0. */
-void outbox_refused_add(struct outbox_refused *refused, size_t position, const char *address,
-                        size_t address_len, const char *code, const char *detail);
-void outbox_refused_add_unidentified(struct outbox_refused *refused, const char *code,
-                                     const char *detail);
-
 /*
  * The job has ended: refused rows are rejected, the rest is confirmed, the body
  * goes. Where some are unidentified, no row is confirmed (unresolved): all rows
  * but the named ones are sent again by the next run.
  */
 bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id,
-                    struct outbox_refused *refused, struct error *err) MUST_USE;
+                    struct refused_rows *refused, struct error *err) MUST_USE;
 
 /*
  * Turns a batch into others. A row, in the order of the body, goes on in part 1
@@ -182,7 +114,7 @@ struct outbox_split {
 };
 
 /*
- * As outbox_rows; add takes the rows in the order of the body and copies their
+ * As batch_rows; add takes the rows in the order of the body and copies their
  * texts. outbox_split() replaces the batch in one commit: ERROR_LOST where the
  * run or the batch is no longer ours, and nothing is written then.
  */

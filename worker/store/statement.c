@@ -34,9 +34,24 @@ void args_bytes(struct args *args, const void *bytes, size_t len)
     args->values[args->n++] = bytes;
 }
 
+/* 10,000 rows of 254-byte addresses, or long profile ids, as array literals. */
+enum { ARRAY_MAX_BYTES = 32 * 1024 * 1024 };
+
 void array_open(struct strbuf *array)
 {
     strbuf_add(array, "{", 1);
+}
+
+void array_init(struct strbuf *array)
+{
+    *array = STRBUF_INIT(ARRAY_MAX_BYTES);
+    array_open(array);
+}
+
+void array_restart(struct strbuf *array)
+{
+    strbuf_rewind(array, 0);
+    array_open(array);
 }
 
 /* An element may end with a brace itself: only the first one follows the opening. */
@@ -62,6 +77,11 @@ void array_text(struct strbuf *array, const char *text, size_t len)
     strbuf_add(array, "\"", 1);
 }
 
+void array_str(struct strbuf *array, const char *text)
+{
+    array_text(array, text, text ? strlen(text) : 0);
+}
+
 void array_int64(struct strbuf *array, int64_t number)
 {
     add_separator(array);
@@ -79,6 +99,12 @@ bool args_array(struct args *args, const struct strbuf *array, struct error *err
         return error_no_memory(err);
     args_text(args, array->data);
     return true;
+}
+
+bool args_close_array(struct args *args, struct strbuf *array, struct error *err)
+{
+    array_close(array);
+    return args_array(args, array, err);
 }
 
 int64_t result_rows_affected(PGresult *rows)

@@ -47,10 +47,14 @@ void args_bytes(struct args *args, const void *bytes, size_t len); /* bytea */
  * elements of one kind, array_close, then args_array().
  */
 void array_open(struct strbuf *array);
+void array_init(struct strbuf *array);    /* opens one with room for 10,000 rows of long texts */
+void array_restart(struct strbuf *array); /* opens it anew, in the same memory */
 void array_text(struct strbuf *array, const char *text, size_t len); /* NULL: null */
+void array_str(struct strbuf *array, const char *text);              /* NULL: null */
 void array_int64(struct strbuf *array, int64_t number);
 void array_close(struct strbuf *array);
 bool args_array(struct args *args, const struct strbuf *array, struct error *err) MUST_USE;
+bool args_close_array(struct args *args, struct strbuf *array, struct error *err) MUST_USE;
 
 /* Rows of a response: PostgreSQL's own result, in text form unless said otherwise. */
 static inline void result_freep(PGresult **slot)

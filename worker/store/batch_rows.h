@@ -1,0 +1,42 @@
+#ifndef WORKER_STORE_BATCH_ROWS_H
+#define WORKER_STORE_BATCH_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/strbuf.h"
+
+/*
+ * The rows of a batch that is to be planned, as outbox_plan() writes them into the
+ * ledger: for each address, in the order of the body, what is sent of whom.
+ */
+struct batch_row {
+    const char *address;
+    size_t address_len;
+    const char *profile_id;
+    size_t profile_id_len;
+    int64_t fingerprint; /* of the object as sent */
+    bool listed;         /* it was on the list before */
+};
+
+/* Rows of one batch to be, as PostgreSQL arrays; row i of each is one profile. */
+struct batch_rows {
+    struct strbuf addresses;
+    struct strbuf fingerprints;
+    struct strbuf profile_ids;
+    struct strbuf listed;
+    size_t n;
+};
+
+/*
+ * Fill with add, which never fails by itself: outbox_plan() reports memory that
+ * was missing. clear and release accept what init made.
+ */
+void batch_rows_init(struct batch_rows *rows);
+void batch_rows_release(struct batch_rows *rows);
+void batch_rows_clear(struct batch_rows *rows); /* keeps the memory */
+void batch_rows_add(struct batch_rows *rows, const struct batch_row *row);
+
+#endif
