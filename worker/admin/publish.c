@@ -125,7 +125,8 @@ static bool send_all(struct context *context, const struct arguments *arguments,
         event->export_name = json_string_value(json_object_get(target, "export"));
         event->full = arguments_flag(arguments, "--full");
         event->confirm_removals = arguments_flag(arguments, "--confirm-removals");
-        if (!refresh_event_init(event, err) || !send_event(context, producer, event, err))
+        refresh_event_init(event);
+        if (!send_event(context, producer, event, err))
             return false;
     }
     p->sent_ms = clock_ms();

@@ -1,32 +1,30 @@
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/json.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 
 /* Version 4: random, but for the bits that say so. */
-static bool make_uuid(char *text, struct error *err)
+static void make_uuid(char *text)
 {
     unsigned char b[16];
 
-    if (getrandom(b, sizeof b, 0) != sizeof b)
-        return error_errno(err, ERROR_FATAL, "no random numbers");
+    randombytes_buf(b, sizeof b);
     b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
     b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
     (void)snprintf(text, UUID_TEXT_BYTES,
                    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
                    b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
                    b[14], b[15]);
-    return true;
 }
 
-bool refresh_event_init(struct refresh_event *event, struct error *err)
+void refresh_event_init(struct refresh_event *event)
 {
-    return make_uuid(event->id, err);
+    make_uuid(event->id);
 }
 
 static char *data_of(const struct refresh_event *event)

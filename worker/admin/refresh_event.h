@@ -22,8 +22,8 @@ struct refresh_event {
     char id[UUID_TEXT_BYTES]; /* given by refresh_event_init() */
 };
 
-/* Gives it a new id; the other members are the caller's. ERROR_FATAL: no random numbers. */
-bool refresh_event_init(struct refresh_event *event, struct error *err) MUST_USE;
+/* Gives it a new id; the other members are the caller's. */
+void refresh_event_init(struct refresh_event *event);
 
 /* Its record; the caller's, record_free(). NULL when out of memory. */
 struct record *refresh_event_record(const struct refresh_event *event) MUST_USE;

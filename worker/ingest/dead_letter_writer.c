@@ -1,10 +1,12 @@
 #include "worker/ingest/dead_letter_writer.h"
 
 #include <assert.h>
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/retry.h"
 #include "worker/ingest/dead_letter.h"
 #include "worker/kafka/producer.h"
 
@@ -12,7 +14,6 @@ enum {
     HELD_MAX = 100,                   /* letters; one is some 2 KiB */
     HELD_BYTES_MAX = 4 * 1024 * 1024, /* of their records; librdkafka holds a copy */
     BACK_OFF_MIN_MS = 200,
-    BACK_OFF_MAX_MS = 10000,
     WAITING_REPEAT_MS = 60 * 1000,
 };
 
@@ -23,7 +24,8 @@ struct dead_letter_writer {
     struct pending_event_list due;       /* to be handed to the producer */
     struct pending_event_list in_flight; /* handed over, no report yet */
     size_t held_bytes;
-    int64_t back_off_ms, not_before_ms;
+    unsigned attempts; /* in vain, in a row */
+    int64_t not_before_ms;
     int64_t logged_ms; /* 0: nothing has failed since the last success */
 };
 
@@ -79,14 +81,13 @@ void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_ev
     pending_event_push(&writer->due, event);
 }
 
+static const struct retry_policy policy = { .base_ms = 400, .cap_ms = 10000 };
+
 static void back_off(struct dead_letter_writer *writer)
 {
-    int64_t doubled = writer->back_off_ms * 2;
-
-    writer->back_off_ms = doubled < BACK_OFF_MIN_MS   ? BACK_OFF_MIN_MS
-                          : doubled > BACK_OFF_MAX_MS ? BACK_OFF_MAX_MS
-                                                      : doubled;
-    writer->not_before_ms = clock_ms() + writer->back_off_ms;
+    writer->attempts++;
+    writer->not_before_ms =
+        clock_ms() + retry_wait_ms(policy, writer->attempts, randombytes_random(), BACK_OFF_MIN_MS);
 }
 
 /* The first failure, and then once a minute while none succeeds, is an error of the site's. */
@@ -119,7 +120,7 @@ static void acknowledged(struct dead_letter_writer *writer, struct pending_event
     bool has_value = event->body && death->form == DEAD_LETTER_WHOLE;
     bool has_headers = event->body && death->form != DEAD_LETTER_WITHOUT_HEADERS;
 
-    writer->back_off_ms = 0;
+    writer->attempts = 0;
     writer->not_before_ms = 0;
     writer->logged_ms = 0;
     writer->metrics->dead_letters_without_value += !has_value;
@@ -220,5 +221,6 @@ void dead_letter_writer_turn(struct dead_letter_writer *writer,
 void dead_letter_writer_renew(struct dead_letter_writer *writer)
 {
     producer_renew(writer->producer);
-    writer->back_off_ms = writer->not_before_ms = 0;
+    writer->attempts = 0;
+    writer->not_before_ms = 0;
 }

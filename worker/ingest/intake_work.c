@@ -1,11 +1,13 @@
 #include "worker/ingest/intake_work.h"
 
 #include <assert.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/retry.h"
 #include "worker/store/run_state.h"
 
 enum {
@@ -15,18 +17,17 @@ enum {
     ENDS_POLL_MAX = 4000,        /* events per poll: 9 ms on 2 cores, PostgreSQL 15 */
     IDLE_MS = 1000,
     BACK_OFF_MIN_MS = 100,
-    BACK_OFF_MAX_MS = 5000,
-    REFUSED_MAX_MS = 1000, /* where the database answers, other events can go on */
 };
 
-static void back_off(struct intake_work *work, int64_t max_ms)
-{
-    int64_t doubled = work->back_off_ms * 2;
+/* Where the database answers, other events can go on: shorter than where it is away. */
+static const struct retry_policy away = { .base_ms = 200, .cap_ms = 5000 };
+static const struct retry_policy refused = { .base_ms = 200, .cap_ms = 1000 };
 
-    if (doubled < BACK_OFF_MIN_MS)
-        doubled = BACK_OFF_MIN_MS;
-    work->back_off_ms = doubled < max_ms ? doubled : max_ms;
-    work->not_before_ms = clock_ms() + work->back_off_ms;
+static void back_off(struct intake_work *work, struct retry_policy policy)
+{
+    work->attempts++;
+    work->not_before_ms =
+        clock_ms() + retry_wait_ms(policy, work->attempts, randombytes_random(), BACK_OFF_MIN_MS);
 }
 
 /* Nothing is lost by a failure: what was to be done is still in its list. */
@@ -41,7 +42,7 @@ static void failed(struct intake_work *work, const char *what, const struct erro
         work->connected = false;
         work->metrics->database_reached = false;
     }
-    back_off(work, err->kind == ERROR_RETRY ? BACK_OFF_MAX_MS : REFUSED_MAX_MS);
+    back_off(work, err->kind == ERROR_RETRY ? away : refused);
 }
 
 static void worked(struct intake_work *work)
@@ -49,7 +50,7 @@ static void worked(struct intake_work *work)
     if (work->failing)
         log_info("intake_recovered");
     work->failing = false;
-    work->back_off_ms = 0;
+    work->attempts = 0;
 }
 
 static bool connect_database(struct intake_work *work)

@@ -51,8 +51,9 @@ struct intake_work {
     size_t released_events, released_bytes;  /* records given away; the caller takes these too */
     size_t batch_max;
     bool connected;
-    bool failing; /* has been logged */
-    int64_t back_off_ms, not_before_ms;
+    bool failing;      /* has been logged */
+    unsigned attempts; /* in vain, in a row */
+    int64_t not_before_ms;
     int64_t accept_after_ms;     /* 0, unless the database refused to work last time */
     int64_t one_by_one_until_ms; /* a lock held up events of late */
     int64_t blocked_ms;          /* how long those that it holds up are left alone */

@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,12 +133,10 @@ static bool set_client_id(rd_kafka_conf_t *conf, struct error *err)
 {
     char host[64] = "";
     char id[160];
-    uint32_t salt = 0;
 
     (void)gethostname(host, sizeof host - 1);
-    if (getrandom(&salt, sizeof salt, 0) != sizeof salt)
-        return error_errno(err, ERROR_FATAL, "asking the system for randomness");
-    (void)snprintf(id, sizeof id, "klaviyo-worker-%s-%ld-%08" PRIx32, host, (long)getpid(), salt);
+    (void)snprintf(id, sizeof id, "klaviyo-worker-%s-%ld-%08" PRIx32, host, (long)getpid(),
+                   randombytes_random());
     return set(conf, "client.id", id, err);
 }
 

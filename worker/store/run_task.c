@@ -1,5 +1,7 @@
 #include "worker/store/run_task.h"
 
+#include <assert.h>
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "worker/store/fence.h"
@@ -46,15 +48,11 @@ void run_task_free(struct run_task *task)
     free(task);
 }
 
-static unsigned char nibble(char digit)
-{
-    return (unsigned char)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
-}
-
 static void decode_hex(const char *hex, unsigned char *out, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        out[i] = (unsigned char)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
+    bool failed = sodium_hex2bin(out, n, hex, 2 * n, NULL, NULL, NULL) != 0;
+
+    assert(!failed);
 }
 
 static bool load_key(struct db *db, struct run_task *task, struct error *err)
