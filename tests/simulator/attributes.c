@@ -170,6 +170,23 @@ void attributes_merge(struct attributes lower, struct attributes upper, enum nul
     add_members(out, &below);
 }
 
+void attributes_without(struct attributes names, struct strbuf *out)
+{
+    struct scan scan;
+    struct scan_text name;
+    bool first = true;
+
+    strbuf_add_str(out, "{\"properties\":{");
+    scan_init(&scan, names.at, names.n);
+    bool many = scan_peek(&scan) == SCAN_ARRAY && scan_open(&scan, SCAN_ARRAY);
+    while ((!many || scan_element(&scan)) && scan_string(&scan, &name)) {
+        add_member(out, first, &name);
+        strbuf_add_str(out, "null");
+        first = false;
+    }
+    strbuf_add_str(out, "}}");
+}
+
 bool attributes_find(struct attributes object, const char *name, struct attributes *value)
 {
     struct scan scan;

@@ -28,6 +28,12 @@ enum nulls {
 void attributes_merge(struct attributes lower, struct attributes upper, enum nulls nulls,
                       struct strbuf *out);
 
+/*
+ * Appends what attributes_merge() needs to take properties away: names is a JSON string or an
+ * array of such.
+ */
+void attributes_without(struct attributes names, struct strbuf *out);
+
 /* The value of a member as it stands in the text; the last one if there are several. */
 bool attributes_find(struct attributes object, const char *name, struct attributes *value) MUST_USE;
 

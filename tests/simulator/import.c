@@ -235,14 +235,53 @@ static void attributes(struct pass *pass, int64_t row, struct import_row *out)
         out->shape = 0;
 }
 
-static void meta(struct pass *pass, int64_t row)
+/* A name or several, as they stand in the body. */
+static void unset(struct pass *pass, int64_t row, struct import_row *out)
+{
+    static const char pointer[] = "meta/patch_properties/unset";
+    struct scan_text name;
+    enum scan_kind kind = scan_peek(&pass->scan);
+    const char *from = pass->scan.at;
+
+    if (kind == SCAN_STRING) {
+        scan_skip(&pass->scan);
+    } else if (enter(pass, SCAN_ARRAY, row, pointer)) {
+        while (scan_element(&pass->scan))
+            if (scan_peek(&pass->scan) != SCAN_STRING)
+                wrong_type(pass, row, pointer, "a string");
+            else if (!scan_string(&pass->scan, &name))
+                return;
+    }
+    out->unset = (struct span){ .at = (uint32_t)(from - pass->import->body),
+                                .n = (uint32_t)(pass->scan.at - from) };
+}
+
+static void patch_properties(struct pass *pass, int64_t row, struct import_row *out)
+{
+    struct scan_text name;
+
+    if (!enter(pass, SCAN_OBJECT, row, "meta/patch_properties"))
+        return;
+    while (scan_member(&pass->scan, &name)) {
+        if (scan_text_is(&name, "unset"))
+            unset(pass, row, out);
+        else if (scan_text_is(&name, "append") || scan_text_is(&name, "unappend"))
+            scan_skip(&pass->scan);
+        else
+            unknown_member(pass, row, "meta/patch_properties/", "profile", &name);
+    }
+}
+
+static void meta(struct pass *pass, int64_t row, struct import_row *out)
 {
     struct scan_text name;
 
     if (!enter(pass, SCAN_OBJECT, row, "meta"))
         return;
     while (scan_member(&pass->scan, &name)) {
-        if (scan_text_is(&name, "patch_properties") || scan_text_is(&name, "patch_identifiers"))
+        if (scan_text_is(&name, "patch_properties"))
+            patch_properties(pass, row, out);
+        else if (scan_text_is(&name, "patch_identifiers"))
             scan_skip(&pass->scan);
         else
             unknown_member(pass, row, "meta/", "profile", &name);
@@ -259,7 +298,7 @@ static void row_member(struct pass *pass, int64_t row, struct import_row *out, b
     else if (scan_text_is(name, "id"))
         keep_string(pass, row, "id", &out->id);
     else if (scan_text_is(name, "meta"))
-        meta(pass, row);
+        meta(pass, row, out);
     else
         unknown_member(pass, row, "", "profile", name);
 }

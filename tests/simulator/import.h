@@ -29,8 +29,9 @@ struct span {
 };
 
 struct import_row {
-    struct span attributes;  /* in the body: the object, braces included */
-    struct span email;       /* in text: normal form */
+    struct span attributes; /* in the body: the object, braces included */
+    struct span unset; /* in the body: names of properties to take away, a string or an array */
+    struct span email; /* in text: normal form */
     struct span external_id; /* in text */
     struct span phone;       /* in text */
     struct span id;          /* in text */

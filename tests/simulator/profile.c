@@ -225,6 +225,15 @@ static void add_layer(struct profile *profile, const char *text, size_t n, uint6
         flatten(profile);
 }
 
+static void take_away(struct profile *profile, struct attributes names)
+{
+    CLEANUP(strbuf_release) struct strbuf without = STRBUF_INIT(MERGED_MAX);
+
+    attributes_without(names, &without);
+    flatten(profile);
+    merge_over(profile, (struct attributes){ .at = without.data, .n = without.len }, NULLS_CLEAR);
+}
+
 uint32_t profiles_upsert(struct profiles *profiles, const struct import *import,
                          const struct import_row *row, enum nulls nulls, int64_t now_us)
 {
@@ -242,6 +251,9 @@ uint32_t profiles_upsert(struct profiles *profiles, const struct import *import,
     } else {
         add_layer(profile, text, row->attributes.n, row->shape);
     }
+    if (row->unset.n)
+        take_away(profile,
+                  (struct attributes){ .at = import->body + row->unset.at, .n = row->unset.n });
     profile->updated_us = now_us;
     return number;
 }

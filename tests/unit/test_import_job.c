@@ -41,6 +41,23 @@ static void head_rows_and_tail_are_one_document(void **state)
     free(example);
 }
 
+static void an_import_may_update_profiles_and_name_no_list(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf tail = STRBUF_INIT(1000);
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(1000);
+
+    (void)state;
+    import_job_add_tail(&tail, NULL);
+    struct request request = import_job_request("{}", 2, &tail);
+    join(&request, &body);
+
+    json_t *root = json_loadb(body.data, body.len, 0, NULL);
+    json_t *data = json_object_get(root, "data");
+    assert_int_equal(json_object_size(data), 2);
+    assert_non_null(json_object_get(json_object_get(data, "attributes"), "profiles"));
+    json_decref(root);
+}
+
 static void a_list_id_is_escaped(void **state)
 {
     static const char id[] = "a\"b\\c\n\xc3\xa9";
@@ -290,6 +307,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_rows_and_tail_are_one_document),
         cmocka_unit_test(a_list_id_is_escaped),
+        cmocka_unit_test(an_import_may_update_profiles_and_name_no_list),
         cmocka_unit_test(a_job_is_read_with_counts_or_without),
         cmocka_unit_test(a_job_that_does_not_count_is_no_job_that_has_not_counted_yet),
         cmocka_unit_test(a_status_nobody_knows_is_not_the_end),

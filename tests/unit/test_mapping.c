@@ -122,6 +122,48 @@ static void a_profile_holds_its_groups_and_no_nulls(void **state)
     assert_string_equal(out.data, OBJECT(""));
 }
 
+static void a_property_that_lost_its_value_is_unset_by_name(void **state)
+{
+    const struct export_field fields[] = { { .is_property = true, .name = tier },
+                                           { .name = first_name },
+                                           { .name = zip },
+                                           { .is_property = true, .name = odd } };
+    static const struct {
+        struct copy_field values[4];
+        const char *object;
+        bool uncleared; /* a standard attribute lost its value */
+    } cases[] = {
+        { { { "3", 1 }, { "\"Ada\"", 5 }, { "1", 1 }, { "[1]", 3 } }, "}", false },
+        { { { "null", 4 }, { "\"Ada\"", 5 }, { "1", 1 }, { "[1]", 3 } },
+          ",\"meta\":{\"patch_properties\":{\"unset\":[\"tier\"]}}}",
+          false },
+        { { { NULL, 0 }, { "\"Ada\"", 5 }, { NULL, 0 }, { NULL, 0 } },
+          ",\"meta\":{\"patch_properties\":{\"unset\":[\"tier\",\"a\\\"b\\u000a\"]}}}",
+          true },
+        { { { "3", 1 }, { "[]", 2 }, { "1", 1 }, { "0", 1 } }, "}", true },
+    };
+    CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, 4);
+    uint64_t before = mapping_filled(mapping, cases[0].values);
+
+    (void)state;
+    assert_int_equal(mapping_properties(mapping) & ~before, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000);
+
+        strbuf_add_str(&out, "{}");
+        mapping_add_unset(mapping, &out, before, cases[i].values);
+        assert_string_equal(out.data + 1, cases[i].object);
+        assert_int_equal(mapping_cannot_clear(mapping, before, cases[i].values),
+                         cases[i].uncleared);
+
+        strbuf_rewind(&out, 0);
+        strbuf_add_str(&out, "{}");
+        mapping_add_unset(mapping, &out, 0, cases[i].values); /* it never had one */
+        assert_string_equal(out.data, "{}");
+        assert_false(mapping_cannot_clear(mapping, 0, cases[i].values));
+    }
+}
+
 static void the_address_of_an_object_is_found_again(void **state)
 {
     size_t len = 0;
@@ -137,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_value_takes_the_form_that_klaviyo_wants),
+        cmocka_unit_test(a_property_that_lost_its_value_is_unset_by_name),
         cmocka_unit_test(what_klaviyo_does_not_have_is_left_out),
         cmocka_unit_test(a_profile_holds_its_groups_and_no_nulls),
         cmocka_unit_test(the_address_of_an_object_is_found_again),

@@ -53,6 +53,40 @@ static void an_escaped_address_is_resolved(void **state)
     assert_string_equal(import_text(&import, import.rows[0].email), "ab@x.example");
 }
 
+static void properties_are_taken_away_by_name(void **state)
+{
+    static const struct {
+        const char *unset, *left;
+    } cases[] = {
+        { "\"a\"", "{\"properties\":{\"b\":2}}" },
+        { "[\"a\",\"none\",\"b\"]", "{\"properties\":{}}" },
+        { "[]", "{\"properties\":{\"a\":1,\"b\":2}}" },
+    };
+    static const char lower[] = "{\"properties\":{\"a\":1,\"b\":2}}";
+
+    (void)state;
+    for (size_t i = 0; i < LEN(cases); i++) {
+        CLEANUP(import_release) struct import import;
+        CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(1000);
+        CLEANUP(strbuf_release) struct strbuf upper = STRBUF_INIT(1000);
+        CLEANUP(strbuf_release) struct strbuf merged = STRBUF_INIT(1000);
+
+        strbuf_addf(&body,
+                    JOB("{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.example\"},"
+                        "\"meta\":{\"patch_properties\":{\"unset\":%s}}}"),
+                    cases[i].unset);
+        parse(&import, body.data);
+        assert_int_equal(import.problems.n, 0);
+        attributes_without((struct attributes){ .at = body.data + import.rows[0].unset.at,
+                                                .n = import.rows[0].unset.n },
+                           &upper);
+        attributes_merge((struct attributes){ .at = lower, .n = sizeof lower - 1 },
+                         (struct attributes){ .at = upper.data, .n = upper.len }, NULLS_CLEAR,
+                         &merged);
+        assert_string_equal(merged.data, cases[i].left);
+    }
+}
+
 /* One line a case: a row, and the pointer and the words of the one thing that is wrong. */
 static void each_fault_of_a_row_has_its_pointer(void **state)
 {
@@ -276,6 +310,7 @@ int main(void)
         cmocka_unit_test(the_shape_tells_which_rows_have_the_same_members),
         cmocka_unit_test(addresses_are_judged),
         cmocka_unit_test(attributes_are_merged),
+        cmocka_unit_test(properties_are_taken_away_by_name),
     };
 
     behaviour_init(&settings);

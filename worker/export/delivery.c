@@ -28,6 +28,7 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
                       .imports_until_ms = INT64_MAX,
                       .attempts = options->attempts },
         .tail = STRBUF_INIT(TAIL_MAX_BYTES),
+        .plain_tail = STRBUF_INIT(TAIL_MAX_BYTES),
         .more_planned = true,
         .listing = { .endpoint = ENDPOINT_JOBS },
         .listing_status = -1,
@@ -39,7 +40,8 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
     if (options->trouble)
         (void)snprintf(delivery->trouble, sizeof delivery->trouble, "%s", options->trouble);
     import_job_add_tail(&delivery->tail, options->list_id);
-    return strbuf_ok(&delivery->tail) || error_no_memory(err);
+    import_job_add_tail(&delivery->plain_tail, NULL);
+    return (strbuf_ok(&delivery->tail) && strbuf_ok(&delivery->plain_tail)) || error_no_memory(err);
 }
 
 void delivery_release(struct delivery *delivery)
@@ -48,6 +50,7 @@ void delivery_release(struct delivery *delivery)
         batch_import_free(delivery->imports[i]);
     free(delivery->imports);
     strbuf_release(&delivery->tail);
+    strbuf_release(&delivery->plain_tail);
 }
 
 static struct import_context context_of(struct delivery *d, int64_t now_ms)
@@ -590,7 +593,8 @@ static bool next_send_of(struct delivery *d, struct batch_import *import, int64_
                                    .pending = &import->request };
         return true;
     }
-    struct request request = batch_import_request(import, &d->tail);
+    struct request request =
+        batch_import_request(import, import->batch.names_list ? &d->tail : &d->plain_tail);
     want_send(effect, &import->request, &request);
     effect->batch_id = import->batch.batch_id;
     return true;

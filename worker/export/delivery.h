@@ -78,7 +78,8 @@ struct delivery_counts {
 struct delivery {
     struct delivery_options options;
     struct request_schedule schedule;
-    struct strbuf tail; /* of every import */
+    struct strbuf tail;       /* of an import that names the list */
+    struct strbuf plain_tail; /* of one that does not */
 
     struct batch_import **imports;
     size_t n_imports, cap_imports;

@@ -1,6 +1,5 @@
 #include "worker/export/mapping.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "worker/klaviyo/attribute.h"
@@ -16,6 +15,7 @@ struct key {
     enum group group;
     enum attribute_kind kind; /* unknown for a property, which takes any value */
     char *text;               /* "name": as in JSON, with the colon */
+    uint64_t bit;             /* in a set of fields */
     struct mapping_count count;
 };
 
@@ -42,6 +42,16 @@ static char *make_key(const char *name)
     return strbuf_take(&key);
 }
 
+/* FNV-1a (Fowler, Noll, Vo; 64 bits), its upper six bits. */
+static uint64_t bit_of(const struct export_field *field)
+{
+    uint64_t hash = 0xcbf29ce484222325U ^ (uint64_t)field->is_property;
+
+    for (const char *at = field->name; *at; at++)
+        hash = (hash ^ (unsigned char)*at) * 0x100000001b3U;
+    return UINT64_C(1) << (hash >> 58);
+}
+
 static bool key_init(struct key *key, const struct export_field *field)
 {
     bool in_location = strncmp(field->name, LOCATION, sizeof LOCATION - 1) == 0;
@@ -57,6 +67,7 @@ static bool key_init(struct key *key, const struct export_field *field)
         key->group = GROUP_LOCATION;
         name += sizeof LOCATION - 1;
     }
+    key->bit = bit_of(field);
     key->text = make_key(name);
     return key->text != NULL;
 }
@@ -160,6 +171,69 @@ void mapping_add(struct mapping *mapping, struct strbuf *out, const char *addres
     if (add_group(mapping, out, GROUP_PROPERTY, ",\"properties\":{", values))
         strbuf_add(out, "}", 1);
     strbuf_add_str(out, "}}");
+}
+
+static bool has_value(const struct key *key, const struct copy_field *value)
+{
+    return key->group != GROUP_NONE && !is_null(value) && form_of(key->kind, value) != FORM_NONE;
+}
+
+uint64_t mapping_filled(const struct mapping *mapping, const struct copy_field *values)
+{
+    uint64_t filled = 0;
+
+    for (size_t i = 0; i < mapping->n; i++)
+        if (has_value(&mapping->keys[i], &values[i]))
+            filled |= mapping->keys[i].bit;
+    return filled;
+}
+
+uint64_t mapping_properties(const struct mapping *mapping)
+{
+    uint64_t properties = 0;
+
+    for (size_t i = 0; i < mapping->n; i++)
+        if (mapping->keys[i].group == GROUP_PROPERTY)
+            properties |= mapping->keys[i].bit;
+    return properties;
+}
+
+static bool has_lost_value(const struct key *key, uint64_t before, const struct copy_field *value)
+{
+    return (before & key->bit) && !has_value(key, value);
+}
+
+void mapping_add_unset(const struct mapping *mapping, struct strbuf *out, uint64_t before,
+                       const struct copy_field *values)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < mapping->n; i++) {
+        const struct key *key = &mapping->keys[i];
+
+        if (key->group != GROUP_PROPERTY || !has_lost_value(key, before, &values[i]))
+            continue;
+        if (!any && strbuf_ok(out))
+            strbuf_rewind(out, out->len - 1); /* the object's last brace */
+        strbuf_add_str(out, any ? "," : ",\"meta\":{\"patch_properties\":{\"unset\":[");
+        strbuf_add(out, key->text, strlen(key->text) - 1); /* without the colon */
+        any = true;
+    }
+    if (any)
+        strbuf_add_str(out, "]}}}");
+}
+
+bool mapping_cannot_clear(const struct mapping *mapping, uint64_t before,
+                          const struct copy_field *values)
+{
+    for (size_t i = 0; i < mapping->n; i++) {
+        const struct key *key = &mapping->keys[i];
+
+        if ((key->group == GROUP_ATTRIBUTE || key->group == GROUP_LOCATION) &&
+            has_lost_value(key, before, &values[i]))
+            return true;
+    }
+    return false;
 }
 
 struct mapping_count mapping_count(const struct mapping *mapping, size_t field)

@@ -1,6 +1,7 @@
 #ifndef WORKER_EXPORT_MAPPING_H
 #define WORKER_EXPORT_MAPPING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,16 @@
  * Klaviyo ignores a null. So are objects and arrays where it wants text, and
  * attributes that it does not have: no command stores such a field. The order
  * of members is fixed, so that the same values give the same bytes.
+ *
+ * A property that had a value once and has none now is unset by name:
+ *
+ *     {…,"attributes":{…},"meta":{"patch_properties":{"unset":["tier"]}}}
+ *
+ * Bulk import has no such way for a standard attribute (klaviyo.com, "Bulk
+ * Import Profiles API": nulls are ignored): it keeps its last value in Klaviyo.
+ * Which fields ever had a value is a set of 64 bits for each address. A field's
+ * bit comes from its name, so that it outlives a change of the mapping; two
+ * fields may share one, and then one more is unset, or counted, than need be.
  */
 struct mapping;
 
@@ -36,6 +47,20 @@ DEFINE_OWNER(mapping)
  */
 void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,
                  size_t address_len, const struct copy_field *values);
+
+/* The fields that have a value, as a set. */
+uint64_t mapping_filled(const struct mapping *mapping, const struct copy_field *values);
+
+/* The set of all custom properties. */
+uint64_t mapping_properties(const struct mapping *mapping);
+
+/* Unsets what is in `before` and has no value; out ends with an object of mapping_add(). */
+void mapping_add_unset(const struct mapping *mapping, struct strbuf *out, uint64_t before,
+                       const struct copy_field *values);
+
+/* A standard attribute is in `before` and has no value: Klaviyo keeps the old one. */
+bool mapping_cannot_clear(const struct mapping *mapping, uint64_t before,
+                          const struct copy_field *values);
 
 /* What the objects made so far had of a field, by its place among the fields. */
 struct mapping_count {

@@ -11,17 +11,20 @@
 
 enum {
     INVALID_MAX_ROWS = 1000,                         /* local rejections of one write */
+    LEAVERS_MAX_ROWS = 10000,                        /* addresses of one write */
     OBJECT_MAX_BYTES = 2 * IMPORT_JOB_MAX_ROW_BYTES, /* larger is refused anyway */
     OBSERVE_EVERY_ROWS = 1024,                       /* how often the observer is asked */
     LARGE_FROM_ROWS = 20000, /* counted in 10 ms; below it parallel workers do not pay */
 };
 
-static void planned_init(struct planned *planned, const struct run_task *task)
+static void planned_init(struct planned *planned, enum planned_kind kind,
+                         const struct run_task *task)
 {
     struct batch_limits limits = { .rows = IMPORT_JOB_MAX_ROWS,
                                    .bytes = IMPORT_JOB_MAX_BYTES -
                                             import_job_frame_bytes(task->list_id) };
 
+    planned->names_list = kind == PLANNED_NEW || kind == PLANNED_ISOLATED_NEW;
     batch_init(&planned->batch, &limits);
     batch_rows_init(&planned->rows);
 }
@@ -38,10 +41,12 @@ bool member_scan_init(struct member_scan *scan, const struct run_task *task,
     *scan = (struct member_scan){ .task = task,
                                   .observer = observer,
                                   .object = STRBUF_INIT(OBJECT_MAX_BYTES) };
-    selection_init(&scan->selection, task->full);
-    planned_init(&scan->regular, task);
-    planned_init(&scan->isolated, task);
+    selection_init(&scan->selection, task->full, task->removed);
+    for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
+        planned_init(&scan->planned[kind], kind, task);
     local_rejections_init(&scan->invalid);
+    leavers_init(&scan->left);
+    leavers_init(&scan->never_on);
     scan->mapping = mapping_new(task->fields, task->n_fields);
     return scan->mapping || error_no_memory(err);
 }
@@ -51,9 +56,11 @@ void member_scan_release(struct member_scan *scan)
     mapping_free(scan->mapping);
     selection_release(&scan->selection);
     strbuf_release(&scan->object);
-    planned_release(&scan->regular);
-    planned_release(&scan->isolated);
+    for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
+        planned_release(&scan->planned[kind]);
     local_rejections_release(&scan->invalid);
+    leavers_release(&scan->left);
+    leavers_release(&scan->never_on);
     db_free(scan->reading);
     db_free(scan->remembering);
     db_free(scan->writing);
@@ -75,9 +82,9 @@ static bool flush_batch(struct member_scan *scan, struct planned *planned, struc
     scan->batches++;
     scan->body_bytes += (int64_t)planned->batch.body.len;
     if (scan->writing && !scan->over_limit) {
-        if (!written(
-                outbox_plan(scan->writing, scan->task, &planned->rows, &planned->batch.body, err),
-                err))
+        struct outbox_plan plan = { .names_list = planned->names_list,
+                                    .body = &planned->batch.body };
+        if (!written(outbox_plan(scan->writing, scan->task, &planned->rows, &plan, err), err))
             return false;
         if (scan->observer)
             scan->observer->planned(scan->observer->opaque);
@@ -103,6 +110,39 @@ static bool take_invalid(struct member_scan *scan, const struct member *member, 
     return scan->invalid.n < INVALID_MAX_ROWS || flush_invalid(scan, err);
 }
 
+/* Only where they are to be taken off the list: else nothing is written of them. */
+static bool flush_left(struct member_scan *scan, struct error *err)
+{
+    return written(leavers_mark(scan->writing, scan->task, &scan->left, err), err);
+}
+
+static bool flush_never_on(struct member_scan *scan, struct error *err)
+{
+    return written(leavers_forget(scan->writing, scan->task, &scan->never_on, err), err);
+}
+
+static bool flush_leavers(struct member_scan *scan, struct error *err)
+{
+    return !scan->writing || (flush_left(scan, err) && flush_never_on(scan, err));
+}
+
+static bool take_left(struct member_scan *scan, const struct copy_field *address, struct error *err)
+{
+    if (!scan->writing || !scan->task->removes_leavers)
+        return true;
+    leavers_add(&scan->left, address->bytes, address->len);
+    return scan->left.n < LEAVERS_MAX_ROWS || flush_left(scan, err);
+}
+
+static bool take_never_on(struct member_scan *scan, const struct copy_field *address,
+                          struct error *err)
+{
+    if (!scan->writing)
+        return true;
+    leavers_add(&scan->never_on, address->bytes, address->len);
+    return scan->never_on.n < LEAVERS_MAX_ROWS || flush_never_on(scan, err);
+}
+
 /* Keyed by the export: a fingerprint tells nothing to who has not the key. */
 static int64_t fingerprint_of(const struct member_scan *scan)
 {
@@ -117,6 +157,30 @@ static int64_t fingerprint_of(const struct member_scan *scan)
     return fingerprint;
 }
 
+/* Fields that ever had a value as sent; where that is not known, any property may have. */
+static uint64_t filled_before(const struct member_scan *scan, const struct member *member)
+{
+    if (!member->known)
+        return 0;
+    return member->has_filled ? member->filled : mapping_properties(scan->mapping);
+}
+
+static void count_not_cleared(struct member_scan *scan, const struct member *member)
+{
+    if (member->has_filled && mapping_cannot_clear(scan->mapping, member->filled, member->fields))
+        scan->selection.counts.not_cleared++;
+}
+
+static struct planned *planned_for(struct member_scan *scan, const struct member *member,
+                                   bool isolated)
+{
+    bool names_list = selection_names_list(&scan->selection, member);
+
+    if (isolated)
+        return &scan->planned[names_list ? PLANNED_ISOLATED_NEW : PLANNED_ISOLATED_LISTED];
+    return &scan->planned[names_list ? PLANNED_NEW : PLANNED_LISTED];
+}
+
 static bool add_to_batch(struct member_scan *scan, struct planned *planned,
                          const struct member *member, int64_t fingerprint, struct error *err)
 {
@@ -129,36 +193,50 @@ static bool add_to_batch(struct member_scan *scan, struct planned *planned,
     }
     if (added != BATCH_ADDED)
         return error_no_memory(err);
+    count_not_cleared(scan, member);
     if (scan->writing) {
         struct batch_row row = { .address = member->address.bytes,
                                  .address_len = member->address.len,
                                  .profile_id = member->profile_id.bytes,
                                  .profile_id_len = member->profile_id.len,
                                  .fingerprint = fingerprint,
+                                 .filled = filled_before(scan, member) |
+                                           mapping_filled(scan->mapping, member->fields),
                                  .listed = selection_was_listed(member) };
         batch_rows_add(&planned->rows, &row);
     }
     return true;
 }
 
+/*
+ * The fingerprint is of the values: what is unset follows from those that were there. False:
+ * the object is too large.
+ */
+static bool make_object(struct member_scan *scan, const struct member *member, int64_t *fingerprint)
+{
+    struct strbuf *object = &scan->object;
+
+    strbuf_rewind(object, 0);
+    mapping_add(scan->mapping, object, member->address.bytes, member->address.len, member->fields);
+    if (!strbuf_ok(object))
+        return false;
+    *fingerprint = fingerprint_of(scan);
+    mapping_add_unset(scan->mapping, object, filled_before(scan, member), member->fields);
+    return strbuf_ok(object) && object->len <= IMPORT_JOB_MAX_ROW_BYTES;
+}
+
 static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)
 {
-    strbuf_rewind(&scan->object, 0);
-    mapping_add(scan->mapping, &scan->object, member->address.bytes, member->address.len,
-                member->fields);
-    if (!strbuf_ok(&scan->object) || scan->object.len > IMPORT_JOB_MAX_ROW_BYTES)
+    int64_t fingerprint;
+
+    if (!make_object(scan, member, &fingerprint))
         return take_invalid(scan, member, selection_too_large(&scan->selection), err);
 
-    int64_t fingerprint = fingerprint_of(scan);
-    switch (selection_compare(&scan->selection, member, fingerprint)) {
-    case SELECTION_UNCHANGED:
+    enum selection_choice choice = selection_compare(&scan->selection, member, fingerprint);
+    if (choice == SELECTION_UNCHANGED)
         return true;
-    case SELECTION_SEND:
-        return add_to_batch(scan, &scan->regular, member, fingerprint, err);
-    case SELECTION_SEND_ISOLATED:
-        break;
-    }
-    return add_to_batch(scan, &scan->isolated, member, fingerprint, err);
+    return add_to_batch(scan, planned_for(scan, member, choice == SELECTION_SEND_ISOLATED), member,
+                        fingerprint, err);
 }
 
 static bool take_member(struct member_scan *scan, const struct member *member, struct error *err)
@@ -168,6 +246,13 @@ static bool take_member(struct member_scan *scan, const struct member *member, s
     switch (selection_offer(&scan->selection, member, &code)) {
     case SELECTION_NOTHING:
         return true;
+    case SELECTION_SETTLED:
+        count_not_cleared(scan, member);
+        return true;
+    case SELECTION_LEFT:
+        return take_left(scan, &member->address, err);
+    case SELECTION_NEVER_ON:
+        return take_never_on(scan, &member->address, err);
     case SELECTION_INVALID:
         return take_invalid(scan, member, code, err);
     case SELECTION_CANDIDATE:
@@ -224,15 +309,22 @@ static void add_ledger(struct member *member, const struct ledger_row *row)
     member->listed = row->listed;
     member->rejected = row->rejected;
     member->settled = row->settled;
+    member->posted = row->posted;
+    member->removing = row->removing;
+    member->has_filled = row->has_filled;
+    member->filled = row->filled;
     member->fingerprint = row->fingerprint;
 }
 
-static bool take_absent(struct member_scan *scan, const struct ledger_row *row, struct error *err)
+/* The row's members have been read, if there are any. */
+static bool pass_row(struct member_scan *scan, const struct ledger_row *row, bool is_absent,
+                     struct error *err)
 {
-    struct member absent = { .is_member = false, .address = row->address };
+    struct member remembered = { .is_member = false, .address = row->address };
 
-    add_ledger(&absent, row);
-    return take_member(scan, &absent, err);
+    add_ledger(&remembered, row);
+    selection_count_row(&scan->selection, &remembered);
+    return !is_absent || take_member(scan, &remembered, err);
 }
 
 /* *more: false at the end of both streams. */
@@ -246,9 +338,9 @@ static bool step(struct member_scan *scan, struct sources *s, bool *more, struct
         add_ledger(&s->member, &s->row);
         return take_member(scan, &s->member, err) && next_member(s, err);
     case MERGE_ABSENT:
-        return take_absent(scan, &s->row, err) && next_row(s, err);
+        return pass_row(scan, &s->row, true, err) && next_row(s, err);
     case MERGE_PASSED:
-        return next_row(s, err);
+        return pass_row(scan, &s->row, false, err) && next_row(s, err);
     case MERGE_END:
         break;
     }
@@ -288,6 +380,14 @@ static bool start_reading(struct member_scan *scan, struct members *members, str
     return ask_observer(scan, err);
 }
 
+static bool flush_batches(struct member_scan *scan, struct error *err)
+{
+    for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
+        if (!flush_batch(scan, &scan->planned[kind], err))
+            return false;
+    return true;
+}
+
 bool member_scan_read(struct member_scan *scan, struct error *err)
 {
     CLEANUP(members_freep) struct members *members = NULL;
@@ -298,6 +398,6 @@ bool member_scan_read(struct member_scan *scan, struct error *err)
         !start_reading(scan, members, err))
         return false;
     struct sources sources = { .members = members, .ledger = ledger };
-    return read_all(scan, &sources, err) && flush_batch(scan, &scan->regular, err) &&
-           flush_batch(scan, &scan->isolated, err) && flush_invalid(scan, err);
+    return read_all(scan, &sources, err) && flush_batches(scan, err) && flush_leavers(scan, err) &&
+           flush_invalid(scan, err);
 }

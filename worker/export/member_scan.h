@@ -11,6 +11,7 @@
 #include "worker/export/mapping.h"
 #include "worker/export/selection.h"
 #include "worker/store/db.h"
+#include "worker/store/leavers.h"
 #include "worker/store/outbox.h"
 #include "worker/store/rejections.h"
 #include "worker/store/run_task.h"
@@ -18,7 +19,7 @@
 /*
  * A scan: once over the members of an export, from the sorted stream into
  * batches. With a writing connection they go into the outbox; without one it
- * only counts, for a preview. Memory is constant: two batches in the making.
+ * only counts, for a preview. Memory is constant: a few batches in the making.
  */
 
 /* Optional observer; called on the scanning thread. */
@@ -29,8 +30,18 @@ struct scan_observer {
     bool (*go_on)(void *opaque, const struct run_counts *counts); /* now and then; false: stop */
 };
 
+/* What a batch in the making is for: its rows have this in common. */
+enum planned_kind {
+    PLANNED_NEW,          /* they come on the list */
+    PLANNED_LISTED,       /* they were put on it before: their profiles are updated */
+    PLANNED_ISOLATED_NEW, /* the same of rows that Klaviyo refused last time */
+    PLANNED_ISOLATED_LISTED,
+    PLANNED_KINDS,
+};
+
 /* A batch in the making and its rows. */
 struct planned {
+    bool names_list;
     struct batch batch;
     struct batch_rows rows;
 };
@@ -44,9 +55,10 @@ struct member_scan {
     struct mapping *mapping;
     struct selection selection;
     struct strbuf object;
-    struct planned regular;
-    struct planned isolated; /* rows that Klaviyo refused last time */
+    struct planned planned[PLANNED_KINDS];
     struct local_rejections invalid;
+    struct leavers left;     /* to be marked */
+    struct leavers never_on; /* to be forgotten */
     int64_t batches;
     int64_t body_bytes; /* of all batches */
     bool over_limit;    /* more profiles than the export may send: they are counted only */

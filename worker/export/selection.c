@@ -12,9 +12,10 @@ const char *const selection_codes[SELECTION_CODES] = {
     [SELECTION_PROFILE_TOO_LARGE] = "profile_too_large",
 };
 
-void selection_init(struct selection *selection, bool full)
+void selection_init(struct selection *selection, bool full, int64_t removed)
 {
     *selection = (struct selection){ .full = full,
+                                     .counts = { .left = removed, .there = removed },
                                      .address = STRBUF_INIT(REMEMBERED_MAX_BYTES),
                                      .profile_id = STRBUF_INIT(REMEMBERED_MAX_BYTES) };
 }
@@ -73,15 +74,29 @@ static void count_settled(struct selection *selection, const struct member *memb
     selection->fresh += !member->listed;
 }
 
+/*
+ * What this export sent, or began to send, or will have sent when this run ends. In doubt
+ * it is there.
+ */
+static bool may_be_on_list(const struct member *member)
+{
+    return selection_was_listed(member) ||
+           (member->known &&
+            (member->posted || member->removing || (member->settled && !member->confirmed)));
+}
+
 /* Only the ledger knows the address: no member of the segments has it now. */
-static void count_absent(struct selection *selection, const struct member *member)
+static enum selection_step offer_absent(struct selection *selection, const struct member *member)
 {
     if (member->settled) { /* it was one when an earlier scan of this run read it */
         selection->counts.read++;
         count_settled(selection, member);
-    } else if (selection_was_listed(member)) {
-        selection->counts.left++;
     }
+    if (may_be_on_list(member)) {
+        selection->counts.left++;
+        return SELECTION_LEFT;
+    }
+    return member->settled ? SELECTION_NOTHING : SELECTION_NEVER_ON;
 }
 
 enum selection_step selection_offer(struct selection *selection, const struct member *member,
@@ -89,10 +104,8 @@ enum selection_step selection_offer(struct selection *selection, const struct me
 {
     struct run_counts *counts = &selection->counts;
 
-    if (!member->is_member) {
-        count_absent(selection, member);
-        return SELECTION_NOTHING;
-    }
+    if (!member->is_member)
+        return offer_absent(selection, member);
     selection->seen++;
     bool same_address = selection->any && is_same(&selection->address, &member->address);
     if (same_address && is_same(&selection->profile_id, &member->profile_id))
@@ -114,7 +127,7 @@ enum selection_step selection_offer(struct selection *selection, const struct me
     }
     if (member->settled) {
         count_settled(selection, member);
-        return SELECTION_NOTHING;
+        return SELECTION_SETTLED;
     }
     return SELECTION_CANDIDATE;
 }
@@ -127,7 +140,7 @@ const char *selection_too_large(struct selection *selection)
 enum selection_choice selection_compare(struct selection *selection, const struct member *member,
                                         int64_t fingerprint)
 {
-    bool there = member->known && member->confirmed && !member->rejected;
+    bool there = member->known && member->confirmed && !member->rejected && !member->removing;
 
     if (there && !selection->full && member->fingerprint == fingerprint) {
         selection->counts.unchanged++;
@@ -140,7 +153,18 @@ enum selection_choice selection_compare(struct selection *selection, const struc
 
 bool selection_was_listed(const struct member *member)
 {
-    return member->known && (member->listed || (member->confirmed && !member->rejected));
+    return member->known && !member->removing &&
+           (member->listed || (member->confirmed && !member->rejected));
+}
+
+bool selection_names_list(const struct selection *selection, const struct member *member)
+{
+    return selection->full || !selection_was_listed(member);
+}
+
+void selection_count_row(struct selection *selection, const struct member *member)
+{
+    selection->counts.there += may_be_on_list(member);
 }
 
 int64_t selection_distinct(const struct selection *selection)

@@ -23,6 +23,9 @@
  */
 enum selection_step {
     SELECTION_NOTHING,   /* counted, or not even that: go on with the next */
+    SELECTION_SETTLED,   /* counted: this run has done with it before */
+    SELECTION_LEFT,      /* counted: no member has the address, and it may be on the list by us */
+    SELECTION_NEVER_ON,  /* no member has the address, and this export never put it on the list */
     SELECTION_INVALID,   /* counted; code says why, for the rejections */
     SELECTION_CANDIDATE, /* build its object, then ask selection_compare() */
 };
@@ -56,8 +59,11 @@ struct selection {
     struct strbuf profile_id;
 };
 
-/* full: unchanged members are selected, too. release frees the memory. */
-void selection_init(struct selection *selection, bool full);
+/*
+ * full: unchanged members are selected, too. removed: addresses that this run took off the
+ * list before; they count among those that left. release frees the memory.
+ */
+void selection_init(struct selection *selection, bool full, int64_t removed);
 void selection_release(struct selection *selection);
 
 /* code is written for SELECTION_INVALID only. */
@@ -71,8 +77,14 @@ const char *selection_too_large(struct selection *selection);
 enum selection_choice selection_compare(struct selection *selection, const struct member *member,
                                         int64_t fingerprint);
 
-/* The candidate's address was on the list before this run. */
+/* The candidate's address was on the list before this run, by this export. */
 bool selection_was_listed(const struct member *member);
+
+/* It goes with the list: new to this export, or everybody goes. Who was taken off stays off. */
+bool selection_names_list(const struct selection *selection, const struct member *member);
+
+/* A row of the ledger was passed, whether or not a member has its address: once for each. */
+void selection_count_row(struct selection *selection, const struct member *member);
 
 /* Distinct addresses that are fine and not too large, of the members so far. */
 int64_t selection_distinct(const struct selection *selection);

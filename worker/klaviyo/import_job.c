@@ -10,6 +10,7 @@
 
 #define TAIL_BEFORE_ID "]}},\"relationships\":{\"lists\":{\"data\":[{\"type\":\"list\",\"id\":\""
 #define TAIL_AFTER_ID "\"}]}}}}"
+#define PLAIN_TAIL "]}}}}"
 
 /* IMPORT_JOB_PAGE_ROWS as a parameter. */
 #define IMPORT_JOB_PAGE_TEXT "100"
@@ -33,6 +34,10 @@ void import_job_add_tail(struct strbuf *out, const char *list_id)
 {
     char escaped[ESCAPED_MAX];
 
+    if (!list_id) {
+        strbuf_add_str(out, PLAIN_TAIL);
+        return;
+    }
     strbuf_add_str(out, TAIL_BEFORE_ID);
     for (const char *at = list_id; *at; at++)
         strbuf_add(out, escaped, escape(*at, escaped));

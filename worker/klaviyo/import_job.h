@@ -38,10 +38,13 @@ enum {
 /* What precedes the profile objects, which are then joined by commas. */
 extern const char import_job_head[];
 
-/* What follows them; list_id becomes an escaped JSON string. */
+/*
+ * What follows them; list_id becomes an escaped JSON string. NULL: the import updates the
+ * profiles and puts nobody on a list.
+ */
 void import_job_add_tail(struct strbuf *out, const char *list_id);
 
-/* Head and tail together: what a request costs beside its profiles, in bytes. */
+/* Head and tail with a list together: what a request costs beside its profiles, in bytes. */
 size_t import_job_frame_bytes(const char *list_id);
 
 /*

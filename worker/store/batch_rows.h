@@ -17,7 +17,8 @@ struct batch_row {
     size_t address_len;
     const char *profile_id;
     size_t profile_id_len;
-    int64_t fingerprint; /* of the object as sent */
+    int64_t fingerprint; /* of the values as sent */
+    uint64_t filled;     /* fields that ever had a value as sent: a set */
     bool listed;         /* it was on the list before */
 };
 
@@ -27,6 +28,7 @@ struct batch_rows {
     struct strbuf fingerprints;
     struct strbuf profile_ids;
     struct strbuf listed;
+    struct strbuf filled;
     size_t n;
 };
 

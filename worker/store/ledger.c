@@ -8,7 +8,12 @@
 #include "worker/store/members.h"
 #include "worker/store/statement.h"
 
-enum { N_FIELDS = 5, STREAM_SQL_BYTES = 256 };
+enum { N_FIELDS = 7, STREAM_SQL_BYTES = 256 };
+
+struct unfinished {
+    int64_t batch_id;
+    bool posted;
+};
 
 struct ledger {
     struct db *db;
@@ -16,7 +21,7 @@ struct ledger {
     bool started;
     bool empty;
     struct copy_stream stream;
-    int64_t *unfinished; /* batches, ascending */
+    struct unfinished *unfinished; /* batches, ascending */
     size_t n_unfinished;
 };
 
@@ -28,7 +33,7 @@ static const char is_empty_sql[] =
     "select not exists (select from klaviyo.ledger where export_id = $1)";
 
 static const char unfinished_sql[] =
-    "select batch_id from klaviyo.batch where export_id = $1 and state <> 'complete'"
+    "select batch_id, state <> 'planned' or posted_at is not null from klaviyo.batch where export_id = $1 and state <> 'complete'"
     " order by batch_id";
 
 static bool look_whether_empty(struct ledger *ledger, struct error *err)
@@ -56,7 +61,8 @@ static bool load_unfinished(struct ledger *ledger, struct error *err)
     if (!ledger->unfinished)
         return error_no_memory(err);
     for (size_t i = 0; i < ledger->n_unfinished; i++)
-        ledger->unfinished[i] = result_int64(rows, (int)i, 0);
+        ledger->unfinished[i] =
+            (struct unfinished){ result_int64(rows, (int)i, 0), result_bool(rows, (int)i, 1) };
     return true;
 }
 
@@ -88,30 +94,44 @@ void ledger_free(struct ledger *ledger)
 
 static int compare_ids(const void *a, const void *b)
 {
-    const int64_t *x = a, *y = b;
+    const struct unfinished *x = a, *y = b;
 
-    return (*x > *y) - (*x < *y);
+    return (x->batch_id > y->batch_id) - (x->batch_id < y->batch_id);
 }
 
-static bool is_unfinished(const struct ledger *ledger, int64_t batch_id)
+/* NULL: it is complete. */
+static const struct unfinished *find_unfinished(const struct ledger *ledger, int64_t batch_id)
 {
-    return ledger->n_unfinished > 0 && bsearch(&batch_id, ledger->unfinished, ledger->n_unfinished,
-                                               sizeof batch_id, compare_ids) != NULL;
+    struct unfinished wanted = { .batch_id = batch_id };
+
+    return ledger->n_unfinished == 0 ? NULL
+                                     : bsearch(&wanted, ledger->unfinished, ledger->n_unfinished,
+                                               sizeof wanted, compare_ids);
+}
+
+static bool is_true(const struct copy_field *field)
+{
+    return field->bytes && field->len == 1 && field->bytes[0];
 }
 
 static void read_row(const struct ledger *ledger, struct ledger_row *row)
 {
     const struct copy_field *f = ledger->stream.fields;
     int64_t batch_id = copy_int(&f[2]), refused_in = copy_int(&f[3]);
-    bool confirmed = !is_unfinished(ledger, batch_id);
+    const struct unfinished *unfinished = find_unfinished(ledger, batch_id);
+    bool confirmed = !unfinished;
 
     *row = (struct ledger_row){
         .address = f[0],
         .fingerprint = copy_int(&f[1]),
         .confirmed = confirmed,
-        .listed = f[4].bytes && f[4].len == 1 && f[4].bytes[0],
+        .listed = is_true(&f[4]),
         .rejected = f[3].bytes && (refused_in == batch_id || (!confirmed && batch_id > refused_in)),
         .settled = batch_id >= ledger->task->first_batch,
+        .posted = unfinished && unfinished->posted,
+        .removing = is_true(&f[6]),
+        .has_filled = f[5].bytes != NULL,
+        .filled = (uint64_t)copy_int(&f[5]),
     };
 }
 
@@ -119,11 +139,12 @@ static bool start(struct ledger *ledger)
 {
     char sql[STREAM_SQL_BYTES];
 
-    (void)snprintf(sql, sizeof sql,
-                   "copy (select address, fingerprint, batch_id, rejected_batch, listed"
-                   " from klaviyo.ledger where export_id = %" PRId64
-                   " order by address) to stdout (format binary)",
-                   ledger->task->export_id);
+    (void)snprintf(
+        sql, sizeof sql,
+        "copy (select address, fingerprint, batch_id, rejected_batch, listed, filled, removing"
+        " from klaviyo.ledger where export_id = %" PRId64
+        " order by address) to stdout (format binary)",
+        ledger->task->export_id);
     ledger->started = true;
     return copy_stream_start(&ledger->stream, sql);
 }

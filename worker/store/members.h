@@ -29,6 +29,10 @@ struct member {
     bool listed;    /* an earlier batch was confirmed */
     bool rejected;  /* Klaviyo refused it last time */
     bool settled;   /* this run has done with it before */
+    bool posted;    /* not confirmed, but an import of it was begun */
+    bool removing;  /* a removal of it was begun: it is on the list no more, or may be */
+    bool has_filled;
+    uint64_t filled; /* fields that ever had a value as sent (mapping.h) */
     int64_t fingerprint;
     const struct copy_field *fields; /* JSON texts of the export's fields, in their order */
 };

@@ -8,18 +8,19 @@
 
 static const char plan_sql[] =
     "with " FENCE ", batch as ("
-    " insert into klaviyo.batch (export_id, run_id, row_count, profile_ids, body)"
-    " select export_id, run_id, $3, $4::text[], $5::bytea from fence"
+    " insert into klaviyo.batch (export_id, run_id, row_count, profile_ids, body, with_list)"
+    " select export_id, run_id, $3, $4::text[], $5::bytea, $6::boolean from fence"
     " returning batch_id, export_id),"
     " ledger as ("
     " insert into klaviyo.ledger"
-    " (export_id, address, fingerprint, batch_id, listed, profile_id)"
-    " select b.export_id, u.address, u.fingerprint, b.batch_id, u.listed, u.profile_id"
-    " from batch b, unnest($6::text[], $7::bigint[], $8::boolean[], $4::text[])"
-    " as u(address, fingerprint, listed, profile_id)"
+    " (export_id, address, fingerprint, batch_id, listed, filled, profile_id)"
+    " select b.export_id, u.address, u.fingerprint, b.batch_id, u.listed, u.filled, u.profile_id"
+    " from batch b, unnest($7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $4::text[])"
+    " as u(address, fingerprint, listed, filled, profile_id)"
     " on conflict (export_id, address) do update"
     " set fingerprint = excluded.fingerprint, batch_id = excluded.batch_id,"
-    " listed = ledger.listed or excluded.listed, profile_id = excluded.profile_id)"
+    " listed = ledger.listed or excluded.listed, profile_id = excluded.profile_id,"
+    " filled = excluded.filled, left_run = null, left_epoch = null, removing = false)"
     " select batch_id from batch";
 
 /* What is read is another run's, too, where its numbers came again. */
@@ -28,11 +29,12 @@ static const char plan_sql[] =
     " where run_id = $1 and r.take_id = $2::uuid"
 
 static const char planned_sql[] =
-    "select batch_id, row_count, octet_length(body), job_id, posted_at is not null" OWN_BATCHES
+    "select batch_id, row_count, octet_length(body), job_id, posted_at is not null,"
+    " with_list" OWN_BATCHES
     " and b.state = 'planned' and b.batch_id <> all ($3::bigint[]) order by batch_id limit $4";
 
 static const char sent_sql[] =
-    "select batch_id, row_count, octet_length(body), job_id, false" OWN_BATCHES
+    "select batch_id, row_count, octet_length(body), job_id, false, with_list" OWN_BATCHES
     " and b.state = 'sent' order by batch_id";
 
 static const char body_sql[] =
@@ -92,7 +94,7 @@ static const char split_sql[] =
     " $7::integer[], $8::text[], $9::text[])";
 
 bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
-                 const struct strbuf *body, struct error *err)
+                 const struct outbox_plan *plan, struct error *err)
 {
     struct args args = ARGS_INIT;
 
@@ -100,10 +102,12 @@ bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *
     args_int64(&args, (int64_t)rows->n);
     if (!args_close_array(&args, &rows->profile_ids, err))
         return false;
-    args_bytes(&args, body->data, body->len);
+    args_bytes(&args, plan->body->data, plan->body->len);
+    args_bool(&args, plan->names_list);
     return args_close_array(&args, &rows->addresses, err) &&
            args_close_array(&args, &rows->fingerprints, err) &&
            args_close_array(&args, &rows->listed, err) &&
+           args_close_array(&args, &rows->filled, err) &&
            FAILPOINT_AROUND("plan_batch", db_fenced(db, plan_sql, &args, NULL, err));
 }
 
@@ -122,7 +126,8 @@ static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch
                                     .rows = (int32_t)result_int64(rows, row, 1),
                                     .bytes = result_int64(rows, row, 2),
                                     .job_id = job_id ? strdup(job_id) : NULL,
-                                    .posted = result_bool(rows, row, 4) };
+                                    .posted = result_bool(rows, row, 4),
+                                    .names_list = result_bool(rows, row, 5) };
     return batch->job_id || !job_id;
 }
 

@@ -25,17 +25,23 @@
  * (ERROR_LOST where it is no longer ours).
  */
 
+struct outbox_plan {
+    bool names_list; /* its rows come on the list; else their profiles are brought up to date */
+    const struct strbuf *body;
+};
+
 /* A batch, its ledger rows and its body. Closes the arrays of rows. */
 bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
-                 const struct strbuf *body, struct error *err) MUST_USE;
+                 const struct outbox_plan *plan, struct error *err) MUST_USE;
 
 struct outbox_batch {
     int64_t batch_id;
     int32_t rows;
     int64_t bytes; /* of the body */
-    char *job_id;  /* NULL while planned */
-    bool posted; /* planned, and an import of it was begun: by an earlier owner, where it is new to
-                    the caller */
+    bool names_list;
+    char *job_id; /* NULL while planned */
+    bool posted;  /* planned, and an import of it was begun: by an earlier owner, where it is new to
+                     the caller */
 };
 
 /* Frees the array of n batches with their strings; NULL is accepted. */

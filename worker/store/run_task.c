@@ -12,13 +12,15 @@ static const char run_sql[] =
     " (extract(epoch from r.wait_since) * 1000000)::bigint,"
     " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
-    "  where a.run_id = r.run_id order by q.request_id desc limit 1)"
+    "  where a.run_id = r.run_id order by q.request_id desc limit 1),"
+    " r.confirm_removals, r.removed_rows"
     " from klaviyo.run r where r.run_id = $1 and r.take_id = $2::uuid";
 
 static const char export_sql[] =
     "select x.max_profiles, c.connection_id, x.list_name is not null, x.name, c.name, x.list_id,"
     " coalesce(c.account_id, 'connection:' || c.connection_id),"
-    " encode(x.fingerprint_key, 'hex'), x.email_path = '{@profile_id}'"
+    " encode(x.fingerprint_key, 'hex'), x.email_path = '{@profile_id}',"
+    " x.on_leave = 'remove', c.account_id is not null"
     " from klaviyo.export x join klaviyo.connection c using (connection_id)"
     " where x.export_id = $1";
 
@@ -92,6 +94,8 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->wait_reason = run_reason_of(result_text(rows, 0, 6));
     task->wait_since_us = result_int64(rows, 0, 7);
     task->wait_logged_ms = result_int64(rows, 0, 8);
+    task->confirms_removals = result_bool(rows, 0, 10);
+    task->removed = result_int64(rows, 0, 11);
     return result_copy_text(rows, 0, 5, &task->trouble, err) &&
            result_copy_text(rows, 0, 9, &task->traceparent, err);
 }
@@ -110,6 +114,8 @@ static bool load_export(struct db *db, struct run_task *task, struct error *err)
     task->connection_id = result_int64(rows, 0, 1);
     task->list_known = result_bool(rows, 0, 2);
     task->email_is_profile_id = result_bool(rows, 0, 8);
+    task->removes_leavers = result_bool(rows, 0, 9);
+    task->account_known = result_bool(rows, 0, 10);
     decode_hex(result_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
     return result_copy_text(rows, 0, 3, &task->export_name, err) &&
            result_copy_text(rows, 0, 4, &task->connection_name, err) &&

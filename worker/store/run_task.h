@@ -33,6 +33,8 @@ struct run_task {
     int64_t export_id;
     bool taken_over; /* from a worker that did not renew its lease */
     bool full;
+    bool confirms_removals; /* an event of it did */
+    int64_t removed;        /* addresses that it took off the list before */
     int64_t first_batch;
     int64_t max_profiles;
     int64_t idle_ms; /* of the retry budget, used by earlier owners */
@@ -46,6 +48,8 @@ struct run_task {
     int64_t wait_logged_ms;      /* how long ago that was logged */
     int64_t connection_id;
     bool list_known;          /* its name is stored */
+    bool removes_leavers;     /* else they stay on the list */
+    bool account_known;       /* which exports share a list is known, too */
     bool email_is_profile_id; /* the address, too, may be it */
     char *export_name;
     char *connection_name;

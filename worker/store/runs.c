@@ -61,7 +61,10 @@ static const char begin_plan_sql[] =
 
 static const char end_plan_sql[] =
     "update klaviyo.run set planned = true, read_rows = $3, invalid_rows = $4,"
-    " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8, kept_rows = $8"
+    " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8,"
+    " kept_rows = $8 - removed_rows, there_rows = $9, not_cleared_rows = $10,"
+    " plan_epoch = epoch, address_changes = case when $8 > 0"
+    " then klaviyo.address_changes(export_id) else 0 end"
     " where run_id = $1 and take_id = $2::uuid returning run_id";
 
 #define RECORD_COLUMNS                                                                   \
@@ -219,6 +222,8 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     args_int64(&args, counts->unchanged);
     args_int64(&args, counts->selected);
     args_int64(&args, counts->left);
+    args_int64(&args, counts->there);
+    args_int64(&args, counts->not_cleared);
     return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 
