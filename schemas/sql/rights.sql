@@ -56,12 +56,14 @@ revoke execute on function
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
     klaviyo.remove_export(text), klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
     klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
-    klaviyo.forget_member(text)
+    klaviyo.forget_member(text),
+    klaviyo.add_task(text, text, jsonb), klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint)
     from klaviyo_worker;
 grant usage on sequence klaviyo.batch_id to klaviyo_worker;
 grant select, insert, update, delete
     on klaviyo.request, klaviyo.run, klaviyo.request_run, klaviyo.batch, klaviyo.ledger,
-       klaviyo.rejection, klaviyo.rate_budget, klaviyo.rate_place, klaviyo.late_job
+       klaviyo.rejection, klaviyo.rate_budget, klaviyo.rate_place, klaviyo.late_job,
+       klaviyo.task, klaviyo.task_worker
     to klaviyo_worker;
 grant select on klaviyo.past_run to klaviyo_worker;
 grant select on klaviyo.connection, klaviyo.connection_key, klaviyo.connection_grant,
@@ -104,8 +106,10 @@ grant execute on function
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
     klaviyo.remove_export(text), klaviyo.look_at_export(text),
     klaviyo.look_at_draft(text, jsonb), klaviyo.cancel_run(bigint),
-    klaviyo.follow_event(text, text)
+    klaviyo.follow_event(text, text), klaviyo.add_task(text, text, jsonb),
+    klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint), klaviyo.is_task_served(text)
     to klaviyo_admin, klaviyo_contributor;
+grant select on klaviyo.task to klaviyo_admin, klaviyo_contributor; -- their own
 
 -- Runs, and how many events each answers; no rejections, which hold addresses.
 grant select on klaviyo.run, klaviyo.request_run to klaviyo_viewer;

@@ -14,7 +14,7 @@ from support.site import Site
 TABLES = [
     "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
     "export_segment", "key_pair", "late_job", "ledger", "migration", "past_run", "rate_budget", "rate_place", "rejection",
-    "request", "request_run", "run",
+    "request", "request_run", "run", "task", "task_worker",
 ]  # fmt: skip
 
 INSIDE = [
@@ -37,6 +37,11 @@ WORKERS_FUNCTIONS = [
     "select klaviyo.forget_in_export(1, 'somebody@example.test')",
     "select klaviyo.cut_from_batch(1, 'somebody@example.test')",
     "select klaviyo.unname_rejections(0, 1000)",
+    "select klaviyo.take_task('x', 1000, 1, '{export preview}')",
+    "select klaviyo.renew_task(1, 1, 1000, null)",
+    "select klaviyo.end_task(1, 1, '{}', null, false)",
+    "select klaviyo.close_task(1, '{}', null, false)",
+    "select klaviyo.give_back_task(1, 1)",
 ]
 OWNERS_FUNCTIONS = [
     "select klaviyo.stop_runs(1, 'export_removed')",
@@ -72,6 +77,9 @@ EXPORTERS_FUNCTIONS = [
     "select klaviyo.look_at_export('export of granted')",
     "select klaviyo.cancel_run(1)",
     "select klaviyo.follow_event('s', 'e')",
+    "select klaviyo.add_task('export preview', 'export of granted', '{}')",
+    "select klaviyo.look_at_task(1)",
+    "select klaviyo.drop_task(1)",
     "select klaviyo.connection_state(1)",
 ]
 NOT_IN_THE_SCHEMA = [
@@ -230,6 +238,7 @@ FORBIDDEN = {
 
 # Acts that find nothing to act on, as the rows are not there for this role.
 IN_VAIN = {
+    "admin": ["select answer from klaviyo.task", "select 1 where klaviyo.look_at_task(1) is not null"],
     "contributor": [
         "select name from klaviyo.connection where name = 'hidden'",
         "select name from klaviyo.export where name = 'export of hidden'",
@@ -246,6 +255,10 @@ IN_VAIN = {
         "select 1 where klaviyo.remove_export('export of hidden') is not null",
         "select 1 where klaviyo.change_export('export of hidden', '{}') is not null",
         "select 1 where klaviyo.follow_event('s', 'hidden') is not null",
+        "select answer from klaviyo.task",
+        "select 1 where klaviyo.look_at_task(1) is not null",
+        "select 1 where klaviyo.add_task('export preview', 'export of hidden', '{}') is not null",
+        "select 1 where klaviyo.add_task('connection verify', 'hidden', '{}') is not null",
     ],
     "stranger": [
         "select name from klaviyo.connection",

@@ -35,6 +35,9 @@ select export_id, run_id, 1, 'body' from klaviyo.run;
 insert into klaviyo.rate_budget values ('a', 'import');
 insert into klaviyo.rate_place (account, endpoint, burst_until, steady_until)
 values ('a', 'import', now(), now());
+insert into klaviyo.task (kind, connection_id, arguments, created_by, state, answer)
+select 'export preview', 1, '{}', 'somebody', 'done', '{"email": "somebody@example.test"}';
+insert into klaviyo.task_worker values ('w', '{export preview}', now());
 insert into insights.customer_profile values ('p', '{"email": "somebody@example.test"}');
 insert into insights.segment_member values ('seg', 'p');
 """

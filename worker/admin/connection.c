@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
@@ -108,6 +109,7 @@ static const struct option_spec add_options[] = {
 };
 static const struct option_spec rotate_options[] = { OPTION_KEY_FILE, OPTION_NO_VERIFY,
                                                      OPTIONS_END };
+static const struct option_spec verify_options[] = { OPTION_DIRECT, OPTIONS_END };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
@@ -126,11 +128,11 @@ const struct command connection_commands[] = {
     { .words = "connection show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,
       .summary = "one connection: account, consent, state, who may use it", .run = show },
-    { .words = "connection verify", .who = WORKERS, ONE_OPERAND("NAME"),
-      .needs = NEEDS_DATABASE, .run = connection_verify,
+    { .words = "connection verify", .who = EXPORTERS, ONE_OPERAND("NAME"),
+      .options = verify_options, .needs = NEEDS_DATABASE, .run = connection_verify,
       .summary = "ask Klaviyo whether the stored key works, and for its lists",
-      .details = "Reads the account and the list of each export; makes nothing there. Needs\n"
-                 "SECRET_KEY_FILE and the rights of klaviyo_worker. Ends `needs attention`." },
+      .details = "Reads the account and the list of each export; makes nothing there. Ends\n"
+                 "`needs attention`.\n" TASK_DETAILS },
     { .words = "connection grant", .who = ADMINS,
       .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = grant,

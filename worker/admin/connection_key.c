@@ -4,7 +4,6 @@
 
 #include "common/seal.h"
 #include "worker/admin/connection.h"
-#include "worker/admin/klaviyo_query.h"
 #include "worker/admin/name.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/ask_secret.h"
@@ -13,6 +12,7 @@
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
 #include "worker/store/key_pairs.h"
+#include "worker/task/klaviyo_query.h"
 
 /* Goes up when the wording that is agreed to (see connection.c) changes. */
 enum { CONSENT_VERSION = 1 };
@@ -64,8 +64,9 @@ static bool look_up_account(struct context *context, const struct arguments *arg
         return true;
 
     CLEANUP(klaviyo_query_freep)
-    struct klaviyo_query *query =
-        klaviyo_query_new(context->settings, context->db, key, counted_for, err);
+    struct klaviyo_query *query = klaviyo_query_new(
+        &(struct klaviyo_query_options){ context->settings, context->db, key, counted_for, NULL },
+        err);
     if (query && klaviyo_query_account(query, account, err) == KLAVIYO_QUERY_ANSWERED)
         return true;
     return error_wrap(err, "nothing was stored (--no-verify would store the key unasked)");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "worker/admin/mapping_option.h"
+#include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
@@ -105,6 +106,7 @@ static const struct option_spec update_options[] = {
     OPTIONS_END,
 };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
+static const struct option_spec preview_options[] = { OPTION_DIRECT, OPTION_JSON, OPTIONS_END };
 
 void export_print_attributes(void)
 {
@@ -133,12 +135,12 @@ const struct command export_commands[] = {
                  "segments, --attribute and --property together the fields. A run that is going on\n"
                  "ends; the next one answers its events. After another --list or --connection\n"
                  "all members are sent again." },
-    { .words = "export preview", .who = WORKERS, ONE_OPERAND("NAME"),
-      .options = json_options, .needs = NEEDS_DATABASE, .run = export_preview,
+    { .words = "export preview", .who = EXPORTERS, ONE_OPERAND("NAME"),
+      .options = preview_options, .needs = NEEDS_DATABASE, .run = export_preview,
       .summary = "what a run would do now: counts, requests, time; imports nothing",
-      .details = "Reads, checks and compares the members as a run would, so it needs the rights of\n"
-                 "klaviyo_worker. With SECRET_KEY_FILE, and where the API key may read it (scope\n"
-                 "usage:read), Klaviyo is asked how many profiles the plan allows." },
+      .details = "Reads, checks and compares the members as a run would. Where the API key may read\n"
+                 "it (scope usage:read), Klaviyo is asked how many profiles the plan allows.\n"
+                 TASK_DETAILS },
     { .words = "export pause", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = pause_export,
       .summary = "end its runs and ignore its events until resumed" },

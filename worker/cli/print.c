@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/strbuf.h"
@@ -66,6 +67,16 @@ void print_control(const char *fmt, ...)
 void print_prompt(const char *text)
 {
     put(stderr, VISIBLE_LINES, text, strlen(text));
+    (void)fflush(stderr);
+}
+
+void print_status(const char *text)
+{
+    if (!isatty(STDERR_FILENO))
+        return;
+    (void)fputs("\r", stderr);
+    put(stderr, VISIBLE_LINE, text, strlen(text));
+    (void)fputs("\033[K", stderr);
     (void)fflush(stderr);
 }
 

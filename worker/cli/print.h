@@ -28,6 +28,12 @@ void print_control(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* A text of ours on standard error, which is there at once. */
 void print_prompt(const char *text);
 
+/*
+ * How far something is, on a terminal: a line on standard error that the next one
+ * replaces, and "" takes away. Elsewhere nothing.
+ */
+void print_status(const char *text);
+
 /* One line on standard error. */
 void print_problem(const char *before, const char *text);
 

@@ -7,6 +7,7 @@
 #include "worker/service/shutdown_deadline.h"
 #include "worker/store/db.h"
 #include "worker/store/events.h"
+#include "worker/task/task_runner.h"
 
 /* Intake's database: one connection, opened again as often as it must be. */
 struct database {
@@ -24,7 +25,7 @@ static bool connect_database(void *opaque, struct error *err)
     if (!db_open(&database->db, &database->options, err))
         return false;
     /* Behind some poolers there are no notifications: then ticks do. */
-    (void)!db_listen(database->db, &ignored);
+    (void)!db_listen(database->db, DB_CHANNEL_RUNS, &ignored);
     return true;
 }
 
@@ -97,19 +98,42 @@ static bool database_notified(void *opaque)
     return db_is_up(database->db);
 }
 
-static void drain_slots(void *opaque, int64_t deadline_ms)
+/* Those who do the work: runs, and tasks of people. */
+struct workforce {
+    struct slots *slots;
+    struct task_runner *tasks;
+};
+
+static void drain(void *opaque, int64_t deadline_ms)
 {
-    slots_drain(opaque, deadline_ms);
+    const struct workforce *workforce = opaque;
+
+    slots_drain(workforce->slots, deadline_ms);
+    task_runner_drain(workforce->tasks);
 }
 
 static void cancel_slots(void *opaque)
 {
-    slots_cancel(opaque);
+    const struct workforce *workforce = opaque;
+
+    slots_cancel(workforce->slots);
 }
 
 static int busy_slots(void *opaque)
 {
-    return slots_busy(opaque);
+    const struct workforce *workforce = opaque;
+
+    return slots_busy(workforce->slots);
+}
+
+static struct task_runner *start_tasks(const struct slots_options *options, struct error *err)
+{
+    const struct task_context context = { .settings = options->settings,
+                                          .pair = options->pair,
+                                          .worker = options->worker,
+                                          .control = options->control };
+
+    return task_runner_start(&context, options->key_pair_id, err);
 }
 
 /* The status page's database: a connection of its own, opened when it is needed. */
@@ -156,6 +180,10 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
     CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
     if (!slots)
         return false;
+    CLEANUP(task_runner_freep) struct task_runner *tasks = start_tasks(options, err);
+    if (!tasks)
+        return false;
+    struct workforce workforce = { slots, tasks };
     struct database database = { .options = *how,
                                  .topic = options->settings->kafka_topic,
                                  .slots = slots };
@@ -170,12 +198,14 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
                     .lock_holder = name_lock_holder,
                     .socket = database_socket,
                     .notified = database_notified },
-        .slots = { .opaque = slots,
-                   .drain = drain_slots,
+        .slots = { .opaque = &workforce,
+                   .drain = drain,
                    .cancel = cancel_slots,
                    .busy = busy_slots },
     };
     bool stopped = service_loop(options->settings, &ports, metrics, err);
+    shutdown_deadline_note("tasks");
+    task_runner_free(task_runner_take(&tasks));
     shutdown_deadline_note("run_slots");
     slots_free(slots_take(&slots));
     shutdown_deadline_note("the database probe");

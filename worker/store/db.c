@@ -12,9 +12,9 @@ struct db {
     struct db_options options;
     PGconn *conn;
     struct transaction_terms terms;
-    bool listening;
-    char sqlstate[6]; /* of the last statement that failed */
-    bool read_only;   /* the server refused a write: another one may be the primary by now */
+    const char *channel; /* that is listened to; NULL: none */
+    char sqlstate[6];    /* of the last statement that failed */
+    bool read_only;      /* the server refused a write: another one may be the primary by now */
 };
 
 /* The first line of libpq's words; values of rows never stand in it. */
@@ -148,7 +148,7 @@ bool db_ready(struct db *db, struct error *err)
         if (PQtransactionStatus(db->conn) == PQTRANS_IDLE)
             return true;
     }
-    return connect_again(db, err) && (!db->listening || db_listen(db, err));
+    return connect_again(db, err) && (!db->channel || db_listen(db, db->channel, err));
 }
 
 bool db_is_up(const struct db *db)
@@ -156,10 +156,13 @@ bool db_is_up(const struct db *db)
     return PQstatus(db->conn) == CONNECTION_OK;
 }
 
-bool db_listen(struct db *db, struct error *err)
+bool db_listen(struct db *db, const char *channel, struct error *err)
 {
-    db->listening = true;
-    return db_query(db, "listen klaviyo_worker", NULL, NULL, err);
+    char sql[64];
+
+    db->channel = channel;
+    (void)snprintf(sql, sizeof sql, "listen %s", channel);
+    return db_query(db, sql, NULL, NULL, err);
 }
 
 const char *db_sqlstate(const struct db *db)

@@ -59,11 +59,13 @@ bool db_was_blocked(const struct db *db);
 bool db_is_up(const struct db *db);
 
 /*
- * Notifications. After db_listen() the socket becomes readable when one came;
+ * Notifications of one channel. After db_listen() the socket becomes readable when one came;
  * db_notified() reads what is there, without waiting, and says whether any
  * was. db_socket() is -1 while the connection is down.
  */
-bool db_listen(struct db *db, struct error *err) MUST_USE;
+#define DB_CHANNEL_RUNS "klaviyo_worker"
+#define DB_CHANNEL_TASKS "klaviyo_task"
+bool db_listen(struct db *db, const char *channel, struct error *err) MUST_USE;
 int db_socket(const struct db *db);
 bool db_notified(struct db *db);
 

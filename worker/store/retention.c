@@ -46,11 +46,20 @@ static bool unname_some(struct db *db, bool *more, struct error *err)
     return true;
 }
 
+/* Their answers may hold values of members. */
+static bool delete_tasks(struct db *db, struct error *err)
+{
+    return db_query(db, "delete from klaviyo.task where created_at < now() - interval '1 day'",
+                    NULL, NULL, err) &&
+           db_query(db, "delete from klaviyo.task_worker where seen_at < now() - interval '1 day'",
+                    NULL, NULL, err);
+}
+
 bool retention_apply(struct db *db, int64_t days, bool *more, struct error *err)
 {
     bool more_requests, more_runs, more_names;
 
-    if (!delete_some(db, requests_sql, days, &more_requests, err) ||
+    if (!delete_tasks(db, err) || !delete_some(db, requests_sql, days, &more_requests, err) ||
         !delete_some(db, runs_sql, days, &more_runs, err) || !unname_some(db, &more_names, err))
         return false;
     *more = more_requests || more_runs || more_names;

@@ -15,8 +15,9 @@
 
 /*
  * Deletes requests and runs that ended more than so many days ago (their
- * rejections go with them), and takes addresses and Klaviyo's words out of the
- * rejections of runs that ended more than 14 days ago. *more: there is more to do.
+ * rejections go with them), takes addresses and Klaviyo's words out of the
+ * rejections of runs that ended more than 14 days ago, and deletes tasks that
+ * people asked for more than a day ago. *more: there is more to do.
  */
 bool retention_apply(struct db *db, int64_t days, bool *more, struct error *err) MUST_USE;
 

@@ -1,5 +1,5 @@
-#ifndef WORKER_ADMIN_KLAVIYO_QUERY_H
-#define WORKER_ADMIN_KLAVIYO_QUERY_H
+#ifndef WORKER_TASK_KLAVIYO_QUERY_H
+#define WORKER_TASK_KLAVIYO_QUERY_H
 
 #include "common/secret.h"
 #include "worker/klaviyo/account.h"
@@ -9,20 +9,28 @@
 #include "worker/store/db.h"
 
 /*
- * Questions to Klaviyo, one at a time, for commands. They only read. Each is
+ * Questions to Klaviyo, one at a time, for tasks and commands. They only read. Each is
  * asked again a few times where the response says so; every request takes a
  * permit of the account's rate limit, which all workers share.
  */
 struct klaviyo_query;
 
-/*
- * The key is copied, and wiped when the query is freed. account: whose rate
- * limit counts, as the workers call it; NULL: not known yet. Then requests are
- * counted for the key, and for the account as soon as klaviyo_query_account()
- * has brought it.
- */
-struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
-                                        const struct secret *key, const char *account,
+struct klaviyo_query_options {
+    const struct settings *settings; /* these two outlive the query */
+    struct db *db;
+    const struct secret *key; /* copied, and wiped when the query is freed */
+
+    /*
+     * Whose rate limit counts, as the workers call it; NULL: not known yet. Then
+     * requests are counted for the key, and for the account as soon as
+     * klaviyo_query_account() has brought it.
+     */
+    const char *account;
+    const int *stop_fd; /* readable: give up (ERROR_LOST). NULL: nobody asks for it */
+};
+
+/* NULL on failure. */
+struct klaviyo_query *klaviyo_query_new(const struct klaviyo_query_options *options,
                                         struct error *err) MUST_USE;
 void klaviyo_query_free(struct klaviyo_query *query);
 DEFINE_OWNER(klaviyo_query)

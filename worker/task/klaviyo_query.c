@@ -1,4 +1,4 @@
-#include "worker/admin/klaviyo_query.h"
+#include "worker/task/klaviyo_query.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -18,6 +18,7 @@ enum { DEADLINE_MS = 30000, ATTEMPTS_MAX = 4 };
 struct klaviyo_query {
     struct client *client;
     struct db *db;
+    const int *stop_fd;
     int64_t timeout_ms;
     char account[ACCOUNT_ID_BYTES + 24]; /* or "key:" and the key's fingerprint */
     bool account_known;
@@ -38,25 +39,26 @@ static void count_for(struct klaviyo_query *query, const struct secret *key, con
     (void)snprintf(query->account, sizeof query->account, "key:%s", fingerprint);
 }
 
-struct klaviyo_query *klaviyo_query_new(const struct settings *settings, struct db *db,
-                                        const struct secret *key, const char *account,
+struct klaviyo_query *klaviyo_query_new(const struct klaviyo_query_options *options,
                                         struct error *err)
 {
     CLEANUP(klaviyo_query_freep) struct klaviyo_query *query = calloc(1, sizeof *query);
+    const struct settings *settings = options->settings;
 
     if (!query) {
         (void)error_no_memory(err);
         return NULL;
     }
-    query->db = db;
+    query->db = options->db;
+    query->stop_fd = options->stop_fd;
     query->timeout_ms = settings->request_timeout_seconds * 1000;
-    count_for(query, key, account);
+    count_for(query, options->key, options->account);
     query->client = client_new(
         &(struct client_options){
             .base_url = settings->klaviyo_base_url,
             .revision = settings->klaviyo_revision,
             .user_agent = version_user_agent(),
-            .api_key = key->bytes,
+            .api_key = options->key->bytes,
             .timeout_ms = query->timeout_ms,
             .allow_http = settings->klaviyo_allow_http,
             .ca_file = settings->klaviyo_ca_file,
@@ -73,9 +75,18 @@ void klaviyo_query_free(struct klaviyo_query *query)
     free(query);
 }
 
-static void wait_ms(int64_t ms)
+static int stop_fd(const struct klaviyo_query *query)
 {
-    (void)poll(NULL, 0, ms < DEADLINE_MS ? (int)ms : DEADLINE_MS);
+    return query->stop_fd ? *query->stop_fd : -1;
+}
+
+/* False: it is to stop. */
+static bool wait_ms(const struct klaviyo_query *query, int64_t ms, struct error *err)
+{
+    struct pollfd fd = { .fd = stop_fd(query), .events = POLLIN };
+
+    (void)poll(&fd, 1, ms < DEADLINE_MS ? (int)ms : DEADLINE_MS);
+    return fd.revents == 0 || error_set(err, ERROR_LOST, "asking Klaviyo was stopped");
 }
 
 /* Waits for a permit of the rate limit. */
@@ -100,9 +111,27 @@ static bool acquire_permit(struct klaviyo_query *query, enum endpoint endpoint, 
                              "the requests that Klaviyo allows for this account are used up: try "
                              "again in %" PRId64 " seconds",
                              permit.wait_ms / 1000 + 1);
-        wait_ms(permit.wait_ms);
+        if (!wait_ms(query, permit.wait_ms, err))
+            return false;
     }
     query->last_permit_id = *permit_id = permit.permit_id;
+    return true;
+}
+
+/* One request to its response, or to a stop. */
+static bool call(struct klaviyo_query *query, const struct request *request,
+                 struct response *response, struct error *err)
+{
+    if (!wait_ms(query, 0, err) || !client_start(query->client, request, NULL, err))
+        return false;
+    while (!client_next(query->client, response)) {
+        if (!client_wait(query->client, query->timeout_ms, stop_fd(query), err))
+            return false;
+        if (!wait_ms(query, 0, err)) {
+            client_abort_all(query->client);
+            return false;
+        }
+    }
     return true;
 }
 
@@ -114,7 +143,7 @@ static bool ask_once(struct klaviyo_query *query, const struct request *request,
     int64_t permit_id = 0;
 
     if (!acquire_permit(query, request->endpoint, deadline_ms, &permit_id, err) ||
-        !client_call(query->client, request, response, err))
+        !call(query, request, response, err))
         return false;
     if (!rate_limit_release(query->db, permit_id, err))
         return false;
@@ -172,7 +201,8 @@ static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct 
             return outcome_of(&verdict, err);
         response_release(response);
         *response = RESPONSE_INIT;
-        wait_ms(pause_ms);
+        if (!wait_ms(query, pause_ms, err))
+            return KLAVIYO_QUERY_FAILED;
     }
 }
 

@@ -1,0 +1,223 @@
+"""Tasks: what needs the key or the members is done by a worker for whoever has neither."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+from support import people
+from support.paths import program
+from support.process import wait_until
+from support.roles import Login, make_login, make_logins
+from support.worker import Result, Worker
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, World
+
+AGAIN = 75
+
+
+def contributor(world: World) -> Login:
+    """Somebody without key or workers' rights, to whom the connection is granted."""
+    login = make_login(world.db, "mo", "klaviyo_contributor")
+    world.admin("connection", "grant", CONNECTION, login.name)
+    return login
+
+
+def as_user(world: World, user: Login, *words: str) -> Result:
+    return world.command(*words, DATABASE_URL=user.url, SECRET_KEY_FILE="")
+
+
+def start_as(world: World, user: Login, *words: str) -> subprocess.Popen[bytes]:
+    env = world.env(DATABASE_URL=user.url, SECRET_KEY_FILE="")
+    return subprocess.Popen([str(program("klaviyo-worker")), *words], env=env, stderr=subprocess.PIPE)
+
+
+def tasks(world: World, columns: str = "kind, state") -> list[tuple[object, ...]]:
+    return world.db.rows(f"select {columns} from klaviyo.task order by task_id")
+
+
+def serving(world: World, **settings: str) -> Worker:
+    worker = world.start_worker(**settings)
+    worker.wait_ready()
+    wait_until(lambda: world.db.value("select count(*) from klaviyo.task_worker") != 0, 20, "a worker that takes tasks")
+    return worker
+
+
+def test_a_contributor_has_a_worker_preview_and_verify(world: World) -> None:
+    world.set_up_export(people.mixed(1_000, too_large=1))
+    mo = contributor(world)
+    worker = serving(world)
+
+    preview = as_user(world, mo, "export", "preview", EXPORT, "--json")
+    verified = as_user(world, mo, "connection", "verify", CONNECTION)
+
+    assert preview.rc == 0 and preview.json["counts"]["read"] == 1_000, preview
+    assert preview.json["counts"] == world.admin("export", "preview", EXPORT, "--direct", "--json").json["counts"]
+    assert verified.rc == 0 and LIST in verified.stdout, verified
+    assert ACCOUNT not in verified.stdout, "a contributor sees a connection's name and kind"
+    kinds = [event["kind"] for event in worker.events() if event["event"] == "task_taken"]
+    assert kinds == ["export preview", "connection verify"]
+    assert tasks(world) == [], "an answer that was read is not kept"
+
+
+def test_an_administrator_is_told_the_account(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    ada = make_logins(world.db)["admin"]
+    serving(world)
+
+    verified = as_user(world, ada, "connection", "verify", CONNECTION)
+
+    assert verified.rc == 0 and ACCOUNT in verified.stdout, verified
+
+
+def test_without_a_worker_it_is_to_be_tried_again_later(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+
+    refused = as_user(world, mo, "export", "preview", EXPORT)
+
+    assert refused.rc == AGAIN and "no worker" in refused.stderr and "klaviyo-worker run" in refused.stderr, refused
+    assert refused.stderr.count("\n") == 1
+    assert tasks(world) == [], "what nobody waits for is not done later"
+
+
+def test_direct_needs_the_workers_rights(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    users = make_logins(world.db)
+    world.admin("connection", "grant", CONNECTION, users["contributor"].name)
+    serving(world)
+
+    refused = as_user(world, users["contributor"], "export", "preview", EXPORT, "--direct")
+    done = world.command("export", "preview", EXPORT, "--direct", "--json", DATABASE_URL=users["worker"].url)
+
+    assert refused.rc == 1 and refused.stderr.count("\n") == 1, refused
+    assert done.rc == 0 and done.json["counts"]["read"] == 1, done
+    assert tasks(world) == []
+
+
+def test_what_klaviyo_says_of_the_key_comes_back(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    serving(world)
+    world.simulator.remove_key(KEY)
+
+    refused = as_user(world, mo, "connection", "verify", CONNECTION)
+
+    assert refused.rc == 1 and "needs attention" in refused.stderr and refused.stderr.count("\n") == 1, refused
+
+
+def test_the_task_of_a_worker_that_was_killed_is_done_by_another(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    mo = contributor(world)
+    first = serving(world, KLAVIYO_FAILPOINT="task_end.before:1", LEASE_SECONDS="3")
+    asked = start_as(world, mo, "export", "preview", EXPORT)
+    wait_until(lambda: not first.process.running, 30, "the worker to be killed with the task in hand")
+    killed = time.monotonic()
+
+    second = world.start_worker(LEASE_SECONDS="3")
+
+    assert asked.wait(30) == 0, asked.stderr
+    assert time.monotonic() - killed < 3 + 10, "within the lease, and what a start takes"
+    taken = [event["token"] for event in second.events() if event["event"] == "task_taken"]
+    assert taken == [2]
+
+
+def test_a_worker_that_stops_gives_its_task_back(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    mo = contributor(world)
+    first = serving(world, LEASE_SECONDS="300")
+    world.simulator.fault("list", {"delay_ms": 20_000}, times=1)
+    asked = start_as(world, mo, "connection", "verify", CONNECTION)
+    first.wait_for_event("task_taken")
+
+    world.start_worker(LEASE_SECONDS="300").wait_ready()
+    first.stop()
+
+    assert asked.wait(30) == 0
+    assert [e["result"] for e in first.events() if e["event"] == "task_ended"] == ["given back"]
+
+
+def test_ctrl_c_drops_the_task(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    mo = contributor(world)
+    worker = serving(world)
+    world.simulator.fault("list", {"delay_ms": 20_000}, times=1)
+    asked = start_as(world, mo, "connection", "verify", CONNECTION)
+    worker.wait_for_event("task_taken")
+
+    asked.send_signal(signal.SIGINT)
+
+    assert asked.wait(10) == 1
+    assert asked.stderr and b"dropped" in asked.stderr.read()
+    assert worker.wait_for_event("task_ended", 15)["result"] == "failed"
+    assert tasks(world, "state, answer") == [("cancelled", None)]
+    again = as_user(world, mo, "export", "preview", EXPORT)
+    assert again.rc == 0, again
+
+
+def test_one_person_cannot_fill_the_queue(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    with mo.connect() as connection:
+        for _ in range(20):
+            connection.execute("select klaviyo.add_task('export preview', %s, '{}')", [EXPORT])
+
+    refused = as_user(world, mo, "export", "preview", EXPORT)
+
+    assert refused.rc == AGAIN and "20 tasks" in refused.stderr, refused
+
+
+def test_a_task_of_no_known_kind_or_with_odd_arguments_harms_nobody(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    worker = serving(world)
+    odd = ['{"name": "somebody else\'s", "whole": true}', '{"rows": "many", "show": 7, "profile": [1]}', "{}"]
+    with mo.connect() as connection:
+        for arguments in odd:
+            connection.execute("select klaviyo.add_task('export preview', %s, %s::jsonb)", [EXPORT, arguments])
+        connection.execute("select klaviyo.add_task('export dance', %s, '{}')", [EXPORT])
+        connection.execute("select klaviyo.add_task('connection verify', %s, %s::jsonb)", [CONNECTION, odd[0]])
+
+    wait_until(lambda: [s for _, s in tasks(world)].count("done") == 4, 20, "the tasks to be done")
+    assert tasks(world, "state")[3] == ("waiting",)
+    assert ACCOUNT not in str(tasks(world, "answer")), "it does not say who it is by itself"
+    assert worker.process.running
+    worker.stop()
+
+
+def test_tasks_are_forgotten_within_a_day(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    with mo.connect() as connection:
+        for _ in range(2):
+            connection.execute("select klaviyo.add_task('export preview', %s, '{}')", [EXPORT])
+    serving(world)
+    wait_until(lambda: [s for _, s in tasks(world)] == ["done", "done"], 20, "the tasks to be done")
+    world.db.execute("update klaviyo.task set created_at = now() - interval '25 hours' where task_id = 1")
+    world.workers[0].stop()
+
+    world.start_worker()
+
+    wait_until(lambda: tasks(world, "task_id") == [(2,)], 20, "the older task to be deleted")
+
+
+def test_a_worker_that_left_is_not_waited_for(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    worker = serving(world)
+    worker.stop()
+    began = time.monotonic()
+
+    refused = as_user(world, mo, "export", "preview", EXPORT)
+
+    assert refused.rc == AGAIN and time.monotonic() - began < 20, refused
+
+
+def test_progress_stands_on_a_terminal_alone(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    serving(world)
+
+    quiet = as_user(world, mo, "export", "preview", EXPORT, "--json")
+
+    assert quiet.rc == 0 and "\r" not in quiet.stderr and "waiting" not in quiet.stderr, quiet

@@ -1,0 +1,24 @@
+#include "worker/task/task_kind.h"
+
+#include <string.h>
+
+const struct task_kind task_kinds[] = {
+    { "connection verify", connection_verify_task },
+    { "export preview", export_preview_task },
+    { NULL, NULL },
+};
+
+const struct task_kind *task_kind_find(const char *name)
+{
+    for (const struct task_kind *kind = task_kinds; kind->name; kind++)
+        if (strcmp(kind->name, name) == 0)
+            return kind;
+    return NULL;
+}
+
+const char *task_name(const json_t *arguments)
+{
+    const char *name = json_string_value(json_object_get(arguments, "name"));
+
+    return name ? name : "";
+}
