@@ -140,11 +140,11 @@ struct pending_event *reread_next(struct reread *reread, struct reread_room room
 
     if (!begin(reread, room)) {
         if (reread->lookup)
-            (void)!record_lookup_poll(reread->lookup, &record); /* nothing is wanted */
+            (void)!record_lookup_poll(reread->lookup, clock_ms(), &record); /* nothing is wanted */
         return NULL;
     }
     event = reread->wanted;
-    switch (record_lookup_poll(reread->lookup, &record)) {
+    switch (record_lookup_poll(reread->lookup, clock_ms(), &record)) {
     case RECORD_LOOKUP_PENDING:
         return NULL;
     case RECORD_LOOKUP_FOUND:

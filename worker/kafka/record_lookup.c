@@ -13,8 +13,19 @@
 enum {
     READ_ON_MAX = 1000,     /* records: so many are read over rather than asked for anew */
     UNKNOWN_MS = 30 * 1000, /* a topic unknown for so long is gone; brokers that start say so too */
+    END_MS = 30 * 1000,     /* chosen: a leader that has just become one knows the end by then */
     MESSAGES_A_POLL = 500,  /* the control thread has other things to do */
     NOTHING_WANTED = -1,
+};
+
+/*
+ * The end of the partition is told once, and possibly before the wanted record
+ * was written. So an end before it is looked for once more, much later.
+ */
+enum end_of_partition {
+    END_AHEAD,
+    END_MET,
+    END_ASKED_AGAIN,
 };
 
 struct record_lookup {
@@ -26,6 +37,8 @@ struct record_lookup {
     int64_t wanted;     /* NOTHING_WANTED, or an offset */
     int64_t position;   /* the next offset that comes; -1: nothing is assigned */
     int64_t unknown_ms; /* since when the topic is unknown; 0: it is not */
+    enum end_of_partition end;
+    int64_t end_ms; /* when it was met */
     rd_kafka_message_t *lent;
     struct kafka_handle_headers headers;
     struct record record;
@@ -128,6 +141,7 @@ static void assign_wanted(struct record_lookup *lookup)
         lookup->wanted;
     (void)rd_kafka_assign(lookup->handle, list); /* what becomes of it comes as a message */
     lookup->position = lookup->wanted;
+    lookup->end = END_AHEAD;
 }
 
 void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t offset)
@@ -140,6 +154,8 @@ void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t
     lookup->unknown_ms = 0;
     if (!reads_on)
         assign_wanted(lookup);
+    else if (lookup->end == END_ASKED_AGAIN)
+        lookup->end = END_MET; /* this record may have come since */
 }
 
 void record_lookup_rest(struct record_lookup *lookup)
@@ -149,6 +165,7 @@ void record_lookup_rest(struct record_lookup *lookup)
         return;
     (void)rd_kafka_assign(lookup->handle, NULL);
     lookup->position = -1;
+    lookup->end = END_AHEAD;
 }
 
 static enum record_lookup_result gone(struct record_lookup *lookup)
@@ -164,13 +181,38 @@ static bool is_unknown(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 }
 
-/* What stands in the place of a message. An end before the wanted offset: the topic is another. */
-static enum record_lookup_result take_error(struct record_lookup *lookup, rd_kafka_resp_err_t code)
+/* The next record will be at that offset. */
+static enum record_lookup_result take_end(struct record_lookup *lookup, int64_t offset,
+                                          int64_t now_ms)
 {
-    int64_t now_ms = clock_ms();
+    bool sure = lookup->end == END_ASKED_AGAIN || offset > lookup->wanted;
 
-    if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
-        code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) /* out of range: deleted */
+    if (lookup->end == END_AHEAD) {
+        lookup->end = END_MET;
+        lookup->end_ms = now_ms;
+    }
+    lookup->position = offset;
+    if (!sure || lookup->wanted == NOTHING_WANTED)
+        return RECORD_LOOKUP_PENDING;
+    lookup->wanted = NOTHING_WANTED;
+    return RECORD_LOOKUP_GONE;
+}
+
+/* It has stood before the wanted record for long: the topic is another, or the end is old. */
+static void ask_again_for_end(struct record_lookup *lookup, int64_t now_ms)
+{
+    if (lookup->end != END_MET || lookup->wanted == NOTHING_WANTED ||
+        now_ms - lookup->end_ms < END_MS)
+        return;
+    assign_wanted(lookup);
+    lookup->end = END_ASKED_AGAIN;
+}
+
+/* What stands in the place of a message. */
+static enum record_lookup_result take_error(struct record_lookup *lookup, rd_kafka_resp_err_t code,
+                                            int64_t now_ms)
+{
+    if (code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) /* out of range: deleted */
         return gone(lookup);
     if (!is_unknown(code))
         return RECORD_LOOKUP_PENDING; /* librdkafka tries again by itself */
@@ -179,35 +221,43 @@ static enum record_lookup_result take_error(struct record_lookup *lookup, rd_kaf
     return now_ms - lookup->unknown_ms > UNKNOWN_MS ? gone(lookup) : RECORD_LOOKUP_PENDING;
 }
 
+static enum record_lookup_result
+take_record(struct record_lookup *lookup, rd_kafka_message_t *message, const struct record **record)
+{
+    lookup->lent = message;
+    lookup->wanted = NOTHING_WANTED;
+    if (!kafka_handle_read_message(message, &lookup->headers, &lookup->record))
+        memory_exhausted();
+    *record = &lookup->record;
+    return RECORD_LOOKUP_FOUND;
+}
+
 /* Takes the message over. */
 static enum record_lookup_result take_message(struct record_lookup *lookup,
-                                              rd_kafka_message_t *message,
+                                              rd_kafka_message_t *message, int64_t now_ms,
                                               const struct record **record)
 {
-    bool others = message->partition != lookup->partition || lookup->wanted == NOTHING_WANTED;
+    bool others = message->partition != lookup->partition; /* of an earlier assignment */
+    bool wanted = lookup->wanted != NOTHING_WANTED;
     enum record_lookup_result result = RECORD_LOOKUP_PENDING;
 
-    if (others || (!message->err && message->offset < lookup->wanted))
-        rd_kafka_message_destroy(message); /* of an earlier assignment, or read over */
-    else if (message->err) {
-        result = take_error(lookup, message->err);
-        rd_kafka_message_destroy(message);
-    } else if (message->offset > lookup->wanted) {
-        rd_kafka_message_destroy(message);
-        result = gone(lookup);
-    } else {
-        lookup->lent = message;
+    if (!others && !message->err) {
         lookup->position = message->offset + 1;
-        lookup->wanted = NOTHING_WANTED;
-        if (!kafka_handle_read_message(message, &lookup->headers, &lookup->record))
-            memory_exhausted();
-        *record = &lookup->record;
-        result = RECORD_LOOKUP_FOUND;
+        lookup->end = END_AHEAD;
     }
+    if (!others && message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        result = take_end(lookup, message->offset, now_ms);
+    else if (!others && wanted && message->err)
+        result = take_error(lookup, message->err, now_ms);
+    else if (!others && wanted && message->offset == lookup->wanted)
+        return take_record(lookup, message, record);
+    else if (!others && wanted && message->offset > lookup->wanted)
+        result = gone(lookup);
+    rd_kafka_message_destroy(message);
     return result;
 }
 
-enum record_lookup_result record_lookup_poll(struct record_lookup *lookup,
+enum record_lookup_result record_lookup_poll(struct record_lookup *lookup, int64_t now_ms,
                                              const struct record **record)
 {
     enum record_lookup_result result = RECORD_LOOKUP_PENDING;
@@ -218,7 +268,9 @@ enum record_lookup_result record_lookup_poll(struct record_lookup *lookup,
         rd_kafka_message_t *message = rd_kafka_consumer_poll(lookup->handle, 0);
         if (!message)
             break;
-        result = take_message(lookup, message, record);
+        result = take_message(lookup, message, now_ms, record);
     }
+    if (result == RECORD_LOOKUP_PENDING)
+        ask_again_for_end(lookup, now_ms);
     return result;
 }

@@ -1,0 +1,199 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "tests/unit/mock_cluster.h"
+#include "worker/kafka/producer.h"
+#include "worker/kafka/record_lookup.h"
+
+enum { DEADLINE_MS = 20000, SEND_MS = 10000, LONG_MS = 3600 * 1000 };
+
+static const char topic[] = "events";
+
+struct world {
+    struct mock_cluster mock;
+    struct producer *producer;
+    struct record_lookup *lookup;
+};
+
+static struct world world_start(void)
+{
+    struct world w = { .mock = mock_cluster_start(topic, 1) };
+    struct error err = ERROR_INIT;
+
+    w.producer = producer_new(&w.mock.settings, &err);
+    assert_non_null(w.producer);
+    w.lookup = record_lookup_new(&w.mock.settings, &err);
+    assert_non_null(w.lookup);
+    return w;
+}
+
+static void world_stop(struct world *w)
+{
+    record_lookup_free(w->lookup);
+    producer_free(w->producer);
+    mock_cluster_stop(&w->mock);
+}
+
+static void produce(struct world *w, const char *value)
+{
+    struct record record = { .value = value, .value_bytes = strlen(value) };
+    struct error err = ERROR_INIT;
+
+    if (!producer_send(w->producer, topic, &record, SEND_MS, &err))
+        fail_msg("%s", err.text);
+}
+
+/* What the lookup comes to, at the time that it takes for now. */
+static enum record_lookup_result look(struct world *w, int64_t ahead_ms,
+                                      const struct record **record)
+{
+    enum record_lookup_result result = RECORD_LOOKUP_PENDING;
+    int64_t until = clock_ms() + DEADLINE_MS;
+
+    while (result == RECORD_LOOKUP_PENDING && clock_ms() < until) {
+        struct pollfd fd = { .fd = record_lookup_fd(w->lookup), .events = POLLIN };
+
+        (void)poll(&fd, 1, 50);
+        result = record_lookup_poll(w->lookup, clock_ms() + ahead_ms, record);
+    }
+    return result;
+}
+
+static void assert_found(struct world *w, int64_t offset, const char *value)
+{
+    const struct record *record = NULL;
+
+    record_lookup_want(w->lookup, 0, offset);
+    assert_int_equal(look(w, 0, &record), RECORD_LOOKUP_FOUND);
+    assert_int_equal(record->offset, offset);
+    assert_int_equal(record->value_bytes, strlen(value));
+    assert_memory_equal(record->value, value, strlen(value));
+}
+
+/* Until librdkafka has something to say: the end of the partition, where nothing else is left. */
+static void wait_for_word(struct world *w)
+{
+    struct pollfd fd = { .fd = record_lookup_fd(w->lookup), .events = POLLIN };
+
+    assert_int_equal(poll(&fd, 1, DEADLINE_MS), 1);
+}
+
+static void records_are_found_in_any_order(void **state)
+{
+    struct world w = world_start();
+
+    (void)state;
+    produce(&w, "first");
+    produce(&w, "second");
+    produce(&w, "third");
+    assert_found(&w, 1, "second");
+    assert_found(&w, 2, "third");
+    assert_found(&w, 0, "first");
+    record_lookup_rest(w.lookup);
+    assert_found(&w, 2, "third");
+    world_stop(&w);
+}
+
+/* The end is told once, and may have been told before the record was written. */
+static void an_end_that_was_told_before_the_record_came_is_no_loss(void **state)
+{
+    struct world w = world_start();
+
+    (void)state;
+    produce(&w, "first");
+    assert_found(&w, 0, "first");
+    wait_for_word(&w);
+    produce(&w, "second");
+    assert_found(&w, 1, "second");
+    world_stop(&w);
+}
+
+static void a_record_that_comes_after_the_end_was_met_is_found(void **state)
+{
+    struct world w = world_start();
+    const struct record *record = NULL;
+
+    (void)state;
+    produce(&w, "first");
+    assert_found(&w, 0, "first");
+    record_lookup_want(w.lookup, 0, 1);
+    wait_for_word(&w);
+    assert_int_equal(record_lookup_poll(w.lookup, clock_ms(), &record), RECORD_LOOKUP_PENDING);
+    produce(&w, "second");
+    assert_int_equal(look(&w, 0, &record), RECORD_LOOKUP_FOUND);
+    assert_int_equal(record->offset, 1);
+    world_stop(&w);
+}
+
+static void where_the_end_stays_before_it_a_record_is_gone(void **state)
+{
+    struct world w = world_start();
+    const struct record *record = NULL;
+
+    (void)state;
+    produce(&w, "first");
+    assert_found(&w, 0, "first");
+    record_lookup_want(w.lookup, 0, 1);
+    wait_for_word(&w);
+    assert_int_equal(record_lookup_poll(w.lookup, clock_ms(), &record), RECORD_LOOKUP_PENDING);
+    assert_int_equal(look(&w, LONG_MS, &record), RECORD_LOOKUP_GONE);
+
+    /* That end is known: the next ones behind it are not waited for again. */
+    record_lookup_want(w.lookup, 0, 1);
+    assert_int_equal(look(&w, LONG_MS, &record), RECORD_LOOKUP_GONE);
+    assert_found(&w, 0, "first");
+    produce(&w, "second");
+    assert_found(&w, 1, "second");
+    world_stop(&w);
+}
+
+static void what_came_while_nothing_was_wanted_is_read_again(void **state)
+{
+    struct world w = world_start();
+    const struct record *record = NULL;
+
+    (void)state;
+    produce(&w, "first");
+    assert_found(&w, 0, "first");
+    produce(&w, "second");
+    produce(&w, "third");
+    wait_for_word(&w);
+    assert_int_equal(record_lookup_poll(w.lookup, clock_ms(), &record), RECORD_LOOKUP_PENDING);
+    assert_found(&w, 1, "second");
+    world_stop(&w);
+}
+
+static void a_record_far_behind_the_end_is_gone(void **state)
+{
+    struct world w = world_start();
+    const struct record *record = NULL;
+
+    (void)state;
+    produce(&w, "first");
+    record_lookup_want(w.lookup, 0, 5000);
+    assert_int_equal(look(&w, LONG_MS, &record), RECORD_LOOKUP_GONE);
+    assert_found(&w, 0, "first");
+    world_stop(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_are_found_in_any_order),
+        cmocka_unit_test(an_end_that_was_told_before_the_record_came_is_no_loss),
+        cmocka_unit_test(a_record_that_comes_after_the_end_was_met_is_found),
+        cmocka_unit_test(where_the_end_stays_before_it_a_record_is_gone),
+        cmocka_unit_test(what_came_while_nothing_was_wanted_is_read_again),
+        cmocka_unit_test(a_record_far_behind_the_end_is_gone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
