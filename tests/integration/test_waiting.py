@@ -129,6 +129,43 @@ def test_an_account_that_is_down_keeps_nobody_out(world: World) -> None:
     assert others_are_served(world) < 15
 
 
+def test_a_limit_without_an_end_does_not_keep_the_only_slot(world: World) -> None:
+    busy_account(world, 1)
+    world.simulator.fault("import", {"status": 429}, key=KEY, times=-1)
+    worker = world.start_worker(MAX_RUNS="1").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    began = time.monotonic()
+
+    run = wait_state(world, "waiting")
+
+    assert time.monotonic() - began < 5
+    assert run["reason"] == "rate_limited" and "429" in run["detail"]
+    assert others_are_served(world) < 10
+    states = {run["export"]: (run["state"], run["reason"]) for run in world.runs()}
+    assert states[EXPORT] == ("waiting", "rate_limited")
+    assert {e["reason"] for e in worker.events("run_waiting")} == {"rate_limited"}
+    assert len(worker.events("run_resumed")) <= 1, "in its first second it may go on once"
+    world.simulator.clear_faults()
+    world.wait_runs_ended(2, 90)
+    assert {run["state"] for run in world.runs()} == {"succeeded"}
+
+
+def test_a_klaviyo_that_hangs_after_it_answered_does_not_keep_the_only_slot(world: World) -> None:
+    busy_account(world, 1)
+    world.simulator.fault("job", {"delay_ms": 600_000}, key=KEY, times=-1)
+    worker = world.start_worker(MAX_RUNS="1", REQUEST_TIMEOUT_SECONDS="6").wait_ready()
+    world.refresh()
+    worker.wait_for_event("batch_sent", 30)
+    began = time.monotonic()
+
+    run = wait_state(world, "waiting")
+
+    assert time.monotonic() - began < 1.5 + 5  # until the first look at the job, and after it
+    assert run["reason"] == "klaviyo_unavailable"
+    assert others_are_served(world) < 15
+
+
 def test_an_account_that_is_slow_keeps_nobody_out(world: World) -> None:
     busy_account(world, 4)
     world.simulator.fault("import", {"delay_ms": 20_000}, key=KEY, times=-1)

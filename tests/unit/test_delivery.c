@@ -477,13 +477,32 @@ static const struct script ways[] = {
              " 202 wait? | sent:1 goes-on" },
     { "nobody answers: told after four seconds",
       POSTED "+3999 wait? | goes-on | +1 wait? | waits:klaviyo_unavailable:0:park:0" },
-    { "where Klaviyo has answered before, after ten",
-      ACCEPTED "queued +1500 | send:job:1 | +9999 wait? | goes-on | +1 wait? |"
+    { "so where Klaviyo has answered before",
+      ACCEPTED "queued +1500 | send:job:1 | +3999 wait? | goes-on | +1 wait? |"
                " waits:klaviyo_unavailable:0:park:0" },
+    { "a request that hung is made again after a pause, which is not waited for in the slot",
+      ACCEPTED "queued +1500 | send:job:1 | +30000 timeout wait? |"
+               " waits:klaviyo_unavailable:3000:park:3000 | +3000 | send:job:1" },
+    { "after three seconds in vain a short pause is not, either",
+      POSTED "503 +500 | send:import:1 | 503 +1000 | send:import:1 | 503 +2000 | send:import:1 |"
+             " 503 +3400 wait? | waits:klaviyo_unavailable:600:park:600 | +200 wait? |"
+             " waits:klaviyo_unavailable:400:park:0" },
     { "a limit is waited for, and a long one not in the slot",
       POSTED "429/30 wait? | block:import:30000 waits:rate_limited:30000:park:30000 |"
-             " +28000 wait? | waits:rate_limited:2000:park:0 | +2000 wait? |"
-             " send:import:1 goes-on" },
+             " +28000 wait? | waits:rate_limited:2000:park:2000 | +2000 wait? |"
+             " send:import:1 waits:rate_limited:0:park:0 | 202 wait? | sent:1 goes-on" },
+    { "a limit that does not say for how long, too: told after two seconds, parked after three",
+      POSTED "429 wait? | block:import:1000 waits:rate_limited:1000:park:0 | +1000 wait? |"
+             " send:import:1 goes-on | 429 wait? | block:import:1000"
+             " waits:rate_limited:1000:park:0 | +1000 wait? |"
+             " send:import:1 waits:rate_limited:0:park:0 | 429 wait? |"
+             " block:import:1000 waits:rate_limited:2000:park:0 | +2000 | send:import:1 |"
+             " 429 wait? | block:import:1000 waits:rate_limited:4000:park:4000 |"
+             " +3400 wait? | waits:rate_limited:600:park:600 | +600 | send:import:1 |"
+             " 202 wait? | sent:1 goes-on" },
+    { "where another request is due it goes on",
+      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 429 |"
+      " block:import:1000 | +900 wait? | send:job:1 goes-on" },
     { "what others use up, too", "no-permit plan:1 end | fetch no-permit:import | wait? |"
                                  " waits:rate_limited:700:park:0" },
     { "the listing of jobs is nothing to wait for",

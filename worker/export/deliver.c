@@ -552,6 +552,7 @@ static bool begin(struct deliver *d, struct error *err)
         .random = randombytes_random,
         .attempts = d->task->attempts,
         .unavailable = waited_for(d->task) == WAIT_KLAVIYO_UNAVAILABLE,
+        .limited = waited_for(d->task) == WAIT_RATE_LIMITED,
         .trouble = d->task->trouble,
         .now_ms = clock_ms(),
     };

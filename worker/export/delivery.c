@@ -13,10 +13,11 @@ enum {
     LISTING_TRIES = 2,                   /* in vain, one after the other */
     THROTTLED_MS = 1000, /* a 429 that does not say for how long: the burst window */
     TAIL_MAX_BYTES = 1024,
-    UNAVAILABLE_MS = 2000,      /* in vain for so long: told within 5 s of the first (contract) */
-    QUIET_MS = 4000,            /* no response for so long, and none of use before: the same */
-    QUIET_AFTER_USE_MS = 10000, /* chosen: Klaviyo takes seconds for a large import */
-    PARK_MIN_MS = 3000,         /* chosen: less is not worth taking the run again */
+    IN_VAIN_MS = 2000,     /* in vain for so long: told within 5 s of the first (contract) */
+    QUIET_MS = 4000,       /* no response for so long: the same */
+    HUNG_PAUSE_MS = 3000,  /* chosen: what was begun with it has ended by then, too */
+    PARK_MIN_MS = 3000,    /* chosen: less is not worth taking the run again */
+    PARK_IN_VAIN_MS = 500, /* chosen: unless it has been in vain for longer than that */
 };
 
 bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
@@ -36,7 +37,9 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
     if (options->unavailable)
-        delivery->unavailable_since_ms = options->now_ms - UNAVAILABLE_MS;
+        delivery->unavailable_since_ms = options->now_ms - PARK_MIN_MS;
+    if (options->limited)
+        delivery->limited_since_ms = options->now_ms - PARK_MIN_MS;
     if (options->trouble)
         (void)snprintf(delivery->trouble, sizeof delivery->trouble, "%s", options->trouble);
     import_job_add_tail(&delivery->tail, options->list_id);
@@ -307,6 +310,11 @@ static void list_response(struct delivery *d, const struct response *response,
 
 /* ---- responses ---- */
 
+static bool is_quiet(const struct delivery *d, int64_t now_ms)
+{
+    return d->schedule.n_in_flight > 0 && now_ms - d->quiet_since_ms >= QUIET_MS;
+}
+
 static bool has_job(const struct delivery *d, const char *job_id)
 {
     for (size_t i = 0; i < d->n_imports; i++)
@@ -368,13 +376,16 @@ static void key_refused(struct delivery *d, struct pending_request *pending,
 static void come_back_later(struct delivery *d, struct pending_request *pending,
                             const struct verdict *verdict, int64_t wait_ms, int64_t now_ms)
 {
+    bool hung = now_ms - pending->started_ms >= QUIET_MS;
+
     verdict_text(verdict, d->trouble);
     if (wait_ms > 0) {
         request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
         d->blocked = pending->endpoint;
         d->blocked_ms = wait_ms;
     }
-    request_schedule_again(&d->schedule, pending, now_ms, wait_ms);
+    request_schedule_again(&d->schedule, pending, now_ms,
+                           hung && wait_ms < HUNG_PAUSE_MS ? HUNG_PAUSE_MS : wait_ms);
 }
 
 static void throttled(struct delivery *d, struct pending_request *pending,
@@ -383,6 +394,7 @@ static void throttled(struct delivery *d, struct pending_request *pending,
     int64_t wait_ms = verdict->retry_after_ms > 0 ? verdict->retry_after_ms : THROTTLED_MS;
 
     d->counts.throttled++;
+    pending->limited = true;
     verdict_text(verdict, d->limit);
     come_back_later(d, pending, verdict, wait_ms, now_ms);
 }
@@ -450,20 +462,29 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
     return true;
 }
 
+/* Since when it is so: as before, or from now on; 0: it is not. */
+static int64_t since(bool is_so, int64_t before_ms, int64_t now_ms)
+{
+    if (!is_so)
+        return 0;
+    return before_ms > 0 ? before_ms : now_ms;
+}
+
 /* The listing of jobs only saves requests: it says nothing of the others. */
 static void note_availability(struct delivery *d, const struct pending_request *pending,
                               const struct verdict *verdict, int64_t now_ms)
 {
+    bool again = verdict->action == VERDICT_AGAIN;
+    bool limited = verdict->action == VERDICT_THROTTLED;
+    int64_t began_ms = is_quiet(d, now_ms) ? d->quiet_since_ms : now_ms;
+
     d->quiet_since_ms = now_ms;
     if (pending == &d->listing && verdict->action != VERDICT_OK)
         return;
-    d->answers = verdict->action != VERDICT_AGAIN;
-    if (d->answers) {
-        d->unavailable_since_ms = 0;
+    d->unavailable_since_ms = since(again, d->unavailable_since_ms, began_ms);
+    d->limited_since_ms = since(limited, d->limited_since_ms, now_ms);
+    if (!again && !limited)
         d->schedule.attempts = 0;
-    } else if (d->unavailable_since_ms == 0) {
-        d->unavailable_since_ms = now_ms;
-    }
 }
 
 bool delivery_response(struct delivery *delivery, struct pending_request *pending,
@@ -471,8 +492,9 @@ bool delivery_response(struct delivery *delivery, struct pending_request *pendin
                        struct error *err)
 {
     assert(pending->in_flight && delivery->blocked_ms == 0);
-    request_schedule_ended(&delivery->schedule, pending);
     note_availability(delivery, pending, verdict, now_ms);
+    request_schedule_ended(&delivery->schedule, pending);
+    pending->limited = false;
     if (pending == &delivery->listing && is_listing_useless(delivery, verdict->action)) {
         give_up_listing(delivery, verdict->status);
         return true;
@@ -790,9 +812,35 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
     return due;
 }
 
+/* When it can go on, where nothing but time is waited for; 0: not known. */
+static int64_t until_ms(const struct delivery *d, int64_t now_ms)
+{
+    int64_t due = delivery_due_ms(d, now_ms);
+
+    return d->schedule.n_in_flight == 0 && due < REQUEST_SCHEDULE_NEVER && due > now_ms ? due : 0;
+}
+
+/* The request that is due next is made again because of a limit. */
+static bool next_is_limited(const struct delivery *d, int64_t due_ms)
+{
+    for (size_t i = 0; i < d->n_imports; i++) {
+        const struct pending_request *request = &d->imports[i]->request;
+
+        if (request->limited && request_schedule_due_ms(&d->schedule, request) == due_ms)
+            return true;
+    }
+    return d->list.limited && request_schedule_due_ms(&d->schedule, &d->list) == due_ms;
+}
+
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
 {
-    return request_schedule_waiting_ms(&delivery->schedule, now_ms);
+    int64_t waiting_ms = request_schedule_waiting_ms(&delivery->schedule, now_ms);
+    int64_t until = until_ms(delivery, now_ms);
+
+    if (until - now_ms > waiting_ms && until - now_ms > REQUEST_SCHEDULE_WAITING_MIN_MS &&
+        next_is_limited(delivery, until))
+        return until - now_ms;
+    return waiting_ms;
 }
 
 enum run_reason wait_reason(enum wait_kind kind)
@@ -810,42 +858,45 @@ enum run_reason wait_reason(enum wait_kind kind)
     return REASON_KLAVIYO_UNAVAILABLE;
 }
 
-static bool is_quiet(const struct delivery *d, int64_t now_ms)
-{
-    int64_t enough = d->answers ? QUIET_AFTER_USE_MS : QUIET_MS;
-
-    return d->schedule.n_in_flight > 0 && now_ms - d->quiet_since_ms >= enough;
-}
-
 static struct delivery_wait unavailable_wait(const struct delivery *d, int64_t now_ms)
 {
     bool failed = d->unavailable_since_ms > 0;
-    int64_t due = delivery_due_ms(d, now_ms);
 
     return (struct delivery_wait){
         .kind = WAIT_KLAVIYO_UNAVAILABLE,
         .since_ms = failed ? d->unavailable_since_ms : d->quiet_since_ms,
-        .until_ms =
-            d->schedule.n_in_flight == 0 && due < REQUEST_SCHEDULE_NEVER && due > now_ms ? due : 0,
+        .until_ms = until_ms(d, now_ms),
         .why = failed ? d->trouble : "Klaviyo does not answer",
     };
 }
 
+static struct delivery_wait limited_wait(const struct delivery *d, int64_t now_ms)
+{
+    int64_t limited_ms = delivery_waiting_ms(d, now_ms);
+
+    return (struct delivery_wait){
+        .kind = WAIT_RATE_LIMITED,
+        .since_ms = d->limited_since_ms > 0 ? d->limited_since_ms : now_ms,
+        .until_ms = limited_ms > 0 ? now_ms + limited_ms : until_ms(d, now_ms),
+        .why = d->limit[0] ? d->limit : d->trouble,
+    };
+}
+
+/* For how long nothing has come but that; 0: something else has. */
+static int64_t in_vain_ms(int64_t since_ms, int64_t now_ms)
+{
+    return since_ms > 0 ? now_ms - since_ms : 0;
+}
+
 struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_ms)
 {
-    int64_t limited_ms = delivery_waiting_ms(delivery, now_ms);
-
-    if ((delivery->unavailable_since_ms > 0 &&
-         now_ms - delivery->unavailable_since_ms >= UNAVAILABLE_MS) ||
+    if (in_vain_ms(delivery->unavailable_since_ms, now_ms) >= IN_VAIN_MS ||
         is_quiet(delivery, now_ms))
         return unavailable_wait(delivery, now_ms);
-    if (limited_ms == 0)
-        return (struct delivery_wait){ .kind = WAIT_NONE };
-    return (struct delivery_wait){ .kind = WAIT_RATE_LIMITED,
-                                   .since_ms = now_ms,
-                                   .until_ms = now_ms + limited_ms,
-                                   .why =
-                                       delivery->limit[0] ? delivery->limit : delivery->trouble };
+    if (delivery_waiting_ms(delivery, now_ms) > 0 ||
+        in_vain_ms(delivery->limited_since_ms, now_ms) >= IN_VAIN_MS)
+        return limited_wait(delivery, now_ms);
+    return (struct delivery_wait){ .kind = WAIT_NONE };
 }
 
 static unsigned most_attempts(const struct delivery *d)
@@ -861,9 +912,12 @@ static unsigned most_attempts(const struct delivery *d)
 int64_t delivery_park_ms(const struct delivery *delivery, int64_t now_ms, unsigned *attempts)
 {
     int64_t due = delivery_due_ms(delivery, now_ms);
+    bool long_in_vain = in_vain_ms(delivery->unavailable_since_ms, now_ms) >= PARK_MIN_MS ||
+                        in_vain_ms(delivery->limited_since_ms, now_ms) >= PARK_MIN_MS;
 
     if (delivery->schedule.n_in_flight > 0 || delivery->schedule.draining ||
-        due == REQUEST_SCHEDULE_NEVER || due - now_ms < PARK_MIN_MS ||
+        due == REQUEST_SCHEDULE_NEVER ||
+        due - now_ms < (long_in_vain ? PARK_IN_VAIN_MS : PARK_MIN_MS) ||
         delivery_wait(delivery, now_ms).kind == WAIT_NONE)
         return 0;
     *attempts = most_attempts(delivery);

@@ -42,6 +42,7 @@ struct delivery_options {
     /* Of a run that was parked. */
     unsigned attempts;   /* in vain, in a row */
     bool unavailable;    /* it waited for Klaviyo to come back */
+    bool limited;        /* or for a limit */
     const char *trouble; /* the last; NULL: none */
     int64_t now_ms;
 };
@@ -106,8 +107,8 @@ struct delivery {
     char trouble[VERDICT_TEXT_BYTES]; /* the last, in words fit for a log */
     char limit[VERDICT_TEXT_BYTES];   /* the last that was reached, the same */
     int64_t unavailable_since_ms;     /* nothing but responses in vain since; 0: not */
+    int64_t limited_since_ms;         /* nothing but reached limits since; 0: not */
     int64_t quiet_since_ms;           /* while something is in flight: no response since */
-    bool answers;                     /* the last response made sense */
     struct delivery_counts counts;
 };
 
@@ -167,7 +168,7 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
 /* When the next effect may be due without another fact; NEVER where none is. */
 int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms);
 
-/* As request_schedule_waiting_ms(). */
+/* How long nothing can be done but wait for a limit; 0: something can. */
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms);
 
 /* What people are to be told. */

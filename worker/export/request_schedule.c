@@ -4,7 +4,6 @@
 
 enum {
     KEY_RETRY_MS = 10 * 1000, /* between a refused key and the second try: contract */
-    WAITING_MIN_MS = 500,     /* chosen: a shorter wait for a limit is not worth telling */
 };
 
 bool request_schedule_may_start(const struct request_schedule *schedule,
@@ -46,6 +45,7 @@ void request_schedule_started(struct request_schedule *schedule, struct pending_
                               int64_t now_ms)
 {
     pending->in_flight = true;
+    pending->started_ms = now_ms;
     schedule->n_in_flight++;
     keep_pace(schedule, pending->endpoint, now_ms);
 }
@@ -102,5 +102,5 @@ int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, int
     for (size_t i = 0; i < ENDPOINT_COUNT; i++)
         if (i != ENDPOINT_JOBS)
             longest = later(longest, schedule->not_before_ms[i] - now_ms);
-    return longest > WAITING_MIN_MS ? longest : 0;
+    return longest > REQUEST_SCHEDULE_WAITING_MIN_MS ? longest : 0;
 }

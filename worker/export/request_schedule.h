@@ -21,7 +21,9 @@ struct pending_request {
     struct batch_import *import; /* NULL: the listing of jobs, or the Klaviyo list */
     enum endpoint endpoint;
     bool in_flight;
-    int64_t permit_id; /* while in flight: the permit of the account's rate limit */
+    int64_t permit_id;  /* while in flight: the permit of the account's rate limit */
+    int64_t started_ms; /* when it was last made */
+    bool limited;       /* its last response was that a limit is reached */
     int64_t due_ms;
     unsigned attempts; /* in vain, in a row */
 };
@@ -39,6 +41,9 @@ struct request_schedule {
 };
 
 #define REQUEST_SCHEDULE_NEVER INT64_MAX
+
+/* Chosen: a shorter wait for a limit is not worth telling. */
+enum { REQUEST_SCHEDULE_WAITING_MIN_MS = 500 };
 
 /*
  * Due, its endpoint open, the key not at rest, no drain, and for an import
