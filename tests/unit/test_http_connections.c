@@ -27,15 +27,16 @@ static struct http_connection *come(struct http_connections *http_connections, c
 
 static void all_go(struct http_connections *http_connections)
 {
-    while (http_connections->first)
-        http_connections_remove(http_connections, http_connections->first);
+    while (!TAILQ_EMPTY(&http_connections->all))
+        http_connections_remove(http_connections, TAILQ_FIRST(&http_connections->all));
     assert_int_equal(http_connections->n, 0);
-    assert_null(http_connections->last);
 }
 
 static void a_caller_is_cut_off_at_the_deadline_of_its_connection(void **state)
 {
-    struct http_connections http_connections = { 0 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 0);
     struct http_connection *first = come(&http_connections, "127.0.0.1", START);
     struct http_connection *second = come(&http_connections, "127.0.0.1", START + 1);
 
@@ -57,7 +58,9 @@ static void a_caller_is_cut_off_at_the_deadline_of_its_connection(void **state)
 
 static void an_old_caller_or_one_of_many_gets_its_last_answer(void **state)
 {
-    struct http_connections http_connections = { 0 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 0);
     struct http_connection *http_connection = come(&http_connections, "127.0.0.1", START);
 
     (void)state;
@@ -73,7 +76,9 @@ static void an_old_caller_or_one_of_many_gets_its_last_answer(void **state)
 
 static void slow_ones_beyond_an_addresss_share_go_after_a_moment(void **state)
 {
-    struct http_connections http_connections = { 0 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 0);
     struct http_connection *other = come(&http_connections, "10.0.0.1", START);
 
     (void)state;
@@ -84,31 +89,35 @@ static void slow_ones_beyond_an_addresss_share_go_after_a_moment(void **state)
     http_connections_evict(&http_connections,
                            START + HTTP_CONNECTIONS_GRACE_MS + HTTP_CONNECTIONS_EVICT_EVERY_MS);
     assert_int_equal(http_connections.cut_over_capacity, 7);
-    assert_true(other->later->cut);
+    assert_true(TAILQ_NEXT(other, entry)->cut);
     assert_false(other->cut);
-    assert_false(http_connections.last->cut);
+    assert_false(TAILQ_LAST(&http_connections.all, http_connection_list)->cut);
     all_go(&http_connections);
 }
 
 static void in_a_crowd_those_go_at_once_who_have_had_their_answer(void **state)
 {
-    struct http_connections http_connections = { 0 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 0);
     struct http_connection *waits = come(&http_connections, "127.0.0.1", START - 1000);
 
     (void)state;
     waits->waiting_ms = START - 1000;
     for (int i = 0; i < HTTP_CONNECTIONS_PER_ADDRESS; i++)
         (void)come(&http_connections, "127.0.0.1", START);
-    http_connections.last->answered = true;
+    TAILQ_LAST(&http_connections.all, http_connection_list)->answered = true;
     http_connections_evict(&http_connections, START);
     assert_int_equal(http_connections.cut_over_capacity, 1);
-    assert_true(http_connections.last->cut);
+    assert_true(TAILQ_LAST(&http_connections.all, http_connection_list)->cut);
     all_go(&http_connections);
 }
 
 static void many_addresses_together_have_a_bound_too(void **state)
 {
-    struct http_connections http_connections = { 0 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 0);
     char from[32];
 
     (void)state;
@@ -123,24 +132,28 @@ static void many_addresses_together_have_a_bound_too(void **state)
 
 static void a_caller_in_the_middle_can_leave(void **state)
 {
-    struct http_connections http_connections = { 0 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 0);
     struct http_connection *first = come(&http_connections, "127.0.0.1", START);
     struct http_connection *middle = come(&http_connections, "127.0.0.1", START);
     struct http_connection *last = come(&http_connections, "127.0.0.1", START);
 
     (void)state;
     http_connections_remove(&http_connections, middle);
-    assert_ptr_equal(first->later, last);
-    assert_ptr_equal(last->earlier, first);
+    assert_ptr_equal(TAILQ_NEXT(first, entry), last);
+    assert_ptr_equal(TAILQ_PREV(last, http_connection_list, entry), first);
     http_connections_remove(&http_connections, last);
-    assert_ptr_equal(http_connections.last, first);
+    assert_ptr_equal(TAILQ_LAST(&http_connections.all, http_connection_list), first);
     all_go(&http_connections);
 }
 
 /* Whoever asks never takes the descriptors that runs need. */
 static void few_descriptors_make_few_places(void **state)
 {
-    struct http_connections http_connections = { .max = 16 };
+    struct http_connections http_connections;
+
+    http_connections_init(&http_connections, 16);
 
     (void)state;
     assert_int_equal(http_connections_places(UINT64_MAX), HTTP_CONNECTIONS_MAX);

@@ -53,18 +53,20 @@ static bool is_same_address(const struct http_connection *a, const struct http_c
 static size_t count_same_address(const struct http_connections *http_connections,
                                  const struct http_connection *of)
 {
+    const struct http_connection *at;
     size_t n = 0;
 
-    for (const struct http_connection *at = http_connections->first; at; at = at->later)
+    TAILQ_FOREACH(at, &http_connections->all, entry)
         n += !at->cut && is_same_address(at, of);
     return n;
 }
 
 static size_t count_all(const struct http_connections *http_connections)
 {
+    const struct http_connection *at;
     size_t n = 0;
 
-    for (const struct http_connection *at = http_connections->first; at; at = at->later)
+    TAILQ_FOREACH(at, &http_connections->all, entry)
         n += !at->cut;
     return n;
 }
@@ -79,11 +81,13 @@ static bool can_be_spared(const struct http_connection *http_connection, int64_t
 
 static void evict_over_capacity(struct http_connections *http_connections, int64_t now_ms)
 {
+    struct http_connection *at;
+
     if (http_connections->n <= per_address(http_connections) ||
-        now_ms - http_connections->looked_ms < HTTP_CONNECTIONS_EVICT_EVERY_MS)
+        now_ms - http_connections->checked_ms < HTTP_CONNECTIONS_EVICT_EVERY_MS)
         return;
-    http_connections->looked_ms = now_ms;
-    for (struct http_connection *at = http_connections->first; at; at = at->later)
+    http_connections->checked_ms = now_ms;
+    TAILQ_FOREACH(at, &http_connections->all, entry)
         if (can_be_spared(at, now_ms) &&
             (count_same_address(http_connections, at) > per_address(http_connections) ||
              count_all(http_connections) >
@@ -91,16 +95,10 @@ static void evict_over_capacity(struct http_connections *http_connections, int64
             cut(at, &http_connections->cut_over_capacity);
 }
 
-static void append(struct http_connections *http_connections,
-                   struct http_connection *http_connection)
+void http_connections_init(struct http_connections *http_connections, size_t max)
 {
-    http_connection->earlier = http_connections->last;
-    if (http_connections->last)
-        http_connections->last->later = http_connection;
-    else
-        http_connections->first = http_connection;
-    http_connections->last = http_connection;
-    http_connections->n++;
+    *http_connections = (struct http_connections){ .max = max };
+    TAILQ_INIT(&http_connections->all);
 }
 
 struct http_connection *http_connections_add(struct http_connections *http_connections, int fd,
@@ -113,28 +111,24 @@ struct http_connection *http_connections_add(struct http_connections *http_conne
     http_connection->fd = fd;
     http_connection->since_ms = now_ms;
     note_address(http_connection, address);
-    append(http_connections, http_connection);
+    TAILQ_INSERT_TAIL(&http_connections->all, http_connection, entry);
+    http_connections->n++;
     return http_connection;
 }
 
 void http_connections_remove(struct http_connections *http_connections,
                              struct http_connection *http_connection)
 {
-    if (http_connection->earlier)
-        http_connection->earlier->later = http_connection->later;
-    else
-        http_connections->first = http_connection->later;
-    if (http_connection->later)
-        http_connection->later->earlier = http_connection->earlier;
-    else
-        http_connections->last = http_connection->earlier;
+    TAILQ_REMOVE(&http_connections->all, http_connection, entry);
     http_connections->n--;
     free(http_connection);
 }
 
 static void enforce_deadlines(struct http_connections *http_connections, int64_t now_ms)
 {
-    for (struct http_connection *at = http_connections->first; at; at = at->later) {
+    struct http_connection *at;
+
+    TAILQ_FOREACH(at, &http_connections->all, entry) {
         if (now_ms - at->since_ms < HTTP_CONNECTIONS_LIFETIME_MS)
             return;
         if (!at->cut)
@@ -150,9 +144,11 @@ void http_connections_evict(struct http_connections *http_connections, int64_t n
 
 int64_t http_connections_next_ms(const struct http_connections *http_connections)
 {
+    const struct http_connection *at;
+
     if (http_connections->n > per_address(http_connections))
-        return http_connections->looked_ms + HTTP_CONNECTIONS_EVICT_EVERY_MS;
-    for (const struct http_connection *at = http_connections->first; at; at = at->later)
+        return http_connections->checked_ms + HTTP_CONNECTIONS_EVICT_EVERY_MS;
+    TAILQ_FOREACH(at, &http_connections->all, entry)
         if (!at->cut)
             return at->since_ms + HTTP_CONNECTIONS_LIFETIME_MS;
     return INT64_MAX;

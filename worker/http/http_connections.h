@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
@@ -33,7 +34,7 @@ enum {
 };
 
 struct http_connection {
-    struct http_connection *earlier, *later;
+    TAILQ_ENTRY(http_connection) entry;
     int fd;
     unsigned char address[18]; /* family and bytes */
     int64_t since_ms;
@@ -45,10 +46,10 @@ struct http_connection {
 };
 
 struct http_connections {
-    size_t max;                           /* places; 0: HTTP_CONNECTIONS_MAX */
-    struct http_connection *first, *last; /* in the order in which they came */
+    size_t max;                                            /* places; 0: HTTP_CONNECTIONS_MAX */
+    TAILQ_HEAD(http_connection_list, http_connection) all; /* in the order in which they came */
     size_t n;
-    int64_t looked_ms;                   /* the last check while over capacity */
+    int64_t checked_ms;                  /* the last check while over capacity */
     int64_t cut_late, cut_over_capacity; /* totals */
 };
 
@@ -59,6 +60,9 @@ struct http_connections {
  * which connections are evicted, shrink with it.
  */
 size_t http_connections_places(uint64_t descriptors);
+
+/* Nobody is connected, and there are max places (0: HTTP_CONNECTIONS_MAX). */
+void http_connections_init(struct http_connections *http_connections, size_t max);
 
 /* NULL: out of memory. */
 struct http_connection *http_connections_add(struct http_connections *http_connections, int fd,

@@ -294,9 +294,10 @@ static void go_on(struct http_server *server, struct http_connection *http_conne
 /* Resumes connections that wait: all after a wake-up, else those that waited long enough. */
 static void check_waiting(struct http_server *server, bool rung)
 {
+    struct http_connection *at;
     int64_t now_ms = clock_ms();
 
-    for (struct http_connection *at = server->http_connections.first; at; at = at->later)
+    TAILQ_FOREACH(at, &server->http_connections.all, entry)
         if (at->waiting_ms && (rung || at->cut || now_ms - at->waiting_ms >= LATER_MS))
             go_on(server, at);
 }
@@ -309,14 +310,15 @@ static void lower(int64_t *ms, int64_t other_ms)
 
 static int next_turn_ms(struct http_server *server)
 {
+    const struct http_connection *at;
     int64_t now_ms = clock_ms(), wait_ms = TURN_MS;
     MHD_UNSIGNED_LONG_LONG idle_ms;
 
     if (MHD_get_timeout(server->daemon, &idle_ms) == MHD_YES && idle_ms < TURN_MS)
         lower(&wait_ms, (int64_t)idle_ms);
-    if (server->http_connections.first)
+    if (!TAILQ_EMPTY(&server->http_connections.all))
         lower(&wait_ms, http_connections_next_ms(&server->http_connections) - now_ms);
-    for (struct http_connection *at = server->http_connections.first; at; at = at->later)
+    TAILQ_FOREACH(at, &server->http_connections.all, entry)
         if (at->waiting_ms)
             lower(&wait_ms, at->waiting_ms + LATER_MS - now_ms);
     return (int)wait_ms;
@@ -393,8 +395,12 @@ bool http_server_start(struct http_server **out, int listen_fd, int wakeup_fd,
 {
     struct http_server *server = calloc(1, sizeof *server);
 
-    if (!server || !(server->ports = *ports, server->wakeup_fd = wakeup_fd,
-                     server->http_connections.max = places(), start_daemon(server, listen_fd))) {
+    if (server) {
+        server->ports = *ports;
+        server->wakeup_fd = wakeup_fd;
+        http_connections_init(&server->http_connections, places());
+    }
+    if (!server || !start_daemon(server, listen_fd)) {
         (void)close(listen_fd);
         free(server);
         return error_set(err, ERROR_FATAL, "cannot start the server for health and metrics");

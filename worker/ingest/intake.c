@@ -3,14 +3,17 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/wakeup.h"
 
+SLIST_HEAD(drops, drop);
+
 struct drop {
-    struct drop *next;
+    SLIST_ENTRY(drop) entry;
     int32_t partition;
 };
 
@@ -22,7 +25,7 @@ struct intake {
     pthread_mutex_t lock; /* of these */
     struct pending_event_list in;
     struct intake_output out;
-    struct drop *drops;
+    struct drops drops;
     bool stop;
 
     struct intake_work work; /* the thread's own */
@@ -45,8 +48,7 @@ void intake_drop(struct intake *intake, int32_t partition)
     drop->partition = partition;
     (void)pthread_mutex_lock(&intake->lock);
     pending_event_list_drop(&intake->in, partition, &intake->out.events);
-    drop->next = intake->drops;
-    intake->drops = drop;
+    SLIST_INSERT_HEAD(&intake->drops, drop, entry);
     (void)pthread_mutex_unlock(&intake->lock);
     wakeup_signal(intake->in_fd);
 }
@@ -74,14 +76,15 @@ static bool take_in(struct intake *intake)
     (void)wakeup_clear(intake->in_fd);
     (void)pthread_mutex_lock(&intake->lock);
     pending_event_append(&events, &intake->in);
-    struct drop *drops = intake->drops;
-    intake->drops = NULL;
+    struct drops drops = intake->drops;
+    SLIST_INIT(&intake->drops);
     bool stop = intake->stop;
     (void)pthread_mutex_unlock(&intake->lock);
 
-    while (drops) {
-        struct drop *drop = drops;
-        drops = drop->next;
+    while (!SLIST_EMPTY(&drops)) {
+        struct drop *drop = SLIST_FIRST(&drops);
+
+        SLIST_REMOVE_HEAD(&drops, entry);
         intake_work_drop(&intake->work, drop->partition);
         free(drop);
     }
@@ -175,9 +178,10 @@ void intake_free(struct intake *intake)
     pending_event_list_clear(&intake->in);
     pending_event_list_clear(&intake->out.events);
     intake_work_release(&intake->work);
-    while (intake->drops) {
-        struct drop *drop = intake->drops;
-        intake->drops = drop->next;
+    while (!SLIST_EMPTY(&intake->drops)) {
+        struct drop *drop = SLIST_FIRST(&intake->drops);
+
+        SLIST_REMOVE_HEAD(&intake->drops, entry);
         free(drop);
     }
     release(intake);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -22,7 +23,7 @@
  * serves callbacks before the message that it returns.
  */
 struct note {
-    struct note *next;
+    STAILQ_ENTRY(note) entry;
     enum consumer_event_kind kind;
     rd_kafka_topic_partition_list_t *partitions; /* NULL where there are none */
     rd_kafka_resp_err_t code;
@@ -35,7 +36,7 @@ enum { DESTROY_FIXED_VERSION = 0x020300ff };
 
 /* Told on a thread of librdkafka's. */
 struct reset {
-    struct reset *next;
+    SLIST_ENTRY(reset) entry;
     int32_t partition;
     int64_t offset;
 };
@@ -49,9 +50,9 @@ struct consumer {
     rd_kafka_queue_t *closing; /* what is left to say once close has begun; NULL before */
     int fd;
     char *topic;
-    struct note *first, *last;
+    STAILQ_HEAD(, note) notes;
     pthread_mutex_t lock; /* of resets */
-    struct reset *resets;
+    SLIST_HEAD(, reset) resets;
     rd_kafka_message_t *held; /* came with notes that go before it */
     struct kafka_handle_headers headers;
     bool lent;
@@ -62,11 +63,7 @@ static struct note *add_note(struct consumer *consumer, enum consumer_event_kind
     struct note *note = memory_needed(calloc(1, sizeof *note));
 
     note->kind = kind;
-    if (consumer->last)
-        consumer->last->next = note;
-    else
-        consumer->first = note;
-    consumer->last = note;
+    STAILQ_INSERT_TAIL(&consumer->notes, note, entry);
     return note;
 }
 
@@ -197,17 +194,16 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     reset->partition = (int32_t)partition;
     reset->offset = offset;
     (void)pthread_mutex_lock(&consumer->lock);
-    reset->next = consumer->resets;
-    consumer->resets = reset;
+    SLIST_INSERT_HEAD(&consumer->resets, reset, entry);
     (void)pthread_mutex_unlock(&consumer->lock);
 }
 
 static bool take_reset(struct consumer *consumer, struct consumer_event *event)
 {
     (void)pthread_mutex_lock(&consumer->lock);
-    struct reset *reset = consumer->resets;
+    struct reset *reset = SLIST_FIRST(&consumer->resets);
     if (reset)
-        consumer->resets = reset->next;
+        SLIST_REMOVE_HEAD(&consumer->resets, entry);
     (void)pthread_mutex_unlock(&consumer->lock);
     if (!reset)
         return false;
@@ -270,6 +266,8 @@ struct consumer *consumer_new(const struct settings *settings, struct error *err
         return NULL;
     }
     consumer->fd = -1;
+    STAILQ_INIT(&consumer->notes);
+    SLIST_INIT(&consumer->resets);
     (void)pthread_mutex_init(&consumer->lock, NULL);
     if (!open_handle(consumer, settings, err)) {
         consumer_free(consumer);
@@ -310,9 +308,10 @@ void consumer_free(struct consumer *consumer)
     if (!kafka_handle_free(consumer->handle))
         return; /* with what its threads may still use */
     left_behind = NULL;
-    while (consumer->first) {
-        struct note *note = consumer->first;
-        consumer->first = note->next;
+    while (!STAILQ_EMPTY(&consumer->notes)) {
+        struct note *note = STAILQ_FIRST(&consumer->notes);
+
+        STAILQ_REMOVE_HEAD(&consumer->notes, entry);
         free_note(note);
     }
     if (consumer->fd >= 0)
@@ -384,12 +383,10 @@ static void describe_error(struct consumer *consumer, const struct note *note,
 
 static void take_note(struct consumer *consumer, struct consumer_event *event)
 {
-    struct note *note = consumer->first;
+    struct note *note = STAILQ_FIRST(&consumer->notes);
 
     assert(note);
-    consumer->first = note->next;
-    if (!consumer->first)
-        consumer->last = NULL;
+    STAILQ_REMOVE_HEAD(&consumer->notes, entry);
     event->kind = note->kind;
     event->handle = note;
     event->partitions_n = note->partitions ? (size_t)note->partitions->cnt : 0;
@@ -415,12 +412,13 @@ static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
         memory_exhausted();
 }
 
-/* What fetches on their way still bring is let fall: it stays for the next owner. */
+/* Drop messages from fetches still in flight; the next owner will receive them. */
 static void serve_closing(struct consumer *consumer)
 {
     rd_kafka_message_t *message;
 
-    while (!consumer->first && (message = rd_kafka_consume_queue(consumer->closing, 0)))
+    while (STAILQ_EMPTY(&consumer->notes) &&
+           (message = rd_kafka_consume_queue(consumer->closing, 0)))
         rd_kafka_message_destroy(message);
 }
 
@@ -441,11 +439,11 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
         consumer->lent = true;
         return;
     }
-    if (!consumer->first && !consumer->held) {
+    if (STAILQ_EMPTY(&consumer->notes) && !consumer->held) {
         (void)wakeup_clear(consumer->fd);
         consumer->held = poll_once(consumer);
     }
-    if (consumer->first)
+    if (!STAILQ_EMPTY(&consumer->notes))
         take_note(consumer, event);
     else if (consumer->held) {
         rd_kafka_message_t *message = consumer->held;
@@ -611,5 +609,6 @@ bool consumer_close(struct consumer *consumer, struct error *err)
 
 bool consumer_closed(struct consumer *consumer)
 {
-    return consumer->closing && !consumer->first && rd_kafka_consumer_closed(consumer->handle);
+    return consumer->closing && STAILQ_EMPTY(&consumer->notes) &&
+           rd_kafka_consumer_closed(consumer->handle);
 }

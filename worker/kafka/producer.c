@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -14,13 +15,11 @@
 
 /* One record handed over: among those awaited, then among those that are reported. */
 struct noted_report {
-    struct noted_report *next, *previous;
+    TAILQ_ENTRY(noted_report) entry;
     struct producer_report report;
 };
 
-struct reports {
-    struct noted_report *first, *last;
-};
+TAILQ_HEAD(reports, noted_report);
 
 struct producer {
     const struct settings *settings;
@@ -44,34 +43,12 @@ static enum producer_outcome outcome_of(rd_kafka_resp_err_t code)
     return PRODUCER_FAILED;
 }
 
-static void append(struct reports *reports, struct noted_report *note)
+static void clear_reports(struct reports *reports)
 {
-    note->next = NULL;
-    note->previous = reports->last;
-    if (reports->last)
-        reports->last->next = note;
-    else
-        reports->first = note;
-    reports->last = note;
-}
+    while (!TAILQ_EMPTY(reports)) {
+        struct noted_report *note = TAILQ_FIRST(reports);
 
-static void take_out(struct reports *reports, struct noted_report *note)
-{
-    if (note->previous)
-        note->previous->next = note->next;
-    else
-        reports->first = note->next;
-    if (note->next)
-        note->next->previous = note->previous;
-    else
-        reports->last = note->previous;
-}
-
-static void clear(struct reports *reports)
-{
-    while (reports->first) {
-        struct noted_report *note = reports->first;
-        take_out(reports, note);
+        TAILQ_REMOVE(reports, note, entry);
         free(note);
     }
 }
@@ -103,8 +80,8 @@ static void report(struct producer *producer, struct noted_report *note, rd_kafk
         note->report.passes = kafka_failure_passes(cause) || is_doubt(cause);
         (void)snprintf(note->report.text, sizeof note->report.text, "%.255s", why.text);
     }
-    take_out(&producer->awaited, note);
-    append(&producer->ready, note);
+    TAILQ_REMOVE(&producer->awaited, note, entry);
+    TAILQ_INSERT_TAIL(&producer->ready, note, entry);
 }
 
 static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
@@ -159,8 +136,8 @@ static void close_handle(struct producer *producer, bool at_end)
         return;
     (void)rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     (void)rd_kafka_flush(producer->handle, 500);
-    while (producer->awaited.first)
-        report(producer, producer->awaited.first, RD_KAFKA_RESP_ERR__DESTROY);
+    while (!TAILQ_EMPTY(&producer->awaited))
+        report(producer, TAILQ_FIRST(&producer->awaited), RD_KAFKA_RESP_ERR__DESTROY);
     rd_kafka_queue_io_event_enable(producer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(producer->queue);
     if (at_end)
@@ -177,6 +154,8 @@ struct producer *producer_new(const struct settings *settings, struct error *err
         (void)error_no_memory(err);
         return NULL;
     }
+    TAILQ_INIT(&producer->awaited);
+    TAILQ_INIT(&producer->ready);
     producer->settings = settings;
     producer->fd = wakeup_open(err);
     if (producer->fd < 0 || !open_handle(producer, err)) {
@@ -191,8 +170,8 @@ void producer_free(struct producer *producer)
     if (!producer)
         return;
     close_handle(producer, true);
-    clear(&producer->awaited);
-    clear(&producer->ready);
+    clear_reports(&producer->awaited);
+    clear_reports(&producer->ready);
     if (producer->fd >= 0)
         (void)close(producer->fd);
     free(producer);
@@ -278,7 +257,7 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
     if (!note)
         return error_no_memory(err);
     note->report.tag = tag;
-    append(&producer->awaited, note);
+    TAILQ_INSERT_TAIL(&producer->awaited, note, entry);
     rd_kafka_resp_err_t code = hand_over(producer, topic, record, note);
     if (!code)
         return true;
@@ -286,7 +265,7 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
         report(producer, note, code);
         return true;
     }
-    take_out(&producer->awaited, note);
+    TAILQ_REMOVE(&producer->awaited, note, entry);
     free(note);
     return kafka_failure_right(err, producer->handle, code, "handing a record to librdkafka",
                                producer->right);
@@ -294,15 +273,15 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
 
 bool producer_next(struct producer *producer, struct producer_report *out)
 {
-    if (!producer->ready.first) {
+    if (TAILQ_EMPTY(&producer->ready)) {
         (void)wakeup_clear(producer->fd);
         if (producer->handle)
             (void)rd_kafka_poll(producer->handle, 0);
     }
-    struct noted_report *note = producer->ready.first;
+    struct noted_report *note = TAILQ_FIRST(&producer->ready);
     if (!note)
         return false;
-    take_out(&producer->ready, note);
+    TAILQ_REMOVE(&producer->ready, note, entry);
     *out = note->report;
     free(note);
     return true;

@@ -20,14 +20,15 @@ enum {
     HEADER_BYTES = API_KEY_MAX + 128,
 };
 
+TAILQ_HEAD(transfers, transfer);
+
 struct client {
     CURLM *multi;   /* NULL: could not be recreated after an abort */
     CURL *template; /* what all requests have in common */
     char *base_url;
     struct curl_slist *headers;      /* of every request; one of them is the key */
     struct curl_slist *body_headers; /* of those with a body: two more, then `headers` */
-    struct transfer *running;
-    struct transfer *ended; /* oldest first */
+    struct transfers running, ended;
     size_t n_in_flight;
     int sockets[SOCKETS_MAX]; /* that are open */
     size_t n_sockets;
@@ -192,6 +193,8 @@ struct client *client_new(const struct client_options *options, struct error *er
         (void)error_no_memory(err);
         return NULL;
     }
+    TAILQ_INIT(&client->running);
+    TAILQ_INIT(&client->ended);
     if (!make_client(client, options, err)) {
         client_free(client);
         return NULL;
@@ -203,17 +206,17 @@ struct client *client_new(const struct client_options *options, struct error *er
 
 static void drop_transfers(struct client *client)
 {
-    while (client->running) {
-        struct transfer *transfer = client->running;
+    while (!TAILQ_EMPTY(&client->running)) {
+        struct transfer *transfer = TAILQ_FIRST(&client->running);
 
-        client->running = transfer->next;
+        TAILQ_REMOVE(&client->running, transfer, entry);
         (void)curl_multi_remove_handle(client->multi, transfer->easy);
         transfer_free(transfer);
     }
-    while (client->ended) {
-        struct transfer *transfer = client->ended;
+    while (!TAILQ_EMPTY(&client->ended)) {
+        struct transfer *transfer = TAILQ_FIRST(&client->ended);
 
-        client->ended = transfer->next;
+        TAILQ_REMOVE(&client->ended, transfer, entry);
         transfer_free(transfer);
     }
     client->n_in_flight = 0;
@@ -221,7 +224,7 @@ static void drop_transfers(struct client *client)
 
 static void close_connections(struct client *client)
 {
-    if (client->running)
+    if (!TAILQ_EMPTY(&client->running))
         let_close_discard(client);
     drop_transfers(client);
     (void)curl_multi_cleanup(client->multi); /* takes NULL */
@@ -279,27 +282,18 @@ bool client_start(struct client *client, const struct request *request, void *ta
         return error_no_memory(err);
 
     transfer->response.tag = tag;
-    transfer->next = client->running;
-    client->running = transfer_take(&transfer);
+    TAILQ_INSERT_HEAD(&client->running, transfer, entry);
+    (void)transfer_take(&transfer);
     client->n_in_flight++;
     return true;
 }
 
 static void finish(struct client *client, struct transfer *transfer, CURLcode code)
 {
-    struct transfer **slot = &client->running;
-
-    while (*slot != transfer)
-        slot = &(*slot)->next;
-    *slot = transfer->next;
-    transfer->next = NULL;
-
+    TAILQ_REMOVE(&client->running, transfer, entry);
     (void)curl_multi_remove_handle(client->multi, transfer->easy);
     transfer_end(transfer, code);
-
-    for (slot = &client->ended; *slot;)
-        slot = &(*slot)->next;
-    *slot = transfer;
+    TAILQ_INSERT_TAIL(&client->ended, transfer, entry);
 }
 
 /* ---- moving bytes ---- */
@@ -339,7 +333,7 @@ bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct 
             return false;
 
         int64_t left = until - clock_ms();
-        if (client->ended || wake.revents || left <= 0)
+        if (!TAILQ_EMPTY(&client->ended) || wake.revents || left <= 0)
             return true;
         if (!multi_ok(curl_multi_poll(client->multi, &wake, wake_fd >= 0,
                                       left < INT_MAX ? (int)left : INT_MAX, NULL),
@@ -361,11 +355,11 @@ static void hide_key(const struct client *client, struct response *response)
 
 bool client_next(struct client *client, struct response *response)
 {
-    CLEANUP(transfer_freep) struct transfer *transfer = client->ended;
+    CLEANUP(transfer_freep) struct transfer *transfer = TAILQ_FIRST(&client->ended);
 
     if (!transfer)
         return false;
-    client->ended = transfer->next;
+    TAILQ_REMOVE(&client->ended, transfer, entry);
     client->n_in_flight--;
     *response = transfer->response;
     transfer->response = RESPONSE_INIT;

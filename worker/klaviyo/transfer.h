@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "common/cleanup.h"
 #include "common/strbuf.h"
@@ -20,8 +21,8 @@
 enum { TRACEPARENT_BYTES = 72 }; /* "traceparent: ", 55 characters and the end */
 
 struct transfer {
-    struct transfer *next; /* the client's */
-    CURL *easy;            /* NULL once it has ended */
+    TAILQ_ENTRY(transfer) entry; /* of the client's list */
+    CURL *easy;                  /* NULL once it has ended */
     struct response response;
 
     struct strbuf received;
