@@ -14,6 +14,7 @@
 #include "worker/klaviyo/client.h"
 #include "worker/klaviyo/import_job.h"
 #include "worker/klaviyo/klaviyo_list.h"
+#include "worker/klaviyo/list_removal.h"
 
 /*
  * A server that does to every request what the test told it, one thread for each
@@ -450,6 +451,27 @@ static void connections_are_used_again(void **state)
     assert_int_equal(atomic_load(&world->server->n_connections), 1);
 }
 
+static void a_removal_is_a_delete_with_a_body(void **state)
+{
+    struct world *world = *state;
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(1000);
+
+    list_removal_begin(&body);
+    list_removal_add(&body, "01M1");
+    list_removal_end(&body);
+    struct request request = list_removal_request("YafG4m", &body);
+    behave(world->server, REPLY, "HTTP/1.1 204 No Content\r\n\r\n");
+    CLEANUP(response_release) struct response response = call(world->client, &request);
+
+    assert_int_equal(response.status, 204);
+    const char *sent = world->server->request;
+    assert_ptr_equal(strstr(sent, "DELETE /api/lists/YafG4m/relationships/profiles HTTP/1.1\r\n"),
+                     sent);
+    assert_non_null(strstr(sent, "Content-Type: application/vnd.api+json\r\n"));
+    assert_non_null(strstr(sent, "Content-Length: 41\r\n"));
+    assert_non_null(strstr(sent, "{\"data\":[{\"type\":\"profile\",\"id\":\"01M1\"}]}"));
+}
+
 static void a_redirect_is_an_answer_like_any_other(void **state)
 {
     struct world *world = *state;
@@ -741,6 +763,7 @@ int main(void)
         WITH_SERVER(a_large_body_arrives_whole_and_without_a_pause),
         WITH_SERVER(a_plus_arrives_as_one),
         WITH_SERVER(connections_are_used_again),
+        WITH_SERVER(a_removal_is_a_delete_with_a_body),
         WITH_SERVER(a_redirect_is_an_answer_like_any_other),
         WITH_SERVER(a_request_that_is_not_answered_times_out),
         WITH_SERVER(no_proxy_stands_between_us_and_this_machine),

@@ -267,7 +267,7 @@ void client_free(struct client *client)
 bool client_start(struct client *client, const struct request *request, void *tag,
                   struct error *err)
 {
-    bool has_body = endpoint_has_body(request->endpoint);
+    bool has_body = endpoint_is_write(request->endpoint);
     struct curl_slist *headers = has_body ? client->body_headers : client->headers;
     char *url;
 

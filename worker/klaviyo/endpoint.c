@@ -9,20 +9,25 @@ struct endpoint_facts {
     const char *name;
     struct endpoint_path path;
     struct endpoint_limit limit;
-    bool has_body;
+    enum endpoint_method method;
 };
 
 static const struct endpoint_facts facts[ENDPOINT_COUNT] = {
-    [ENDPOINT_IMPORT] = { "import", { JOBS, NULL }, { 10, 150 }, true },
-    [ENDPOINT_JOB] = { "job", { JOBS "/", "" }, { 10, 150 }, false },
-    [ENDPOINT_JOBS] = { "jobs", { JOBS, NULL }, { 10, 150 }, false },
+    [ENDPOINT_IMPORT] = { "import", { JOBS, NULL }, { 10, 150 }, ENDPOINT_POST },
+    [ENDPOINT_JOB] = { "job", { JOBS "/", "" }, { 10, 150 }, ENDPOINT_GET },
+    [ENDPOINT_JOBS] = { "jobs", { JOBS, NULL }, { 10, 150 }, ENDPOINT_GET },
     [ENDPOINT_IMPORT_ERRORS] = { "import_errors",
                                  { JOBS "/", "/import-errors" },
                                  { 10, 150 },
-                                 false },
-    [ENDPOINT_LIST] = { "list", { "/api/lists/", "" }, { 75, 750 }, false },
-    [ENDPOINT_ACCOUNTS] = { "accounts", { "/api/accounts", NULL }, { 1, 15 }, false },
-    [ENDPOINT_USAGE] = { "usage", { "/api/billing-usage", NULL }, { 10, 150 }, false },
+                                 ENDPOINT_GET },
+    [ENDPOINT_LIST] = { "list", { "/api/lists/", "" }, { 75, 750 }, ENDPOINT_GET },
+    [ENDPOINT_LIST_REMOVE] = { "list_remove",
+                               { "/api/lists/", "/relationships/profiles" },
+                               { 10, 150 },
+                               ENDPOINT_DELETE },
+    [ENDPOINT_PROFILES] = { "profiles", { "/api/profiles", NULL }, { 75, 750 }, ENDPOINT_GET },
+    [ENDPOINT_ACCOUNTS] = { "accounts", { "/api/accounts", NULL }, { 1, 15 }, ENDPOINT_GET },
+    [ENDPOINT_USAGE] = { "usage", { "/api/billing-usage", NULL }, { 10, 150 }, ENDPOINT_GET },
 };
 
 static const struct endpoint_facts *facts_of(enum endpoint endpoint)
@@ -46,7 +51,12 @@ struct endpoint_path endpoint_path(enum endpoint endpoint)
     return facts_of(endpoint)->path;
 }
 
-bool endpoint_has_body(enum endpoint endpoint)
+enum endpoint_method endpoint_method(enum endpoint endpoint)
 {
-    return facts_of(endpoint)->has_body;
+    return facts_of(endpoint)->method;
+}
+
+bool endpoint_is_write(enum endpoint endpoint)
+{
+    return endpoint_method(endpoint) != ENDPOINT_GET;
 }

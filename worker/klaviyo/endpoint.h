@@ -16,6 +16,8 @@ enum endpoint {
     ENDPOINT_JOBS,          /* GET  /api/profile-bulk-import-jobs */
     ENDPOINT_IMPORT_ERRORS, /* GET  /api/profile-bulk-import-jobs/{id}/import-errors */
     ENDPOINT_LIST,          /* GET  /api/lists/{id} */
+    ENDPOINT_LIST_REMOVE,   /* DELETE /api/lists/{id}/relationships/profiles */
+    ENDPOINT_PROFILES,      /* GET  /api/profiles */
     ENDPOINT_ACCOUNTS,      /* GET  /api/accounts */
     ENDPOINT_USAGE,         /* GET  /api/billing-usage */
     ENDPOINT_COUNT
@@ -46,7 +48,11 @@ struct endpoint_path {
 /* Static strings. */
 struct endpoint_path endpoint_path(enum endpoint endpoint);
 
-/* True: POST with a body. False: GET without one. */
-bool endpoint_has_body(enum endpoint endpoint);
+enum endpoint_method { ENDPOINT_GET, ENDPOINT_POST, ENDPOINT_DELETE };
+
+enum endpoint_method endpoint_method(enum endpoint endpoint);
+
+/* POST and DELETE: it has a body, and may change something in Klaviyo. */
+bool endpoint_is_write(enum endpoint endpoint);
 
 #endif

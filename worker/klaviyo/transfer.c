@@ -112,8 +112,12 @@ CURL *transfer_template(const struct client_options *options)
 
 static bool set_body(struct transfer *transfer, const struct request *request)
 {
-    if (!endpoint_has_body(request->endpoint))
+    enum endpoint_method method = endpoint_method(request->endpoint);
+
+    if (method == ENDPOINT_GET)
         return SET(transfer->easy, CURLOPT_HTTPGET, 1L);
+    if (method == ENDPOINT_DELETE && !SET(transfer->easy, CURLOPT_CUSTOMREQUEST, "DELETE"))
+        return false;
 
     memcpy(transfer->body, request->body, sizeof transfer->body);
     return SET(transfer->easy, CURLOPT_POST, 1L) &&

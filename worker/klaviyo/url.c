@@ -7,7 +7,7 @@
 
 #include "common/strbuf.h"
 
-enum { PATH_MAX_BYTES = 2048 }; /* also of a parameter */
+enum { PATH_MAX_BYTES = 2048, PARAMETER_MAX_BYTES = 8192 /* before it is escaped */ };
 
 static const char API_PATH[] = "/api/"; /* every path of Klaviyo's begins with it */
 
@@ -66,7 +66,7 @@ static bool set_path(CURLU *url, const struct request *request)
 static bool add_query(CURLU *url, const struct request *request)
 {
     for (size_t i = 0; i < REQUEST_PARAMETERS_MAX && request->query[i].name; i++) {
-        CLEANUP(strbuf_release) struct strbuf pair = STRBUF_INIT(PATH_MAX_BYTES);
+        CLEANUP(strbuf_release) struct strbuf pair = STRBUF_INIT(PARAMETER_MAX_BYTES);
 
         strbuf_addf(&pair, "%s=%s", request->query[i].name, request->query[i].value);
         if (!strbuf_ok(&pair) ||

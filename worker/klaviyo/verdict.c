@@ -11,6 +11,8 @@
 
 static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only_rows)
 {
+    if (endpoint == ENDPOINT_PROFILES || endpoint == ENDPOINT_LIST_REMOVE)
+        return VERDICT_BATCH_REFUSED;
     if (endpoint != ENDPOINT_IMPORT)
         return VERDICT_UNEXPECTED;
     return names_only_rows ? VERDICT_ROWS_REFUSED : VERDICT_BATCH_REFUSED;
@@ -46,6 +48,14 @@ static enum verdict_action action_of_refusal(const struct response *response,
     return VERDICT_UNEXPECTED;
 }
 
+/* Fewer rows make a shorter body, or a shorter address (414). */
+static bool is_too_large(enum endpoint endpoint, int status)
+{
+    if (endpoint == ENDPOINT_PROFILES || endpoint == ENDPOINT_LIST_REMOVE)
+        return status == 413 || status == 414;
+    return endpoint == ENDPOINT_IMPORT && status == 413;
+}
+
 static enum verdict_action action_of(const struct response *response, const struct refusal *refusal)
 {
     int status = response->status;
@@ -54,7 +64,7 @@ static enum verdict_action action_of(const struct response *response, const stru
         return VERDICT_THROTTLED;
     if (status == 408 || status == 425 || (status >= 500 && status <= 599))
         return VERDICT_AGAIN;
-    if (status == 413 && response->endpoint == ENDPOINT_IMPORT)
+    if (is_too_large(response->endpoint, status))
         return VERDICT_TOO_LARGE;
     if (status == 400 || status == 401 || status == 403 || status == 404)
         return action_of_refusal(response, refusal);

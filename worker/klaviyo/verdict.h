@@ -24,9 +24,11 @@
  *   IMPORT   400, every error points at a row     ROWS_REFUSED
  *   IMPORT   400, some error points at no row     BATCH_REFUSED
  *   IMPORT   413                                  TOO_LARGE
+ *   PROFILES, LIST_REMOVE  400, JSON              BATCH_REFUSED
+ *   PROFILES, LIST_REMOVE  413, 414               TOO_LARGE
  *   any      401, JSON                            KEY_REFUSED
  *   any      403, JSON                            KEY_REFUSED; ACCOUNTS and USAGE: SCOPE_MISSING
- *   JOB, IMPORT_ERRORS, LIST   404, JSON          GONE
+ *   JOB, IMPORT_ERRORS, LIST, LIST_REMOVE   404, JSON   GONE
  *   any      429                                  THROTTLED
  *   any      408, 425, 5xx                        AGAIN
  *   any      400, 401, 403, 404, not JSON         AGAIN (a gateway spoke, not Klaviyo)
