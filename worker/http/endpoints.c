@@ -1,6 +1,5 @@
 #include "worker/http/endpoints.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,33 +10,24 @@
 #include "common/version.h"
 #include "common/wakeup.h"
 #include "worker/http/http_server.h"
+#include "worker/http/kept_answer.h"
 #include "worker/http/list_filter.h"
 #include "worker/http/listener.h"
 #include "worker/http/liveness.h"
 #include "worker/http/metrics_report.h"
 #include "worker/http/own_hosts.h"
 #include "worker/http/page.h"
+#include "worker/http/page_policy.h"
 #include "worker/http/prometheus_text.h"
+#include "worker/http/readiness.h"
 
 enum {
-    BODY_MAX_BYTES = 4 * 1024 * 1024,
     KEEP_MS = 100, /* of answers that take some work */
     STALE_MS = 10 * 1000,
-    POLICY_BYTES = 192,
-    NEW_CONNECTION_MS =
-        60 * 1000, /* the contract's: a success of the database probe counts so long */
 };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
 #define JSON_TYPE "application/json"
-#define CLOSED_POLICY "default-src 'none'; frame-ancestors 'none'"
-
-/* An answer as it was last made. */
-struct kept {
-    struct strbuf body;
-    unsigned status;
-    int64_t made_ms;
-};
 
 /* What of the database an answer needs. */
 enum need { NEEDS_NONE, NEEDS_ANY, NEEDS_FRESH };
@@ -59,36 +49,21 @@ struct endpoints {
     uint16_t port;
     struct snapshot *snapshot;
     struct http_server *server;
-    char page_policy[POLICY_BYTES];
+    char page_policy[PAGE_POLICY_BYTES];
     char machine[65];
     struct own_hosts own_hosts;
 
     /* Of the server's thread. */
-    struct kept kept[ROUTES];
+    struct kept_answer kept[ROUTES];
     struct http_metrics metrics_report;
     struct list_filter filter;
 };
 
 /* ---- how this worker is ---- */
 
-static const char *readiness(const struct endpoints *e)
+static enum readiness readiness_of(const struct endpoints *e)
 {
-    const struct service_metrics *metrics = e->options.metrics;
-
-    if (metrics->draining)
-        return "stopping";
-    if (!metrics->database_reached)
-        return "not ready: the database is not reached";
-    if (clock_ms() - metrics->database_connected_ms > NEW_CONNECTION_MS)
-        return "not ready: for a minute the database has taken no new connection";
-    if (!metrics->subscribed)
-        return "not ready: not in the consumer group";
-    return "ready";
-}
-
-static bool is_ready(const char *readiness)
-{
-    return strcmp(readiness, "ready") == 0;
+    return readiness_judge(e->options.metrics, clock_ms());
 }
 
 static struct liveness_facts liveness_facts(struct endpoints *e)
@@ -112,13 +87,13 @@ static struct liveness_facts liveness_facts(struct endpoints *e)
 
 /* ---- what each path answers ---- */
 
-static void add_line(struct kept *kept, bool good, const char *line)
+static void add_line(struct kept_answer *kept, bool good, const char *line)
 {
     kept->status = good ? 200 : 503;
     strbuf_addf(&kept->body, "%s\n", line);
 }
 
-static void make_livez(struct endpoints *e, struct kept *kept)
+static void make_livez(struct endpoints *e, struct kept_answer *kept)
 {
     struct liveness_facts facts = liveness_facts(e);
     enum liveness verdict = liveness_judge(&facts);
@@ -128,14 +103,14 @@ static void make_livez(struct endpoints *e, struct kept *kept)
     add_line(kept, verdict == LIVENESS_ALIVE, liveness_text(verdict));
 }
 
-static void make_readyz(struct endpoints *e, struct kept *kept)
+static void make_readyz(struct endpoints *e, struct kept_answer *kept)
 {
-    const char *text = readiness(e);
+    enum readiness verdict = readiness_of(e);
 
-    add_line(kept, is_ready(text), text);
+    add_line(kept, verdict == READINESS_READY, readiness_text(verdict));
 }
 
-static void make_metrics(struct endpoints *e, struct kept *kept)
+static void make_metrics(struct endpoints *e, struct kept_answer *kept)
 {
     struct snapshot_view view;
     struct metrics_report metrics_report = { .service = e->options.metrics,
@@ -145,21 +120,21 @@ static void make_metrics(struct endpoints *e, struct kept *kept)
                                              .all_slots = e->options.all_slots,
                                              .now_ms = clock_ms(),
                                              .started_us = e->started_us,
-                                             .ready = is_ready(readiness(e)) };
+                                             .ready = readiness_of(e) == READINESS_READY };
 
     snapshot_view(e->snapshot, false, &view);
     metrics_report_write(&metrics_report, &kept->body);
     kept->status = 200;
 }
 
-static void add_complaint(struct kept *kept, unsigned status, const char *why)
+static void add_complaint(struct kept_answer *kept, unsigned status, const char *why)
 {
     kept->status = status;
     strbuf_addf(&kept->body, "{\"error\": \"%s\"}", why);
 }
 
 /* A list of the snapshot, or what is asked for of it. */
-static void add_list(const struct endpoints *e, struct kept *kept, const char *name_member,
+static void add_list(const struct endpoints *e, struct kept_answer *kept, const char *name_member,
                      const char *list)
 {
     kept->status = 200;
@@ -169,7 +144,7 @@ static void add_list(const struct endpoints *e, struct kept *kept, const char *n
         kept->status = 500;
 }
 
-static void make_list(struct endpoints *e, struct kept *kept, enum route_name route)
+static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_name route)
 {
     struct snapshot_view view;
 
@@ -185,26 +160,26 @@ static void make_list(struct endpoints *e, struct kept *kept, enum route_name ro
     snapshot_view_release(&view);
 }
 
-static void make_runs(struct endpoints *e, struct kept *kept)
+static void make_runs(struct endpoints *e, struct kept_answer *kept)
 {
     make_list(e, kept, ROUTE_RUNS);
 }
 
-static void make_exports(struct endpoints *e, struct kept *kept)
+static void make_exports(struct endpoints *e, struct kept_answer *kept)
 {
     make_list(e, kept, ROUTE_EXPORTS);
 }
 
-static void make_page(struct endpoints *e, struct kept *kept)
+static void make_page(struct endpoints *e, struct kept_answer *kept)
 {
     struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
-    const char *state = readiness(e);
+    enum readiness state = readiness_of(e);
     struct snapshot_view view;
     struct error err = ERROR_INIT;
     struct page_facts facts = { .worker = e->options.worker,
                                 .version = version_number(),
-                                .state = state,
-                                .ready = is_ready(state),
+                                .state = readiness_text(state),
+                                .ready = state == READINESS_READY,
                                 .busy_slots = e->options.runs->busy_slots,
                                 .all_slots = e->options.all_slots,
                                 .open_events = e->options.metrics->events_open,
@@ -229,7 +204,7 @@ struct route {
     const char *type;
     enum need need;  /* of the snapshot: the answer waits for it */
     int64_t keep_ms; /* it is given again for so long */
-    void (*make)(struct endpoints *e, struct kept *kept);
+    void (*make)(struct endpoints *e, struct kept_answer *kept);
 };
 
 static const struct route routes[ROUTES] = {
@@ -278,23 +253,15 @@ static bool is_good(struct endpoints *e, size_t i)
 {
     struct snapshot_view view;
 
-    if (clock_ms() - e->kept[i].made_ms >= routes[i].keep_ms)
-        return false;
     snapshot_view(e->snapshot, false, &view);
-    return e->kept[i].made_ms > view.tried_ms;
+    return kept_answer_is_good(&e->kept[i], routes[i].keep_ms, view.tried_ms, clock_ms());
 }
 
 static void make(struct endpoints *e, size_t i)
 {
-    struct kept *kept = &e->kept[i];
-
-    strbuf_rewind(&kept->body, 0);
-    kept->made_ms = clock_ms();
-    routes[i].make(e, kept);
-    if (strbuf_ok(&kept->body))
-        return;
-    strbuf_rewind(&kept->body, 0);
-    kept->status = 500;
+    kept_answer_begin(&e->kept[i], clock_ms());
+    routes[i].make(e, &e->kept[i]);
+    kept_answer_finish(&e->kept[i]);
 }
 
 static void read_filter(const struct http_question *question, struct list_filter *filter)
@@ -309,7 +276,7 @@ static void give_answer(void *opaque, const struct http_question *question,
 {
     struct endpoints *e = opaque;
     size_t i = find_route(question->path);
-    struct kept *kept = &e->kept[i];
+    struct kept_answer *kept = &e->kept[i];
 
     e->metrics_report = *metrics_report;
     read_filter(question, &e->filter);
@@ -317,7 +284,7 @@ static void give_answer(void *opaque, const struct http_question *question,
     if (is_special || !is_good(e, i))
         make(e, i);
     if (is_special)
-        kept->made_ms = -KEEP_MS; /* for nobody else */
+        kept_answer_forget(kept);
     *answer = (struct http_answer){ .status = kept->status,
                                     .type = routes[i].type,
                                     .policy = i == ROUTE_PAGE ? e->page_policy : CLOSED_POLICY,
@@ -326,20 +293,6 @@ static void give_answer(void *opaque, const struct http_question *question,
 }
 
 /* ---- beginning and end ---- */
-
-/* The page's own style is allowed, by its hash, and nothing else. */
-static void make_policy(struct endpoints *e)
-{
-    const char *style = page_style();
-    unsigned char hash[crypto_hash_sha256_BYTES];
-    char text[sodium_base64_ENCODED_LEN(sizeof hash, sodium_base64_VARIANT_ORIGINAL)];
-
-    (void)crypto_hash_sha256(hash, (const unsigned char *)style, strlen(style));
-    (void)sodium_bin2base64(text, sizeof text, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL);
-    (void)snprintf(e->page_policy, sizeof e->page_policy,
-                   CLOSED_POLICY "; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'",
-                   text);
-}
 
 static struct endpoints *endpoints_new(const struct endpoints_options *options, struct error *err)
 {
@@ -352,11 +305,9 @@ static struct endpoints *endpoints_new(const struct endpoints_options *options, 
     e->options = *options;
     e->started_ms = clock_ms();
     e->started_us = clock_utc_us();
-    for (size_t i = 0; i < ROUTES; i++) {
-        e->kept[i].body = STRBUF_INIT(BODY_MAX_BYTES);
-        e->kept[i].made_ms = -KEEP_MS;
-    }
-    make_policy(e);
+    for (size_t i = 0; i < ROUTES; i++)
+        kept_answer_init(&e->kept[i]);
+    page_policy(e->page_policy);
     (void)gethostname(e->machine, sizeof e->machine - 1);
     e->own_hosts =
         (struct own_hosts){ options->listen, options->hosts ? options->hosts : "", e->machine };
@@ -412,6 +363,6 @@ void endpoints_free(struct endpoints *e)
     snapshot_free(e->snapshot);
     (void)close(e->wakeup_fd);
     for (size_t i = 0; i < ROUTES; i++)
-        strbuf_release(&e->kept[i].body);
+        kept_answer_release(&e->kept[i]);
     free(e);
 }
