@@ -27,7 +27,8 @@ end
 $$;
 create trigger run_is_going before delete on klaviyo.run
     for each row when (old.export_id is not null and old.first_batch is not null
-                       and old.finished_at is not null and old.selected_rows > 0)
+                       and old.finished_at is not null
+                       and (old.selected_rows > 0 or old.state <> 'succeeded'))
     execute function klaviyo.run_is_going();
 
 alter table klaviyo.past_run enable row level security;
@@ -117,7 +118,7 @@ end
 $$;
 
 -- One address of one export: true where the ledger had it. Where a run is going
--- on that has done with it, it is as if that run had never seen it: its counts
+-- on that has done with it, or is to take it off the list, it is as if that run had never seen it: its counts
 -- are made anew with the plan, but for those of batches that have ended.
 create function klaviyo.forget_in_export(p_export_id bigint, p_address text,
                                          out was_known boolean, out was_in_outbox boolean,
@@ -132,8 +133,10 @@ begin
     was_known := found;
     was_in_outbox := false;
     select r.run_id into retaken from klaviyo.run r
-    where r.export_id = p_export_id and r.state = 'running' and r.first_batch <= l.batch_id;
-    if retaken is null then
+    where r.export_id = p_export_id and r.state = 'running'
+      and (r.first_batch <= l.batch_id or r.run_id = l.left_run);
+    if retaken is null or l.batch_id < (select r.first_batch from klaviyo.run r
+                                        where r.run_id = retaken) then
         return;
     end if;
     if exists (select from klaviyo.batch b

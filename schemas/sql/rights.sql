@@ -10,7 +10,7 @@
 --   klaviyo_worker       reads what is set up, writes runs
 -- and two that nobody is a member of but the owner of the schema:
 --   klaviyo_definer      owns the functions that people change things with
---   klaviyo_source       owns the one function that reads the site's view
+--   klaviyo_source       owns the functions that read the site's view
 --
 -- People have select, and execute on functions; nothing else. Insert, update or
 -- delete on a table, or update on one of its columns, is the right to lock it
@@ -56,7 +56,8 @@ revoke execute on function
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
     klaviyo.remove_export(text), klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
     klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
-    klaviyo.forget_member(text),
+    klaviyo.forget_member(text), klaviyo.show_member(text),
+    klaviyo.look_for_member(klaviyo.export, text), klaviyo.look_for_address(text[], text[], text),
     klaviyo.add_task(text, text, jsonb), klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint)
     from klaviyo_worker;
 grant usage on sequence klaviyo.batch_id to klaviyo_worker;
@@ -107,9 +108,13 @@ grant execute on function
     klaviyo.remove_export(text), klaviyo.look_at_export(text),
     klaviyo.look_at_draft(text, jsonb), klaviyo.cancel_run(bigint),
     klaviyo.follow_event(text, text), klaviyo.add_task(text, text, jsonb),
-    klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint), klaviyo.is_task_served(text)
+    klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint), klaviyo.is_task_served(text),
+    klaviyo.show_member(text)
     to klaviyo_admin, klaviyo_contributor;
 grant select on klaviyo.task to klaviyo_admin, klaviyo_contributor; -- their own
+
+-- Its rows and addresses are those that the caller may see.
+grant select on klaviyo.delivered to klaviyo_admin, klaviyo_contributor, klaviyo_viewer;
 
 -- Runs, and how many events each answers; no rejections, which hold addresses.
 grant select on klaviyo.run, klaviyo.request_run to klaviyo_viewer;
@@ -136,14 +141,21 @@ declare
 begin
     for v in
         select p.oid::regprocedure as function,
-               case when p.proname = 'look_at_source' then 'klaviyo_source'
-                    else 'klaviyo_definer' end as owner
-        from pg_proc p join pg_roles r on r.oid = p.proowner
-        where p.pronamespace = 'klaviyo'::regnamespace and p.prosecdef
-          and r.rolname <> case when p.proname = 'look_at_source' then 'klaviyo_source'
-                                else 'klaviyo_definer' end
+               o.name as owner
+        from pg_proc p join pg_roles r on r.oid = p.proowner,
+             lateral (select case when p.proname in ('look_at_source', 'look_for_address')
+                                  then 'klaviyo_source' else 'klaviyo_definer' end) as o(name)
+        where p.pronamespace = 'klaviyo'::regnamespace and p.prosecdef and r.rolname <> o.name
     loop
         execute format('alter function %s owner to %I', v.function, v.owner);
+    end loop;
+    -- Views read tables with their owner's rights.
+    for v in
+        select c.oid::regclass as name from pg_class c join pg_roles r on r.oid = c.relowner
+        where c.relnamespace = 'klaviyo'::regnamespace and c.relkind = 'v'
+          and r.rolname <> 'klaviyo_definer'
+    loop
+        execute format('alter view %s owner to klaviyo_definer', v.name);
     end loop;
 end
 $$;

@@ -49,6 +49,9 @@ OWNERS_FUNCTIONS = [
     "select klaviyo.hand_over(1)",
     "select klaviyo.audit_write('x', 'run', 'x', '{}')",
     "select klaviyo.look_at_source('{seg}', '{email}', '[]')",
+    "select klaviyo.look_for_address('{seg}', '{email}', 'somebody@example.test')",
+    "select klaviyo.look_for_member(x, 'somebody@example.test') from klaviyo.export x",
+    "select * from klaviyo.delivery",
     "select klaviyo.pause_unusable('granted', 'x')",
     "select klaviyo.replace_segments(1, '[\"x\"]')",
     "select klaviyo.store_export(x) from klaviyo.export x",
@@ -77,6 +80,7 @@ EXPORTERS_FUNCTIONS = [
     "select klaviyo.look_at_export('export of granted')",
     "select klaviyo.cancel_run(1)",
     "select klaviyo.follow_event('s', 'e')",
+    "select klaviyo.show_member('somebody@example.test')",
     "select klaviyo.add_task('export preview', 'export of granted', '{}')",
     "select klaviyo.look_at_task(1)",
     "select klaviyo.drop_task(1)",
@@ -420,7 +424,7 @@ def test_functions_with_their_owners_rights_have_an_owner_with_few(site: Site) -
         )
     )
     assert set(owners) == {"klaviyo_definer", "klaviyo_source"}
-    assert owners["klaviyo_source"] == ["look_at_source"]
+    assert owners["klaviyo_source"] == ["look_at_source", "look_for_address"]
     for role in owners:
         assert site.db.rows(
             "select rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls"

@@ -20,6 +20,66 @@ static bool print_exports(const struct column *columns, const json_t *document, 
     return ok;
 }
 
+/* What was said last of a row that was refused: "invalid: …". */
+static void add_refusal(json_t *row)
+{
+    json_t *last = json_array_get(json_object_get(row, "rejections"), 0);
+    const char *detail = json_string_value(json_object_get(last, "detail"));
+    json_t *code = json_object_get(last, "code");
+
+    if (detail)
+        (void)json_object_set_new(row, "refusal",
+                                  json_sprintf("%s: %s", json_string_value(code), detail));
+    else if (code)
+        (void)json_object_set(row, "refusal", code);
+}
+
+static void warn_of_source(const json_t *row)
+{
+    const char *problem = json_string_value(json_object_get(row, "source_error"));
+
+    if (problem)
+        warn_user("export %s: its members cannot be read, so its segments are not known: %s",
+                  json_string_value(json_object_get(row, "export")), problem);
+}
+
+static bool print_shown(const char *json, struct error *err)
+{
+    static const struct column columns[] = { { "EXPORT", "export", false, true },
+                                             { "LIST", "list", false, false },
+                                             { "STATE", "state", false, false },
+                                             { "SINCE", "since", false, false },
+                                             { "RUN", "run", true, false },
+                                             { "SEGMENTS", "segments", false, true },
+                                             { "PROFILES", "profiles", false, true },
+                                             { "REFUSED", "refusal", false, true },
+                                             { NULL, NULL, false, false } };
+    CLEANUP(json_freep) json_t *found = json_loads(json, 0, NULL);
+    size_t i;
+    json_t *row;
+
+    if (!found)
+        return error_no_memory(err);
+    json_array_foreach(json_object_get(found, "exports"), i, row) {
+        add_refusal(row);
+        warn_of_source(row);
+    }
+    return print_exports(columns, found, "No export that you may use has to do with this address.",
+                         err);
+}
+
+static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    char *json;
+
+    if (!persons_show(context->db, arguments->operands[0], &json, err))
+        return false;
+    bool ok = arguments_flag(arguments, "--json") ? details_print(json, true, err)
+                                                  : print_shown(json, err);
+    free(json);
+    return ok;
+}
+
 static bool print_forgotten(const char *json, struct error *err)
 {
     static const struct column columns[] = { { "EXPORT", "export", false, true },
@@ -52,10 +112,18 @@ static bool forget(struct context *context, const struct arguments *arguments, s
     return ok;
 }
 
+static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 static const struct option_spec forget_options[] = { OPTION_YES, OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
 const struct command member_commands[] = {
+    { .words = "member show", .who = EXPORTERS, ONE_OPERAND("ADDRESS"),
+      .options = json_options, .needs = NEEDS_DATABASE, .run = show,
+      .summary = "where a person is, by the e-mail address: exports, segments, what became of it",
+      .details = "The address may be spelled in any way that counts as the same (blanks around it,\n"
+                 "capitals). Exports that you may use are looked through, and the members of their\n"
+                 "segments. States: not_sent (a member that no run has read yet), pending (goes with\n"
+                 "the next run), delivered, rejected, leaving (to be taken off the list)." },
     { .words = "member forget", .who = ADMINS, ONE_OPERAND("ADDRESS"),
       .options = forget_options, .needs = NEEDS_DATABASE, .run = forget,
       .summary = "delete what is remembered about a person, by the e-mail address",

@@ -14,6 +14,14 @@
  */
 
 /*
+ * Where the address is: {"address", "exports": [{"export", "connection", "list", "state",
+ * "profile_id", "since", "run", "segments", "profiles", "source_error", "rejections"}]}; one
+ * object for each export of the caller's that has to do with it (klaviyo.show_member()).
+ * Reads the members of all of them. ERROR_INPUT: the address is blank.
+ */
+bool persons_show(struct db *db, const char *address, char **json, struct error *err) MUST_USE;
+
+/*
  * Deletes what is remembered: {"address", "exports": [{"export", "ledger", "outbox",
  * "rejections", "late_jobs"}], "runs_taken_anew"}; one object for each export that
  * knew it. Administrators only. ERROR_INPUT: the address is blank.
