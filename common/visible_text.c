@@ -36,7 +36,7 @@ static size_t decode(const char *text, size_t n, uint32_t *code)
 }
 
 /* How a code point is shown, where that is not as it came; empty: as it came. */
-static void show(char shown[8], enum visible_text_mode mode, uint32_t code)
+static void show_code_point(char shown[8], enum visible_text_mode mode, uint32_t code)
 {
     shown[0] = '\0';
     if (code == '\n' && mode == VISIBLE_LINES)
@@ -49,22 +49,47 @@ static void show(char shown[8], enum visible_text_mode mode, uint32_t code)
         (void)snprintf(shown, 8, "\xef\xbf\xbd");
 }
 
+struct piece {
+    char shown[8]; /* empty: as it came */
+    size_t length; /* of the code point as it came */
+    size_t bytes;  /* of it as shown */
+};
+
+static struct piece first_piece(enum visible_text_mode mode, const char *text, size_t n)
+{
+    struct piece piece;
+    uint32_t code;
+
+    piece.length = decode(text, n, &code);
+    show_code_point(piece.shown, mode, code);
+    piece.bytes = *piece.shown ? strlen(piece.shown) : piece.length;
+    return piece;
+}
+
 bool visible_text_add(struct strbuf *out, enum visible_text_mode mode, const char *text, size_t n,
                       size_t max)
 {
-    while (n > 0) {
-        char shown[8];
-        uint32_t code;
-        size_t length = decode(text, n, &code);
+    for (size_t at = 0; at < n;) {
+        struct piece piece = first_piece(mode, text + at, n - at);
 
-        show(shown, mode, code);
-        size_t bytes = *shown ? strlen(shown) : length;
-        if (bytes > max)
+        if (piece.bytes > max)
             return false;
-        strbuf_add(out, *shown ? shown : text, bytes);
-        max -= bytes;
-        text += length;
-        n -= length;
+        strbuf_add(out, *piece.shown ? piece.shown : text + at, piece.bytes);
+        max -= piece.bytes;
+        at += piece.length;
     }
     return true;
+}
+
+size_t visible_text_bytes(enum visible_text_mode mode, const char *text, size_t n)
+{
+    size_t bytes = 0;
+
+    for (size_t at = 0; at < n;) {
+        struct piece piece = first_piece(mode, text + at, n - at);
+
+        bytes += piece.bytes;
+        at += piece.length;
+    }
+    return bytes;
 }

@@ -31,4 +31,7 @@ enum visible_text_mode {
 bool visible_text_add(struct strbuf *out, enum visible_text_mode mode, const char *text, size_t n,
                       size_t max);
 
+/* How many bytes that is without a limit; never fails. */
+size_t visible_text_bytes(enum visible_text_mode mode, const char *text, size_t n);
+
 #endif

@@ -66,6 +66,21 @@ static void a_nul_in_the_middle_is_shown(void **state)
     assert_string_equal(out.data, "a\\u0000b");
 }
 
+static void the_bytes_that_are_shown_are_counted_without_memory(void **state)
+{
+    static const char *const texts[] = { "", "a", "a\"b\\c\n", "\xc3\xa9\xe2\x80\xa8",
+                                         "\xff\x80z" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100);
+        size_t n = strlen(texts[i]);
+
+        assert_true(visible_text_add(&out, VISIBLE_JSON, texts[i], n, 100));
+        assert_int_equal(visible_text_bytes(VISIBLE_JSON, texts[i], n), out.len);
+    }
+}
+
 static void what_does_not_fit_is_cut_between_code_points(void **state)
 {
     static const char text[] = "ab\xe2\x82\xac\033z";
@@ -85,6 +100,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_steers_a_terminal_is_shown_and_all_else_stays),
         cmocka_unit_test(a_nul_in_the_middle_is_shown),
+        cmocka_unit_test(the_bytes_that_are_shown_are_counted_without_memory),
         cmocka_unit_test(what_does_not_fit_is_cut_between_code_points),
     };
 

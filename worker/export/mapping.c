@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "common/visible_text.h"
 #include "worker/klaviyo/attribute.h"
 
 #define HEAD "{\"type\":\"profile\",\"attributes\":{\"email\":\""
@@ -30,14 +31,8 @@ static char *make_key(const char *name)
     CLEANUP(strbuf_release) struct strbuf key = STRBUF_INIT(KEY_MAX_BYTES);
 
     strbuf_add(&key, "\"", 1);
-    for (const char *at = name; *at; at++) {
-        if (*at == '"' || *at == '\\')
-            strbuf_add(&key, "\\", 1);
-        if ((unsigned char)*at < 0x20)
-            strbuf_addf(&key, "\\u%04x", (unsigned)*at);
-        else
-            strbuf_add(&key, at, 1);
-    }
+    if (!visible_text_add(&key, VISIBLE_JSON, name, strlen(name), KEY_MAX_BYTES))
+        return NULL;
     strbuf_add_str(&key, "\":");
     return strbuf_take(&key);
 }

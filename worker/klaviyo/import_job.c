@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/parse.h"
+#include "common/visible_text.h"
 #include "worker/klaviyo/document.h"
 
 #define TAIL_BEFORE_ID "]}},\"relationships\":{\"lists\":{\"data\":[{\"type\":\"list\",\"id\":\""
@@ -20,38 +21,21 @@ const char import_job_head[] = "{\"data\":{\"type\":\"profile-bulk-import-job\",
 
 /* ---- the request ---- */
 
-enum { ESCAPED_MAX = sizeof "\\u0000" };
-
-/* One byte of a JSON string as it must be written; returns how many bytes that takes. */
-static size_t escape(char c, char out[ESCAPED_MAX])
-{
-    if ((unsigned char)c < 0x20)
-        return (size_t)snprintf(out, ESCAPED_MAX, "\\u%04x", (unsigned)c);
-    return (size_t)snprintf(out, ESCAPED_MAX, "%s%c", c == '"' || c == '\\' ? "\\" : "", c);
-}
-
 void import_job_add_tail(struct strbuf *out, const char *list_id)
 {
-    char escaped[ESCAPED_MAX];
-
     if (!list_id) {
         strbuf_add_str(out, PLAIN_TAIL);
         return;
     }
     strbuf_add_str(out, TAIL_BEFORE_ID);
-    for (const char *at = list_id; *at; at++)
-        strbuf_add(out, escaped, escape(*at, escaped));
+    (void)visible_text_add(out, VISIBLE_JSON, list_id, strlen(list_id), SIZE_MAX);
     strbuf_add_str(out, TAIL_AFTER_ID);
 }
 
 size_t import_job_frame_bytes(const char *list_id)
 {
-    char escaped[ESCAPED_MAX];
-    size_t n = strlen(import_job_head) + strlen(TAIL_BEFORE_ID) + strlen(TAIL_AFTER_ID);
-
-    for (const char *at = list_id; *at; at++)
-        n += escape(*at, escaped);
-    return n;
+    return strlen(import_job_head) + strlen(TAIL_BEFORE_ID) + strlen(TAIL_AFTER_ID) +
+           visible_text_bytes(VISIBLE_JSON, list_id, strlen(list_id));
 }
 
 struct request import_job_request(const char *rows, size_t n, const struct strbuf *tail)
