@@ -64,7 +64,7 @@ grant usage on sequence klaviyo.batch_id to klaviyo_worker;
 grant select, insert, update, delete
     on klaviyo.request, klaviyo.run, klaviyo.request_run, klaviyo.batch, klaviyo.ledger,
        klaviyo.rejection, klaviyo.rate_budget, klaviyo.rate_place, klaviyo.late_job,
-       klaviyo.task, klaviyo.task_worker
+       klaviyo.task, klaviyo.task_worker, klaviyo.outcome
     to klaviyo_worker;
 grant select on klaviyo.past_run to klaviyo_worker;
 grant select on klaviyo.connection, klaviyo.connection_key, klaviyo.connection_grant,
@@ -79,7 +79,8 @@ grant update (list_name, list_checked_at) on klaviyo.export to klaviyo_worker;
 grant select on klaviyo.connection, klaviyo.connection_grant, klaviyo.export_segment,
                 klaviyo.export_field, klaviyo.run, klaviyo.request, klaviyo.request_run,
                 klaviyo.batch, klaviyo.ledger, klaviyo.rejection, klaviyo.rate_budget,
-                klaviyo.rate_place, klaviyo.late_job, klaviyo.past_run, klaviyo.audit
+                klaviyo.rate_place, klaviyo.late_job, klaviyo.past_run, klaviyo.outcome,
+                klaviyo.audit
     to klaviyo_admin;
 grant select (connection_id, key_pair_id, changed_at, changed_by)
     on klaviyo.connection_key to klaviyo_admin;

@@ -7,6 +7,7 @@ RANDOM_KILLS  how many kills come at random moments (10; 100 in the long form)
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -28,8 +29,9 @@ BATCHES_IN_FLIGHT = 5
 SHORT_LEASE = {"LEASE_SECONDS": "2"}
 
 OF_BATCHES = {"plan_batch", "request", "answer", "mark_sent", "confirm"}
-# Runs that wait, and jobs of earlier runs: test_waiting, test_late_jobs.
+# Runs that wait, jobs of earlier runs, outcomes: test_waiting, test_late_jobs, test_outcomes.
 ELSEWHERE = {"park", "settle_late_job", "leave_late_job"}
+ELSEWHERE |= {"claim_outcomes", "outcomes_handed_over", "settle_outcomes"}
 AROUND = re.compile(r'FAILPOINT_AROUND\("(\w+)"')
 SINGLE = re.compile(r'FAILPOINT\("([\w.]+)"\)')
 
@@ -73,6 +75,7 @@ def every_hit() -> list[tuple[str, int]]:
 @pytest.mark.parametrize(("point", "hit"), every_hit())
 def test_a_kill_at_any_step_loses_nothing(world: World, point: str, hit: int) -> None:
     population = people_with_trouble(world)
+    world.turn_on_outcomes()
     world.set_up_export(population)
     victim = world.start_worker(**SHORT_LEASE, KLAVIYO_FAILPOINT=f"{point}:{hit}")
     world.publish(events.Message(b"no event", {}, b"x"), events.binary(SEGMENT))
@@ -90,6 +93,9 @@ def test_a_kill_at_any_step_loses_nothing(world: World, point: str, hit: int) ->
     assert (run["counts"]["accepted"], run["counts"]["rejected"]) == (ROWS - 1, 1)
     assert world.simulator.emails(LIST) == population.wanted.keys()
     assert len(world.dead_letters()) in ((1, 2) if "mark_dead_lettered" in point else (1,))
+    outcomes = world.wait_outcomes_sent()
+    assert {json.loads(o.value or b"")["run"] for o in outcomes} == {run["id"]}
+    assert len({o.header("ce_id") for o in outcomes}) == 1
     after = [e for e in world.simulator.diary() if e["at"] >= taken_over_at]
     asked = [e for e in after if e["endpoint"] == "job" and e["path"].rsplit("/")[-1] in finished]
     assert asked == [], "a job whose end is recorded was asked for again"

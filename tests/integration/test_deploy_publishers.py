@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from support import people
 from support.kafka_broker import class_path
@@ -19,13 +21,14 @@ from support.world import LIST, SEGMENT, World
 
 GUIDE = TREE / "deploy" / "publishers.md"
 NAMES = {"python": "publish.py", "sh": "publish.sh", "java": "Publish.java"}
+LISTENERS = {"python": "listen.py", "sh": "listen.sh", "java": "Listen.java"}
 
 
-def example(language: str, folder: Path) -> Path:
+def example(language: str, folder: Path, listens: bool = False) -> Path:
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 1
-    path = folder / NAMES[language]
-    path.write_text(blocks[0])
+    assert len(blocks) == 2, "one that publishes, one that listens"
+    path = folder / (LISTENERS if listens else NAMES)[language]
+    path.write_text(blocks[listens])
     return path
 
 
@@ -47,6 +50,37 @@ def publish(world: World, language: str, folder: Path, refresh: str) -> None:
     words = [*command(language, example(language, folder)), SEGMENT, refresh]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def listen(world: World, language: str, folder: Path, refresh: str) -> tuple[int, str]:
+    env = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": world.kafka.address,
+        "KAFKA_OUTCOME_TOPIC": world.outcome_topic,
+    }
+    words = [*command(language, example(language, folder, listens=True)), SEGMENT, refresh]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("language", sorted(LISTENERS))
+def test_an_example_of_the_guide_hears_how_a_refresh_ended(
+    world: World, tmp_path: Path, language: str
+) -> None:
+    world.turn_on_outcomes()
+    world.set_up_export(people.simple(20))
+    world.start_worker()
+    world.refresh(refresh_id="good")
+    world.wait_runs_ended(1)
+    world.simulator.remove_list(LIST)
+    world.refresh(refresh_id="bad", full=True)
+    world.wait_runs_ended(2)
+
+    failed, said = listen(world, language, tmp_path, "bad")
+    assert failed == 1 and "failed" in said
+    exported, said = listen(world, language, tmp_path, "good")
+    assert exported == 0 and "succeeded" in said
 
 
 @pytest.mark.parametrize("language", sorted(NAMES))
@@ -82,7 +116,33 @@ BEYOND_A_SCHEMA = {"refreshed_at-no-such-day.json"}
 def test_the_schema_says_of_every_example_what_the_worker_says(folder: str) -> None:
     schema = json.loads((EVENTS / "segment-refreshed.v1.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
-    examples = [p for p in (EVENTS / folder).iterdir() if p.name not in BEYOND_A_SCHEMA]
+    examples = [p for p in (EVENTS / folder).glob("*.json") if p.name not in BEYOND_A_SCHEMA]
     assert len(examples) >= 8
     for path in examples:
         assert validator.is_valid(json.loads(path.read_text())) is (folder == "valid"), path.name
+
+
+def test_the_description_for_tools_is_whole_and_its_examples_are_valid() -> None:
+    schemas = TREE / "schemas"
+    described = yaml.safe_load((schemas / "asyncapi.yaml").read_text())
+    references = re.findall(r"\$ref: '?(#?[^'\n]+)'?", (schemas / "asyncapi.yaml").read_text())
+    for reference in references:
+        found: Any = described
+        if not reference.startswith("#"):
+            assert (schemas / reference).is_file(), reference
+            continue
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+    data = json.loads((EVENTS / "segment-export.v1.schema.json").read_text())
+    headers = described["components"]["schemas"]["outcomeHeaders"]
+    headers["properties"]["traceparent"] = described["components"]["schemas"]["traceparent"]
+    (outcome,) = described["components"]["messages"]["segmentExported"]["examples"]
+    jsonschema.validate(outcome["payload"], data, jsonschema.Draft202012Validator)
+    jsonschema.validate(outcome["headers"], headers, jsonschema.Draft202012Validator)
+
+
+def test_the_recipe_for_a_chat_is_a_connector() -> None:
+    (recipe,) = re.findall(r"^```json\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    config = json.loads(recipe)["config"]
+    assert config["topics"] == "segment-export"
+    assert all(isinstance(value, str) for value in config.values()), "Connect takes text only"

@@ -13,8 +13,8 @@ from support.site import Site
 
 TABLES = [
     "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
-    "export_segment", "key_pair", "late_job", "ledger", "migration", "past_run", "rate_budget", "rate_place", "rejection",
-    "request", "request_run", "run", "task", "task_worker",
+    "export_segment", "key_pair", "late_job", "ledger", "migration", "outcome", "past_run", "rate_budget",
+    "rate_place", "rejection", "request", "request_run", "run", "task", "task_worker",
 ]  # fmt: skip
 
 INSIDE = [

@@ -48,6 +48,13 @@ ALLOWED: dict[str, set[str]] = {
         "worker/kafka",
         "worker/metrics",
     },
+    "worker/outcome": {
+        "common",
+        "worker/settings",
+        "worker/store",
+        "worker/kafka",
+        "worker/metrics",
+    },
     "worker/http": {
         "common",
         "worker/settings",
@@ -65,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         "worker/export",
         "worker/task",
         "worker/ingest",
+        "worker/outcome",
         "worker/http",
     },
     "worker/cli": {"common", "worker/settings"},

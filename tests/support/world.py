@@ -75,6 +75,7 @@ class World:
         self.topic = f"{name}.segment-refresh"
         self.group = f"{name}.workers"
         self.dead_letter_topic = f"{name}.segment-refresh.dead-letter"
+        self.outcome_topic = ""  # outcomes are off, but where a test asks for them
         self.workers: list[Worker] = []
         self._log_numbers = itertools.count(1)
         self.client_properties = folder / "client.properties"
@@ -105,6 +106,7 @@ class World:
             "KAFKA_CONFIG_FILE": str(self.client_properties),
             "KAFKA_TOPIC": self.topic,
             "KAFKA_DEAD_LETTER_TOPIC": self.dead_letter_topic,
+            "KAFKA_OUTCOME_TOPIC": self.outcome_topic,
             "KAFKA_GROUP_ID": self.group,
             "KLAVIYO_BASE_URL": self.simulator.url,
             "SECRET_KEY_FILE": str(self.secret_key_file),
@@ -218,6 +220,24 @@ class World:
 
     def dead_letters(self) -> list[events.Record]:
         return events.read_all(self.kafka.address, self.dead_letter_topic)
+
+    def turn_on_outcomes(self, partitions: int = 1) -> None:
+        """For workers that are started from now on."""
+        self.outcome_topic = f"{self.name}.segment-export"
+        self.kafka.create_topic(self.outcome_topic, partitions)
+
+    def outcomes(self) -> list[events.Record]:
+        return events.read_all(self.kafka.address, self.outcome_topic)
+
+    def wait_outcomes_sent(self, seconds: float = 30) -> list[events.Record]:
+        """Until none waits for its broker any more; every record that is there then."""
+        wait_until(
+            lambda: self.db.value("select count(*) from klaviyo.outcome") == 0,
+            seconds,
+            "outcomes to be sent",
+            SLOW_POLL_SECONDS,
+        )
+        return self.outcomes()
 
     # -- what happened --------------------------------------------------------
 

@@ -203,14 +203,16 @@ static void check_group(struct check *check, struct topic_status *topic)
 static void check_kafka(struct check *check)
 {
     struct topic_status topics[] = { { .name = check->settings->kafka_topic },
-                                     { .name = check->settings->kafka_dead_letter_topic } };
+                                     { .name = check->settings->kafka_dead_letter_topic },
+                                     { .name = check->settings->kafka_outcome_topic } };
+    const size_t n = *check->settings->kafka_outcome_topic ? 3 : 2; /* empty: turned off */
     struct error err = ERROR_INIT;
-    bool ok = topics_look(check->settings, topics, 2, KAFKA_TIMEOUT_MS, &err);
+    bool ok = topics_look(check->settings, topics, n, KAFKA_TIMEOUT_MS, &err);
 
     note(check, "Kafka", ok, check->settings->kafka_bootstrap_servers, &err);
     if (ok)
         check_group(check, &topics[0]);
-    for (size_t i = 0; ok && i < 2; i++)
+    for (size_t i = 0; ok && i < n; i++)
         check_topic(check, &topics[i]);
 }
 

@@ -439,6 +439,7 @@ static void begin_renewal(struct ingest *ingest)
     struct error err = ERROR_INIT;
 
     log_info("kafka_config_changed");
+    ingest->metrics->kafka_config_changes++;
     dead_letter_writer_renew(ingest->writer);
     reread_renew(ingest->reread);
     ingest->renewing = true;

@@ -42,7 +42,8 @@ const char *kafka_failure_hint(rd_kafka_t *handle, rd_kafka_resp_err_t code)
                "cluster)";
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
         code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
-        return "make the topic, or correct KAFKA_TOPIC or KAFKA_DEAD_LETTER_TOPIC";
+        return "make the topic, or correct KAFKA_TOPIC, KAFKA_DEAD_LETTER_TOPIC or "
+               "KAFKA_OUTCOME_TOPIC";
     if (code == RD_KAFKA_RESP_ERR__SSL)
         return "check security.protocol and the certificates in KAFKA_CONFIG_FILE";
     if (code == RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT)

@@ -244,12 +244,19 @@ static bool renew_if_broken(struct producer *producer, struct error *err)
     return producer->handle || open_handle(producer, err);
 }
 
+static const char *right_of(const struct settings *settings, const char *topic)
+{
+    if (strcmp(topic, settings->kafka_topic) == 0)
+        return "Describe and Write on KAFKA_TOPIC";
+    if (strcmp(topic, settings->kafka_outcome_topic) == 0)
+        return "Describe and Write on KAFKA_OUTCOME_TOPIC";
+    return "Describe and Write on KAFKA_DEAD_LETTER_TOPIC";
+}
+
 bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
                       void *tag, struct error *err)
 {
-    producer->right = strcmp(topic, producer->settings->kafka_topic) == 0
-                          ? "Describe and Write on KAFKA_TOPIC"
-                          : "Describe and Write on KAFKA_DEAD_LETTER_TOPIC";
+    producer->right = right_of(producer->settings, topic);
     if (!renew_if_broken(producer, err))
         return false;
 

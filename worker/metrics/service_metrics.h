@@ -10,7 +10,7 @@
 #include "common/cleanup.h"
 
 /*
- * Figures of the side towards Kafka: written by control and intake, read by
+ * Figures of the side towards Kafka: written by control, intake and outcomes, read by
  * whoever answers for health and metrics. Atomics, each true by itself. The
  * partitions are a snapshot under a lock that is held for a copy only, and
  * never by a run.
@@ -36,12 +36,13 @@ struct service_metrics {
     atomic_bool database_reached;       /* intake's connection is up */
     atomic_llong database_connected_ms; /* clock_ms() of the last new connection; 0: none yet */
     atomic_llong partitions_assigned;
+    atomic_llong kafka_config_changes; /* how often KAFKA_CONFIG_FILE has changed */
     atomic_bool draining;
 
     /* Totals. */
     atomic_llong rebalances_assigned, rebalances_revoked, rebalances_lost, pauses, resumes, rewinds,
         commits, commit_errors, kafka_errors, database_errors, dead_letter_retries,
-        dead_letters_without_value;
+        dead_letters_without_value, outcomes_sent, outcome_retries;
 
     /* For /livez: the loop turns at least every 100 ms. */
     atomic_llong loop_ticks, loop_last_tick_ms; /* clock_ms() */

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/wakeup.h"
+#include "worker/store/outcomes.h"
 #include "worker/store/retention.h"
 
 enum {
@@ -44,6 +45,43 @@ static void settle(struct db *db)
         log_warn("missed_ends_settled", LOG_INT("requests", settled));
 }
 
+/* Outcomes that nobody sent for as long as runs are kept: who waited for them is told. */
+static void expire_outcomes(const struct housekeeping *h, struct db *db)
+{
+    struct error err = ERROR_INIT;
+    int64_t deleted = 0, all = 0;
+    bool more = true, ok = true;
+
+    while (ok && more && rest(h, 0)) {
+        ok = outcomes_expire(db, h->settings->retention_days, &deleted, &more, &err);
+        all += ok ? deleted : 0;
+    }
+    if (!ok)
+        log_warn("retention_failed", LOG_ERROR_OF(&err));
+    if (all > 0)
+        log_error("outcomes_expired", LOG_INT("outcomes", all),
+                  LOG_INT("days", h->settings->retention_days));
+}
+
+/* Where this worker sends none, and no other one does, they would only pile up. */
+static void drop_unwanted_outcomes(const struct housekeeping *h, struct db *db)
+{
+    struct error err = ERROR_INIT;
+    int64_t deleted = 0, all = 0;
+    bool more = true, ok = true;
+
+    if (*h->settings->kafka_outcome_topic)
+        return;
+    while (ok && more && rest(h, 0)) {
+        ok = outcomes_drop_unwanted(db, &deleted, &more, &err);
+        all += ok ? deleted : 0;
+    }
+    if (!ok)
+        log_warn("retention_failed", LOG_ERROR_OF(&err));
+    if (all > 0)
+        log_debug("outcomes_dropped", LOG_INT("outcomes", all));
+}
+
 /* A thousand rows at a time, to the end: also where more come in than one call deletes. */
 static void apply_retention(struct housekeeping *h, struct db *db)
 {
@@ -52,6 +90,7 @@ static void apply_retention(struct housekeeping *h, struct db *db)
 
     if (clock_ms() < h->retention_ms)
         return;
+    expire_outcomes(h, db);
     while (more && rest(h, 0)) {
         if (!retention_apply(db, h->settings->retention_days, &more, &err)) {
             log_warn("retention_failed", LOG_ERROR_OF(&err));
@@ -73,6 +112,7 @@ static void keep_house(struct housekeeping *h)
     if (!db_open(&db, &how, &err))
         return; /* the run slots say so */
     settle(db);
+    drop_unwanted_outcomes(h, db);
     apply_retention(h, db);
 }
 

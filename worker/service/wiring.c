@@ -1,6 +1,7 @@
 #include "worker/service/wiring.h"
 
 #include "worker/http/endpoints.h"
+#include "worker/outcome/outcome_sender.h"
 #include "worker/service/database_probe.h"
 #include "worker/service/housekeeping.h"
 #include "worker/service/service.h"
@@ -164,6 +165,17 @@ static bool start_endpoints(const struct slots_options *options, struct service_
     return endpoints_start(&how, endpoints, err);
 }
 
+/* *sender is NULL where outcomes are turned off. */
+static bool start_outcomes(const struct settings *settings, struct service_metrics *metrics,
+                           struct outcome_sender **sender, struct error *err)
+{
+    *sender = NULL;
+    if (!*settings->kafka_outcome_topic)
+        return true;
+    *sender = outcome_sender_start(settings, metrics, err);
+    return *sender != NULL;
+}
+
 static bool serve(const struct slots_options *options, struct service_metrics *metrics,
                   const struct db_options *how, struct error *err)
 {
@@ -176,6 +188,9 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
     CLEANUP(housekeeping_freep)
     struct housekeeping *housekeeping = housekeeping_start(options->settings, err);
     if (!housekeeping)
+        return false;
+    CLEANUP(outcome_sender_freep) struct outcome_sender *sender = NULL;
+    if (!start_outcomes(options->settings, metrics, &sender, err))
         return false;
     CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
     if (!slots)
@@ -208,6 +223,8 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
     task_runner_free(task_runner_take(&tasks));
     shutdown_deadline_note("run_slots");
     slots_free(slots_take(&slots));
+    shutdown_deadline_note("outcome events");
+    outcome_sender_free(outcome_sender_take(&sender));
     shutdown_deadline_note("the database probe");
     database_probe_free(database_probe_take(&probe));
     shutdown_deadline_note("housekeeping");

@@ -1,0 +1,70 @@
+#ifndef WORKER_STORE_OUTCOMES_H
+#define WORKER_STORE_OUTCOMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * Outcomes of ended runs that no broker has acknowledged yet: one row for each
+ * segment of the run's export, written by the transaction that ended the run. A
+ * worker claims rows for a while, sends them, and deletes what was acknowledged;
+ * a claim that nobody renewed is over, and another worker sends the row again.
+ * Any number of workers may do it at once. All times are the database's.
+ */
+struct outcome {
+    int64_t outcome_id;
+    int64_t run_id;
+    int64_t epoch; /* of the run's end */
+    bool succeeded;
+    bool reduced; /* the broker found it too large: data is without its refresh ids */
+    char *export_name;
+    char *segment_id;
+    char *data;        /* JSON; names no address */
+    char *traceparent; /* NULL: none */
+    char *ended_at;    /* RFC 3339 */
+};
+
+struct outcomes {
+    struct outcome *items; /* in the order of their writing */
+    size_t n;
+};
+
+/*
+ * Claims rows that nobody has claimed, for claim_ms: the oldest ones, at most
+ * max_rows, and no further one once their data exceeds max_bytes. *claimed is
+ * the caller's, to be released; outputs are written on success only.
+ */
+bool outcomes_claim(struct db *db, int64_t max_rows, int64_t max_bytes, int64_t claim_ms,
+                    struct outcomes *claimed, struct error *err) MUST_USE;
+void outcomes_release(struct outcomes *outcomes);
+
+/* What became of a claimed row. */
+enum outcome_fate {
+    OUTCOME_ACKNOWLEDGED, /* by the broker: the row is deleted */
+    OUTCOME_RETURNED,     /* not written: anybody's again, at once */
+    OUTCOME_TOO_LARGE,    /* the same, and from now on without its refresh ids */
+    OUTCOME_PENDING,      /* its claim begins anew, for claim_ms */
+    OUTCOME_FATES
+};
+
+/* All of it in one statement. A row that is gone is no error. */
+bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate *fates, size_t n,
+                     int64_t claim_ms, struct error *err) MUST_USE;
+
+/*
+ * Deletes up to a thousand rows whose run ended more than so many days ago, sent or
+ * not. *more: there is more to delete.
+ */
+bool outcomes_expire(struct db *db, int64_t days, int64_t *deleted, bool *more, struct error *err)
+    MUST_USE;
+
+/* The same, of rows that no worker has claimed in the ten minutes after their run's end. */
+bool outcomes_drop_unwanted(struct db *db, int64_t *deleted, bool *more, struct error *err)
+    MUST_USE;
+
+#endif
