@@ -183,3 +183,28 @@ def test_a_small_segment_is_read_without_reading_every_profile(world: World) -> 
     wait_until(lambda: world.db.rows(PROFILES_READ)[0][1] >= before[1] + 100, 20, "the figures")
     (after,) = world.db.rows(PROFILES_READ)
     assert after[0] - before[0] < 50_000
+
+
+BLOCKED = """select count(*) from pg_stat_activity where datname = current_database()
+and wait_event_type = 'Lock' and query like '%insert into klaviyo.batch%'"""
+
+
+def test_a_row_that_came_after_the_ledger_was_read_makes_it_be_read_again(world: World) -> None:
+    world.set_up_export(people.simple(20))
+    address = world.db.value("select min(attributes ->> 'email') from insights.customer_profile")
+    with world.db.connect() as holder:
+        holder.execute("begin; lock table klaviyo.batch in share mode")
+        world.start_worker().wait_ready()
+        world.refresh()
+        wait_until(lambda: world.db.value(BLOCKED) > 0, 30, "the plan to write its batch")
+        world.db.execute(
+            "insert into klaviyo.ledger (export_id, address, fingerprint, batch_id)"
+            " select export_id, lower(%s), 1, 0 from klaviyo.export",
+            address,
+        )
+        holder.rollback()
+    run = world.wait_runs_ended(1)[0]
+
+    check_sums(run)
+    assert run["state"] == "succeeded" and run["counts"]["accepted"] == 20
+    assert world.simulator.count(LIST) == 20

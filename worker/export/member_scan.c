@@ -200,6 +200,7 @@ static bool add_to_batch(struct member_scan *scan, struct planned *planned,
                                  .profile_id = member->profile_id.bytes,
                                  .profile_id_len = member->profile_id.len,
                                  .fingerprint = fingerprint,
+                                 .known = member->known,
                                  .filled = filled_before(scan, member) |
                                            mapping_filled(scan->mapping, member->fields),
                                  .listed = selection_was_listed(member) };

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "common/cleanup.h"
-#include "common/strbuf.h"
+#include "worker/store/binary_array.h"
 
 /*
  * The rows of a batch that is to be planned, as outbox_plan() writes them into the
@@ -19,17 +19,19 @@ struct batch_row {
     size_t profile_id_len;
     int64_t fingerprint; /* of the values as sent */
     uint64_t filled;     /* fields that ever had a value as sent: a set */
+    bool known;          /* the ledger has a row of the address */
     bool listed;         /* it was on the list before */
 };
 
-/* Rows of one batch to be, as PostgreSQL arrays; row i of each is one profile. */
+/* As PostgreSQL arrays; row i of each is one profile. */
 struct batch_rows {
-    struct strbuf addresses;
-    struct strbuf fingerprints;
-    struct strbuf profile_ids;
-    struct strbuf listed;
-    struct strbuf filled;
+    struct binary_array addresses;
+    struct binary_array fingerprints;
+    struct binary_array profile_ids;
+    struct binary_array listed;
+    struct binary_array filled;
     size_t n;
+    size_t n_known;
 };
 
 /*

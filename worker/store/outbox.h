@@ -30,7 +30,10 @@ struct outbox_plan {
     const struct strbuf *body;
 };
 
-/* A batch, its ledger rows and its body. Closes the arrays of rows. */
+/*
+ * A batch, its ledger rows and its body. Closes the arrays of rows. ERROR_RETRY also where
+ * the ledger has a row of an address that was not known: it must be read again.
+ */
 bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
                  const struct outbox_plan *plan, struct error *err) MUST_USE;
 
