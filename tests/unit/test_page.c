@@ -19,6 +19,9 @@ static char run_failed[] =
     "[{\"id\": 8, \"export\": \"x\", \"state\": \"failed\", \"reason\": \"list_gone\","
     " \"detail\": \"no list <L>\", \"started_at\": null, \"counts\": {}}]";
 
+static char attention[] = "{\"attention\": [{\"name\": \"m<n\", \"reason\": \"key_refused\","
+                          " \"since\": \"2026-11-24T08:00:47.123456Z\"}]}";
+
 static struct page_facts facts_of(struct snapshot_view *view)
 {
     return (struct page_facts){ .worker = "host:1",
@@ -50,7 +53,7 @@ static void a_run_is_shown_with_state_and_progress(void **state)
     assert_shows(&facts, "until 08:01:00 UTC", true);
     assert_shows(&facts, "<progress max=\"2000\" value=\"503\"", true);
     assert_shows(&facts, "1\u202f234\u202f567", true);
-    assert_shows(&facts, "2026-11-24 08:00:47", true);
+    assert_shows(&facts, "2026-11-24 08:00:47 UTC", true);
     assert_shows(&facts, "class=\"notice\"", false);
 }
 
@@ -77,8 +80,9 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
     assert_shows(&facts, "as they were 15 seconds ago", true);
     view.read_ms = 19000;
     assert_shows(&facts, "class=\"notice\"", false);
-    view.overview.attention = 2;
-    assert_shows(&facts, "2 connections need attention", true);
+    view.lists.report = attention;
+    assert_shows(&facts, "1 connection needs attention", true);
+    assert_shows(&facts, "<b>m&lt;n</b>: key_refused, since", true);
 }
 
 static void partitions_are_shown_with_their_lag_where_it_is_known(void **state)
@@ -91,7 +95,7 @@ static void partitions_are_shown_with_their_lag_where_it_is_known(void **state)
     struct page_facts facts = facts_of(&view);
 
     (void)state;
-    assert_shows(&facts, "It has none now", true);
+    assert_shows(&facts, "This worker has no partition now", true);
     facts.partitions = partitions;
     facts.n_partitions = 2;
     assert_shows(&facts, "<td class=\"n\" data-name=\"Lag\">15</td>", true);
@@ -99,7 +103,7 @@ static void partitions_are_shown_with_their_lag_where_it_is_known(void **state)
     assert_shows(&facts, "<b>15</b>events of lag here", true);
 }
 
-static void nothing_comes_from_elsewhere_and_no_script_is_there(void **state)
+static void nothing_comes_from_elsewhere_and_the_script_is_our_own(void **state)
 {
     struct snapshot_view view = { .read_ms = 19000, .lists.runs = run_failed };
     struct page_facts facts = facts_of(&view);
@@ -107,7 +111,9 @@ static void nothing_comes_from_elsewhere_and_no_script_is_there(void **state)
     (void)state;
     assert_shows(&facts, "http://", false);
     assert_shows(&facts, "https://", false);
-    assert_shows(&facts, "<script", false);
+    assert_shows(&facts, "<script src", false);
+    assert_shows(&facts, "<script>", true);
+    assert_shows(&facts, " onclick=", false);
     assert_shows(&facts, "style=", false);
 }
 
@@ -130,7 +136,7 @@ int main(void)
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(the_page_says_when_the_database_is_away_or_a_connection_needs_attention),
         cmocka_unit_test(partitions_are_shown_with_their_lag_where_it_is_known),
-        cmocka_unit_test(nothing_comes_from_elsewhere_and_no_script_is_there),
+        cmocka_unit_test(nothing_comes_from_elsewhere_and_the_script_is_our_own),
         cmocka_unit_test(what_is_no_json_is_an_error),
     };
 

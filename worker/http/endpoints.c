@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/parse.h"
 #include "common/strbuf.h"
 #include "common/version.h"
 #include "common/wakeup.h"
@@ -27,6 +28,7 @@ enum {
 };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
+#define HTML_TYPE "text/html; charset=utf-8"
 #define JSON_TYPE "application/json"
 
 /* What of the database an answer needs. */
@@ -34,6 +36,8 @@ enum need { NEEDS_NONE, NEEDS_ANY, NEEDS_FRESH };
 
 enum route_name {
     ROUTE_PAGE,
+    ROUTE_EXPORT,
+    ROUTE_RUN,
     ROUTE_RUNS,
     ROUTE_EXPORTS,
     ROUTE_METRICS,
@@ -57,6 +61,7 @@ struct endpoints {
     struct kept_answer kept[ROUTES];
     struct http_metrics metrics_report;
     struct list_filter filter;
+    char argument[LIST_FILTER_TEXT_BYTES]; /* the page's: a name or an id */
 };
 
 /* ---- how this worker is ---- */
@@ -170,30 +175,70 @@ static void make_exports(struct endpoints *e, struct kept_answer *kept)
     make_list(e, kept, ROUTE_EXPORTS);
 }
 
+/* What a page is made of, beside the snapshot. */
+struct page_room {
+    struct page_facts facts;
+    struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
+    struct snapshot_view view;
+};
+
+static void collect_facts(struct endpoints *e, struct page_room *room)
+{
+    enum readiness state = readiness_of(e);
+    size_t n = service_metrics_partitions(e->options.metrics, room->partitions,
+                                          SERVICE_METRICS_PARTITIONS);
+
+    snapshot_view(e->snapshot, true, &room->view);
+    room->facts = (struct page_facts){
+        .worker = e->options.worker,
+        .version = version_number(),
+        .state = readiness_text(state),
+        .ready = state == READINESS_READY,
+        .busy_slots = e->options.runs->busy_slots,
+        .all_slots = e->options.all_slots,
+        .open_events = e->options.metrics->events_open,
+        .now_ms = clock_ms(),
+        .now_us = clock_utc_us(),
+        .partitions = room->partitions,
+        .n_partitions = n < SERVICE_METRICS_PARTITIONS ? n : SERVICE_METRICS_PARTITIONS,
+        .database = &room->view,
+    };
+}
+
 static void make_page(struct endpoints *e, struct kept_answer *kept)
 {
-    struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
-    enum readiness state = readiness_of(e);
-    struct snapshot_view view;
+    struct page_room room;
     struct error err = ERROR_INIT;
-    struct page_facts facts = { .worker = e->options.worker,
-                                .version = version_number(),
-                                .state = readiness_text(state),
-                                .ready = state == READINESS_READY,
-                                .busy_slots = e->options.runs->busy_slots,
-                                .all_slots = e->options.all_slots,
-                                .open_events = e->options.metrics->events_open,
-                                .now_ms = clock_ms(),
-                                .now_us = clock_utc_us(),
-                                .partitions = partitions,
-                                .database = &view };
 
-    size_t n =
-        service_metrics_partitions(e->options.metrics, partitions, SERVICE_METRICS_PARTITIONS);
-    facts.n_partitions = n < SERVICE_METRICS_PARTITIONS ? n : SERVICE_METRICS_PARTITIONS;
-    snapshot_view(e->snapshot, true, &view);
-    kept->status = page_write(&facts, &kept->body, &err) ? 200 : 500;
-    snapshot_view_release(&view);
+    collect_facts(e, &room);
+    kept->status = page_write(&room.facts, &kept->body, &err) ? 200 : 500;
+    snapshot_view_release(&room.view);
+}
+
+static void make_export_page(struct endpoints *e, struct kept_answer *kept)
+{
+    struct page_room room;
+    struct error err = ERROR_INIT;
+    bool found = false;
+
+    collect_facts(e, &room);
+    bool ok = page_write_export(&room.facts, e->argument, &kept->body, &found, &err);
+    kept->status = !ok ? 500 : found ? 200 : 404;
+    snapshot_view_release(&room.view);
+}
+
+static void make_run_page(struct endpoints *e, struct kept_answer *kept)
+{
+    struct page_room room;
+    struct error err = ERROR_INIT;
+    int64_t run_id = 0;
+    bool found = false;
+
+    (void)!parse_int64(e->argument, 1, INT64_MAX, &run_id);
+    collect_facts(e, &room);
+    bool ok = page_write_run(&room.facts, run_id, &kept->body, &found, &err);
+    kept->status = !ok ? 500 : found ? 200 : 404;
+    snapshot_view_release(&room.view);
 }
 
 /* ---- routes ---- */
@@ -208,7 +253,9 @@ struct route {
 };
 
 static const struct route routes[ROUTES] = {
-    [ROUTE_PAGE] = { "/", true, "text/html; charset=utf-8", NEEDS_FRESH, KEEP_MS, make_page },
+    [ROUTE_PAGE] = { "/", true, HTML_TYPE, NEEDS_FRESH, KEEP_MS, make_page },
+    [ROUTE_EXPORT] = { "/export", true, HTML_TYPE, NEEDS_FRESH, 0, make_export_page },
+    [ROUTE_RUN] = { "/run", true, HTML_TYPE, NEEDS_FRESH, 0, make_run_page },
     [ROUTE_RUNS] = { "/api/runs", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
     [ROUTE_EXPORTS] = { "/api/exports", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_exports },
     [ROUTE_METRICS] = { "/metrics", false, PROMETHEUS_CONTENT_TYPE, NEEDS_ANY, KEEP_MS,
@@ -271,6 +318,11 @@ static void read_filter(const struct http_question *question, struct list_filter
     http_argument(question, "state", filter->state, sizeof filter->state);
 }
 
+static bool is_page(size_t route)
+{
+    return route == ROUTE_PAGE || route == ROUTE_EXPORT || route == ROUTE_RUN;
+}
+
 static void give_answer(void *opaque, const struct http_question *question,
                         const struct http_metrics *metrics_report, struct http_answer *answer)
 {
@@ -280,6 +332,7 @@ static void give_answer(void *opaque, const struct http_question *question,
 
     e->metrics_report = *metrics_report;
     read_filter(question, &e->filter);
+    http_argument(question, i == ROUTE_RUN ? "id" : "name", e->argument, sizeof e->argument);
     bool is_special = (i == ROUTE_RUNS || i == ROUTE_EXPORTS) && !list_filter_is_empty(&e->filter);
     if (is_special || !is_good(e, i))
         make(e, i);
@@ -287,7 +340,7 @@ static void give_answer(void *opaque, const struct http_question *question,
         kept_answer_forget(kept);
     *answer = (struct http_answer){ .status = kept->status,
                                     .type = routes[i].type,
-                                    .policy = i == ROUTE_PAGE ? e->page_policy : CLOSED_POLICY,
+                                    .policy = is_page(i) ? e->page_policy : CLOSED_POLICY,
                                     .body = kept->body.data ? kept->body.data : "",
                                     .n = kept->body.len };
 }

@@ -16,7 +16,7 @@
  *     /livez     200 or 503: is this process worth keeping (liveness.h)
  *     /readyz    200 or 503: in the consumer group, database takes new connections
  *     /metrics   Prometheus text (metrics_report.h)
- *     /          status page (page.h)
+ *     /          status page (page.h); /export?name= and /run?id= show one of them
  *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those of
  *                them that limit=, export= and state= pick
  *     /api/exports  the same for exports, as `export list --json`

@@ -1,93 +1,36 @@
 #include "worker/http/page.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "page_text.h"
+#include "worker/http/chart.h"
+#include "worker/http/html.h"
 #include "worker/http/metrics_report.h"
-#include "worker/store/run_state.h"
+#include "worker/http/page_lists.h"
+#include "worker/http/page_parts.h"
+#include "worker/klaviyo/endpoint.h"
 
-enum { REFRESH_SECONDS = 5, STALE_MS = 10 * 1000 };
+enum {
+    STALE_MS = 10 * 1000,
+    EXPORTS_SHOWN = 200, /* beyond, the page would be larger than a browser likes twice a second */
+    RUNS_SHOWN = 20,
+    MINUTES = 60,
+};
 
 const char *page_style(void)
 {
-    return page_text_page;
+    return page_text_page_style;
 }
 
-static void add_text(struct strbuf *out, const char *text)
+const char *page_script(void)
 {
-    for (; *text; text++)
-        switch (*text) {
-        case '<':
-            strbuf_add_str(out, "&lt;");
-            break;
-        case '>':
-            strbuf_add_str(out, "&gt;");
-            break;
-        case '&':
-            strbuf_add_str(out, "&amp;");
-            break;
-        case '"':
-            strbuf_add_str(out, "&quot;");
-            break;
-        default:
-            strbuf_add(out, text, 1);
-        }
+    return page_text_page_script;
 }
 
-/* 1234567 as "1 234 567", with narrow no-break spaces. */
-static void add_count(struct strbuf *out, int64_t number)
-{
-    if (number >= 1000) {
-        add_count(out, number / 1000);
-        strbuf_addf(out, "\u202f%03d", (int)(number % 1000));
-    } else {
-        strbuf_addf(out, "%" PRId64, number);
-    }
-}
+/* ---- what needs attention ---- */
 
-static const char *text_of(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-
-    return text ? text : "";
-}
-
-static int64_t count_of(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
-/* ---- the head ---- */
-
-static void add_head(struct strbuf *out, const struct page_facts *facts)
-{
-    strbuf_addf(out,
-                "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-                "<meta http-equiv=\"refresh\" content=\"%d\">"
-                "<title>klaviyo-worker: %s</title><style>",
-                REFRESH_SECONDS, facts->ready ? "ready" : "not ready");
-    strbuf_add_str(out, page_style());
-    strbuf_add_str(out, "</style></head>\n<body><main>\n");
-}
-
-static void add_worker(struct strbuf *out, const struct page_facts *facts)
-{
-    char now[CLOCK_TEXT_BYTES];
-
-    clock_format_us(facts->now_us, now);
-    strbuf_addf(out,
-                "<h1>klaviyo-worker <span class=\"%s\">%s</span></h1>\n<p class=\"soft\">Worker ",
-                facts->ready ? "good" : "bad", facts->state);
-    add_text(out, facts->worker);
-    strbuf_addf(out, ", version %s, as of <time>%.10s %.8s</time> UTC</p>\n", facts->version, now,
-                now + sizeof "2026-11-24T" - 1);
-}
-
-static void add_notice(struct strbuf *out, const struct page_facts *facts)
+static void add_database_notice(struct strbuf *out, const struct page_facts *facts)
 {
     const struct snapshot_view *view = facts->database;
     int64_t age_ms = facts->now_ms - view->read_ms;
@@ -100,24 +43,41 @@ static void add_notice(struct strbuf *out, const struct page_facts *facts)
                     "<p class=\"notice\" role=\"status\">The database does not answer: the runs "
                     "are shown as they were %" PRId64 " seconds ago.</p>\n",
                     age_ms / 1000);
-    if (view->overview.attention > 0)
-        strbuf_addf(out,
-                    "<p class=\"notice\" role=\"status\">%" PRId64 " connection%s attention: "
-                    "<code>klaviyo-worker connection list</code> shows which.</p>\n",
-                    view->overview.attention, view->overview.attention == 1 ? " needs" : "s need");
 }
+
+static void add_attention(struct strbuf *out, const struct page_facts *facts, const json_t *report)
+{
+    const json_t *connections = json_object_get(report, "attention");
+    size_t n = json_array_size(connections);
+
+    if (n == 0)
+        return;
+    strbuf_addf(out,
+                "<div class=\"notice\" role=\"status\"><p>%zu connection%s attention: its runs "
+                "end at once. Give a new key (<code>klaviyo-worker connection rotate-key</code>), "
+                "or mend the old one and <code>klaviyo-worker connection verify</code>.</p><ul>",
+                n, n == 1 ? " needs" : "s need");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *connection = json_array_get(connections, i);
+
+        strbuf_add_str(out, "<li><b>");
+        html_add_text(out, page_text_of(connection, "name"));
+        strbuf_add_str(out, "</b>: ");
+        html_add_text(out, page_text_of(connection, "reason"));
+        strbuf_add_str(out, ", since ");
+        html_add_time(out, page_text_of(connection, "since"), facts->now_us);
+        strbuf_add_str(out, "</li>");
+    }
+    strbuf_add_str(out, "</ul></div>\n");
+}
+
+/* ---- figures ---- */
 
 static void add_figure(struct strbuf *out, const char *name, int64_t number)
 {
     strbuf_add_str(out, "<li><b>");
-    add_count(out, number);
+    html_add_count(out, number);
     strbuf_addf(out, "</b>%s</li>", name);
-}
-
-static void add_slots(struct strbuf *out, const struct page_facts *facts)
-{
-    strbuf_addf(out, "<li><b>%" PRId64 " of %" PRId64 "</b>run slots busy here</li>",
-                facts->busy_slots, facts->all_slots);
 }
 
 static int64_t sum_of_lags(const struct page_facts *facts)
@@ -131,7 +91,7 @@ static int64_t sum_of_lags(const struct page_facts *facts)
     return sum;
 }
 
-static void add_metrics(struct strbuf *out, const struct page_facts *facts)
+static void add_figures(struct strbuf *out, const struct page_facts *facts)
 {
     const struct overview *overview = &facts->database->overview;
 
@@ -141,138 +101,239 @@ static void add_metrics(struct strbuf *out, const struct page_facts *facts)
     add_figure(out, "runs queued", overview->queued);
     add_figure(out, "events open here", facts->open_events);
     add_figure(out, "events of lag here", sum_of_lags(facts));
-    add_slots(out, facts);
-    strbuf_add_str(out, "</ul>\n");
+    strbuf_addf(out, "<li><b>%" PRId64 " of %" PRId64 "</b>run slots busy here</li></ul>\n",
+                facts->busy_slots, facts->all_slots);
 }
 
-/* ---- the runs ---- */
+/* ---- exports ---- */
 
-static const char *class_of_state(const char *state)
+static bool is_stale(const json_t *export)
 {
-    static const char *const classes[RUN_STATES] = {
-        [RUN_QUEUED] = "soft",    [RUN_RUNNING] = "busy",
-        [RUN_WAITING] = "wait",   [RUN_SUCCEEDED] = "good",
-        [RUN_CANCELLED] = "soft", [RUN_SUCCEEDED_WITH_REJECTIONS] = "wait",
-        [RUN_FAILED] = "bad",
-    };
-    enum run_state known = RUN_FAILED;
-
-    (void)run_state_of(state, &known);
-    return classes[known];
+    return json_is_true(json_object_get(export, "stale"));
 }
 
-/* "succeeded_with_rejections" as words. */
-static void add_words(struct strbuf *out, const char *code)
+static void add_export_name(struct strbuf *out, const json_t *export)
 {
-    for (; *code; code++)
-        strbuf_add(out, *code == '_' ? " " : code, 1);
-}
+    const char *list = page_text_of(export, "list_name");
 
-static void add_state(struct strbuf *out, const json_t *run)
-{
-    const char *state = text_of(run, "state");
-    const char *until = text_of(run, "waiting_until");
-
-    strbuf_addf(out, "<td data-name=\"State\"><span class=\"state %s\">", class_of_state(state));
-    add_words(out, state);
-    strbuf_add_str(out, "</span>");
-    if (strlen(until) > 19)
-        strbuf_addf(out, "<span class=\"detail\">until %.8s UTC</span>", until + 11);
-    strbuf_add_str(out, "</td>");
-}
-
-static bool is_open(const json_t *run)
-{
-    enum run_state state = RUN_FAILED;
-
-    (void)run_state_of(text_of(run, "state"), &state);
-    return state == RUN_RUNNING || state == RUN_WAITING;
-}
-
-/* How much of what was selected so far has come to its end. */
-static void add_progress(struct strbuf *out, const json_t *run, const json_t *counts)
-{
-    int64_t selected = count_of(counts, "selected");
-    int64_t done = count_of(counts, "accepted") + count_of(counts, "rejected");
-
-    add_count(out, done);
-    strbuf_add_str(out, " of ");
-    add_count(out, selected);
-    if (is_open(run) && selected > 0)
-        strbuf_addf(out,
-                    "<progress max=\"%" PRId64 "\" value=\"%" PRId64 "\" aria-label=\"progress\">"
-                    "</progress>",
-                    selected, done < selected ? done : selected);
-}
-
-static void add_number_cell(struct strbuf *out, const char *name, int64_t number)
-{
-    strbuf_addf(out, "<td class=\"n\" data-name=\"%s\">", name);
-    add_count(out, number);
-    strbuf_add_str(out, "</td>");
-}
-
-/* "2026-11-24T08:00:47.123456Z": day and time of day; "–" where there is none. */
-static void add_time_cell(struct strbuf *out, const char *name, const char *time)
-{
-    strbuf_addf(out, "<td class=\"n\" data-name=\"%s\">", name);
-    if (strlen(time) > 19)
-        strbuf_addf(out, "%.10s %.8s", time, time + 11);
-    else
-        strbuf_add_str(out, "–");
-    strbuf_add_str(out, "</td>");
-}
-
-static void add_why(struct strbuf *out, const json_t *run)
-{
-    const char *reason = text_of(run, "reason");
-
-    if (!*reason)
-        return;
-    strbuf_add_str(out, "<span class=\"detail\"><b>");
-    add_text(out, reason);
-    strbuf_add_str(out, "</b> ");
-    add_text(out, text_of(run, "detail"));
-    strbuf_add_str(out, "</span>");
-}
-
-static void add_run(struct strbuf *out, const json_t *run)
-{
-    const json_t *counts = json_object_get(run, "counts");
-
-    strbuf_addf(out, "<tr><td class=\"n\" data-name=\"Run\">%" PRId64 "</td>", count_of(run, "id"));
-    strbuf_add_str(out, "<td class=\"wide\" data-name=\"Export\"><b>");
-    add_text(out, text_of(run, "export"));
-    strbuf_add_str(out, "</b>");
-    add_why(out, run);
-    strbuf_add_str(out, "</td>");
-    add_state(out, run);
-    strbuf_add_str(out, "<td class=\"n\" data-name=\"Confirmed\"><span>");
-    add_progress(out, run, counts);
+    strbuf_add_str(out, "<td class=\"wide name\" data-name=\"Export\"><b>");
+    page_add_export_link(out, page_text_of(export, "name"));
+    strbuf_add_str(out, "</b><span class=\"detail\">list ");
+    html_add_text(out, *list ? list : page_text_of(export, "list"));
+    strbuf_add_str(out, ", connection ");
+    html_add_text(out, page_text_of(export, "connection"));
     strbuf_add_str(out, "</span></td>");
-    add_number_cell(out, "Read", count_of(counts, "read"));
-    add_number_cell(out, "Invalid", count_of(counts, "invalid"));
-    add_number_cell(out, "Rejected", count_of(counts, "rejected"));
-    add_time_cell(out, "Started", text_of(run, "started_at"));
-    add_time_cell(out, "Ended", text_of(run, "finished_at"));
+}
+
+/* What an administrator would want to see first: paused, stale, or how its last run ended. */
+static void add_export_state(struct strbuf *out, const json_t *export, const json_t *trend)
+{
+    const json_t *last = json_array_get(trend, json_array_size(trend) - 1);
+    const char *state = json_string_value(json_array_get(last, 1));
+
+    strbuf_add_str(out, "<td data-name=\"Last run\"><span>");
+    if (state)
+        page_add_state(out, state);
+    else
+        strbuf_add_str(out, "<span class=\"soft\">none yet</span>");
+    if (strcmp(page_text_of(export, "state"), "paused") == 0)
+        strbuf_add_str(out, " <span class=\"badge soft\">paused</span>");
+    if (is_stale(export))
+        strbuf_add_str(out, " <span class=\"badge bad\">stale</span>");
+    strbuf_add_str(out, "</span></td>");
+}
+
+static void add_export(struct strbuf *out, const json_t *export, const json_t *trends,
+                       int64_t now_us)
+{
+    const json_t *trend = json_object_get(trends, page_text_of(export, "name"));
+    const json_t *members = json_object_get(export, "members");
+
+    strbuf_add_str(out, "<tr>");
+    add_export_name(out, export);
+    page_add_time_cell(out, "Last success", page_text_of(export, "last_success"), now_us);
+    if (json_is_integer(members))
+        page_add_number_cell(out, "Members", json_integer_value(members));
+    else
+        strbuf_add_str(out, "<td class=\"n\" data-name=\"Members\">–</td>");
+    add_export_state(out, export, trend);
+    strbuf_add_str(out, "<td data-name=\"Trend\">");
+    page_add_trend(out, trend);
+    strbuf_add_str(out, "</td></tr>\n");
+}
+
+static void add_export_rows(struct strbuf *out, const struct page_lists *lists, bool stale,
+                            size_t *room, int64_t now_us)
+{
+    const json_t *trends = json_object_get(lists->report, "trends");
+
+    for (size_t i = 0; i < json_array_size(lists->exports) && *room > 0; i++) {
+        const json_t *export = json_array_get(lists->exports, i);
+
+        if (is_stale(export) != stale)
+            continue;
+        add_export(out, export, trends, now_us);
+        --*room;
+    }
+}
+
+static void add_exports(struct strbuf *out, const struct page_lists *lists, int64_t now_us)
+{
+    size_t n = json_array_size(lists->exports);
+    size_t room = EXPORTS_SHOWN;
+
+    strbuf_add_str(out, "<section aria-labelledby=\"exports\"><h2 id=\"exports\">Exports</h2>\n");
+    if (n == 0) {
+        strbuf_add_str(out, "<p class=\"soft\">There is no export: <code>klaviyo-worker export "
+                            "add</code> makes one.</p></section>\n");
+        return;
+    }
+    strbuf_add_str(out, "<table><thead><tr><th>Export</th><th class=\"n\">Last success</th>"
+                        "<th class=\"n\">Members</th><th>Last run</th><th>Last 20 runs</th>"
+                        "</tr></thead><tbody>\n");
+    add_export_rows(out, lists, true, &room, now_us);
+    add_export_rows(out, lists, false, &room, now_us);
+    strbuf_add_str(out, "</tbody></table>\n");
+    if (n > EXPORTS_SHOWN)
+        strbuf_addf(out,
+                    "<p class=\"soft\">%zu more: <code>klaviyo-worker export list</code> "
+                    "shows them.</p>\n",
+                    n - EXPORTS_SHOWN);
+    strbuf_add_str(out, "</section>\n");
+}
+
+/* ---- runs ---- */
+
+static void add_open_runs(struct strbuf *out, const json_t *runs, int64_t now_us)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < json_array_size(runs); i++) {
+        const json_t *run = json_array_get(runs, i);
+
+        if (!page_run_is_open(run))
+            continue;
+        if (!any)
+            strbuf_add_str(out, "<section aria-labelledby=\"now\"><h2 id=\"now\">Going on</h2>"
+                                "<ul class=\"cards\">\n");
+        any = true;
+        page_add_open_run(out, run, now_us);
+    }
+    if (any)
+        strbuf_add_str(out, "</ul></section>\n");
+}
+
+static void add_runs(struct strbuf *out, const json_t *runs, int64_t now_us)
+{
+    strbuf_add_str(out, "<section aria-labelledby=\"runs\"><h2 id=\"runs\">"
+                        "Runs of all workers, newest first</h2>\n");
+    if (json_array_size(runs) == 0)
+        strbuf_add_str(out, "<p class=\"soft\">There is no run.</p>\n");
+    else
+        page_add_run_table(out, runs, NULL, RUNS_SHOWN, now_us);
+    strbuf_add_str(out, "</section>\n");
+}
+
+/* ---- the last hour, accounts ---- */
+
+static void add_minutes(struct strbuf *out, const json_t *report)
+{
+    const json_t *minutes = json_object_get(report, "minutes");
+    int64_t values[MINUTES];
+    int64_t sum = 0;
+    char label[96];
+
+    if (json_array_size(minutes) != MINUTES)
+        return;
+    for (size_t i = 0; i < MINUTES; i++) {
+        values[i] = json_integer_value(json_array_get(minutes, i));
+        sum += values[i];
+    }
+    (void)snprintf(label, sizeof label, "%" PRId64 " profiles in the last hour", sum);
+    strbuf_add_str(out,
+                   "<div class=\"card\"><h3>Profiles in the last hour</h3><b class=\"large\">");
+    html_add_count(out, sum);
+    strbuf_add_str(out, "</b>");
+    chart_add_area(out, values, MINUTES, label);
+    strbuf_add_str(out,
+                   "<span class=\"detail\">by the minute in which their run ended</span></div>\n");
+}
+
+static void add_account(struct strbuf *out, const json_t *account, int64_t now_us)
+{
+    int64_t limit = endpoint_limit(ENDPOINT_IMPORT).per_minute;
+    int64_t used = page_count_of(account, "imports_in_minute");
+    const char *blocked = page_text_of(account, "blocked_until");
+    char label[96];
+
+    (void)snprintf(label, sizeof label, "%" PRId64 " of %" PRId64 " imports of the last minute",
+                   used, limit);
+    strbuf_add_str(out, "<div class=\"card\"><h3>Account ");
+    html_add_text(out, page_text_of(account, "name"));
+    strbuf_addf(out, "</h3><b class=\"large\">%" PRId64 " of %" PRId64 "</b>", used, limit);
+    chart_add_gauge(out, used, limit, label);
+    strbuf_add_str(out, "<span class=\"detail\">imports in the last minute</span>");
+    if (*blocked) {
+        strbuf_add_str(out, "<span class=\"detail wait\">Klaviyo asked to wait: ");
+        html_add_time(out, blocked, now_us);
+        strbuf_add_str(out, "</span>");
+    }
+    strbuf_add_str(out, "</div>\n");
+}
+
+static void add_load(struct strbuf *out, const json_t *report, int64_t now_us)
+{
+    const json_t *accounts = json_object_get(report, "accounts");
+
+    strbuf_add_str(out, "<section aria-labelledby=\"load\"><h2 id=\"load\">Load</h2>"
+                        "<div class=\"cards\">\n");
+    add_minutes(out, report);
+    for (size_t i = 0; i < json_array_size(accounts); i++)
+        add_account(out, json_array_get(accounts, i), now_us);
+    strbuf_add_str(out, "</div></section>\n");
+}
+
+/* ---- dead letters ---- */
+
+static void add_letter(struct strbuf *out, const json_t *letter, int64_t now_us)
+{
+    const json_t *exports = json_object_get(letter, "exports");
+    const char *segment = page_text_of(letter, "segment");
+
+    strbuf_add_str(out, "<tr><td class=\"wide\" data-name=\"Segment\">");
+    html_add_text(out, *segment ? segment : "–");
+    strbuf_add_str(out, "</td><td data-name=\"Reason\">");
+    html_add_text(out, page_text_of(letter, "reason"));
+    strbuf_add_str(out, "</td><td data-name=\"Exports\"><span>");
+    for (size_t i = 0; i < json_array_size(exports); i++) {
+        const char *name = json_string_value(json_array_get(exports, i));
+
+        strbuf_add_str(out, i > 0 ? ", " : "");
+        page_add_export_link(out, name ? name : "");
+    }
+    strbuf_add_str(out, "</span></td><td data-name=\"Solved\">");
+    strbuf_add_str(out, json_is_true(json_object_get(letter, "solved"))
+                            ? "<span class=\"state good\">solved since</span>"
+                            : "<span class=\"state bad\">open</span>");
+    strbuf_add_str(out, "</td>");
+    page_add_time_cell(out, "Died", page_text_of(letter, "at"), now_us);
     strbuf_add_str(out, "</tr>\n");
 }
 
-static void add_runs(struct strbuf *out, const json_t *runs)
+static void add_letters(struct strbuf *out, const json_t *report, int64_t now_us)
 {
-    strbuf_add_str(out, "<h2>Runs of all workers, newest first</h2>\n");
-    if (json_array_size(runs) == 0) {
-        strbuf_add_str(out, "<p class=\"soft\">There is no run.</p>\n");
+    const json_t *letters = json_object_get(report, "dead_letters");
+
+    if (json_array_size(letters) == 0)
         return;
-    }
-    strbuf_add_str(out, "<table><thead><tr><th class=\"n\">Run</th><th>Export</th><th>State</th>"
-                        "<th class=\"n\">Confirmed</th><th class=\"n\">Read</th>"
-                        "<th class=\"n\">Invalid</th><th class=\"n\">Rejected</th>"
-                        "<th class=\"n\">Started (UTC)</th>"
-                        "<th class=\"n\">Ended (UTC)</th></tr></thead><tbody>\n");
-    for (size_t i = 0; i < json_array_size(runs); i++)
-        add_run(out, json_array_get(runs, i));
-    strbuf_add_str(out, "</tbody></table>\n");
+    strbuf_add_str(out, "<section aria-labelledby=\"letters\"><h2 id=\"letters\">Dead letters, "
+                        "newest first</h2>\n<table><thead><tr><th>Segment</th><th>Reason</th>"
+                        "<th>Exports</th><th>Solved</th><th class=\"n\">Died</th></tr></thead>"
+                        "<tbody>\n");
+    for (size_t i = 0; i < json_array_size(letters); i++)
+        add_letter(out, json_array_get(letters, i), now_us);
+    strbuf_add_str(out, "</tbody></table>\n<p class=\"soft\"><code>klaviyo-worker dead-letters "
+                        "replay</code> publishes what is open again.</p></section>\n");
 }
 
 /* ---- the partitions ---- */
@@ -280,7 +341,7 @@ static void add_runs(struct strbuf *out, const json_t *runs)
 static void add_known_cell(struct strbuf *out, const char *name, int64_t number)
 {
     if (number >= 0)
-        add_number_cell(out, name, number);
+        page_add_number_cell(out, name, number);
     else
         strbuf_addf(out, "<td class=\"n\" data-name=\"%s\">–</td>", name);
 }
@@ -299,35 +360,44 @@ static void add_partition(struct strbuf *out, const struct service_partition *pa
 
 static void add_partitions(struct strbuf *out, const struct page_facts *facts)
 {
-    strbuf_add_str(out, "<h2>Partitions of this worker</h2>\n");
     if (facts->n_partitions == 0) {
-        strbuf_add_str(out, "<p class=\"soft\">It has none now.</p>\n");
+        strbuf_add_str(out, "<p class=\"soft\">This worker has no partition now.</p>\n");
         return;
     }
-    strbuf_add_str(out, "<table><thead><tr><th class=\"n\">Partition</th><th class=\"n\">Lag</th>"
-                        "<th class=\"n\">Open</th><th class=\"n\">Watermark</th>"
-                        "<th class=\"n\">Committed</th><th class=\"n\">End</th></tr></thead>"
-                        "<tbody>\n");
+    strbuf_addf(out,
+                "<details id=\"partitions\"><summary>%zu partition%s of this worker</summary>"
+                "<table><thead><tr><th class=\"n\">Partition</th><th class=\"n\">Lag</th>"
+                "<th class=\"n\">Open</th><th class=\"n\">Watermark</th>"
+                "<th class=\"n\">Committed</th><th class=\"n\">End</th></tr></thead><tbody>\n",
+                facts->n_partitions, facts->n_partitions == 1 ? "" : "s");
     for (size_t i = 0; i < facts->n_partitions; i++)
         add_partition(out, &facts->partitions[i]);
-    strbuf_add_str(out, "</tbody></table>\n");
+    strbuf_add_str(out, "</tbody></table></details>\n");
+}
+
+static void add_worker(struct strbuf *out, const struct page_facts *facts)
+{
+    strbuf_add_str(out, "<section aria-labelledby=\"worker\"><h2 id=\"worker\">This worker</h2>\n");
+    add_figures(out, facts);
+    add_partitions(out, facts);
+    strbuf_add_str(out, "</section>\n");
 }
 
 bool page_write(const struct page_facts *facts, struct strbuf *out, struct error *err)
 {
-    const char *text = facts->database->lists.runs ? facts->database->lists.runs : "[]";
-    json_t *runs = json_loads(text, 0, NULL);
+    CLEANUP(page_lists_release) struct page_lists lists;
 
-    if (!runs)
-        return error_set(err, ERROR_RETRY, "the list of runs could not be understood");
-    add_head(out, facts);
+    if (!page_lists_parse(&lists, &facts->database->lists, err))
+        return false;
+    page_begin(out, facts, "Status");
+    add_database_notice(out, facts);
+    add_attention(out, facts, lists.report);
+    add_open_runs(out, lists.runs, facts->now_us);
+    add_exports(out, &lists, facts->now_us);
+    add_load(out, lists.report, facts->now_us);
+    add_runs(out, lists.runs, facts->now_us);
+    add_letters(out, lists.report, facts->now_us);
     add_worker(out, facts);
-    add_notice(out, facts);
-    add_metrics(out, facts);
-    add_runs(out, runs);
-    add_partitions(out, facts);
-    strbuf_add_str(out, "<p class=\"soft\"><a href=\"/metrics\">metrics</a> · "
-                        "<a href=\"/api/runs\">runs as JSON</a></p>\n</main></body></html>\n");
-    json_decref(runs);
+    page_end(out);
     return strbuf_ok(out) || error_no_memory(err);
 }

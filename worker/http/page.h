@@ -12,12 +12,16 @@
 #include "worker/metrics/service_metrics.h"
 
 /*
- * The status page: one HTML document with its style inside, no script, nothing
- * from elsewhere. It says how this worker is, shows what all workers do (the
- * newest runs, as `runs list` shows them) and where this worker's partitions
- * stand, and asks for itself again every few seconds.
+ * The status pages: HTML documents made here, whole without a script, with their
+ * style inside and nothing from elsewhere. A small script renews them in place;
+ * without it the browser loads them again every few seconds.
  *
- * Pure: what is known goes in. Text from the database is escaped here.
+ *     /                  exports first, then runs, accounts, dead letters, this worker
+ *     /export?name=NAME  one export and its newest runs
+ *     /run?id=ID         one run, and what became of its members
+ *
+ * They show names, numbers and reasons: no address, no attribute, no secret. Pure:
+ * what is known goes in. Text from the database is escaped here.
  */
 struct page_facts {
     const char *worker; /* host and pid */
@@ -32,12 +36,18 @@ struct page_facts {
 };
 
 /*
- * Appends to out. ERROR_RETRY: memory is out, or the snapshot's runs are no
- * JSON; out is of no use then.
+ * All append to out. ERROR_RETRY: memory is out, or the snapshot's lists are no JSON; out
+ * is of no use then. An export or a run that the snapshot does not have gets a page that
+ * says so, and *found is false.
  */
 bool page_write(const struct page_facts *facts, struct strbuf *out, struct error *err) MUST_USE;
+bool page_write_export(const struct page_facts *facts, const char *name, struct strbuf *out,
+                       bool *found, struct error *err) MUST_USE;
+bool page_write_run(const struct page_facts *facts, int64_t run_id, struct strbuf *out, bool *found,
+                    struct error *err) MUST_USE;
 
-/* The page's style sheet, for who allows it by its hash. */
+/* Style sheet and script of every page, for who allows them by their hash. */
 const char *page_style(void);
+const char *page_script(void);
 
 #endif

@@ -138,6 +138,7 @@ void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_v
     *view = snapshot->last;
     view->lists.runs = copy(with_lists ? view->lists.runs : NULL);
     view->lists.exports = copy(with_lists ? view->lists.exports : NULL);
+    view->lists.report = copy(with_lists ? view->lists.report : NULL);
     (void)pthread_mutex_unlock(&snapshot->lock);
 }
 

@@ -5,6 +5,7 @@
 #include "worker/store/export_view.h"
 #include "worker/store/history.h"
 #include "worker/store/statement.h"
+#include "worker/store/status_report.h"
 
 static const char timeout_sql[] = "select set_config('statement_timeout', $1, true)";
 
@@ -43,6 +44,7 @@ void overview_lists_release(struct overview_lists *lists)
 {
     free(lists->runs);
     free(lists->exports);
+    free(lists->report);
     *lists = (struct overview_lists){ .runs = NULL };
 }
 
@@ -53,7 +55,8 @@ static bool read_all(struct db *db, struct overview *overview, struct overview_l
 
     return begin(db, err) && count(db, overview, err) &&
            history_list(db, &newest, &lists->runs, err) &&
-           export_view_list(db, &lists->exports, err);
+           export_view_list(db, &lists->exports, err) &&
+           status_report_read(db, &lists->report, err);
 }
 
 bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,

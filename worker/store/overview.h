@@ -22,10 +22,11 @@ struct overview {
 
 enum { OVERVIEW_RUNS = 100, OVERVIEW_TIMEOUT_MS = 2000 };
 
-/* JSON, as of history_list() and export_view_list(). */
+/* JSON, as of history_list(), export_view_list() and status_report_read(). */
 struct overview_lists {
     char *runs; /* the newest OVERVIEW_RUNS */
     char *exports;
+    char *report;
 };
 
 /*
@@ -35,7 +36,7 @@ struct overview_lists {
 bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,
                    struct error *err) MUST_USE;
 
-/* Frees both lists; they are NULL then. */
+/* Frees the lists; they are NULL then. */
 void overview_lists_release(struct overview_lists *lists);
 
 #endif

@@ -1,0 +1,243 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "worker/http/chart.h"
+#include "worker/http/html.h"
+#include "worker/http/page.h"
+#include "worker/http/page_lists.h"
+#include "worker/http/page_parts.h"
+#include "worker/store/overview.h"
+
+static const json_t *find_export(const json_t *exports, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(exports); i++)
+        if (strcmp(page_text_of(json_array_get(exports, i), "name"), name) == 0)
+            return json_array_get(exports, i);
+    return NULL;
+}
+
+static const json_t *find_run(const json_t *runs, int64_t run_id)
+{
+    for (size_t i = 0; i < json_array_size(runs); i++)
+        if (page_count_of(json_array_get(runs, i), "id") == run_id)
+            return json_array_get(runs, i);
+    return NULL;
+}
+
+static void begin_facts(struct strbuf *out)
+{
+    strbuf_add_str(out, "<dl class=\"facts\">");
+}
+
+static void add_fact(struct strbuf *out, const char *name, const char *value)
+{
+    if (!*value)
+        return;
+    strbuf_addf(out, "<dt>%s</dt><dd>", name);
+    html_add_text(out, value);
+    strbuf_add_str(out, "</dd>");
+}
+
+static void add_fact_number(struct strbuf *out, const char *name, int64_t value)
+{
+    strbuf_addf(out, "<dt>%s</dt><dd>", name);
+    html_add_count(out, value);
+    strbuf_add_str(out, "</dd>");
+}
+
+static void add_fact_time(struct strbuf *out, const char *name, const char *time, int64_t now_us)
+{
+    strbuf_addf(out, "<dt>%s</dt><dd>", name);
+    html_add_time(out, time, now_us);
+    strbuf_add_str(out, "</dd>");
+}
+
+static void end_facts(struct strbuf *out)
+{
+    strbuf_add_str(out, "</dl>\n");
+}
+
+/* ---- an export ---- */
+
+static void add_segments(struct strbuf *out, const json_t *export)
+{
+    const json_t *segments = json_object_get(export, "segments");
+
+    strbuf_add_str(out, "<dt>Segments</dt><dd>");
+    for (size_t i = 0; i < json_array_size(segments); i++) {
+        const char *name = json_string_value(json_array_get(segments, i));
+
+        strbuf_add_str(out, i > 0 ? ", " : "");
+        html_add_text(out, name ? name : "");
+    }
+    strbuf_add_str(out, "</dd>");
+}
+
+static void add_export(struct strbuf *out, const struct page_lists *lists, const json_t *export,
+                       int64_t now_us)
+{
+    const char *name = page_text_of(export, "name");
+
+    strbuf_add_str(out, "<h2>Export ");
+    html_add_text(out, name);
+    strbuf_add_str(out, "</h2>\n");
+    begin_facts(out);
+    add_fact(out, "Connection", page_text_of(export, "connection"));
+    add_fact(out, "List", page_text_of(export, "list"));
+    add_fact(out, "Name of the list", page_text_of(export, "list_name"));
+    add_segments(out, export);
+    add_fact(out, "E-mail field", page_text_of(export, "email_field"));
+    add_fact_number(out, "Profiles at most", page_count_of(export, "max_profiles"));
+    add_fact(out, "Who leaves", page_text_of(export, "on_leave"));
+    add_fact(out, "State", page_text_of(export, "state"));
+    add_fact(out, "Paused because of", page_text_of(export, "pause_reason"));
+    add_fact_time(out, "Last success", page_text_of(export, "last_success"), now_us);
+    end_facts(out);
+    strbuf_add_str(out, "<h3>Last runs</h3><div class=\"trend\">");
+    page_add_trend(out, json_object_get(json_object_get(lists->report, "trends"), name));
+    strbuf_add_str(out, "</div>\n");
+    page_add_run_table(out, lists->runs, name, OVERVIEW_RUNS, now_us);
+}
+
+static void add_missing(struct strbuf *out, const char *what)
+{
+    strbuf_addf(out,
+                "<p class=\"notice\" role=\"status\">%s <a href=\"/\">To the overview</a></p>\n",
+                what);
+}
+
+bool page_write_export(const struct page_facts *facts, const char *name, struct strbuf *out,
+                       bool *found, struct error *err)
+{
+    CLEANUP(page_lists_release) struct page_lists lists;
+
+    if (!page_lists_parse(&lists, &facts->database->lists, err))
+        return false;
+    const json_t *export = find_export(lists.exports, name);
+    page_begin(out, facts, "Export");
+    if (export)
+        add_export(out, &lists, export, facts->now_us);
+    else
+        add_missing(out, "There is no export of that name.");
+    page_end(out);
+    *found = export != NULL;
+    return strbuf_ok(out) || error_no_memory(err);
+}
+
+/* ---- a run ---- */
+
+static void add_read_chart(struct strbuf *out, const json_t *counts)
+{
+    const struct chart_part parts[] = {
+        { "invalid", page_count_of(counts, "invalid"), "bad" },
+        { "duplicate", page_count_of(counts, "duplicate"), "soft" },
+        { "unchanged", page_count_of(counts, "unchanged"), "good" },
+        { "to be sent", page_count_of(counts, "selected"), "busy" },
+    };
+
+    strbuf_add_str(out, "<h3>Members read: ");
+    html_add_count(out, page_count_of(counts, "read"));
+    strbuf_add_str(out, "</h3>\n");
+    chart_add_parts(out, parts, sizeof parts / sizeof parts[0], "what became of the members read");
+}
+
+static void add_sent_chart(struct strbuf *out, const json_t *counts)
+{
+    int64_t selected = page_count_of(counts, "selected");
+    int64_t accepted = page_count_of(counts, "accepted");
+    int64_t rejected = page_count_of(counts, "rejected");
+    const struct chart_part parts[] = {
+        { "accepted", accepted, "good" },
+        { "rejected", rejected, "bad" },
+        { "open", selected - accepted - rejected, "soft" },
+    };
+
+    strbuf_add_str(out, "<h3>Profiles to be sent: ");
+    html_add_count(out, selected);
+    strbuf_add_str(out, "</h3>\n");
+    chart_add_parts(out, parts, sizeof parts / sizeof parts[0], "what became of the profiles");
+}
+
+/* Of a run that goes on; the batches of one that has ended are gone. */
+static void add_batch_chart(struct strbuf *out, const json_t *batches)
+{
+    const struct chart_part parts[] = {
+        { "confirmed", page_count_of(batches, "complete"), "good" },
+        { "unresolved", page_count_of(batches, "unresolved"), "bad" },
+        { "at Klaviyo", page_count_of(batches, "sent"), "busy" },
+        { "to be sent", page_count_of(batches, "planned"), "soft" },
+    };
+
+    if (!batches)
+        return;
+    strbuf_add_str(out, "<h3>Batches</h3>\n");
+    chart_add_parts(out, parts, sizeof parts / sizeof parts[0], "the batches of this run");
+}
+
+static void add_leavers(struct strbuf *out, const json_t *counts)
+{
+    if (page_count_of(counts, "left") == 0)
+        return;
+    add_fact_number(out, "Left the segment", page_count_of(counts, "left"));
+    add_fact_number(out, "Taken off the list", page_count_of(counts, "removed"));
+    add_fact_number(out, "Kept on the list", page_count_of(counts, "kept"));
+}
+
+static void add_run_facts(struct strbuf *out, const json_t *run, int64_t now_us)
+{
+    const json_t *counts = json_object_get(run, "counts");
+
+    begin_facts(out);
+    add_fact(out, "Connection", page_text_of(run, "connection"));
+    add_fact(out, "Trigger", page_text_of(run, "trigger"));
+    if (json_is_true(json_object_get(run, "full")))
+        add_fact(out, "Members", "all, changed or not");
+    add_fact(out, "Worker", page_text_of(run, "worker"));
+    add_fact_number(out, "Events answered", page_count_of(run, "events"));
+    add_fact_time(out, "Queued", page_text_of(run, "queued_at"), now_us);
+    add_fact_time(out, "Started", page_text_of(run, "started_at"), now_us);
+    add_fact_time(out, "Ended", page_text_of(run, "finished_at"), now_us);
+    add_fact_number(out, "Requests", page_count_of(counts, "requests"));
+    add_fact_number(out, "Throttled", page_count_of(counts, "throttled"));
+    add_fact_number(out, "Retries", page_count_of(counts, "retries"));
+    add_leavers(out, counts);
+    end_facts(out);
+}
+
+static void add_run(struct strbuf *out, const struct page_lists *lists, const json_t *run,
+                    int64_t now_us)
+{
+    const json_t *counts = json_object_get(run, "counts");
+    char key[24];
+
+    (void)snprintf(key, sizeof key, "%" PRId64, page_count_of(run, "id"));
+    strbuf_addf(out, "<h2>Run %s of ", key);
+    page_add_export_link(out, page_text_of(run, "export"));
+    strbuf_add_str(out, "</h2>\n<p>");
+    page_add_state(out, page_text_of(run, "state"));
+    page_add_reason(out, run);
+    strbuf_add_str(out, "</p>\n");
+    add_read_chart(out, counts);
+    add_sent_chart(out, counts);
+    add_batch_chart(out, json_object_get(json_object_get(lists->report, "batches"), key));
+    add_run_facts(out, run, now_us);
+}
+
+bool page_write_run(const struct page_facts *facts, int64_t run_id, struct strbuf *out, bool *found,
+                    struct error *err)
+{
+    CLEANUP(page_lists_release) struct page_lists lists;
+
+    if (!page_lists_parse(&lists, &facts->database->lists, err))
+        return false;
+    const json_t *run = find_run(lists.runs, run_id);
+    page_begin(out, facts, "Run");
+    if (run)
+        add_run(out, &lists, run, facts->now_us);
+    else
+        add_missing(out, "This run is not among the newest 100: <code>klaviyo-worker runs "
+                         "show</code> knows it.");
+    page_end(out);
+    *found = run != NULL;
+    return strbuf_ok(out) || error_no_memory(err);
+}

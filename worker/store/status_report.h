@@ -1,0 +1,33 @@
+#ifndef WORKER_STORE_STATUS_REPORT_H
+#define WORKER_STORE_STATUS_REPORT_H
+
+#include <stdbool.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+
+/*
+ * What the status page shows beside the listings of runs and exports. One JSON
+ * object, without an address or a secret:
+ *
+ *     accounts      [{id, name, connections, imports_in_minute, blocked_until, limits}]
+ *     attention     [{name, reason, since}]          connections, newest first
+ *     dead_letters  [{segment, reason, exports, at, solved}]   newest first
+ *     minutes       [60 numbers]   rows accepted by runs that ended in that minute, oldest first
+ *     trends        {export: [[run, state, accepted, seconds], …]}   oldest first
+ *     batches       {run: {planned, sent, complete, unresolved}}     runs that go on
+ *
+ * Times are RFC 3339 in UTC. solved: each export that had failed has succeeded since.
+ */
+enum {
+    STATUS_REPORT_TREND_RUNS = 20, /* newest ended runs of each export */
+    STATUS_REPORT_LETTERS = 20,
+    STATUS_REPORT_ATTENTION = 50,
+    STATUS_REPORT_ACCOUNTS = 20,
+};
+
+/* *json is the caller's. Part of a transaction that the caller began. Errors as in db.h. */
+bool status_report_read(struct db *db, char **json, struct error *err) MUST_USE;
+
+#endif
