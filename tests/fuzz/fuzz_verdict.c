@@ -3,7 +3,8 @@
 
 #include "tests/fuzz/fuzz_input.h"
 #include "worker/klaviyo/account.h"
-#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/import_errors.h"
+#include "worker/klaviyo/job_listing.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/usage.h"
 #include "worker/klaviyo/verdict.h"
@@ -49,17 +50,17 @@ static void read_page(const struct response *response)
 
 static void read_jobs(const struct response *response)
 {
-    struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
+    struct job_listing listing = JOB_LISTING_INIT;
     struct import_job job = { .status = IMPORT_JOB_UNKNOWN };
     struct error err = ERROR_INIT;
 
     if (import_job_parse(response, &job, &err))
         assert(job.id[0] && job.failed >= IMPORT_JOB_NOT_COUNTED);
-    if (!import_job_listing_parse(response, &listing, &err))
+    if (!job_listing_parse(response, &listing, &err))
         return;
     for (size_t i = 0; i < listing.n; i++)
-        assert(import_job_listing_find(&listing, listing.jobs[i].id));
-    import_job_listing_release(&listing);
+        assert(job_listing_find(&listing, listing.jobs[i].id));
+    job_listing_release(&listing);
 }
 
 static void read_documents(const struct response *response)

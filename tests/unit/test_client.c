@@ -12,7 +12,8 @@
 #include "common/clock.h"
 #include "common/strbuf.h"
 #include "worker/klaviyo/client.h"
-#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/import_body.h"
+#include "worker/klaviyo/import_errors.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/list_removal.h"
 
@@ -401,15 +402,15 @@ static void a_key_that_is_repeated_is_not_handed_over(void **state)
 static void a_large_body_arrives_whole_and_without_a_pause(void **state)
 {
     struct world *world = *state;
-    size_t n = IMPORT_JOB_MAX_BYTES - import_job_frame_bytes("YafG4m");
+    size_t n = IMPORT_BODY_MAX_BYTES - import_body_frame_bytes("YafG4m");
     char *rows = malloc(n);
     CLEANUP(strbuf_release) struct strbuf tail = STRBUF_INIT(1000);
 
     assert_non_null(rows);
     for (size_t i = 0; i < n; i++)
         rows[i] = (char)('a' + i % 26);
-    import_job_add_tail(&tail, "YafG4m");
-    struct request request = import_job_request(rows, n, &tail);
+    import_body_add_tail(&tail, "YafG4m");
+    struct request request = import_body_request(rows, n, &tail);
     CLEANUP(response_release) struct response response = call(world->client, &request);
 
     assert_int_equal(response.status, 200);
@@ -418,10 +419,10 @@ static void a_large_body_arrives_whole_and_without_a_pause(void **state)
         strstr(world->server->request, "\r\nContent-Type: application/vnd.api+json\r\n"));
     assert_null(strstr(world->server->request, "\r\nExpect:"));
     const char *body = strstr(world->server->request, "\r\n\r\n") + 4;
-    size_t head = strlen(import_job_head);
+    size_t head = strlen(import_body_head);
     assert_int_equal(world->server->request + world->server->request_bytes - body,
-                     IMPORT_JOB_MAX_BYTES);
-    assert_memory_equal(body, import_job_head, head);
+                     IMPORT_BODY_MAX_BYTES);
+    assert_memory_equal(body, import_body_head, head);
     assert_memory_equal(body + head, rows, n);
     assert_string_equal(body + head + n, tail.data);
     free(rows);
@@ -576,8 +577,8 @@ static void a_body_is_never_sent_twice(void **state)
     struct world *world = *state;
     CLEANUP(strbuf_release) struct strbuf tail = STRBUF_INIT(1000);
 
-    import_job_add_tail(&tail, "YafG4m");
-    struct request request = import_job_request("{}", 2, &tail);
+    import_body_add_tail(&tail, "YafG4m");
+    struct request request = import_body_request("{}", 2, &tail);
     CLEANUP(response_release) struct response first = call(world->client, &request);
     assert_int_equal(first.status, 200);
 
@@ -640,14 +641,14 @@ static void waiting_ends_in_time(void **state)
 static void an_abort_takes_back_what_was_not_read(void **state)
 {
     struct world *world = *state;
-    size_t n = IMPORT_JOB_MAX_BYTES / 2;
+    size_t n = IMPORT_BODY_MAX_BYTES / 2;
     char *rows = calloc(1, n);
     CLEANUP(strbuf_release) struct strbuf tail = STRBUF_INIT(1000);
 
     assert_non_null(rows);
     behave(world->server, HANG_UNREAD, NULL);
-    import_job_add_tail(&tail, "YafG4m");
-    struct request request = import_job_request(rows, n, &tail);
+    import_body_add_tail(&tail, "YafG4m");
+    struct request request = import_body_request(rows, n, &tail);
     start(world->client, &request, NULL);
     wait_for_requests(world, 1);
 

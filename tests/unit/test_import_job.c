@@ -2,7 +2,10 @@
 
 #include <jansson.h>
 
+#include "worker/klaviyo/import_body.h"
+#include "worker/klaviyo/import_errors.h"
 #include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/job_listing.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define JOB "QWJDMTIzX21haW50ZW5hbmNlLkFiQ2RFZi4xNzg4NTI5MjAxLkdoSWpLbA"
@@ -26,8 +29,8 @@ static void head_rows_and_tail_are_one_document(void **state)
     char *example = read_example("import-request.json");
 
     (void)state;
-    import_job_add_tail(&tail, "YafG4m");
-    struct request request = import_job_request(rows, sizeof rows - 1, &tail);
+    import_body_add_tail(&tail, "YafG4m");
+    struct request request = import_body_request(rows, sizeof rows - 1, &tail);
     assert_int_equal(request.endpoint, ENDPOINT_IMPORT);
     join(&request, &body);
 
@@ -35,7 +38,7 @@ static void head_rows_and_tail_are_one_document(void **state)
     json_t *want = json_loads(example, 0, NULL);
     assert_non_null(got);
     assert_true(json_equal(got, want));
-    assert_int_equal(body.len, sizeof rows - 1 + import_job_frame_bytes("YafG4m"));
+    assert_int_equal(body.len, sizeof rows - 1 + import_body_frame_bytes("YafG4m"));
     json_decref(got);
     json_decref(want);
     free(example);
@@ -47,8 +50,8 @@ static void an_import_may_update_profiles_and_name_no_list(void **state)
     CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(1000);
 
     (void)state;
-    import_job_add_tail(&tail, NULL);
-    struct request request = import_job_request("{}", 2, &tail);
+    import_body_add_tail(&tail, NULL);
+    struct request request = import_body_request("{}", 2, &tail);
     join(&request, &body);
 
     json_t *root = json_loadb(body.data, body.len, 0, NULL);
@@ -65,8 +68,8 @@ static void a_list_id_is_escaped(void **state)
     CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(1000);
 
     (void)state;
-    import_job_add_tail(&tail, id);
-    struct request request = import_job_request("{}", 2, &tail);
+    import_body_add_tail(&tail, id);
+    struct request request = import_body_request("{}", 2, &tail);
     join(&request, &body);
 
     const char *got = NULL;
@@ -75,7 +78,7 @@ static void a_list_id_is_escaped(void **state)
                                  "data", "id", &got),
                      0);
     assert_string_equal(got, id);
-    assert_int_equal(body.len, 2 + import_job_frame_bytes(id));
+    assert_int_equal(body.len, 2 + import_body_frame_bytes(id));
     json_decref(root);
 }
 
@@ -85,11 +88,11 @@ static void a_job_is_read_with_counts_or_without(void **state)
         const char *example;
         enum import_job_status status;
         bool has_ended;
-        int64_t total, completed, failed;
+        int64_t failed;
     } cases[] = {
-        { "answers/import-accepted.json", IMPORT_JOB_QUEUED, false, 2, 0, 0 },
-        { "answers/job-processing.json", IMPORT_JOB_PROCESSING, false, 2, -1, -1 },
-        { "answers/job-complete.json", IMPORT_JOB_COMPLETE, true, 2, 1, 1 },
+        { "answers/import-accepted.json", IMPORT_JOB_QUEUED, false, 0 },
+        { "answers/job-processing.json", IMPORT_JOB_PROCESSING, false, -1 },
+        { "answers/job-complete.json", IMPORT_JOB_COMPLETE, true, 1 },
     };
 
     (void)state;
@@ -103,8 +106,6 @@ static void a_job_is_read_with_counts_or_without(void **state)
         assert_string_equal(job.id, JOB);
         assert_int_equal(job.status, cases[i].status);
         assert_int_equal(import_job_has_ended(&job), cases[i].has_ended);
-        assert_int_equal(job.total, cases[i].total);
-        assert_int_equal(job.completed, cases[i].completed);
         assert_int_equal(job.failed, cases[i].failed);
     }
 }
@@ -137,7 +138,6 @@ static void a_status_nobody_knows_is_not_the_end(void **state)
     assert_int_equal(job.status, IMPORT_JOB_UNKNOWN);
     assert_false(import_job_has_ended(&job));
     assert_int_equal(job.failed, -1);
-    assert_int_equal(job.total, -1);
 }
 
 /* What failed decides what is confirmed. */
@@ -170,13 +170,13 @@ static void a_listing_is_no_job_and_a_job_no_listing(void **state)
     struct response one = answer_from(ENDPOINT_JOBS, 200, "answers/job-complete.json");
     struct error err = ERROR_INIT;
     struct import_job job;
-    struct import_job_listing listing;
+    struct job_listing listing;
     struct import_error_page page;
 
     (void)state;
     assert_false(import_job_parse(&many, &job, &err));
     assert_int_equal(err.kind, ERROR_RETRY);
-    assert_false(import_job_listing_parse(&one, &listing, &err));
+    assert_false(job_listing_parse(&one, &listing, &err));
     assert_int_equal(err.kind, ERROR_RETRY);
     assert_false(import_error_page_parse(&one, &page, &err));
     assert_int_equal(err.kind, ERROR_RETRY);
@@ -186,16 +186,16 @@ static void a_listing_answers_for_many_jobs(void **state)
 {
     CLEANUP(response_release)
     struct response response = answer_from(ENDPOINT_JOBS, 200, "answers/jobs.json");
-    CLEANUP(import_job_listing_release)
-    struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
+    CLEANUP(job_listing_release)
+    struct job_listing listing = JOB_LISTING_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(import_job_listing_parse(&response, &listing, &err));
+    assert_true(job_listing_parse(&response, &listing, &err));
     assert_int_equal(listing.n, 3);
-    assert_int_equal(import_job_listing_find(&listing, "am9iLTE")->status, IMPORT_JOB_COMPLETE);
-    assert_int_equal(import_job_listing_find(&listing, "am9iLTI")->status, IMPORT_JOB_CANCELLED);
-    assert_null(import_job_listing_find(&listing, "elsewhere"));
+    assert_int_equal(job_listing_find(&listing, "am9iLTE")->status, IMPORT_JOB_COMPLETE);
+    assert_int_equal(job_listing_find(&listing, "am9iLTI")->status, IMPORT_JOB_CANCELLED);
+    assert_null(job_listing_find(&listing, "elsewhere"));
 }
 
 static void a_listing_leaves_out_what_has_no_id(void **state)
@@ -203,14 +203,14 @@ static void a_listing_leaves_out_what_has_no_id(void **state)
     CLEANUP(response_release)
     struct response response =
         answer_of(ENDPOINT_JOBS, 200, "{\"data\":[null,{\"id\":\"\"},{\"id\":\"a\"},7]}");
-    CLEANUP(import_job_listing_release)
-    struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
+    CLEANUP(job_listing_release)
+    struct job_listing listing = JOB_LISTING_INIT;
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_true(import_job_listing_parse(&response, &listing, &err));
+    assert_true(job_listing_parse(&response, &listing, &err));
     assert_int_equal(listing.n, 1);
-    assert_non_null(import_job_listing_find(&listing, "a"));
+    assert_non_null(job_listing_find(&listing, "a"));
 }
 
 static void an_import_error_names_its_row_by_address_or_index_or_not(void **state)
@@ -291,12 +291,12 @@ static void what_is_no_json_object_is_asked_for_again(void **state)
         CLEANUP(response_release)
         struct response response = answer_of(ENDPOINT_JOBS, 200, bodies[i]);
         struct import_job job;
-        struct import_job_listing listing;
+        struct job_listing listing;
         struct import_error_page page;
         struct error err = ERROR_INIT;
 
         assert_false(import_job_parse(&response, &job, &err));
-        assert_false(import_job_listing_parse(&response, &listing, &err));
+        assert_false(job_listing_parse(&response, &listing, &err));
         assert_false(import_error_page_parse(&response, &page, &err));
         assert_int_equal(err.kind, ERROR_RETRY);
     }

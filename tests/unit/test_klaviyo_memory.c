@@ -3,9 +3,11 @@
 #include <curl/curl.h>
 #include <jansson.h>
 
+#include "common/strbuf.h"
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/client.h"
-#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/import_errors.h"
+#include "worker/klaviyo/job_listing.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/usage.h"
 #include "worker/klaviyo/verdict.h"
@@ -132,10 +134,10 @@ static bool parse_job(const struct response *response, struct error *err)
 
 static bool parse_listing(const struct response *response, struct error *err)
 {
-    CLEANUP(import_job_listing_release)
-    struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
+    CLEANUP(job_listing_release)
+    struct job_listing listing = JOB_LISTING_INIT;
 
-    return import_job_listing_parse(response, &listing, err) && listing.n == 3;
+    return job_listing_parse(response, &listing, err) && listing.n == 3;
 }
 
 static bool parse_errors(const struct response *response, struct error *err)

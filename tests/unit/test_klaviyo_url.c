@@ -1,6 +1,7 @@
 #include "test_klaviyo_support.h"
 
-#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/import_errors.h"
+#include "worker/klaviyo/job_listing.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/url.h"
 
@@ -33,7 +34,7 @@ static void the_endpoint_makes_the_path(void **state)
 
 static void listings_ask_for_large_pages(void **state)
 {
-    struct request listing = import_job_listing_request();
+    struct request listing = job_listing_request();
     struct request errors = import_error_request("am9iLTE", NULL);
 
     (void)state;

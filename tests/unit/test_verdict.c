@@ -1,5 +1,6 @@
 #include "test_klaviyo_support.h"
 
+#include "common/strbuf.h"
 #include "worker/klaviyo/verdict.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/klaviyo/import_body.h"
+#include "worker/klaviyo/import_errors.h"
+
 struct batch_import *batch_import_new(struct outbox_batch *batch)
 {
     struct batch_import *import = calloc(1, sizeof *import);
@@ -17,7 +20,7 @@ struct batch_import *batch_import_new(struct outbox_batch *batch)
     import->request = (struct pending_request){
         .import = import, .endpoint = import->batch.job_id ? ENDPOINT_JOB : ENDPOINT_IMPORT
     };
-    import->body = STRBUF_INIT(IMPORT_JOB_MAX_BYTES);
+    import->body = STRBUF_INIT(IMPORT_BODY_MAX_BYTES);
     import->split = BATCH_SPLIT_INIT;
     import->failures = IMPORT_FAILURES_INIT;
     return import;
@@ -59,7 +62,7 @@ struct request batch_import_request(const struct batch_import *import, const str
 {
     switch (import->step) {
     case IMPORT_POST:
-        return import_job_request(import->body.data, import->body.len, tail);
+        return import_body_request(import->body.data, import->body.len, tail);
     case IMPORT_POLL:
         return import_job_poll_request(import->batch.job_id);
     case IMPORT_ERRORS:

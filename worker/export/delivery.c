@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "common/array.h"
+#include "worker/klaviyo/import_body.h"
+#include "worker/klaviyo/job_listing.h"
 
 enum {
     BODIES_MAX_BYTES = 15 * 1000 * 1000, /* three of Klaviyo's largest: 64 MiB a run in all */
@@ -42,8 +44,8 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         delivery->limited_since_ms = options->now_ms - PARK_MIN_MS;
     if (options->trouble)
         (void)snprintf(delivery->trouble, sizeof delivery->trouble, "%s", options->trouble);
-    import_job_add_tail(&delivery->tail, options->list_id);
-    import_job_add_tail(&delivery->plain_tail, NULL);
+    import_body_add_tail(&delivery->tail, options->list_id);
+    import_body_add_tail(&delivery->plain_tail, NULL);
     return (strbuf_ok(&delivery->tail) && strbuf_ok(&delivery->plain_tail)) || error_no_memory(err);
 }
 
@@ -244,8 +246,7 @@ static bool is_listing_useless(const struct delivery *d, enum verdict_action act
 }
 
 /* A page of the newest jobs: whose job is not on it is polled alone. */
-static void note_listing(struct delivery *d, const struct import_job_listing *listing,
-                         int64_t now_ms)
+static void note_listing(struct delivery *d, const struct job_listing *listing, int64_t now_ms)
 {
     struct import_context context = context_of(d, now_ms);
 
@@ -256,7 +257,7 @@ static void note_listing(struct delivery *d, const struct import_job_listing *li
 
         if (import->step != IMPORT_POLL || import->request.in_flight)
             continue;
-        job = import_job_listing_find(listing, import->batch.job_id);
+        job = job_listing_find(listing, import->batch.job_id);
         if (job)
             batch_import_job(import, &context, job);
         else
@@ -266,12 +267,12 @@ static void note_listing(struct delivery *d, const struct import_job_listing *li
 
 static void listing_response(struct delivery *d, const struct response *response, int64_t now_ms)
 {
-    struct import_job_listing listing = IMPORT_JOB_LISTING_INIT;
+    struct job_listing listing = JOB_LISTING_INIT;
     struct error malformed = ERROR_INIT;
 
-    if (import_job_listing_parse(response, &listing, &malformed)) {
+    if (job_listing_parse(response, &listing, &malformed)) {
         note_listing(d, &listing, now_ms);
-        import_job_listing_release(&listing);
+        job_listing_release(&listing);
     } else if (is_listing_useless(d, VERDICT_AGAIN)) {
         give_up_listing(d, response->status);
     } else {
@@ -634,7 +635,7 @@ static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
         return true;
     }
     if (common && polls_due && request_schedule_may_start(&d->schedule, &d->listing, now_ms)) {
-        struct request request = import_job_listing_request();
+        struct request request = job_listing_request();
         want_send(effect, &d->listing, &request);
         return true;
     }

@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "common/strbuf.h"
 #include "worker/export/rows.h"
-#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/import_errors.h"
 
 /*
  * Import failures: what the pages of a job's errors say about the rows of its

@@ -5,24 +5,24 @@
 #include <string.h>
 
 #include "worker/export/member_merge.h"
-#include "worker/klaviyo/import_job.h"
+#include "worker/klaviyo/import_body.h"
 #include "worker/store/ledger.h"
 #include "worker/store/members.h"
 
 enum {
-    INVALID_MAX_ROWS = 1000,                         /* local rejections of one write */
-    LEAVERS_MAX_ROWS = 10000,                        /* addresses of one write */
-    OBJECT_MAX_BYTES = 2 * IMPORT_JOB_MAX_ROW_BYTES, /* larger is refused anyway */
-    OBSERVE_EVERY_ROWS = 1024,                       /* how often the observer is asked */
+    INVALID_MAX_ROWS = 1000,                          /* local rejections of one write */
+    LEAVERS_MAX_ROWS = 10000,                         /* addresses of one write */
+    OBJECT_MAX_BYTES = 2 * IMPORT_BODY_MAX_ROW_BYTES, /* larger is refused anyway */
+    OBSERVE_EVERY_ROWS = 1024,                        /* how often the observer is asked */
     LARGE_FROM_ROWS = 20000, /* counted in 10 ms; below it parallel workers do not pay */
 };
 
 static void planned_init(struct planned *planned, enum planned_kind kind,
                          const struct run_task *task)
 {
-    struct batch_limits limits = { .rows = IMPORT_JOB_MAX_ROWS,
-                                   .bytes = IMPORT_JOB_MAX_BYTES -
-                                            import_job_frame_bytes(task->list_id) };
+    struct batch_limits limits = { .rows = IMPORT_BODY_MAX_ROWS,
+                                   .bytes = IMPORT_BODY_MAX_BYTES -
+                                            import_body_frame_bytes(task->list_id) };
 
     planned->names_list = kind == PLANNED_NEW || kind == PLANNED_ISOLATED_NEW;
     batch_init(&planned->batch, &limits);
@@ -223,7 +223,7 @@ static bool make_object(struct member_scan *scan, const struct member *member, i
         return false;
     *fingerprint = fingerprint_of(scan);
     mapping_add_unset(scan->mapping, object, filled_before(scan, member), member->fields);
-    return strbuf_ok(object) && object->len <= IMPORT_JOB_MAX_ROW_BYTES;
+    return strbuf_ok(object) && object->len <= IMPORT_BODY_MAX_ROW_BYTES;
 }
 
 static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)

@@ -5,6 +5,7 @@
 
 #include "common/array.h"
 #include "worker/klaviyo/document.h"
+#include "worker/klaviyo/import_errors.h"
 #include "worker/klaviyo/problem.h"
 
 /*
