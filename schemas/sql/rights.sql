@@ -101,7 +101,7 @@ grant select on klaviyo.export_segment, klaviyo.export_field, klaviyo.run, klavi
 
 -- The key of the fingerprints is the workers'.
 grant select (export_id, name, connection_id, list_id, list_name, list_checked_at, email_path,
-              max_profiles, on_leave, paused, pause_reason, created_by, created_at, changed_at)
+              max_profiles, on_leave, max_invalid, size_guard, plan, flows_known, paused, pause_reason, created_by, created_at, changed_at)
     on klaviyo.export to klaviyo_admin, klaviyo_contributor;
 grant execute on function
     klaviyo.connection_state(bigint), klaviyo.add_export(text, jsonb),

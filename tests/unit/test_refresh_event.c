@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "worker/admin/refresh_event.h"
 #include "worker/ingest/event.h"
+#include "worker/store/guard.h"
 
 /* Written by `publish`, read as the service reads it. */
 static void round_trip(struct refresh_event *written, struct event *read)
@@ -47,13 +48,16 @@ static void every_member_arrives_whatever_its_characters(void **state)
     struct refresh_event written = { .segment_id = "größe \"XL\" \\ 100 %",
                                      .export_name = "名前, {\"}",
                                      .full = true,
-                                     .confirm_removals = true };
+                                     .confirm_removals = true,
+                                     .confirmed = GUARD_BIT(GUARD_TOO_MANY_INVALID) |
+                                                  GUARD_BIT(GUARD_LIST_STARTS_FLOWS) };
 
     (void)state;
     round_trip(&written, &read);
     assert_string_equal(read.segment_id, written.segment_id);
     assert_string_equal(read.export_id, written.export_name);
     assert_true(read.full && read.confirm_removals);
+    assert_int_equal(read.confirmed, written.confirmed);
 }
 
 static void an_id_is_a_uuid_and_never_the_same(void **state)

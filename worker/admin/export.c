@@ -92,6 +92,12 @@ static bool remove_export(struct context *context, const struct arguments *argum
         { "--allow-phone-number", OPTION_FLAG, false, NULL, "allow --attribute phone_number" },    \
         { "--max-profiles", OPTION_VALUE, false, "N",                                              \
           "fail before the first request if there are more addresses (100000)" },                  \
+        { "--max-invalid", OPTION_VALUE, false, "PERCENT",                                         \
+          "stop a run before its first import if more of the members cannot be sent (20)" },       \
+        { "--size-guard", OPTION_VALUE, false, "on|off",                                           \
+          "stop a run with over twice or under half of the last one's addresses (on)" },           \
+        { "--plan", OPTION_VALUE, false, "stop|warn|ignore",                                       \
+          "where new addresses may not fit into Klaviyo's plan (warn)" },                          \
         { "--force", OPTION_FLAG, false, NULL,                                                     \
           "store it though hardly any member has a field that is named" },                         \
     {                                                                                              \
@@ -103,6 +109,8 @@ static const struct option_spec add_options[] = { OPTIONS_OF_EXPORT(true), OPTIO
 static const struct option_spec update_options[] = {
     OPTIONS_OF_EXPORT(false),
     { "--no-fields", OPTION_FLAG, false, NULL, "send nothing but the address any more" },
+    { "--flows-known", OPTION_FLAG, false, NULL,
+      "flows that begin with being added to the list are wanted, also for over 1,000 at once" },
     OPTIONS_END,
 };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };

@@ -10,9 +10,11 @@
 #include "worker/admin/source_judgement.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/key_word.h"
+#include "worker/cli/percent.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/store/exports.h"
+#include "worker/store/guard.h"
 
 enum { MAX_PROFILES_DEFAULT = 100000, SEGMENT_MAX_BYTES = 800 };
 
@@ -28,6 +30,50 @@ static bool check_on_leave(struct context *context, const struct arguments *argu
                            "--on-leave remove is not built yet: members who leave stay on the list "
                            "(keep)");
     return wrong_usage(context, err, "--on-leave is keep or remove, not %s", value);
+}
+
+/* ---- what the guards are told ---- */
+
+/* "20" or "20%". */
+static bool read_max_invalid(struct context *context, const struct arguments *arguments,
+                             int64_t *percent, struct export_draft *draft, struct error *err)
+{
+    const char *value = arguments_value(arguments, "--max-invalid");
+
+    if (!value)
+        return true;
+    if (!percent_parse(value, 0, percent))
+        return wrong_usage(context, err,
+                           "--max-invalid is a share of the members, 0 to 100 percent without a "
+                           "fraction, not %s",
+                           value);
+    draft->max_invalid_percent = percent;
+    return true;
+}
+
+static bool read_size_guard(struct context *context, const struct arguments *arguments, bool *on,
+                            struct export_draft *draft, struct error *err)
+{
+    const char *value = arguments_value(arguments, "--size-guard");
+
+    if (!value)
+        return true;
+    *on = strcmp(value, "on") == 0;
+    if (!*on && strcmp(value, "off") != 0)
+        return wrong_usage(context, err, "--size-guard is on or off, not %s", value);
+    draft->size_guard = on;
+    return true;
+}
+
+static bool read_plan(struct context *context, const struct arguments *arguments,
+                      struct export_draft *draft, struct error *err)
+{
+    enum guard_plan plan;
+
+    draft->plan = arguments_value(arguments, "--plan");
+    if (!draft->plan || guard_plan_find(draft->plan, &plan))
+        return true;
+    return wrong_usage(context, err, "--plan is stop, warn or ignore, not %s", draft->plan);
 }
 
 static bool read_segments(struct context *context, const struct arguments *arguments,
@@ -90,7 +136,13 @@ static bool change_with(struct context *context, const struct arguments *argumen
                         struct export_draft *draft, change_fn *change, int64_t *runs_ended,
                         struct error *err)
 {
+    int64_t percent;
+    bool size_guard;
+
     if (!check_on_leave(context, arguments, err) ||
+        !read_max_invalid(context, arguments, &percent, draft, err) ||
+        !read_size_guard(context, arguments, &size_guard, draft, err) ||
+        !read_plan(context, arguments, draft, err) ||
         !arguments_number(context, arguments, "--max-profiles",
                           (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
                           err) ||
@@ -163,6 +215,7 @@ bool export_update(struct context *context, const struct arguments *arguments, s
     int64_t runs_ended;
 
     draft.replace_fields = arguments_flag(arguments, "--no-fields");
+    draft.flows_known = arguments_flag(arguments, "--flows-known");
     if (arguments->n_given == 0)
         return wrong_usage(context, err, "export update needs an option: nothing is to be changed");
     if (!change_export(context, arguments, &draft, exports_update, &runs_ended, err))

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "worker/admin/follow.h"
@@ -9,8 +10,10 @@
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/kafka/producer.h"
+#include "worker/store/guard.h"
 #include "worker/store/history.h"
 #include "worker/store/publish_targets.h"
 
@@ -22,6 +25,7 @@ struct publication {
     struct refresh_event *events;
     size_t n;
     int64_t sent_ms;
+    unsigned confirmed; /* set of guards */
     bool warned_late, warned_letter;
     int64_t letter_due_ms; /* since when a dead letter is waited for; 0: none is */
 };
@@ -88,6 +92,42 @@ static bool find_targets(struct context *context, const struct arguments *argume
     return true;
 }
 
+/* -- what is confirmed -- */
+
+static bool confirm_guard(struct context *context, const char *name, unsigned *confirmed,
+                          struct error *err)
+{
+    struct nearest nearest = NEAREST_INIT(name);
+    enum guard guard;
+
+    if (guard_find(name, strlen(name), &guard)) {
+        *confirmed |= GUARD_BIT(guard);
+        return true;
+    }
+    for (int i = 0; i < GUARDS_N; i++)
+        nearest_offer(&nearest, guard_name((enum guard)i));
+    if (nearest.best)
+        return wrong_usage(context, err, "--confirm: there is no guard %s; did you mean %s?", name,
+                           nearest.best);
+    return wrong_usage(context, err,
+                       "--confirm: there is no guard %s: they are too_many_invalid, size_jumped, "
+                       "over_plan_limit and list_starts_flows",
+                       name);
+}
+
+static bool read_confirmed(struct context *context, const struct arguments *arguments,
+                           unsigned *confirmed, struct error *err)
+{
+    size_t at = 0;
+
+    *confirmed = 0;
+    for (const char *name = arguments_next(arguments, "--confirm", &at); name;
+         name = arguments_next(arguments, "--confirm", &at))
+        if (!confirm_guard(context, name, confirmed, err))
+            return false;
+    return true;
+}
+
 /* -- sending -- */
 
 static bool send_event(struct context *context, struct producer *producer,
@@ -125,6 +165,7 @@ static bool send_all(struct context *context, const struct arguments *arguments,
         event->export_name = json_string_value(json_object_get(target, "export"));
         event->full = arguments_flag(arguments, "--full");
         event->confirm_removals = arguments_flag(arguments, "--confirm-removals");
+        event->confirmed = p->confirmed;
         refresh_event_init(event);
         if (!send_event(context, producer, event, err))
             return false;
@@ -226,7 +267,8 @@ static bool publish(struct context *context, const struct arguments *arguments, 
 {
     struct publication p = { .targets = json_array() };
 
-    bool ok = p.targets ? find_targets(context, arguments, &p, err) &&
+    bool ok = p.targets ? read_confirmed(context, arguments, &p.confirmed, err) &&
+                              find_targets(context, arguments, &p, err) &&
                               send_all(context, arguments, &p, err)
                         : error_no_memory(err);
     if (ok && arguments_flag(arguments, "--wait"))
@@ -239,6 +281,9 @@ static const struct option_spec options[] = {
     { "--export", OPTION_VALUE, false, "NAME", "this export alone, instead of segments" },
     { "--full", OPTION_FLAG, false, NULL, "send every member, not only what changed" },
     { "--confirm-removals", OPTION_FLAG, false, NULL, "allow removals that were withheld, once" },
+    { "--confirm", OPTION_LIST, false, "GUARD",
+      "let the run pass a guard that stopped the last one, once: too_many_invalid, size_jumped, "
+      "over_plan_limit or list_starts_flows" },
     { "--wait", OPTION_FLAG, false, NULL,
       "follow the runs to their end; succeeds if all of them do" },
     OPTIONS_END,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "worker/store/guard.h"
 
 /* Version 4: random, but for the bits that say so. */
 static void make_uuid(char *text)
@@ -27,6 +28,17 @@ void refresh_event_init(struct refresh_event *event)
     make_uuid(event->id);
 }
 
+/* The names of the guards that are confirmed. */
+static json_t *guards_of(unsigned confirmed)
+{
+    json_t *names = json_array();
+
+    for (int i = 0; names && i < GUARDS_N; i++)
+        if (confirmed & GUARD_BIT(i))
+            (void)json_array_append_new(names, json_string(guard_name((enum guard)i)));
+    return names;
+}
+
 static char *data_of(const struct refresh_event *event)
 {
     char now[CLOCK_TEXT_BYTES];
@@ -42,6 +54,8 @@ static char *data_of(const struct refresh_event *event)
         ok = json_object_set_new(data, "full", json_true()) == 0;
     if (ok && event->confirm_removals)
         ok = json_object_set_new(data, "confirm_removals", json_true()) == 0;
+    if (ok && event->confirmed)
+        ok = json_object_set_new(data, "confirm", guards_of(event->confirmed)) == 0;
     return ok ? json_dumps(data, JSON_COMPACT) : NULL;
 }
 

@@ -19,6 +19,7 @@ struct refresh_event {
     const char *export_name; /* NULL: every export of the segment */
     bool full;
     bool confirm_removals;
+    unsigned confirmed;       /* set of guards (store/guard.h) */
     char id[UUID_TEXT_BYTES]; /* given by refresh_event_init() */
 };
 

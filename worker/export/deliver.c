@@ -35,6 +35,7 @@ struct deliver {
     struct lease lease;
     struct retry_budget budget;
     int64_t batches_seen;            /* of the plan */
+    bool passed;                     /* by the guards: imports may begin */
     struct delivery_counts reported; /* by the last heartbeat */
     struct delivery_counts counted;  /* in the metrics */
     bool progress;                   /* since the last heartbeat */
@@ -356,9 +357,6 @@ static void end_by_plan(struct deliver *d)
     switch (plan_result(*d->options->plan, &why)) {
     case PLAN_DONE:
         return;
-    case PLAN_OVER_LIMIT:
-        fail_run(d, REASON_OVER_PROFILE_LIMIT, "%s", why.text);
-        return;
     case PLAN_SOURCE_UNREADABLE:
         fail_run(d, REASON_SOURCE_UNREADABLE, "%s", why.text);
         return;
@@ -382,6 +380,38 @@ static void begin_plan(struct deliver *d)
         relinquish(d, &err);
 }
 
+/* ---- the guards ---- */
+
+static void look_at_guards(struct deliver *d, struct guards_verdict *verdict)
+{
+    const struct guards_names names = { d->task->export_name, d->task->list_id,
+                                        d->task->email_field };
+    struct guards_facts facts = plan_facts(*d->options->plan);
+
+    facts.plan = facts.flows = GUARDS_UNKNOWN;
+    guards_judge(&d->task->guards, d->task->max_profiles, &facts, &names, verdict);
+}
+
+/* Once it has passed, nothing that comes can trip one (guards.h). */
+static void check_guards(struct deliver *d)
+{
+    struct guards_verdict verdict;
+
+    if (d->passed || d->over)
+        return;
+    look_at_guards(d, &verdict);
+    switch (verdict.state) {
+    case GUARDS_UNDECIDED:
+        return;
+    case GUARDS_PASS:
+        d->passed = true;
+        return;
+    case GUARDS_TRIPPED:
+        break;
+    }
+    fail_run(d, verdict.reason, "%s", verdict.detail);
+}
+
 static void check_plan(struct deliver *d)
 {
     struct plan *plan = *d->options->plan;
@@ -391,22 +421,24 @@ static void check_plan(struct deliver *d)
 
     bool ended = plan_has_ended(plan); /* first: what it planned before that is seen below */
     int64_t batches = plan_batches(plan);
-    struct delivery_plan_news news = { .more = batches != d->batches_seen,
-                                       .may_deliver = plan_may_deliver(plan),
-                                       .done = ended };
 
-    d->batches_seen = batches;
     if (ended)
         end_by_plan(d);
+    check_guards(d);
+    struct delivery_plan_news news = { .more = batches != d->batches_seen,
+                                       .may_deliver = d->passed,
+                                       .done = ended };
+    d->batches_seen = batches;
     delivery_plan(&d->delivery, &news);
     publish_counts(d);
 }
 
 /* ---- parking ---- */
 
+/* A parked run is not planned again, so the guards have let it pass. */
 static bool may_plan_wait(const struct deliver *d)
 {
-    return !*d->options->plan || d->delivery.plan_done;
+    return !*d->options->plan || (d->delivery.plan_done && d->passed);
 }
 
 /* Slots hold work, not waits: all that is known of the run is in the database. */
@@ -530,6 +562,7 @@ static void go_on_as_parked(struct deliver *d)
 
     if (d->task->planned)
         delivery_plan(&d->delivery, &planned);
+    d->passed = d->task->planned;
     if (d->task->wait_reason == REASON_NONE)
         return;
     d->reported_wait = waited_for(d->task);

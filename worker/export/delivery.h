@@ -136,7 +136,7 @@ bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, 
 
 struct delivery_plan_news {
     bool more;        /* batches were planned since the last news */
-    bool may_deliver; /* as plan_may_deliver() */
+    bool may_deliver; /* the guards let the run pass */
     bool done;        /* it has ended well: no batch will come any more */
 };
 

@@ -213,15 +213,15 @@ static void say_all(struct guards_verdict *v, bool over_limit, const struct guar
 
 /* ---- the decision ---- */
 
-static const char *reason_of(bool over_limit, unsigned tripped)
+static enum run_reason reason_of(bool over_limit, unsigned tripped)
 {
     int i = 0;
 
     if (over_limit)
-        return "over_profile_limit";
+        return REASON_OVER_PROFILE_LIMIT;
     while (i < GUARDS_N - 1 && !(tripped & GUARD_BIT(i)))
         i++;
-    return guard_name((enum guard)i);
+    return guard_reason((enum guard)i);
 }
 
 /* Whether an answer of Klaviyo is missing without which it cannot be said. */

@@ -57,8 +57,8 @@ enum guards_state { GUARDS_UNDECIDED, GUARDS_PASS, GUARDS_TRIPPED };
 
 struct guards_verdict {
     enum guards_state state;
-    unsigned tripped;   /* set of guards; empty unless TRIPPED */
-    const char *reason; /* of the run: "over_profile_limit" or the first tripped guard's name */
+    unsigned tripped;       /* set of guards; empty unless TRIPPED */
+    enum run_reason reason; /* over_profile_limit, or the first tripped guard's; else NONE */
     char detail[GUARDS_DETAIL_BYTES]; /* all that tripped, each with its numbers; UTF-8 */
     bool plan_warned; /* all is read, and the new addresses may not fit into the plan */
 };

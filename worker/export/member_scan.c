@@ -264,7 +264,7 @@ static bool take_member(struct member_scan *scan, const struct member *member, s
 
 static bool ask_observer(struct member_scan *scan, struct error *err)
 {
-    if (!scan->observer || scan->observer->go_on(scan->observer->opaque, &scan->selection.counts))
+    if (!scan->observer || scan->observer->go_on(scan->observer->opaque, &scan->selection))
         return true;
     return error_set(err, ERROR_LOST, "the plan was stopped");
 }

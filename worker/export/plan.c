@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -35,9 +36,11 @@ struct shown_counts {
 struct plan {
     struct plan_options options;
     pthread_t thread;
-    atomic_bool stop, may_deliver, ended;
+    atomic_bool stop, ended;
     atomic_llong waiting_since_ms; /* 0: it does not wait */
     struct shown_counts shown;
+    pthread_mutex_t facts_lock;
+    struct guards_facts facts;
     enum plan_outcome outcome;
     struct error why;
 
@@ -55,13 +58,29 @@ static void show_counts(struct plan *plan, const struct run_counts *counts)
     atomic_store_explicit(&plan->shown.left, counts->left, memory_order_relaxed);
 }
 
-/* Where no more members than the limit can come, the first batch may go at once. */
+static void note_facts(struct plan *plan, const struct selection *selection, bool read_all)
+{
+    struct guards_facts *facts = &plan->facts;
+
+    (void)pthread_mutex_lock(&plan->facts_lock);
+    facts->seen = selection->seen;
+    facts->read_all = read_all;
+    facts->read = selection->counts.read;
+    facts->invalid = selection->counts.invalid;
+    facts->distinct = selection_distinct(selection);
+    facts->fresh = selection->fresh;
+    memcpy(facts->invalid_by, selection->invalid_by, sizeof facts->invalid_by);
+    (void)pthread_mutex_unlock(&plan->facts_lock);
+}
+
+/* Where no more of them can trip a guard, the first batch may go at once. */
 static void members_counted(void *opaque, int64_t members)
 {
     struct plan *plan = opaque;
 
-    if (members <= plan->options.task->max_profiles)
-        atomic_store(&plan->may_deliver, true);
+    (void)pthread_mutex_lock(&plan->facts_lock);
+    plan->facts.expected = members;
+    (void)pthread_mutex_unlock(&plan->facts_lock);
 }
 
 static void batch_planned(void *opaque)
@@ -72,11 +91,12 @@ static void batch_planned(void *opaque)
     wakeup_signal(plan->options.wakeup_fd);
 }
 
-static bool may_go_on(void *opaque, const struct run_counts *counts)
+static bool may_go_on(void *opaque, const struct selection *selection)
 {
     struct plan *plan = opaque;
 
-    show_counts(plan, counts);
+    show_counts(plan, &selection->counts);
+    note_facts(plan, selection, false);
     return !atomic_load(&plan->stop);
 }
 
@@ -250,18 +270,6 @@ static bool connect(struct plan *plan, struct member_scan *scan, struct error *e
     return runs_begin_plan(scan->writing, scan->task, err);
 }
 
-static bool over_limit(struct member_scan *scan, struct error *err)
-{
-    int64_t distinct = selection_distinct(&scan->selection);
-
-    if (distinct <= scan->task->max_profiles)
-        return true;
-    return error_set(err, ERROR_INPUT,
-                     "%lld distinct valid addresses, --max-profiles is %lld: raise it with "
-                     "export update, or choose smaller segments",
-                     (long long)distinct, (long long)scan->task->max_profiles);
-}
-
 static enum plan_outcome conclude(struct plan *plan, enum plan_outcome outcome,
                                   const struct error *err)
 {
@@ -296,11 +304,9 @@ static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
                         &err);
     show_counts(plan, &scan->selection.counts);
     log_values_left_out(scan->task, scan->mapping);
-    if (!over_limit(scan, &err))
-        return conclude(plan, PLAN_OVER_LIMIT, &err);
     if (!runs_end_plan(scan->writing, scan->task, &scan->selection.counts, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
-    atomic_store(&plan->may_deliver, true);
+    note_facts(plan, &scan->selection, true);
     return PLAN_DONE;
 }
 
@@ -331,11 +337,14 @@ struct plan *plan_start(const struct plan_options *options, struct error *err)
         return NULL;
     }
     plan->options = *options;
+    plan->facts.expected = -1;
     (void)pthread_mutex_init(&plan->cancellers_lock, NULL);
+    (void)pthread_mutex_init(&plan->facts_lock, NULL);
     int failed = pthread_create(&plan->thread, NULL, plan_main, plan);
     if (failed) {
         error_set(err, ERROR_RETRY, "no thread for the plan of a run (error %d)", failed);
         (void)pthread_mutex_destroy(&plan->cancellers_lock);
+        (void)pthread_mutex_destroy(&plan->facts_lock);
         free(plan);
         return NULL;
     }
@@ -355,9 +364,12 @@ void plan_stop(struct plan *plan)
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
-bool plan_may_deliver(const struct plan *plan)
+struct guards_facts plan_facts(struct plan *plan)
 {
-    return atomic_load(&plan->may_deliver);
+    (void)pthread_mutex_lock(&plan->facts_lock);
+    struct guards_facts facts = plan->facts;
+    (void)pthread_mutex_unlock(&plan->facts_lock);
+    return facts;
 }
 
 int64_t plan_waiting_since_ms(const struct plan *plan)
@@ -407,6 +419,7 @@ void plan_free(struct plan *plan)
     }
     (void)pthread_join(plan->thread, NULL);
     (void)pthread_mutex_destroy(&plan->cancellers_lock);
+    (void)pthread_mutex_destroy(&plan->facts_lock);
     free(plan);
 }
 

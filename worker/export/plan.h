@@ -6,6 +6,7 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "worker/export/guards.h"
 #include "worker/export/mapping.h"
 #include "worker/store/runs.h"
 
@@ -36,8 +37,7 @@ struct plan_options {
 };
 
 enum plan_outcome {
-    PLAN_DONE,
-    PLAN_OVER_LIMIT,        /* more profiles than the export may send; the error has both numbers */
+    PLAN_DONE,              /* where the export's limit was exceeded, without the batches over it */
     PLAN_SOURCE_UNREADABLE, /* the site's view has an error; the error has the SQLSTATE */
     PLAN_INTERRUPTED, /* the database was lost, the run lost or the plan stopped: take again */
 };
@@ -48,8 +48,8 @@ struct plan *plan_start(const struct plan_options *options, struct error *err) M
 /* Asks it to end; cancels the statements it waits for. Any thread. */
 void plan_stop(struct plan *plan);
 
-/* Delivery may start: no more than the export's limit of members can come. */
-bool plan_may_deliver(const struct plan *plan);
+/* What is known so far for the guards of the run; nothing that Klaviyo says. Any thread. */
+struct guards_facts plan_facts(struct plan *plan);
 
 /* clock_ms() since when it has waited for connections; 0: it does not. */
 int64_t plan_waiting_since_ms(const struct plan *plan);

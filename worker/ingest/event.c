@@ -9,6 +9,7 @@
 #include "worker/ingest/json_text.h"
 #include "worker/ingest/media_type.h"
 #include "worker/ingest/traceparent.h"
+#include "worker/store/guard.h"
 
 enum { ATTEMPTS_MAX = 1000000 };
 
@@ -169,31 +170,23 @@ struct confirmation {
     enum event_verdict verdict; /* why reading stopped */
 };
 
+/* What names no guard confirms nothing, and the refresh is as good as without it. */
 static bool take_guard(void *opaque, struct bytes value)
 {
-    static const struct {
-        const char *name;
-        enum event_guard guard;
-    } guards[] = {
-        { "too_many_invalid", EVENT_GUARD_TOO_MANY_INVALID },
-        { "size_jumped", EVENT_GUARD_SIZE_JUMPED },
-        { "over_plan_limit", EVENT_GUARD_OVER_PLAN_LIMIT },
-        { "list_starts_flows", EVENT_GUARD_LIST_STARTS_FLOWS },
-    };
     struct confirmation *confirmation = opaque;
     struct parse *p = confirmation->p;
     CLEANUP(text_release) struct text text = { 0 };
+    enum guard guard;
 
     confirmation->verdict = take_string(p, "confirm", value, &text);
-    if (confirmation->verdict == EVENT_NO_MEMORY)
+    if (confirmation->verdict == EVENT_INVALID)
+        confirmation->verdict = invalid(p, "confirm", "holds something that is not a string");
+    if (confirmation->verdict != EVENT_VALID)
         return false;
-    for (size_t i = 0; i < sizeof guards / sizeof guards[0]; i++)
-        if (bytes_are(bytes_of(&text), guards[i].name)) {
-            p->event.confirmed |= guards[i].guard;
-            return true;
-        }
-    confirmation->verdict = invalid(p, "confirm", "names no guard that there is");
-    return false;
+    struct bytes name = bytes_of(&text);
+    if (guard_find(name.at, name.n, &guard))
+        p->event.confirmed |= GUARD_BIT(guard);
+    return true;
 }
 
 static enum event_verdict take_confirm(struct parse *p)

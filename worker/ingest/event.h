@@ -29,14 +29,6 @@ enum {
 
 enum event_trigger { EVENT_TRIGGER_SCHEDULE, EVENT_TRIGGER_ON_DEMAND };
 
-/* The bits of what an event confirms, by the guards' order. */
-enum event_guard {
-    EVENT_GUARD_TOO_MANY_INVALID = 1U << 0,
-    EVENT_GUARD_SIZE_JUMPED = 1U << 1,
-    EVENT_GUARD_OVER_PLAN_LIMIT = 1U << 2,
-    EVENT_GUARD_LIST_STARTS_FLOWS = 1U << 3,
-};
-
 enum event_verdict {
     EVENT_VALID,
     EVENT_TOMBSTONE, /* null value: nothing to do */
@@ -54,7 +46,7 @@ struct event {
     char *export_id; /* NULL: every export of the segment */
     bool full;
     bool confirm_removals;
-    unsigned confirmed;                           /* of enum event_guard */
+    unsigned confirmed; /* set of guards (store/guard.h); names of none are passed over */
     char traceparent[TRACEPARENT_CHARACTERS + 1]; /* "": none, or not one */
 };
 

@@ -95,6 +95,7 @@ static void describe(const struct pending_event *event, struct event_row *in)
     in->export_name = e->export_id;
     in->full = e->full;
     in->confirm_removals = e->confirm_removals;
+    in->confirmed = e->confirmed;
     in->traceparent = *e->traceparent ? e->traceparent : NULL;
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/failpoint.h"
+#include "worker/store/guard.h"
 #include "worker/store/statement.h"
 
 enum {
@@ -14,7 +15,7 @@ enum {
     IDS_MAX_BYTES = 1024 * 1024,
     LOCK_MS = 1000, /* longer than any transaction of ours holds an export */
     LOCK_ONE_MS = 50,
-    COLUMNS = 16,
+    COLUMNS = 17,
 };
 
 static const char accept_sql[] =
@@ -27,7 +28,7 @@ static const char accept_sql[] =
     " $13::boolean[], $14::text[], $15::text[], $16::text[])"
     " with ordinality as e(topic, partition, record_offset, record_ms, source, event_id,"
     " segment_id, refresh_id, refreshed_at, trigger, export_name, full_refresh, confirm_removals,"
-    " traceparent, reason, detail, n)), $17::integer, $18::boolean)";
+    " traceparent, reason, detail, n)), $18::integer, $19::boolean, $17::text[])";
 
 /* The rows of events that wait: $1 names the topic, each array has one element for each event. */
 #define WAITING                                                       \
@@ -103,6 +104,14 @@ static void add_time(struct strbuf *array, const struct event_row *in)
     add_string(array, in->reason ? NULL : text);
 }
 
+static void add_guards(struct strbuf *array, unsigned confirmed)
+{
+    char text[GUARD_SET_BYTES];
+
+    guard_set_write(confirmed, text);
+    add_string(array, text);
+}
+
 static void columns_add(struct columns *c, const struct event_row *in)
 {
     add_string(&c->of[0], in->topic);
@@ -121,6 +130,7 @@ static void columns_add(struct columns *c, const struct event_row *in)
     add_string(&c->of[13], in->traceparent);
     add_string(&c->of[14], in->reason);
     add_string(&c->of[15], in->detail);
+    add_guards(&c->of[16], in->confirmed);
 }
 
 static bool args_columns(struct args *args, struct columns *c, struct error *err)

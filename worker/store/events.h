@@ -36,6 +36,7 @@ struct event_row {
     const char *export_name;
     bool full;
     bool confirm_removals;
+    unsigned confirmed;      /* set of guards (guard.h) */
     const char *traceparent; /* NULL: none */
 };
 

@@ -11,6 +11,7 @@
     " array(select s.segment_id from klaviyo.export_segment s"                     \
     " where s.export_id = x.export_id order by 1) as segments,"                    \
     " klaviyo.path_text(x.email_path) as email_field, x.max_profiles, x.on_leave," \
+    " x.max_invalid, x.size_guard, x.plan, x.flows_known,"                         \
     " case when x.paused then 'paused' else 'active' end as state, x.pause_reason"
 
 static const char list_sql[] =

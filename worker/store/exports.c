@@ -20,7 +20,9 @@ static const char connection_sql[] = "select connection_id from klaviyo.connecti
     " 'fields', case when $8::text[] is not null then (select coalesce(jsonb_agg("   \
     "jsonb_build_object('target', target, 'name', name, 'path', path::text[])"       \
     " order by n), '[]') from unnest($8::text[], $9::text[], $10::text[])"           \
-    " with ordinality as given(target, name, path, n)) end))"
+    " with ordinality as given(target, name, path, n)) end,"                         \
+    " 'max_invalid', $11::integer, 'size_guard', $12::boolean, 'plan', $13::text,"   \
+    " 'flows_known', $14::boolean))"
 
 static const char add_sql[] = "select klaviyo.add_export($1, " DRAFT ")";
 static const char change_sql[] = "select klaviyo.change_export($1, " DRAFT ")";
@@ -134,6 +136,21 @@ static bool args_optional_array(struct args *args, bool given, const struct strb
     return true;
 }
 
+/* What the guards of the export are told; null: nothing. */
+static void args_guards(struct args *args, const struct export_draft *draft)
+{
+    if (draft->max_invalid_percent)
+        args_int64(args, *draft->max_invalid_percent);
+    else
+        args_text(args, NULL);
+    if (draft->size_guard)
+        args_bool(args, *draft->size_guard);
+    else
+        args_text(args, NULL);
+    args_text(args, draft->plan);
+    args_text(args, draft->flows_known ? "t" : NULL);
+}
+
 static bool args_draft(struct args *args, const struct export_draft *draft, struct draft_arrays *a,
                        struct error *err)
 {
@@ -153,9 +170,12 @@ static bool args_draft(struct args *args, const struct export_draft *draft, stru
     if (!args_optional_array(args, draft->n_segments > 0, &a->segments, err))
         return false;
     args_bool(args, draft->allow_phone_number);
-    return args_optional_array(args, fields, &a->targets, err) &&
-           args_optional_array(args, fields, &a->names, err) &&
-           args_optional_array(args, fields, &a->paths, err);
+    if (!args_optional_array(args, fields, &a->targets, err) ||
+        !args_optional_array(args, fields, &a->names, err) ||
+        !args_optional_array(args, fields, &a->paths, err))
+        return false;
+    args_guards(args, draft);
+    return true;
 }
 
 /* -- one statement each -- */

@@ -36,6 +36,10 @@ struct export_draft {
     struct export_path email_path;
     const char *on_leave;
     int64_t max_profiles;
+    const int64_t *max_invalid_percent; /* 0 to 100 */
+    const bool *size_guard;
+    const char *plan; /* as guard_plan_name() */
+    bool flows_known; /* true only: it is not taken back */
     const char *const *segments;
     size_t n_segments;
     const struct export_mapping *fields;

@@ -4,12 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const names[GUARDS_N] = {
-    [GUARD_TOO_MANY_INVALID] = "too_many_invalid",
-    [GUARD_SIZE_JUMPED] = "size_jumped",
-    [GUARD_OVER_PLAN_LIMIT] = "over_plan_limit",
-    [GUARD_LIST_STARTS_FLOWS] = "list_starts_flows",
-};
+static_assert((int)REASON_LIST_STARTS_FLOWS - (int)REASON_TOO_MANY_INVALID == GUARDS_N - 1,
+              "the guards' reasons stand in the order of the guards");
 
 static const char *const plans[] = {
     [GUARD_PLAN_WARN] = "warn",
@@ -19,17 +15,25 @@ static const char *const plans[] = {
 
 const char *guard_name(enum guard guard)
 {
+    return run_reason_name(guard_reason(guard));
+}
+
+enum run_reason guard_reason(enum guard guard)
+{
     assert(guard < GUARDS_N);
-    return names[guard];
+    return (enum run_reason)((int)REASON_TOO_MANY_INVALID + (int)guard);
 }
 
 bool guard_find(const char *name, size_t n, enum guard *guard)
 {
-    for (int i = 0; i < GUARDS_N; i++)
-        if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0) {
+    for (int i = 0; i < GUARDS_N; i++) {
+        const char *known = guard_name((enum guard)i);
+
+        if (strlen(known) == n && memcmp(known, name, n) == 0) {
             *guard = (enum guard)i;
             return true;
         }
+    }
     return false;
 }
 
@@ -41,7 +45,7 @@ void guard_set_write(unsigned set, char *text)
     for (int i = 0; i < GUARDS_N; i++)
         if (set & GUARD_BIT(i))
             len += (size_t)snprintf(text + len, GUARD_SET_BYTES - len, "%s%s", len ? "," : "",
-                                    names[i]);
+                                    guard_name((enum guard)i));
 }
 
 unsigned guard_set_read(const char *text)

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/store/run_state.h"
+
 /*
  * The guards that stand between the plan of a run and its first import, by the
  * names that events, commands and the database know them by.
@@ -17,8 +19,9 @@ enum guard {
     GUARDS_N,
 };
 
-/* "too_many_invalid", …: also the reason of a run that it ended. A static string. */
+/* "too_many_invalid", …: as the reason of a run that it ended. A static string. */
 const char *guard_name(enum guard guard);
+enum run_reason guard_reason(enum guard guard);
 
 /* False: there is no guard of that name. The n bytes need no NUL. */
 bool guard_find(const char *name, size_t n, enum guard *guard);

@@ -24,6 +24,17 @@ static const char export_sql[] =
     " from klaviyo.export x join klaviyo.connection c using (connection_id)"
     " where x.export_id = $1";
 
+/* $2: the run; one that is not there for a preview. */
+static const char guards_sql[] =
+    "select klaviyo.path_text(x.email_path), x.max_invalid, x.size_guard, x.plan, x.flows_known,"
+    " array_to_string(r.confirm, ','), coalesce(r.trigger = 'trial', false),"
+    " exists (select from klaviyo.batch b where b.run_id = r.run_id"
+    "  and (b.posted_at is not null or b.state <> 'planned')),"
+    " (select o.unchanged_rows + o.selected_rows from klaviyo.run o"
+    "  where o.export_id = x.export_id and o.run_id <> $2 and o.trigger <> 'trial'"
+    "  and o.state in ('succeeded', 'succeeded_with_rejections') order by o.run_id desc limit 1)"
+    " from klaviyo.export x left join klaviyo.run r on r.run_id = $2 where x.export_id = $1";
+
 static const char key_sql[] = "select encode(sealed_key, 'hex') from klaviyo.connection_key"
                               " where connection_id = $1";
 
@@ -45,6 +56,7 @@ void run_task_free(struct run_task *task)
     free(task->list_id);
     free(task->account);
     free(task->traceparent);
+    free(task->email_field);
     free(task->trouble);
     free(task->sealed_key);
     free(task);
@@ -123,6 +135,30 @@ static bool load_export(struct db *db, struct run_task *task, struct error *err)
            result_copy_text(rows, 0, 6, &task->account, err);
 }
 
+static bool load_guards(struct db *db, struct run_task *task, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, task->export_id);
+    args_int64(&args, task->run_id);
+    if (!db_query(db, guards_sql, &args, &rows, err))
+        return false;
+    if (result_rows(rows) == 0)
+        return error_lost(err);
+    task->guards = (struct guard_rules){
+        .max_invalid_percent = result_int64(rows, 0, 1),
+        .size_guard = result_bool(rows, 0, 2),
+        .flows_known = result_bool(rows, 0, 4),
+        .confirmed = guard_set_read(result_text(rows, 0, 5)),
+        .trial = result_bool(rows, 0, 6),
+        .passed = result_bool(rows, 0, 7),
+        .last_distinct = result_is_null(rows, 0, 8) ? -1 : result_int64(rows, 0, 8),
+    };
+    (void)guard_plan_find(result_text(rows, 0, 3), &task->guards.plan);
+    return result_copy_text(rows, 0, 0, &task->email_field, err);
+}
+
 static bool load_fields(struct db *db, struct run_task *task, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -150,7 +186,7 @@ static bool load_fields(struct db *db, struct run_task *task, struct error *err)
 bool run_task_load(struct db *db, struct run_task *task, struct error *err)
 {
     return load_run(db, task, err) && load_export(db, task, err) && load_key(db, task, err) &&
-           load_fields(db, task, err);
+           load_guards(db, task, err) && load_fields(db, task, err);
 }
 
 bool run_task_for_preview(struct db *db, const char *export_name, struct run_task **out,
@@ -170,7 +206,7 @@ bool run_task_for_preview(struct db *db, const char *export_name, struct run_tas
                          "there is no export %s that you may use: see export list", export_name);
     task->export_id = result_int64(rows, 0, 0);
     task->first_batch = INT64_MAX; /* no batch is this run's */
-    if (!load_export(db, task, err) || !load_fields(db, task, err))
+    if (!load_export(db, task, err) || !load_guards(db, task, err) || !load_fields(db, task, err))
         return false;
     *out = run_task_take(&task);
     return true;

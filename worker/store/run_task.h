@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/store/db.h"
+#include "worker/store/guard.h"
 #include "worker/store/run_state.h"
 
 /*
@@ -37,7 +38,9 @@ struct run_task {
     int64_t removed;        /* addresses that it took off the list before */
     int64_t first_batch;
     int64_t max_profiles;
-    int64_t idle_ms; /* of the retry budget, used by earlier owners */
+    struct guard_rules guards;
+    char *email_field; /* as people write it */
+    int64_t idle_ms;   /* of the retry budget, used by earlier owners */
 
     /* A run that was parked goes on as it was. */
     bool planned;                /* its batches are all in the outbox */

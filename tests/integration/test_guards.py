@@ -1,0 +1,164 @@
+"""Guards: a run whose plan looks wrong stops before its first import, until somebody confirms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support import people
+from support.process import wait_until
+from support.world import EXPORT, LIST, SEGMENT, World
+
+ADD_MEMBERS = """with added as (
+    insert into insights.customer_profile
+    select 'more' || n, jsonb_build_object('email', 'more' || n || '@shop.example')
+    from generate_series(1, {}) n returning profile_id)
+insert into insights.segment_member select '{}', profile_id from added"""
+RENAME = """update insights.customer_profile set attributes =
+attributes - 'email' || jsonb_build_object('mail', attributes -> 'email')"""
+SPOIL = """update insights.customer_profile set attributes = attributes || '{{"email": "no address"}}'
+where profile_id in (select profile_id from insights.segment_member order by 1 limit {})"""
+
+
+def next_run(world: World, count: int) -> dict[str, Any]:
+    """The newest of so many runs, all of them ended."""
+    return world.wait_runs_ended(count)[0]
+
+
+def refreshed(world: World, count: int, **more: Any) -> dict[str, Any]:
+    world.refresh(**more)
+    return next_run(world, count)
+
+
+def imports(world: World) -> int:
+    return len(world.simulator.diary("import"))
+
+
+def assert_stopped(world: World, run: dict[str, Any], sent: int, *reasons: str) -> None:
+    assert (run["state"], run["reason"]) == ("failed", reasons[0]), run
+    assert all(f"{reason}: " in run["detail"] for reason in reasons), run["detail"]
+    confirmed = " ".join(f"--confirm {reason}" for reason in reasons)
+    assert f"publish --export {EXPORT} {confirmed}" in run["detail"]
+    assert (run["counts"]["accepted"], run["counts"]["removed"]) == (0, 0)
+    assert imports(world) == sent
+
+
+def test_a_renamed_field_stops_the_run_and_its_dead_letter_names_the_field(world: World) -> None:
+    world.set_up_export(people.simple(600))
+    world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+    sent, on_list = imports(world), world.simulator.emails(LIST)
+    asked = len(world.simulator.diary())
+
+    world.db.execute(RENAME)
+    run = refreshed(world, 2)
+
+    assert_stopped(world, run, sent, "too_many_invalid")
+    assert "600 of 600 members" in run["detail"] and "20 %" in run["detail"]
+    assert "e-mail field email: email_missing 600" in run["detail"]
+    (letter,) = wait_until(world.dead_letters, 30, "the dead letter")
+    assert letter.header("x-klaviyo-worker-reason") == "too_many_invalid"
+    assert "e-mail field email: email_missing 600" in letter.header(
+        "__connect.errors.exception.message"
+    )
+    assert world.simulator.emails(LIST) == on_list
+    assert run["counts"]["requests"] == 0 and len(world.simulator.diary()) == asked
+
+
+def test_a_confirmation_passes_one_run(world: World) -> None:
+    world.set_up_export(people.simple(300))
+    world.db.execute(SPOIL.format(150))
+    world.start_worker()
+    assert_stopped(world, refreshed(world, 1), 0, "too_many_invalid")
+
+    world.admin("publish", "--export", EXPORT, "--confirm", "too_many_invalid", "--wait")
+    confirmed = next_run(world, 2)
+    assert (confirmed["state"], confirmed["counts"]["accepted"]) == ("succeeded", 150)
+
+    world.db.execute(ADD_MEMBERS.format(1, SEGMENT))
+    again = refreshed(world, 3)
+    assert (again["state"], again["reason"]) == ("failed", "too_many_invalid")
+    assert world.simulator.count(LIST) == 150
+
+
+def test_events_confirm_by_name_and_what_names_no_guard_is_passed_over(world: World) -> None:
+    world.set_up_export(people.simple(200))
+    world.db.execute(SPOIL.format(150))
+    world.start_worker()
+    assert_stopped(world, refreshed(world, 1, confirm=["size_jumped", "whim"]), 0, "too_many_invalid")
+
+    run = refreshed(world, 2, confirm=["whim", "too_many_invalid"])
+    assert (run["state"], run["counts"]["accepted"]) == ("succeeded", 50)
+
+
+def test_two_guards_at_once_are_both_named_and_each_wants_its_confirmation(world: World) -> None:
+    world.set_up_export(people.simple(1500))
+    worker = world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+    sent = imports(world)
+    world.db.execute(SPOIL.format(1000))
+
+    run = refreshed(world, 2)
+    assert_stopped(world, run, sent, "too_many_invalid", "size_jumped")
+    assert "1000 of 1500 members" in run["detail"]
+    assert "500 distinct addresses, the last run that succeeded had 1500" in run["detail"]
+    assert_stopped(world, refreshed(world, 3, confirm=["too_many_invalid"]), sent, "size_jumped")
+    assert_stopped(world, refreshed(world, 4, confirm=["size_jumped"]), sent, "too_many_invalid")
+
+    # Two events that wait together are answered by one run: it has both confirmations.
+    worker.stop()
+    world.refresh(confirm=["too_many_invalid"])
+    world.refresh(confirm=["size_jumped"])
+    world.start_worker(MAX_RUNS="1")
+    wait_until(lambda: world.runs()[0]["state"] == "succeeded", 60, "the confirmed run")
+
+
+def test_a_jump_in_size_stops_the_run_unless_the_guard_is_off(world: World) -> None:
+    world.set_up_export(people.simple(600))
+    world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+    sent = imports(world)
+    world.db.execute(ADD_MEMBERS.format(900, SEGMENT))
+
+    run = refreshed(world, 2)
+    assert_stopped(world, run, sent, "size_jumped")
+    assert "1500 distinct addresses, the last run that succeeded had 600" in run["detail"]
+    world.admin("export", "update", EXPORT, "--size-guard", "off")
+    assert refreshed(world, 3)["counts"]["accepted"] == 900
+
+    # An emptied segment: nothing is sent, but the run that says so is one to look at.
+    world.admin("export", "update", EXPORT, "--size-guard", "on")
+    world.db.execute("delete from insights.segment_member")
+    run = refreshed(world, 4)
+    assert (run["state"], run["reason"]) == ("failed", "size_jumped")
+    assert "0 distinct addresses, the last run that succeeded had 1500" in run["detail"]
+
+
+def test_the_share_of_invalid_members_is_the_exports_to_say(world: World) -> None:
+    world.set_up_export(people.simple(400))
+    world.db.execute(SPOIL.format(150))
+    world.admin("export", "update", EXPORT, "--max-invalid", "40%")
+    world.start_worker()
+
+    run = refreshed(world, 1)
+    assert (run["state"], run["counts"]["invalid"]) == ("succeeded", 150)
+
+
+def test_what_the_guards_are_told_is_shown_and_in_the_audit(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    shown = world.admin("export", "show", EXPORT, "--json").json
+    told = {"max_invalid": 20, "size_guard": True, "plan": "warn", "flows_known": False}
+    assert {name: shown[name] for name in told} == told
+
+    options = ["--max-invalid", "5", "--size-guard", "off", "--plan", "stop", "--flows-known"]
+    world.admin("export", "update", EXPORT, *options)
+    (shown,) = world.admin("export", "list", "--json").json
+    told = {"max_invalid": 5, "size_guard": False, "plan": "stop", "flows_known": True}
+    assert {name: shown[name] for name in told} == told
+    (change,) = world.db.rows(
+        "select detail from klaviyo.audit where object = 'export' and action = 'change'"
+    )
+    assert change[0]["max_invalid"] == {"from": 20, "to": 5}
+    assert change[0]["flows_known"] == {"from": False, "to": True}
+
+    again = world.admin("export", "update", EXPORT, *options)
+    assert "nothing was changed" in again.stdout
