@@ -6,7 +6,7 @@ from typing import Any
 
 from support import people
 from support.process import wait_until
-from support.world import EXPORT, LIST, SEGMENT, World
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World
 
 ADD_MEMBERS = """with added as (
     insert into insights.customer_profile
@@ -162,3 +162,107 @@ def test_what_the_guards_are_told_is_shown_and_in_the_audit(world: World) -> Non
 
     again = world.admin("export", "update", EXPORT, *options)
     assert "nothing was changed" in again.stdout
+
+
+# -- what Klaviyo says ---------------------------------------------------------
+
+
+def set_up_with_scopes(world: World, count: int, *options: str) -> None:
+    """An export whose key may read the account's usage and flows, too."""
+    world.simulator.control("PUT", f"keys/{KEY}", {"account": ACCOUNT, "scopes": "all"})
+    world.add_segment(SEGMENT, people.simple(count))
+    world.add_connection()
+    world.add_export(EXPORT, *options)
+
+
+def set_plan(world: World, used: int, maximum: int) -> None:
+    body = {"usage_used": used, "usage_max": maximum}
+    world.simulator.control("PUT", f"accounts/{ACCOUNT}", body)
+
+
+def set_flows(world: World, *flows: dict[str, Any]) -> None:
+    world.simulator.control("PUT", f"lists/{LIST}", {"flows": list(flows)})
+
+
+def test_new_addresses_that_the_plan_has_no_room_for_stop_the_run_where_they_shall(
+    world: World,
+) -> None:
+    set_up_with_scopes(world, 30, "--plan", "stop")
+    set_plan(world, 80, 100)
+    world.start_worker()
+
+    run = refreshed(world, 1)
+    assert_stopped(world, run, 0, "over_plan_limit")
+    assert "30 new addresses, and Klaviyo's plan has room for 20" in run["detail"]
+    assert "80 of 100 profiles are used" in run["detail"]
+    assert world.simulator.diary("list") == []
+
+    set_plan(world, 70, 100)
+    assert refreshed(world, 2)["counts"]["accepted"] == 30
+    asked = len(world.simulator.diary("usage"))
+    assert asked == 2 and refreshed(world, 3)["counts"]["unchanged"] == 30
+    assert len(world.simulator.diary("usage")) == asked  # nobody is new
+
+
+def test_a_plan_that_may_be_exceeded_is_warned_of_from_1000_new_addresses_on(world: World) -> None:
+    set_up_with_scopes(world, 1000)
+    set_plan(world, 80, 100)
+    worker = world.start_worker()
+
+    assert refreshed(world, 1)["counts"]["accepted"] == 1000
+    (warning,) = worker.events("plan_may_be_exceeded")
+    assert (warning["new"], warning["used"], warning["maximum"]) == (1000, 80, 100)
+
+    world.admin("export", "update", EXPORT, "--plan", "ignore")
+    world.db.execute(ADD_MEMBERS.format(1000, SEGMENT))
+    assert refreshed(world, 2)["counts"]["accepted"] == 1000
+    assert len(world.simulator.diary("usage")) == 1
+
+
+def test_live_flows_of_the_list_stop_a_run_with_over_1000_new_addresses(world: World) -> None:
+    set_up_with_scopes(world, 1000)
+    set_flows(world, {"status": "live"}, {"status": "live", "archived": True}, {"status": "draft"})
+    world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+    assert world.simulator.diary("flow-triggers") == []
+    sent = imports(world)
+
+    world.db.execute(ADD_MEMBERS.format(1001, SEGMENT))
+    world.admin("export", "update", EXPORT, "--size-guard", "off")
+    run = refreshed(world, 2)
+    assert_stopped(world, run, sent, "list_starts_flows")
+    assert "1001 new addresses, and 1 live flow begins" in run["detail"]
+
+    world.admin("export", "update", EXPORT, "--flows-known")
+    assert refreshed(world, 3)["counts"]["accepted"] == 1001
+    assert len(world.simulator.diary("flow-triggers")) == 1
+
+
+def test_a_key_that_may_not_read_usage_or_flows_passes_and_needs_no_attention(
+    world: World,
+) -> None:
+    world.set_up_export(people.simple(1500))
+    world.admin("export", "update", EXPORT, "--plan", "stop")
+    set_plan(world, 100, 100)
+    set_flows(world, {"status": "live"})
+    world.start_worker()
+
+    assert refreshed(world, 1)["counts"]["accepted"] == 1500
+    statuses = {e["status"] for e in world.simulator.diary() if e["endpoint"] in {"usage", "flow-triggers"}}
+    assert statuses == {403}
+    assert world.admin("connection", "show", CONNECTION, "--json").json["attention_reason"] is None
+
+
+def test_a_usage_that_does_not_answer_holds_up_only_who_shall_stop(world: World) -> None:
+    set_up_with_scopes(world, 1000)
+    world.simulator.fault("usage", {"status": 503})
+    world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+
+    world.db.execute(ADD_MEMBERS.format(1, SEGMENT))
+    world.admin("export", "update", EXPORT, "--plan", "stop")
+    world.refresh()
+    wait_until(lambda: len(world.simulator.diary("usage")) >= 3, 60, "the question to be repeated")
+    assert imports(world) == 1
+    world.simulator.clear_faults()
+    assert next_run(world, 2)["counts"]["accepted"] == 1

@@ -57,6 +57,7 @@ void call_lists(struct call *call);
 void call_list_create(struct call *call);
 void call_list_change(struct call *call); /* adds or removes */
 void call_list_members(struct call *call);
+void call_list_flows(struct call *call);
 
 /* Profiles. */
 void call_profile(struct call *call);

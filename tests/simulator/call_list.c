@@ -298,3 +298,21 @@ void call_list_members(struct call *call)
     selection_pick(&selection);
     selection_answer(&selection, call, call->operation == OP_LIST_MEMBER_IDS);
 }
+
+void call_list_flows(struct call *call)
+{
+    static const char *const allowed[] = { "fields[flow]", NULL };
+    const struct list *list = call_allows(call, allowed) ? find_list(call) : NULL;
+
+    if (!list)
+        return;
+    struct strbuf *out = answer_document(call->answer, 200);
+    strbuf_add_str(out, "{\"data\":[");
+    for (size_t i = 0; i < list->n_flows; i++) {
+        strbuf_add_str(out, i ? "," : "");
+        resource_flow(call, out, list, &list->flows[i]);
+    }
+    strbuf_add_str(out, "],");
+    page_add_links(out, call->request, false, 0, 0);
+    strbuf_add_str(out, "}");
+}

@@ -115,6 +115,27 @@ static void delete_key(struct control *control)
         complain(control, 404, "no such key");
 }
 
+/* "flows" replaces those that the list triggers: [{"name", "status", "archived"}]. */
+static void put_flows(const struct control *control, struct list *list)
+{
+    const json_t *flows = json_object_get(control->body, "flows");
+
+    if (!flows)
+        return;
+    list->n_flows = 0;
+    for (size_t i = 0; i < json_array_size(flows) && i < LIST_FLOWS_MAX; i++) {
+        const json_t *given = json_array_get(flows, i);
+        struct flow *flow = &list->flows[list->n_flows++];
+        const char *name = json_string_value(json_object_get(given, "name"));
+        const char *status = json_string_value(json_object_get(given, "status"));
+
+        (void)snprintf(flow->id, sizeof flow->id, "Flow%zu", i + 1);
+        (void)snprintf(flow->name, sizeof flow->name, "%s", name ? name : flow->id);
+        (void)snprintf(flow->status, sizeof flow->status, "%s", status ? status : "");
+        flow->archived = json_is_true(json_object_get(given, "archived"));
+    }
+}
+
 static void put_list(struct control *control)
 {
     struct list *list = lists_find(&control->world->lists, control->id);
@@ -124,12 +145,13 @@ static void put_list(struct control *control)
     if (!account)
         return;
     if (!list) {
-        (void)lists_add(&control->world->lists, control->id, account, name ? name : control->id,
-                        control->now_us);
+        list = lists_add(&control->world->lists, control->id, account, name ? name : control->id,
+                         control->now_us);
     } else if (name) {
         free(list->name);
         list->name = memory_string(name);
     }
+    put_flows(control, list);
     done(control);
 }
 

@@ -8,6 +8,16 @@
 #include "common/cleanup.h"
 #include "tests/simulator/account.h"
 
+enum { LIST_FLOWS_MAX = 8 };
+
+/* A flow that the list triggers. */
+struct flow {
+    char id[16];
+    char name[64];
+    char status[16]; /* "draft", "manual", "live"; empty: null */
+    bool archived;
+};
+
 /*
  * Lists and who is on them. Membership is an array over the account's profile
  * numbers that holds when each joined. A deleted list stays in memory, so that
@@ -23,6 +33,8 @@ struct list {
     uint32_t *joined_s; /* by profile number; seconds since 1970; 0: not a member */
     size_t cap;
     size_t members;
+    struct flow flows[LIST_FLOWS_MAX];
+    size_t n_flows;
 };
 
 struct lists {

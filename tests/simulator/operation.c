@@ -33,6 +33,7 @@ static const struct {
     [OP_LIST_REMOVE] = { "list-remove", &limit_m, BOTH_WRITE },
     [OP_LIST_MEMBERS] = { "list-members", &limit_l, BOTH_READ },
     [OP_LIST_MEMBER_IDS] = { "list-members", &limit_l, BOTH_READ },
+    [OP_LIST_FLOWS] = { "flow-triggers", &limit_s, LISTS_READ | SCOPE_FLOWS_READ },
     [OP_PROFILES] = { "profiles", &limit_l, SCOPE_PROFILES_READ },
     [OP_PROFILE] = { "profile", &limit_l, SCOPE_PROFILES_READ },
     [OP_PROFILE_IMPORT] = { "profile-import", &limit_l, SCOPE_PROFILES_WRITE },
@@ -66,6 +67,7 @@ static const struct {
     { "GET", "/api/lists/{id}", OP_LIST },
     { "GET", "/api/lists/{id}/profiles", OP_LIST_MEMBERS },
     { "GET", "/api/lists/{id}/relationships/profiles", OP_LIST_MEMBER_IDS },
+    { "GET", "/api/lists/{id}/flow-triggers", OP_LIST_FLOWS },
     { "POST", "/api/lists/{id}/relationships/profiles", OP_LIST_ADD },
     { "DELETE", "/api/lists/{id}/relationships/profiles", OP_LIST_REMOVE },
     { "GET", "/api/profiles", OP_PROFILES },
@@ -94,6 +96,7 @@ static const struct {
     { "subscriptions:read", SCOPE_SUBSCRIPTIONS_READ },
     { "subscriptions:write", SCOPE_SUBSCRIPTIONS_WRITE },
     { "data-privacy:write", SCOPE_DATA_PRIVACY_WRITE },
+    { "flows:read", SCOPE_FLOWS_READ },
 };
 
 /* Copies one path segment and moves behind it. False if it is empty or too long. */

@@ -27,6 +27,7 @@ enum operation {
     OP_LIST_REMOVE,
     OP_LIST_MEMBERS,
     OP_LIST_MEMBER_IDS,
+    OP_LIST_FLOWS,
     OP_PROFILES,
     OP_PROFILE,
     OP_PROFILE_IMPORT,
@@ -53,8 +54,9 @@ enum {
     SCOPE_SUBSCRIPTIONS_READ = 1 << 6,
     SCOPE_SUBSCRIPTIONS_WRITE = 1 << 7,
     SCOPE_DATA_PRIVACY_WRITE = 1 << 8,
+    SCOPE_FLOWS_READ = 1 << 9,
     SCOPES_DEFAULT = (1 << 5) - 1, /* the five that the worker asks for */
-    SCOPES_ALL = (1 << 9) - 1,
+    SCOPES_ALL = (1 << 10) - 1,
 };
 
 enum { PATH_ID_MAX = 160 };

@@ -144,6 +144,30 @@ void resource_list(struct call *call, struct strbuf *out, const struct list *lis
     add_self_link(call, out, "/api/lists", list->id);
 }
 
+/* As documented: each attribute may be null. */
+void resource_flow(struct call *call, struct strbuf *out, const struct list *list,
+                   const struct flow *flow)
+{
+    strbuf_addf(out, "{\"type\":\"flow\",\"id\":\"%s\",", flow->id);
+    struct fieldset set = fieldset(call, out, "fields[flow]");
+    add_text(&set, "name", flow->name);
+    if (*flow->status)
+        add_text(&set, "status", flow->status);
+    else if (fieldset_member(&set, "status"))
+        strbuf_add_str(out, "null");
+    if (fieldset_member(&set, "archived"))
+        strbuf_add_str(out, flow->archived ? "true" : "false");
+    add_time(call, &set, "created", list->created_us, true);
+    add_time(call, &set, "updated", list->updated_us, true);
+    add_text(&set, "trigger_type", "Added to List");
+    strbuf_add_str(out, "},\"relationships\":{");
+    add_relationship(call, out, "/api/flows", flow->id, "flow-actions");
+    strbuf_add_str(out, ",");
+    add_relationship(call, out, "/api/flows", flow->id, "tags");
+    strbuf_add_str(out, "},");
+    add_self_link(call, out, "/api/flows", flow->id);
+}
+
 static void error_source(struct call *call, struct strbuf *out, const struct job_error *error)
 {
     strbuf_add_str(out, "{\"pointer\":");

@@ -20,6 +20,8 @@ void resource_profile(struct call *call, struct strbuf *out, struct account *acc
 void resource_identifier(struct strbuf *out, const char *type, const char *id);
 
 void resource_account(struct call *call, struct strbuf *out, const struct account *account);
+void resource_flow(struct call *call, struct strbuf *out, const struct list *list,
+                   const struct flow *flow);
 void resource_usage(struct call *call, struct strbuf *out, const struct account *account);
 
 #endif

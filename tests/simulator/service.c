@@ -69,6 +69,7 @@ static void perform(struct call *call)
         [OP_PROFILE_IMPORT] = call_profile_import,
         [OP_ACCOUNTS] = call_accounts,
         [OP_ACCOUNT] = call_accounts,
+        [OP_LIST_FLOWS] = call_list_flows,
         [OP_USAGE] = call_usage,
     };
 

@@ -134,6 +134,7 @@ static void fitting_response(struct world *w, const struct pending_request *pend
     case ENDPOINT_PROFILES:
     case ENDPOINT_ACCOUNTS:
     case ENDPOINT_USAGE:
+    case ENDPOINT_FLOWS:
     case ENDPOINT_COUNT:
         break;
     }

@@ -359,7 +359,7 @@ static void world_settle(struct world *w)
 
 /* ---- facts ---- */
 
-static void world_adopt_late_job(struct world *w, int number, bool given_up)
+static inline void world_adopt_late_job(struct world *w, int number, bool given_up)
 {
     struct late_job *job = calloc(1, sizeof *job);
     struct error err = ERROR_INIT;
@@ -492,6 +492,7 @@ static void world_answer_well(struct world *w, struct pending_request *pending)
     case ENDPOINT_PROFILES:
     case ENDPOINT_ACCOUNTS:
     case ENDPOINT_USAGE:
+    case ENDPOINT_FLOWS:
     case ENDPOINT_COUNT:
         body_add(body, "{\"data\":[],\"links\":{\"next\":null}}");
         break;

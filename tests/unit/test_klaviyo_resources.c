@@ -3,6 +3,7 @@
 #include "common/strbuf.h"
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/klaviyo_list.h"
+#include "worker/klaviyo/list_flows.h"
 #include "worker/klaviyo/usage.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -149,6 +150,38 @@ static void only_usage_of_profiles_is_read(void **state)
     assert_int_equal(usage.rows[1].maximum, -1);
 }
 
+static void the_usage_with_the_least_room_counts(void **state)
+{
+    struct usage usage = { .rows = { { "a", 10, -1 }, { "b", 10, 100 }, { "c", 95, 120 } } };
+
+    (void)state;
+    assert_null(usage_tightest(&usage));
+    usage.n = 1;
+    assert_int_equal(usage_tightest(&usage)->maximum, -1);
+    usage.n = 3;
+    assert_string_equal(usage_tightest(&usage)->name, "c");
+}
+
+static void flows_that_are_live_and_not_archived_are_counted(void **state)
+{
+    struct response response = answer_from(ENDPOINT_FLOWS, 200, "answers/flow-triggers.json");
+    struct error err = ERROR_INIT;
+    int64_t live = -1;
+
+    (void)state;
+    assert_true(list_flows_parse(&response, &live, &err));
+    assert_int_equal(live, 1);
+    response_release(&response);
+    response = answer_of(ENDPOINT_FLOWS, 200, "{\"data\":[]}");
+    assert_true(list_flows_parse(&response, &live, &err));
+    assert_int_equal(live, 0);
+    response_release(&response);
+    response = answer_of(ENDPOINT_FLOWS, 200, "{\"data\":{}}");
+    assert_false(list_flows_parse(&response, &live, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    response_release(&response);
+}
+
 static void no_usage_of_profiles_is_no_error(void **state)
 {
     static const char *const bodies[] = { "{\"data\":[]}",
@@ -200,6 +233,7 @@ static void endpoints_keep_names_and_limits(void **state)
         [ENDPOINT_PROFILES] = { "profiles", 75, 750 },
         [ENDPOINT_ACCOUNTS] = { "accounts", 1, 15 },
         [ENDPOINT_USAGE] = { "usage", 10, 150 },
+        [ENDPOINT_FLOWS] = { "flows", 3, 60 },
     };
 
     (void)state;
@@ -232,6 +266,8 @@ int main(void)
         cmocka_unit_test(an_account_has_an_id_and_perhaps_a_name),
         cmocka_unit_test(a_key_is_private_and_stays_out_of_the_text),
         cmocka_unit_test(only_usage_of_profiles_is_read),
+        cmocka_unit_test(the_usage_with_the_least_room_counts),
+        cmocka_unit_test(flows_that_are_live_and_not_archived_are_counted),
         cmocka_unit_test(no_usage_of_profiles_is_no_error),
         cmocka_unit_test(usage_has_room_for_so_many_rows),
         cmocka_unit_test(endpoints_keep_names_and_limits),

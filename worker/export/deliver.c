@@ -36,6 +36,7 @@ struct deliver {
     struct retry_budget budget;
     int64_t batches_seen;            /* of the plan */
     bool passed;                     /* by the guards: imports may begin */
+    bool plan_warned;                /* it was said that Klaviyo's plan may be exceeded */
     struct delivery_counts reported; /* by the last heartbeat */
     struct delivery_counts counted;  /* in the metrics */
     bool progress;                   /* since the last heartbeat */
@@ -382,14 +383,30 @@ static void begin_plan(struct deliver *d)
 
 /* ---- the guards ---- */
 
+static void warn_of_plan(struct deliver *d, const struct guards_facts *facts)
+{
+    if (d->plan_warned)
+        return;
+    d->plan_warned = true;
+    log_warn("plan_may_be_exceeded", LOG_INT("run", d->task->run_id),
+             LOG_STR("export", d->task->export_name), LOG_INT("new", facts->fresh),
+             LOG_INT("used", facts->plan_used), LOG_INT("maximum", facts->plan_maximum),
+             LOG_STR("trace", d->task->traceparent));
+}
+
+/* Klaviyo is asked as soon as its answer may decide. */
 static void look_at_guards(struct deliver *d, struct guards_verdict *verdict)
 {
     const struct guards_names names = { d->task->export_name, d->task->list_id,
                                         d->task->email_field };
     struct guards_facts facts = plan_facts(*d->options->plan);
 
-    facts.plan = facts.flows = GUARDS_UNKNOWN;
+    delivery_tell(&d->delivery, &facts);
+    struct guards_questions ask = guards_questions(&d->task->guards, d->task->max_profiles, &facts);
+    delivery_ask(&d->delivery, &ask);
     guards_judge(&d->task->guards, d->task->max_profiles, &facts, &names, verdict);
+    if (verdict->plan_warned)
+        warn_of_plan(d, &facts);
 }
 
 /* Once it has passed, nothing that comes can trip one (guards.h). */
@@ -397,19 +414,15 @@ static void check_guards(struct deliver *d)
 {
     struct guards_verdict verdict;
 
-    if (d->passed || d->over)
+    if (d->over)
         return;
     look_at_guards(d, &verdict);
-    switch (verdict.state) {
-    case GUARDS_UNDECIDED:
+    if (d->passed || verdict.state == GUARDS_UNDECIDED)
         return;
-    case GUARDS_PASS:
+    if (verdict.state == GUARDS_PASS)
         d->passed = true;
-        return;
-    case GUARDS_TRIPPED:
-        break;
-    }
-    fail_run(d, verdict.reason, "%s", verdict.detail);
+    else
+        fail_run(d, verdict.reason, "%s", verdict.detail);
 }
 
 static void check_plan(struct deliver *d)

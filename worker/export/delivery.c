@@ -38,6 +38,7 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .list = { .endpoint = ENDPOINT_LIST },
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
+    questions_init(&delivery->questions);
     if (options->unavailable)
         delivery->unavailable_since_ms = options->now_ms - PARK_MIN_MS;
     if (options->limited)
@@ -205,6 +206,16 @@ void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *n
     delivery->plan_done = news->done;
 }
 
+void delivery_ask(struct delivery *delivery, const struct guards_questions *ask)
+{
+    questions_want(&delivery->questions, ask);
+}
+
+void delivery_tell(const struct delivery *delivery, struct guards_facts *facts)
+{
+    questions_tell(&delivery->questions, facts);
+}
+
 void delivery_allow_imports(struct delivery *delivery, int64_t until_ms)
 {
     delivery->schedule.imports_until_ms = until_ms;
@@ -309,6 +320,32 @@ static void list_response(struct delivery *d, const struct response *response,
         request_schedule_again(&d->schedule, &d->list, now_ms, 0);
 }
 
+/* ---- the guards' questions ---- */
+
+/* Whether that was all; else it is a response like any other. */
+static bool question_answered(struct delivery *d, const struct pending_request *pending,
+                              const struct response *response, const struct verdict *verdict)
+{
+    enum question question;
+
+    if (!questions_find(&d->questions, pending, &question) ||
+        !questions_response(&d->questions, question, response, verdict))
+        return false;
+    d->counts.throttled += verdict->action == VERDICT_THROTTLED;
+    request_schedule_key_accepted(&d->schedule, pending->endpoint);
+    return true;
+}
+
+/* It only warns, and may not go now: it is left. */
+static bool question_left(struct delivery *d, const struct pending_request *pending,
+                          enum effect_sent sent)
+{
+    enum question question;
+
+    return sent != EFFECT_SENT && questions_find(&d->questions, pending, &question) &&
+           questions_leave(&d->questions, question);
+}
+
 /* ---- responses ---- */
 
 static bool is_quiet(const struct delivery *d, int64_t now_ms)
@@ -353,8 +390,10 @@ static bool useful_response(struct delivery *d, struct pending_request *pending,
         return import_response(d, pending->import, response, verdict, now_ms, err);
     if (pending == &d->list)
         list_response(d, response, verdict, now_ms);
-    else
+    else if (pending == &d->listing)
         listing_response(d, response, now_ms);
+    else
+        request_schedule_again(&d->schedule, pending, now_ms, 0); /* a malformed answer */
     return true;
 }
 
@@ -500,7 +539,8 @@ bool delivery_response(struct delivery *delivery, struct pending_request *pendin
         give_up_listing(delivery, verdict->status);
         return true;
     }
-    return act_on_verdict(delivery, pending, response, verdict, now_ms, err);
+    return question_answered(delivery, pending, response, verdict) ||
+           act_on_verdict(delivery, pending, response, verdict, now_ms, err);
 }
 
 /* ---- effects that a fact left ---- */
@@ -623,6 +663,18 @@ static bool next_send_of(struct delivery *d, struct batch_import *import, int64_
     return true;
 }
 
+static bool next_question(struct delivery *d, int64_t now_ms, struct effect *effect)
+{
+    struct pending_request *pending;
+    struct request request;
+
+    if (!questions_next(&d->questions, &d->schedule, d->options.list_id, now_ms, &pending,
+                        &request))
+        return false;
+    want_send(effect, pending, &request);
+    return true;
+}
+
 static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
     bool polls_due;
@@ -653,14 +705,15 @@ static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
 static bool next_done(const struct delivery *d, struct effect *effect)
 {
     *effect = (struct effect){ .kind = EFFECT_DONE };
-    return d->n_imports == 0 && !d->more_planned && !d->list.in_flight && d->plan_done;
+    return d->n_imports == 0 && !d->more_planned && !d->list.in_flight && d->plan_done &&
+           !questions_in_flight(&d->questions);
 }
 
 bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *effect)
 {
     return next_of_imports(delivery, now_ms, effect) || next_of_account(delivery, effect) ||
-           next_fetch(delivery, effect) || next_send(delivery, now_ms, effect) ||
-           next_done(delivery, effect);
+           next_question(delivery, now_ms, effect) || next_fetch(delivery, effect) ||
+           next_send(delivery, now_ms, effect) || next_done(delivery, effect);
 }
 
 /* ---- what became of an effect ---- */
@@ -711,6 +764,8 @@ static void send_performed(struct delivery *d, const struct effect *effect,
 {
     struct pending_request *pending = effect->pending;
 
+    if (question_left(d, pending, result->sent))
+        return;
     switch (result->sent) {
     case EFFECT_SENT:
         if (d->schedule.n_in_flight == 0)
@@ -804,8 +859,9 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
 
     if (delivery->schedule.draining)
         return due;
+    due = questions_due_ms(&delivery->questions, &delivery->schedule);
     if (delivery->list_state == LIST_WANTED && delivery->may_deliver)
-        due = request_schedule_due_ms(&delivery->schedule, &delivery->list);
+        due = earlier(due, request_schedule_due_ms(&delivery->schedule, &delivery->list));
     for (size_t i = 0; i < delivery->n_imports; i++)
         if (!waits_for_fact(delivery, delivery->imports[i], now_ms))
             due = earlier(

@@ -10,6 +10,7 @@
 #include "common/strbuf.h"
 #include "worker/export/batch_import.h"
 #include "worker/export/effect.h"
+#include "worker/export/questions.h"
 #include "worker/export/request_schedule.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/verdict.h"
@@ -88,6 +89,7 @@ struct delivery {
     bool plan_done;    /* every batch that there will be is in the outbox */
     bool more_planned; /* the outbox may hold batches that were not fetched yet */
 
+    struct questions questions;     /* of the guards */
     struct pending_request listing; /* of jobs */
     bool no_listing;                /* it is not served, or does not help */
     int listing_status;             /* with which it was given up, until that was told; -1 */
@@ -142,6 +144,10 @@ struct delivery_plan_news {
 
 /* What the plan did since the last call. */
 void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *news);
+
+/* What Klaviyo is to be asked for the guards, and what is known of that so far. */
+void delivery_ask(struct delivery *delivery, const struct guards_questions *ask);
+void delivery_tell(const struct delivery *delivery, struct guards_facts *facts);
 
 /* No import is begun from until_ms on. */
 void delivery_allow_imports(struct delivery *delivery, int64_t until_ms);

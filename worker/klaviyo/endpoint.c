@@ -26,6 +26,7 @@ static const struct endpoint_facts facts[ENDPOINT_COUNT] = {
                                { 10, 150 },
                                ENDPOINT_DELETE },
     [ENDPOINT_PROFILES] = { "profiles", { "/api/profiles", NULL }, { 75, 750 }, ENDPOINT_GET },
+    [ENDPOINT_FLOWS] = { "flows", { "/api/lists/", "/flow-triggers" }, { 3, 60 }, ENDPOINT_GET },
     [ENDPOINT_ACCOUNTS] = { "accounts", { "/api/accounts", NULL }, { 1, 15 }, ENDPOINT_GET },
     [ENDPOINT_USAGE] = { "usage", { "/api/billing-usage", NULL }, { 10, 150 }, ENDPOINT_GET },
 };

@@ -18,6 +18,7 @@ enum endpoint {
     ENDPOINT_LIST,          /* GET  /api/lists/{id} */
     ENDPOINT_LIST_REMOVE,   /* DELETE /api/lists/{id}/relationships/profiles */
     ENDPOINT_PROFILES,      /* GET  /api/profiles */
+    ENDPOINT_FLOWS,         /* GET  /api/lists/{id}/flow-triggers */
     ENDPOINT_ACCOUNTS,      /* GET  /api/accounts */
     ENDPOINT_USAGE,         /* GET  /api/billing-usage */
     ENDPOINT_COUNT

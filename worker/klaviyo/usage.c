@@ -60,3 +60,20 @@ bool usage_parse(const struct response *response, struct usage *out, struct erro
         add_row(out, resource);
     return true;
 }
+
+static bool is_tighter(const struct usage_row *row, const struct usage_row *other)
+{
+    if (row->maximum < 0 || other->maximum < 0)
+        return row->maximum >= 0;
+    return row->maximum - row->used < other->maximum - other->used;
+}
+
+const struct usage_row *usage_tightest(const struct usage *usage)
+{
+    const struct usage_row *tightest = NULL;
+
+    for (size_t i = 0; i < usage->n; i++)
+        if (!tightest || is_tighter(&usage->rows[i], tightest))
+            tightest = &usage->rows[i];
+    return tightest;
+}

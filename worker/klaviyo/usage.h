@@ -31,6 +31,12 @@ struct usage {
     size_t n;
 };
 
+/*
+ * Of several rows the one with the least room, and one without a limit where no other
+ * is. NULL: there is none.
+ */
+const struct usage_row *usage_tightest(const struct usage *usage);
+
 /* GET of the account's usage; owns nothing. */
 struct request usage_request(void);
 

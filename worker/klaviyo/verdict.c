@@ -20,8 +20,10 @@ static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only
 
 static enum verdict_action action_of_403(enum endpoint endpoint)
 {
-    return endpoint == ENDPOINT_ACCOUNTS || endpoint == ENDPOINT_USAGE ? VERDICT_SCOPE_MISSING
-                                                                       : VERDICT_KEY_REFUSED;
+    bool is_extra =
+        endpoint == ENDPOINT_ACCOUNTS || endpoint == ENDPOINT_USAGE || endpoint == ENDPOINT_FLOWS;
+
+    return is_extra ? VERDICT_SCOPE_MISSING : VERDICT_KEY_REFUSED;
 }
 
 static enum verdict_action action_of_404(enum endpoint endpoint)
@@ -157,7 +159,8 @@ static const struct words words[] = {
                               "accounts:read, lists:read, lists:write, profiles:read and "
                               "profiles:write" },
     [VERDICT_SCOPE_MISSING] = { "scope_missing", "the API key lacks a scope: accounts:read for "
-                                                 "accounts, usage:read for usage" },
+                                                 "accounts, usage:read for usage, flows:read for "
+                                                 "flows" },
     [VERDICT_GONE] = { "gone", "there is no such thing in this account; look at the id" },
     [VERDICT_THROTTLED] = { "throttled", "its rate limit is used up; try again in a minute" },
     [VERDICT_AGAIN] = { "again", "try again later" },

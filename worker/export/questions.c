@@ -1,0 +1,143 @@
+#include "worker/export/questions.h"
+
+#include "worker/klaviyo/list_flows.h"
+#include "worker/klaviyo/usage.h"
+
+void questions_init(struct questions *questions)
+{
+    *questions = (struct questions){
+        .pending = { [QUESTION_PLAN] = { .endpoint = ENDPOINT_USAGE },
+                     [QUESTION_FLOWS] = { .endpoint = ENDPOINT_FLOWS } },
+    };
+}
+
+void questions_want(struct questions *questions, const struct guards_questions *ask)
+{
+    questions->wanted[QUESTION_PLAN] |= ask->plan;
+    questions->needed[QUESTION_PLAN] |= ask->plan_needed;
+    questions->wanted[QUESTION_FLOWS] |= ask->flows;
+    questions->needed[QUESTION_FLOWS] |= ask->flows;
+}
+
+void questions_tell(const struct questions *questions, struct guards_facts *facts)
+{
+    facts->plan = questions->known[QUESTION_PLAN];
+    facts->plan_used = questions->plan_used;
+    facts->plan_maximum = questions->plan_maximum;
+    facts->flows = questions->known[QUESTION_FLOWS];
+    facts->live_flows = questions->live_flows;
+}
+
+bool questions_find(const struct questions *questions, const struct pending_request *pending,
+                    enum question *question)
+{
+    for (int i = 0; i < QUESTIONS_N; i++)
+        if (pending == &questions->pending[i]) {
+            *question = (enum question)i;
+            return true;
+        }
+    return false;
+}
+
+static bool is_open(const struct questions *questions, int i)
+{
+    return questions->wanted[i] && questions->known[i] == GUARDS_UNASKED;
+}
+
+bool questions_next(struct questions *questions, const struct request_schedule *schedule,
+                    const char *list_id, int64_t now_ms, struct pending_request **pending,
+                    struct request *request)
+{
+    for (int i = 0; i < QUESTIONS_N; i++) {
+        if (!is_open(questions, i) ||
+            !request_schedule_may_start(schedule, &questions->pending[i], now_ms))
+            continue;
+        *pending = &questions->pending[i];
+        *request = i == QUESTION_PLAN ? usage_request() : list_flows_request(list_id);
+        return true;
+    }
+    return false;
+}
+
+int64_t questions_due_ms(const struct questions *questions, const struct request_schedule *schedule)
+{
+    int64_t due_ms = REQUEST_SCHEDULE_NEVER;
+
+    for (int i = 0; i < QUESTIONS_N; i++) {
+        int64_t at_ms = is_open(questions, i)
+                            ? request_schedule_due_ms(schedule, &questions->pending[i])
+                            : REQUEST_SCHEDULE_NEVER;
+        if (at_ms < due_ms)
+            due_ms = at_ms;
+    }
+    return due_ms;
+}
+
+bool questions_in_flight(const struct questions *questions)
+{
+    for (int i = 0; i < QUESTIONS_N; i++)
+        if (questions->pending[i].in_flight)
+            return true;
+    return false;
+}
+
+/* ---- answers ---- */
+
+/* No row that counts profiles, or none with a limit: there is no limit. */
+static bool read_plan(struct questions *questions, const struct response *response)
+{
+    struct error malformed = ERROR_INIT;
+    struct usage usage;
+
+    if (!usage_parse(response, &usage, &malformed))
+        return false;
+    const struct usage_row *row = usage_tightest(&usage);
+    questions->plan_used = row ? row->used : 0;
+    questions->plan_maximum = row ? row->maximum : -1;
+    return true;
+}
+
+static bool read_flows(struct questions *questions, const struct response *response)
+{
+    struct error malformed = ERROR_INIT;
+
+    return list_flows_parse(response, &questions->live_flows, &malformed);
+}
+
+static bool end_as(struct questions *questions, enum question question, enum guards_known known)
+{
+    questions->known[question] = known;
+    return true;
+}
+
+bool questions_leave(struct questions *questions, enum question question)
+{
+    return !questions->needed[question] && end_as(questions, question, GUARDS_UNKNOWN);
+}
+
+bool questions_response(struct questions *questions, enum question question,
+                        const struct response *response, const struct verdict *verdict)
+{
+    bool read;
+
+    switch (verdict->action) {
+    case VERDICT_OK:
+        read = question == QUESTION_PLAN ? read_plan(questions, response)
+                                         : read_flows(questions, response);
+        return read ? end_as(questions, question, GUARDS_KNOWN)
+                    : questions_leave(questions, question);
+    case VERDICT_THROTTLED:
+    case VERDICT_AGAIN:
+    case VERDICT_KEY_REFUSED:
+        return questions_leave(questions, question);
+    case VERDICT_SCOPE_MISSING:
+    case VERDICT_GONE:
+    case VERDICT_UNEXPECTED:
+    case VERDICT_ACCEPTED:
+    case VERDICT_ROWS_REFUSED:
+    case VERDICT_BATCH_REFUSED:
+    case VERDICT_TOO_LARGE:
+        break;
+    }
+    return end_as(questions, question, GUARDS_UNKNOWN);
+}
