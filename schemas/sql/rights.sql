@@ -55,6 +55,7 @@ revoke execute on function
     klaviyo.pause_unusable(text, text), klaviyo.add_export(text, jsonb),
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
     klaviyo.remove_export(text), klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
+    klaviyo.change_connection(text, integer),
     klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
     klaviyo.forget_member(text), klaviyo.show_member(text),
     klaviyo.look_for_member(klaviyo.export, text), klaviyo.look_for_address(text[], text[], text),
@@ -88,13 +89,15 @@ grant execute on function
     klaviyo.add_key_pair(bytea, boolean),
     klaviyo.add_connection(text, integer, text, text, integer, bytea),
     klaviyo.replace_key(text, text, text, integer, bytea), klaviyo.remove_connection(text),
+    klaviyo.change_connection(text, integer), klaviyo.pace_of(klaviyo.rate_budget, timestamptz),
+    klaviyo.slow_time(),
     klaviyo.grant_connection(text, text), klaviyo.revoke_connection(text, text),
     klaviyo.granted_role(klaviyo.connection_grant), klaviyo.this_server(),
     klaviyo.take_place(text, text, integer, integer, bigint), klaviyo.return_place(bigint),
     klaviyo.move_place(bigint, text), klaviyo.forget_member(text)
     to klaviyo_admin;
 
-grant select (connection_id, name, kind) on klaviyo.connection to klaviyo_contributor;
+grant select (connection_id, name, kind, share) on klaviyo.connection to klaviyo_contributor;
 grant select on klaviyo.export_segment, klaviyo.export_field, klaviyo.run, klaviyo.request_run,
                 klaviyo.rejection
     to klaviyo_contributor;

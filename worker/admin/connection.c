@@ -5,6 +5,7 @@
 
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/percent.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/connection_view.h"
@@ -15,6 +16,7 @@ static const struct column whole_columns[] = { { "NAME", "name", false, true },
                                                { "STATE", "state", false, false },
                                                { "ACCOUNT", "account_id", false, false },
                                                { "ACCOUNT NAME", "account_name", false, true },
+                                               { "SHARE %", "share", true, false },
                                                { "EXPORTS", "exports", true, false },
                                                { "GRANTED TO", "granted_to", false, true },
                                                { NULL, NULL, false, false } };
@@ -79,6 +81,29 @@ static bool revoke(struct context *context, const struct arguments *arguments, s
     return true;
 }
 
+static bool update(struct context *context, const struct arguments *arguments, struct error *err)
+{
+    const char *name = arguments->operands[0], *value = arguments_value(arguments, "--share");
+    int64_t share;
+    bool changed;
+
+    if (!value)
+        return wrong_usage(context, err,
+                           "connection update needs an option: nothing is to be changed");
+    if (!percent_parse(value, 1, &share))
+        return wrong_usage(context, err,
+                           "--share is a part of the account's limits, 1 to 100 percent without a "
+                           "fraction, not %s",
+                           value);
+    if (!connections_change_share(context->db, name, share, &changed, err))
+        return false;
+    if (changed)
+        print_line("Connection %s uses at most %d %% of its account's limits.", name, (int)share);
+    else
+        print_line("Connection %s is like that already: nothing was changed.", name);
+    return true;
+}
+
 static bool remove_connection(struct context *context, const struct arguments *arguments,
                               struct error *err)
 {
@@ -110,6 +135,11 @@ static const struct option_spec add_options[] = {
 static const struct option_spec rotate_options[] = { OPTION_KEY_FILE, OPTION_NO_VERIFY,
                                                      OPTIONS_END };
 static const struct option_spec verify_options[] = { OPTION_DIRECT, OPTIONS_END };
+static const struct option_spec update_options[] = {
+    { "--share", OPTION_VALUE, false, "PERCENT",
+      "use at most this part of the limits that Klaviyo sets the account (100)" },
+    OPTIONS_END,
+};
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
@@ -144,6 +174,12 @@ const struct command connection_commands[] = {
     { .words = "connection rotate-key", .who = ADMINS, ONE_OPERAND("NAME"),
       .options = rotate_options, .needs = NEEDS_DATABASE, .run = connection_rotate_key,
       .summary = "store a new API key; ends `needs attention`" },
+    { .words = "connection update", .who = ADMINS, ONE_OPERAND("NAME"),
+      .options = update_options, .needs = NEEDS_DATABASE, .run = update,
+      .summary = "change a connection; what is not given stays",
+      .details = "Klaviyo's limits are for all private keys of an account together: a smaller share\n"
+                 "leaves room for other tools. It counts for all workers together, and of several\n"
+                 "connections to one account the smallest does." },
     { .words = "connection remove", .who = ADMINS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = remove_connection,
       .summary = "forget a connection and its key; refused while exports use it" },

@@ -23,7 +23,7 @@ struct run_control {
     atomic_llong runs_ended[RUN_STATES]; /* of states that are an end */
     atomic_llong runs_taken, runs_taken_over, leases_lost;
     atomic_llong accepted_rows, rejected_rows, batches_sent;
-    atomic_llong throttled, retries, limit_wait_ms;
+    atomic_llong throttled, slowed, retries, limit_wait_ms;
     struct run_metrics run_metrics;
 };
 

@@ -423,6 +423,7 @@ static void come_back_later(struct delivery *d, struct pending_request *pending,
         request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
         d->blocked = pending->endpoint;
         d->blocked_ms = wait_ms;
+        d->blocked_by_limit = verdict->action == VERDICT_THROTTLED;
     }
     request_schedule_again(&d->schedule, pending, now_ms,
                            hung && wait_ms < HUNG_PAUSE_MS ? HUNG_PAUSE_MS : wait_ms);
@@ -564,7 +565,8 @@ static bool next_of_account(const struct delivery *d, struct effect *effect)
     if (d->blocked_ms > 0)
         *effect = (struct effect){ .kind = EFFECT_BLOCK_ACCOUNT,
                                    .endpoint = d->blocked,
-                                   .wait_ms = d->blocked_ms };
+                                   .wait_ms = d->blocked_ms,
+                                   .throttled = d->blocked_by_limit };
     else if (d->list_name_wanted)
         *effect = (struct effect){ .kind = EFFECT_STORE_LIST_NAME, .list_name = d->list_name };
     else if (d->listing_status >= 0)

@@ -100,7 +100,8 @@ struct delivery {
 
     enum endpoint blocked; /* while blocked_ms > 0 */
     int64_t blocked_ms;
-    bool words_wanted; /* to be kept */
+    bool blocked_by_limit; /* a 429 */
+    bool words_wanted;     /* to be kept */
     char words_code[VERDICT_CODE_BYTES];
     char words[VERDICT_DETAIL_BYTES]; /* Klaviyo's own: never in a log or a detail */
     enum run_reason reason;           /* of the failed run; NONE: it has not failed */

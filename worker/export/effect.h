@@ -30,7 +30,7 @@ enum effect_kind {
     EFFECT_LEAVE_LATE_JOB,  /* the same: it did not end in time */
     EFFECT_CONFIRM,         /* batch_id, n_rows, rows and failures (NULL: none failed) */
     EFFECT_SPLIT,           /* batch_id, rows, body, split */
-    EFFECT_BLOCK_ACCOUNT,   /* endpoint, wait_ms: Klaviyo said when to come back */
+    EFFECT_BLOCK_ACCOUNT,   /* endpoint, wait_ms, throttled: Klaviyo said when to come back */
     EFFECT_STORE_LIST_NAME, /* list_name */
     EFFECT_GIVE_UP_LISTING, /* status: jobs are polled one by one from now on */
     EFFECT_KEEP_WORDS,    /* code, detail: Klaviyo's own, for the rejections of a run that fails */
@@ -72,6 +72,7 @@ struct effect {
 
     enum endpoint endpoint;
     int64_t wait_ms;
+    bool throttled; /* by a 429, which is not of our making */
     const char *list_name;
     int status;
 

@@ -217,13 +217,30 @@ static bool perform_send(const struct performer *p, const struct effect *effect,
     return rate_limit_release(p->db, permit.permit_id, err);
 }
 
+/* Our own requests are counted, so others use the account, too: all workers slow down. */
+static bool slow_down(const struct performer *p, const char *endpoint, struct error *err)
+{
+    int64_t pace;
+
+    if (!rate_limit_slow(p->db, p->task->account, endpoint, &pace, err))
+        return false;
+    if (pace == 0)
+        return true;
+    (void)atomic_fetch_add(&p->control->slowed, 1);
+    log_warn("account_shared_with_others", LOG_INT("run", p->task->run_id),
+             LOG_STR("export", p->task->export_name), LOG_STR("endpoint", endpoint),
+             LOG_INT("pace_percent", pace));
+    return true;
+}
+
 /* All workers of the account heed it. A wait that people notice is said. */
 static bool perform_block_account(const struct performer *p, const struct effect *effect,
                                   struct error *err)
 {
     const char *endpoint = endpoint_name(effect->endpoint);
 
-    if (!rate_limit_block(p->db, p->task->account, endpoint, effect->wait_ms, err))
+    if (!rate_limit_block(p->db, p->task->account, endpoint, effect->wait_ms, err) ||
+        (effect->throttled && !slow_down(p, endpoint, err)))
         return false;
     if (effect->wait_ms >= LONG_WAIT_MS)
         log_info("account_blocked", LOG_INT("run", p->task->run_id),

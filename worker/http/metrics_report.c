@@ -80,6 +80,8 @@ static const struct plain of_runs[] = {
       RUNS(batches_sent), PROMETHEUS_COUNTER },
     { "requests_throttled_total", "Requests that Klaviyo answered with 429.",
       RUNS(throttled), PROMETHEUS_COUNTER },
+    { "account_slowed_total", "Times that others' use of an account made us slow down.",
+      RUNS(slowed), PROMETHEUS_COUNTER },
     { "requests_retried_total", "Requests to Klaviyo that had to be made again.",
       RUNS(retries), PROMETHEUS_COUNTER },
 };

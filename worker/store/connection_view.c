@@ -7,8 +7,17 @@
 static const char may_see_all_sql[] =
     "select has_column_privilege('klaviyo.connection', 'consent_by', 'select')";
 
+/* While others use the account up: the lowest pace of an endpoint, in percent, and until when. */
+#define SLOWED                                                                              \
+    " (select min(b.pace) from klaviyo.rate_budget b where " IS_SLOWED ") as pace,"         \
+    " (select klaviyo.utc(max(b.slowed_until)) from klaviyo.rate_budget b where " IS_SLOWED \
+    ") as slowed_until,"
+#define IS_SLOWED                                                          \
+    "b.account = coalesce(c.account_id, 'connection:' || c.connection_id)" \
+    " and klaviyo.pace_of(b, clock_timestamp()) < 100"
+
 #define CONNECTION_MEMBERS                                                                         \
-    "c.name, c.kind, c.account_id, c.account_name,"                                                \
+    "c.name, c.kind, c.account_id, c.account_name, c.share," SLOWED                                \
     " case when c.attention_reason is not null then 'needs attention'"                             \
     " when c.verified_at is null then 'not verified' else 'ready' end as state,"                   \
     " c.attention_reason, klaviyo.utc(c.attention_at) as attention_at,"                            \
@@ -31,8 +40,8 @@ static const char show_sql[] =
     " where c.name = $1) as shown";
 
 /* What somebody sees to whom it was granted; of the exports those that are there to be seen. */
-#define GRANTED_MEMBERS                                                   \
-    "c.name, c.kind, klaviyo.connection_state(c.connection_id) as state," \
+#define GRANTED_MEMBERS                                                            \
+    "c.name, c.kind, c.share, klaviyo.connection_state(c.connection_id) as state," \
     " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports"
 
 static const char list_granted_sql[] =

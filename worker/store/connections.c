@@ -30,6 +30,8 @@ static const char key_sql[] =
 
 static const char grant_sql[] = "select klaviyo.grant_connection($1, $2)";
 
+static const char share_sql[] = "select klaviyo.change_connection($1, $2::integer)";
+
 static const char revoke_sql[] =
     "select was_granted, paused from klaviyo.revoke_connection($1, $2)";
 
@@ -197,6 +199,22 @@ bool connections_key(struct db *db, const char *name, struct sealed_key *key, st
     memcpy(bytes, PQgetvalue(rows, 0, 1), len);
     *key =
         (struct sealed_key){ .key_pair_id = result_int64(rows, 0, 0), .bytes = bytes, .len = len };
+    return true;
+}
+
+bool connections_change_share(struct db *db, const char *name, int64_t share, bool *changed,
+                              struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    args_int64(&args, share);
+    if (!db_query(db, share_sql, &args, &rows, err))
+        return error_wrap(err, "connection %s", name);
+    if (result_is_null(rows, 0, 0))
+        return connections_missing(name, err);
+    *changed = result_bool(rows, 0, 0);
     return true;
 }
 

@@ -46,6 +46,10 @@ bool connections_rotate(struct db *db, const struct connection_draft *draft, str
 /* Refused while exports hang on it, with their names. */
 bool connections_remove(struct db *db, const char *name, struct error *err) MUST_USE;
 
+/* share: percent of the account's limits. *changed: false where it was so before. */
+bool connections_change_share(struct db *db, const char *name, int64_t share, bool *changed,
+                              struct error *err) MUST_USE;
+
 /* What Klaviyo said of its key. */
 struct connection_findings {
     const char *account_id; /* NULL: the key may not read the account */

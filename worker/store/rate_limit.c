@@ -54,3 +54,17 @@ bool rate_limit_block(struct db *db, const char *account, const char *endpoint, 
     args_int64(&args, wait_ms);
     return db_query(db, block_sql, &args, NULL, err);
 }
+
+bool rate_limit_slow(struct db *db, const char *account, const char *endpoint, int64_t *pace,
+                     struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, account);
+    args_text(&args, endpoint);
+    if (!db_query(db, "select klaviyo.slow_account($1, $2)", &args, &rows, err))
+        return false;
+    *pace = result_int64(rows, 0, 0);
+    return true;
+}

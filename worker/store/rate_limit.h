@@ -47,6 +47,14 @@ bool rate_limit_release(struct db *db, int64_t permit_id, struct error *err) MUS
 bool rate_limit_move(struct db *db, int64_t permit_id, const char *account, struct error *err)
     MUST_USE;
 
+/*
+ * A 429 came though permits were counted: others use the account, too. For a while the
+ * endpoint is asked less. *pace: how much in percent from now on; 0: it was lowered a
+ * moment ago.
+ */
+bool rate_limit_slow(struct db *db, const char *account, const char *endpoint, int64_t *pace,
+                     struct error *err) MUST_USE;
+
 /* The receiver said when to come back: all workers heed it. */
 bool rate_limit_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
                       struct error *err) MUST_USE;
