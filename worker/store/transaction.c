@@ -99,10 +99,14 @@ static bool has_failed(const PGresult *result)
     return status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK;
 }
 
-/* The first failure, else the result of the wanted step; the others are cleared. */
+/*
+ * The first failure, else the result of the wanted step; the others are cleared. A
+ * step without a result is a failure: nobody knows whether the commit happened.
+ */
 static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline *deadline)
 {
     PGresult *kept = NULL;
+    size_t answered = 0;
 
     for (size_t i = 0; i < n && PQstatus(conn) == CONNECTION_OK; i++) {
         PGresult *result = next_result(conn, deadline);
@@ -112,12 +116,17 @@ static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline 
         PQclear(replaces ? kept : result);
         if (replaces)
             kept = result;
-        if (result)
-            PQclear(PQgetResult(conn)); /* NULL: the end of this step */
+        if (!result)
+            break;
+        answered++;
+        PQclear(PQgetResult(conn)); /* NULL: the end of this step */
     }
     if (PQstatus(conn) == CONNECTION_OK)
         PQclear(next_result(conn, deadline)); /* of the synchronisation */
-    return kept;
+    if (!kept || answered == n || has_failed(kept))
+        return kept;
+    PQclear(kept);
+    return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
 }
 
 /* NULL: nothing could be sent, or the connection is gone. */

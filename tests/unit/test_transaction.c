@@ -1,0 +1,189 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "worker/store/transaction.h"
+
+/*
+ * A server that speaks just enough of PostgreSQL's protocol to answer the four
+ * statements of a small transaction, and that goes away after a given message.
+ */
+struct message {
+    const char *bytes;
+    size_t len;
+};
+
+#define MESSAGE(text)         \
+    {                         \
+        text, sizeof text - 1 \
+    }
+#define PARSED MESSAGE("1\0\0\0\4")
+#define BOUND MESSAGE("2\0\0\0\4")
+#define NO_ROWS MESSAGE("n\0\0\0\4")
+#define NO_COLUMNS MESSAGE("T\0\0\0\6\0\0")
+#define ONE_ROW MESSAGE("D\0\0\0\6\0\0")
+
+static const struct message hello[] = {
+    MESSAGE("R\0\0\0\10\0\0\0\0"),
+    MESSAGE("Z\0\0\0\5I"),
+};
+
+static const struct message answers[] = {
+    PARSED,
+    BOUND,
+    NO_ROWS,
+    MESSAGE("C\0\0\0\12BEGIN\0"), /* 4 + 6 */
+    PARSED,
+    BOUND,
+    NO_COLUMNS,
+    ONE_ROW,
+    MESSAGE("C\0\0\0\15SELECT 1\0"),
+    PARSED,
+    BOUND,
+    NO_COLUMNS,
+    ONE_ROW,
+    MESSAGE("C\0\0\0\15SELECT 1\0"),
+    PARSED,
+    BOUND,
+    NO_ROWS,
+    MESSAGE("C\0\0\0\13COMMIT\0"),
+    MESSAGE("Z\0\0\0\5I"),
+};
+
+enum {
+    N_HELLO = sizeof hello / sizeof *hello,
+    N_ANSWERS = sizeof answers / sizeof *answers,
+    COMMITTED = N_ANSWERS - 1, /* so many messages, and the commit has been answered */
+};
+
+struct server {
+    pthread_t thread;
+    int listening;
+    int port;
+    size_t messages; /* after so many answers it goes away */
+    bool resets;     /* not in an orderly way */
+};
+
+static void send_all(int fd, const struct message *messages, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(send(fd, messages[i].bytes, messages[i].len, MSG_NOSIGNAL),
+                         messages[i].len);
+}
+
+/* What the client sends ends with a Sync: 'S' and a length of 4. */
+static void read_until_sync(int fd)
+{
+    char bytes[8192];
+    ssize_t n;
+
+    do
+        n = recv(fd, bytes, sizeof bytes, 0);
+    while (n >= 5 && memcmp(bytes + n - 5, "S\0\0\0\4", 5) != 0);
+    assert_true(n > 0);
+}
+
+static void *server_main(void *argument)
+{
+    struct server *server = argument;
+    char startup[1024];
+    int fd = accept(server->listening, NULL, NULL);
+
+    assert_true(fd >= 0);
+    assert_true(recv(fd, startup, sizeof startup, 0) > 0);
+    send_all(fd, hello, N_HELLO);
+    read_until_sync(fd);
+    send_all(fd, answers, server->messages);
+    if (server->resets) {
+        const struct linger at_once = { .l_onoff = 1 };
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    } else {
+        (void)shutdown(fd, SHUT_WR);
+        while (recv(fd, startup, sizeof startup, 0) > 0)
+            ;
+    }
+    (void)close(fd);
+    return NULL;
+}
+
+static void server_start(struct server *server)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof address;
+
+    server->listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(server->listening, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(server->listening, 1), 0);
+    assert_int_equal(getsockname(server->listening, (struct sockaddr *)&address, &len), 0);
+    server->port = ntohs(address.sin_port);
+    assert_int_equal(pthread_create(&server->thread, NULL, server_main, server), 0);
+}
+
+static void server_stop(struct server *server)
+{
+    (void)pthread_join(server->thread, NULL);
+    (void)close(server->listening);
+}
+
+/* Is the transaction taken for done when the server went away after so many messages? */
+static bool succeeds_after(size_t messages, bool resets, int64_t timeout_ms)
+{
+    struct server server = { .messages = messages, .resets = resets };
+    struct transaction_terms terms = { .read_write = true, .response_timeout_ms = timeout_ms };
+    struct args none = ARGS_INIT;
+    char how[128];
+
+    server_start(&server);
+    (void)snprintf(how, sizeof how,
+                   "host=127.0.0.1 port=%d user=u dbname=d sslmode=disable gssencmode=disable",
+                   server.port);
+    PGconn *conn = PQconnectdb(how);
+    if (PQstatus(conn) != CONNECTION_OK)
+        fail_msg("%s", PQerrorMessage(conn));
+    PGresult *result = transaction_run(conn, &terms, "select", &none, 0);
+    bool ok = PQresultStatus(result) == PGRES_TUPLES_OK; /* NULL: a failure */
+    PQclear(result);
+    PQfinish(conn);
+    server_stop(&server);
+    return ok;
+}
+
+static void a_statement_is_done_once_its_commit_was_answered_and_no_sooner(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= N_ANSWERS; n++)
+        for (int64_t timeout_ms = 0; timeout_ms <= 5000; timeout_ms += 5000)
+            if (succeeds_after(n, false, timeout_ms) != (n >= COMMITTED))
+                fail_msg("after %zu messages, time-out %lld: taken for %s", n,
+                         (long long)timeout_ms, n < COMMITTED ? "done" : "failed");
+}
+
+static void nor_where_the_connection_is_reset_before(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < COMMITTED; n++)
+        if (succeeds_after(n, true, 0))
+            fail_msg("after %zu messages: taken for done", n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_statement_is_done_once_its_commit_was_answered_and_no_sooner),
+        cmocka_unit_test(nor_where_the_connection_is_reset_before),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
