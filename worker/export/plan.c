@@ -120,7 +120,10 @@ static void take_back_cancellers(struct plan *plan)
 
 /* ---- connections ---- */
 
-/* Of the plans of this process one at a time collects connections. */
+/*
+ * Of the plans of this process one at a time collects connections, and for one
+ * attempt only: a plan that gets none keeps no other from trying.
+ */
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 
 static void close_connections(struct member_scan *scan)
@@ -238,33 +241,33 @@ static bool enter_gate(struct plan *plan, struct error *err)
     return true;
 }
 
+static bool try_connections(struct plan *plan, struct member_scan *scan, unsigned attempt,
+                            struct error *err)
+{
+    if (!enter_gate(plan, err))
+        return false;
+    bool ok = open_connections(plan, scan, err) && hold_connections(plan, scan, attempt, err);
+    if (!ok)
+        close_connections(scan);
+    (void)pthread_mutex_unlock(&gate);
+    return ok;
+}
+
 /* Tries until it has them: the database may be unreachable, or the pool in use. */
-static bool try_connections(struct plan *plan, struct member_scan *scan, struct error *err)
+static bool connect(struct plan *plan, struct member_scan *scan, struct error *err)
 {
     int64_t warn_ms = 0;
+    struct error why = ERROR_INIT;
 
-    for (unsigned attempt = 1;; attempt++) {
-        struct error why = ERROR_INIT;
-        if (open_connections(plan, scan, &why) && hold_connections(plan, scan, attempt, &why))
-            return true;
-        close_connections(scan);
+    for (unsigned attempt = 1; !try_connections(plan, scan, attempt, &why); attempt++) {
         if (why.kind != ERROR_RETRY)
             return error_set(err, why.kind, "%s", why.text);
         warn_of_waiting(plan, &warn_ms, &why);
         start_waiting(plan);
         if (!pause_plan(plan, attempt, err))
             return false;
+        why = ERROR_INIT;
     }
-}
-
-static bool connect(struct plan *plan, struct member_scan *scan, struct error *err)
-{
-    if (!enter_gate(plan, err))
-        return false;
-    bool ok = try_connections(plan, scan, err);
-    (void)pthread_mutex_unlock(&gate);
-    if (!ok)
-        return false;
     end_waiting(plan);
     share_cancellers(plan, scan);
     return runs_begin_plan(scan->writing, scan->task, err);
