@@ -199,3 +199,26 @@ def test_a_worker_survives_a_restart_of_kafka(
     world.wait_runs_ended(2)
     world.wait_all_committed()
     assert worker.process.running
+
+
+def test_after_an_outage_of_the_database_left_runs_are_taken_soon_whatever_the_lease(
+    make_world: MakeWorld, own_postgres: Postgres
+) -> None:
+    """The pause before recovery is for workers that connect again, not a share of the lease."""
+    world = make_world(postgres=own_postgres)
+    world.set_up_export(people.simple(5))
+    worker = world.start_worker(LEASE_SECONDS="300").wait_ready()
+    own_postgres.restart("immediate")
+    worker.wait_for_event("take_failed", 30)
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, worker,"
+        " started_at, lease_until) select export_id, name, 'main', 'schedule', 'running', 'gone',"
+        " now(), now() - interval '1 s' from klaviyo.export"
+    )
+    began = time.monotonic()
+
+    taken = worker.wait_for_event("run_taken", 90)
+
+    assert time.monotonic() - began < TAKEOVER_SECONDS
+    assert taken["taken_over"] == 1
+    assert world.wait_runs_ended(1)[0]["state"] == "succeeded"

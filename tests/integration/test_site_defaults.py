@@ -69,6 +69,53 @@ def test_many_events_for_many_exports_all_end_whatever_the_default_isolation(
     assert [e for e in world.simulator.diary() if e["status"] == 429] == []
 
 
+SEEN = """\
+create table public.seen (place text, name text, value text);
+grant all on public.seen to public;
+create function public.note_settings() returns trigger language plpgsql as $$
+begin
+    insert into public.seen
+    select tg_table_name, name, current_setting(name)
+    from unnest(array['transaction_isolation', 'transaction_read_only', 'statement_timeout',
+                      'synchronous_commit', 'timezone']) as u(name);
+    return null;
+end
+$$;
+"""
+OURS = {
+    "transaction_isolation": "read committed",
+    "transaction_read_only": "off",
+    "statement_timeout": "0",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+}
+WRITTEN = ["request", "request_run", "run", "batch", "ledger", "rejection", "rate_place"]
+
+
+def test_every_write_of_a_worker_says_itself_what_its_transaction_is(world: World) -> None:
+    """Not only where a test happens to provoke the difference."""
+    world.set_up_export(people.mixed(300))
+    world.db.execute(SEEN)
+    for table in WRITTEN:
+        world.db.execute(
+            f"create trigger note_settings after insert or update or delete on klaviyo.{table}"
+            " for each statement execute function public.note_settings()"
+        )
+    set_defaults(
+        world,
+        {**LIMITS, "default_transaction_isolation": "serializable", "timezone": "Asia/Kathmandu"},
+    )
+    world.start_worker().wait_ready()
+
+    world.refresh()
+    world.wait_runs_ended(1)
+    world.wait_all_committed()
+
+    seen = world.db.rows("select distinct place, name, value from public.seen")
+    assert {place for place, _, _ in seen} == set(WRITTEN)
+    assert {(name, value) for _, name, value in seen} == set(OURS.items())
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("settings", [FORMATS, LIMITS], ids=["formats", "limits"])
 def test_a_whole_site_works_under_unusual_defaults(world: World, settings: dict[str, str]) -> None:
