@@ -70,6 +70,7 @@ static const struct {
     { ENDPOINT_FLOWS, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
     { ENDPOINT_FLOWS, 404, "answers/not-found.json", VERDICT_GONE },
     { ENDPOINT_FLOWS, 200, "answers/flow-triggers.json", VERDICT_OK },
+    { ENDPOINT_LIST_PROFILES, 403, "answers/permission-denied.json", VERDICT_SCOPE_MISSING },
     { ENDPOINT_IMPORT, 403, HTML, VERDICT_AGAIN },
     { ENDPOINT_IMPORT, 403, NULL, VERDICT_AGAIN },
     { ENDPOINT_IMPORT, 401, HTML, VERDICT_AGAIN },
@@ -77,6 +78,7 @@ static const struct {
     { ENDPOINT_JOB, 404, "answers/not-found.json", VERDICT_GONE },
     { ENDPOINT_IMPORT_ERRORS, 404, "answers/not-found.json", VERDICT_GONE },
     { ENDPOINT_LIST, 404, "answers/not-found.json", VERDICT_GONE },
+    { ENDPOINT_LIST_PROFILES, 404, "answers/not-found.json", VERDICT_GONE },
     { ENDPOINT_LIST, 404, HTML, VERDICT_AGAIN }, /* would end a run for good */
     { ENDPOINT_IMPORT, 404, "answers/not-found.json", VERDICT_UNEXPECTED },
     { ENDPOINT_JOBS, 404, "answers/not-found.json", VERDICT_UNEXPECTED },

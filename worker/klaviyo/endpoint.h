@@ -16,6 +16,7 @@ enum endpoint {
     ENDPOINT_JOBS,          /* GET  /api/profile-bulk-import-jobs */
     ENDPOINT_IMPORT_ERRORS, /* GET  /api/profile-bulk-import-jobs/{id}/import-errors */
     ENDPOINT_LIST,          /* GET  /api/lists/{id} */
+    ENDPOINT_LIST_PROFILES, /* GET  /api/lists/{id}/profiles */
     ENDPOINT_LIST_REMOVE,   /* DELETE /api/lists/{id}/relationships/profiles */
     ENDPOINT_PROFILES,      /* GET  /api/profiles */
     ENDPOINT_FLOWS,         /* GET  /api/lists/{id}/flow-triggers */

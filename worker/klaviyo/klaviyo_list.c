@@ -9,6 +9,9 @@ static const char id_characters[] = "abcdefghijklmnopqrstuvwxyz"
                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                     "0123456789_-";
 
+/* The largest page[size] that Klaviyo admits. */
+#define PAGE_TEXT "100"
+
 static bool is_list_id(const char *id)
 {
     size_t n = strlen(id);
@@ -30,6 +33,17 @@ struct request klaviyo_list_request(const char *id)
 {
     assert(*id);
     return (struct request){ .endpoint = ENDPOINT_LIST, .id = id };
+}
+
+struct request klaviyo_list_profiles_request(const char *id, const char *next)
+{
+    assert(*id);
+    return (struct request){
+        .endpoint = ENDPOINT_LIST_PROFILES,
+        .id = id,
+        .query = { { "fields[profile]", "email" }, { "page[size]", PAGE_TEXT } },
+        .link = next,
+    };
 }
 
 bool klaviyo_list_parse(const struct response *response, struct klaviyo_list *out,

@@ -28,6 +28,12 @@ bool klaviyo_list_id_check(const char *id, struct error *err) MUST_USE;
 /* id is lent, and has passed the check. */
 struct request klaviyo_list_request(const char *id);
 
+/*
+ * A page of its profiles, with their addresses: profile_page_parse() reads it. next: from the
+ * page before, NULL for the first; both are lent.
+ */
+struct request klaviyo_list_profiles_request(const char *id, const char *next);
+
 /* ERROR_RETRY: malformed. */
 bool klaviyo_list_parse(const struct response *response, struct klaviyo_list *out,
                         struct error *err) MUST_USE;

@@ -20,8 +20,8 @@ static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only
 
 static enum verdict_action action_of_403(enum endpoint endpoint)
 {
-    bool is_extra =
-        endpoint == ENDPOINT_ACCOUNTS || endpoint == ENDPOINT_USAGE || endpoint == ENDPOINT_FLOWS;
+    bool is_extra = endpoint == ENDPOINT_ACCOUNTS || endpoint == ENDPOINT_USAGE ||
+                    endpoint == ENDPOINT_FLOWS || endpoint == ENDPOINT_LIST_PROFILES;
 
     return is_extra ? VERDICT_SCOPE_MISSING : VERDICT_KEY_REFUSED;
 }

@@ -28,8 +28,8 @@
  *   PROFILES, LIST_REMOVE  413, 414               TOO_LARGE
  *   any      401, JSON                            KEY_REFUSED
  *   any      403, JSON                            KEY_REFUSED, of what is extra SCOPE_MISSING
- *   JOB, IMPORT_ERRORS, LIST, LIST_REMOVE, FLOWS   404, JSON   GONE
- *   (extra: ACCOUNTS, USAGE, FLOWS)
+ *   JOB, IMPORT_ERRORS, LIST, LIST_PROFILES, LIST_REMOVE, FLOWS   404, JSON   GONE
+ *   (extra: ACCOUNTS, USAGE, FLOWS, LIST_PROFILES)
  *   any      429                                  THROTTLED
  *   any      408, 425, 5xx                        AGAIN
  *   any      400, 401, 403, 404, not JSON         AGAIN (a gateway spoke, not Klaviyo)

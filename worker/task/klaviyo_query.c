@@ -12,8 +12,18 @@
 #include "worker/klaviyo/verdict.h"
 #include "worker/store/rate_limit.h"
 
-/* A person waits for the response: no longer than this, all attempts together. */
-enum { DEADLINE_MS = 30000, ATTEMPTS_MAX = 4 };
+enum { WAIT_MAX_MS = 600 * 1000 };
+
+/* For how long, and how often, one question is asked: all attempts together. */
+struct retry_bounds {
+    int64_t ms;
+    unsigned attempts;
+};
+
+/* A person waits for the response. */
+static const struct retry_bounds one_answer = { 30 * 1000, 4 };
+/* One page of many: what was read before would be lost. */
+static const struct retry_bounds one_of_many = { WAIT_MAX_MS, 12 };
 
 struct klaviyo_query {
     struct client *client;
@@ -85,7 +95,7 @@ static bool wait_ms(const struct klaviyo_query *query, int64_t ms, struct error 
 {
     struct pollfd fd = { .fd = stop_fd(query), .events = POLLIN };
 
-    (void)poll(&fd, 1, ms < DEADLINE_MS ? (int)ms : DEADLINE_MS);
+    (void)poll(&fd, 1, ms < WAIT_MAX_MS ? (int)ms : WAIT_MAX_MS);
     return fd.revents == 0 || error_set(err, ERROR_LOST, "asking Klaviyo was stopped");
 }
 
@@ -185,10 +195,11 @@ static enum klaviyo_query_outcome outcome_of(const struct verdict *verdict, stru
 }
 
 /* Asks until there is a response that says something, or the deadline has passed. */
-static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct request *request,
-                                      struct response *response, struct error *err)
+static enum klaviyo_query_outcome ask_for(struct klaviyo_query *query, struct retry_bounds bounds,
+                                          const struct request *request, struct response *response,
+                                          struct error *err)
 {
-    int64_t deadline_ms = clock_ms() + DEADLINE_MS;
+    int64_t deadline_ms = clock_ms() + bounds.ms;
 
     for (unsigned attempt = 1;; attempt++) {
         CLEANUP(verdict_release) struct verdict verdict = VERDICT_INIT;
@@ -197,13 +208,19 @@ static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct 
             return KLAVIYO_QUERY_FAILED;
         bool again = verdict.action == VERDICT_THROTTLED || verdict.action == VERDICT_AGAIN;
         int64_t pause_ms = again ? pause_before(attempt, &verdict) : 0;
-        if (!again || attempt == ATTEMPTS_MAX || clock_ms() + pause_ms > deadline_ms)
+        if (!again || attempt == bounds.attempts || clock_ms() + pause_ms > deadline_ms)
             return outcome_of(&verdict, err);
         response_release(response);
         *response = RESPONSE_INIT;
         if (!wait_ms(query, pause_ms, err))
             return KLAVIYO_QUERY_FAILED;
     }
+}
+
+static enum klaviyo_query_outcome ask(struct klaviyo_query *query, const struct request *request,
+                                      struct response *response, struct error *err)
+{
+    return ask_for(query, one_answer, request, response, err);
 }
 
 /* From now on the account's rate limit counts, also for the request that brought its id. */
@@ -252,6 +269,19 @@ enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, stru
     enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
 
     if (outcome == KLAVIYO_QUERY_ANSWERED && !usage_parse(&response, usage, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}
+
+enum klaviyo_query_outcome klaviyo_query_list_profiles(struct klaviyo_query *query,
+                                                       const char *list_id, const char *next,
+                                                       struct profile_page *page, struct error *err)
+{
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
+    struct request request = klaviyo_list_profiles_request(list_id, next);
+    enum klaviyo_query_outcome outcome = ask_for(query, one_of_many, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !profile_page_parse(&response, page, err))
         return KLAVIYO_QUERY_FAILED;
     return outcome;
 }

@@ -4,6 +4,7 @@
 #include "common/secret.h"
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/klaviyo_list.h"
+#include "worker/klaviyo/profile_lookup.h"
 #include "worker/klaviyo/usage.h"
 #include "worker/settings/settings.h"
 #include "worker/store/db.h"
@@ -56,5 +57,15 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
     MUST_USE;
 enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
                                                struct error *err) MUST_USE;
+
+/*
+ * A page of the list's profiles; next: from the page before, NULL for the first. Many pages
+ * are read one after the other, so each waits for limits and trouble 10 minutes at most. The
+ * caller releases the page.
+ */
+enum klaviyo_query_outcome klaviyo_query_list_profiles(struct klaviyo_query *query,
+                                                       const char *list_id, const char *next,
+                                                       struct profile_page *page, struct error *err)
+    MUST_USE;
 
 #endif
