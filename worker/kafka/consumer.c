@@ -13,8 +13,10 @@
 #include "common/memory.h"
 #include "common/parse.h"
 #include "common/wakeup.h"
+#include "worker/kafka/client_log.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
+#include "worker/kafka/message.h"
 
 /*
  * librdkafka's event queue would tell of a partition's end without its offset,
@@ -54,7 +56,7 @@ struct consumer {
     pthread_mutex_t lock; /* of resets */
     SLIST_HEAD(, reset) resets;
     rd_kafka_message_t *held; /* came with notes that go before it */
-    struct kafka_handle_headers headers;
+    struct message_headers headers;
     bool lent;
 };
 
@@ -183,7 +185,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     const char *subject = strstr(text, "]: offset reset (at offset ");
     int64_t partition, offset;
 
-    kafka_handle_log(handle, level, facility, text);
+    client_log_write(handle, level, facility, text);
     if (!consumer || !subject || !number_after(subject, "offset reset (at offset ", &offset))
         return;
     while (subject > text && *subject != '[')
@@ -408,7 +410,7 @@ static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
     event->handle = message;
     event->partition = message->partition;
     event->offset = message->offset;
-    if (!message->err && !kafka_handle_read_message(message, &consumer->headers, &event->record))
+    if (!message->err && !message_read(message, &consumer->headers, &event->record))
         memory_exhausted();
 }
 

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
+#include "worker/kafka/message.h"
 
 struct reader {
     rd_kafka_t *handle;
@@ -20,7 +21,7 @@ struct reader {
     size_t open;                           /* partitions not read to that end yet */
     bool *done;                            /* by index of ends */
     rd_kafka_message_t *lent;
-    struct kafka_handle_headers headers;
+    struct message_headers headers;
     struct record record;
     int timeout_ms;
 };
@@ -182,7 +183,7 @@ static bool keep(struct reader *reader, rd_kafka_message_t *message)
 {
     bool is_end = message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
     bool is_record = !message->err && is_within(reader, message) &&
-                     kafka_handle_read_message(message, &reader->headers, &reader->record);
+                     message_read(message, &reader->headers, &reader->record);
 
     if (is_end || !message->err)
         note_progress(reader, message->partition, message->offset + !is_end);

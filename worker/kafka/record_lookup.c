@@ -9,6 +9,7 @@
 #include "common/memory.h"
 #include "common/wakeup.h"
 #include "worker/kafka/handle.h"
+#include "worker/kafka/message.h"
 
 enum {
     READ_ON_MAX = 1000,     /* records: so many are read over rather than asked for anew */
@@ -40,7 +41,7 @@ struct record_lookup {
     enum end_of_partition end;
     int64_t end_ms; /* when it was met */
     rd_kafka_message_t *lent;
-    struct kafka_handle_headers headers;
+    struct message_headers headers;
     struct record record;
 };
 
@@ -226,7 +227,7 @@ take_record(struct record_lookup *lookup, rd_kafka_message_t *message, const str
 {
     lookup->lent = message;
     lookup->wanted = NOTHING_WANTED;
-    if (!kafka_handle_read_message(message, &lookup->headers, &lookup->record))
+    if (!message_read(message, &lookup->headers, &lookup->record))
         memory_exhausted();
     *record = &lookup->record;
     return RECORD_LOOKUP_FOUND;

@@ -12,7 +12,7 @@ struct topic_query {
 };
 
 static bool query_open(struct topic_query *query, const struct settings *settings,
-                       enum kafka_handle_role role, struct error *err)
+                       enum handle_role role, struct error *err)
 {
     const struct kafka_handle_callbacks callbacks = { .opaque = &query->last_error,
                                                       .error = kafka_last_error_note };
