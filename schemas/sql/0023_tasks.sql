@@ -75,6 +75,10 @@ begin
     values (p_kind, v_connection_id, p_arguments || jsonb_build_object(
                 'name', p_name, 'whole', klaviyo.is_admin(klaviyo.caller())), klaviyo.caller())
     returning task_id into v_task_id;
+    if p_kind = 'export try' then -- it sends
+        perform klaviyo.audit_write('try', 'export', p_name, jsonb_build_object(
+            'rows', p_arguments -> 'rows', 'profile', p_arguments -> 'profile'));
+    end if;
     perform pg_notify('klaviyo_task', '');
     return v_task_id;
 end

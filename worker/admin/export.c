@@ -114,6 +114,13 @@ static const struct option_spec update_options[] = {
     OPTIONS_END,
 };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
+static const struct option_spec try_options[] = {
+    { "--rows", OPTION_VALUE, false, "N", "the first N rows that may be sent, 1 to 100" },
+    { "--profile", OPTION_VALUE, false, "ID", "this profile alone" },
+    OPTION_DIRECT,
+    OPTION_JSON,
+    OPTIONS_END,
+};
 static const struct option_spec preview_options[] = { OPTION_DIRECT, OPTION_JSON, OPTIONS_END };
 
 void export_print_attributes(void)
@@ -148,6 +155,12 @@ const struct command export_commands[] = {
       .summary = "what a run would do now: counts, requests, time; imports nothing",
       .details = "Reads, checks and compares the members as a run would. Where the API key may read\n"
                  "it (scope usage:read), Klaviyo is asked how many profiles the plan allows.\n"
+                 TASK_DETAILS },
+    { .words = "export try", .who = EXPORTERS, ONE_OPERAND("NAME"),
+      .options = try_options, .needs = NEEDS_DATABASE, .run = export_try,
+      .summary = "send a few rows for real, and show what Klaviyo says of each",
+      .details = "A run of its own (trigger trial), through the code of all runs: the rows come on the\n"
+                 "list, and the next run knows them. No guard and no --max-profiles stands before it.\n"
                  TASK_DETAILS },
     { .words = "export pause", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = pause_export,

@@ -3,7 +3,7 @@
 
 #include "worker/cli/command.h"
 
-/* export add, list, show, update, preview, pause, resume, remove */
+/* export add, list, show, update, preview, try, pause, resume, remove */
 extern const struct command export_commands[];
 
 /* export_change.c */
@@ -12,6 +12,9 @@ bool export_update(struct context *context, const struct arguments *arguments, s
 
 /* export_preview.c */
 bool export_preview(struct context *context, const struct arguments *arguments, struct error *err);
+
+/* export_try.c */
+bool export_try(struct context *context, const struct arguments *arguments, struct error *err);
 
 /* What --attribute knows, for --help. */
 void export_print_attributes(void);

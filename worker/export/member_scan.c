@@ -103,6 +103,8 @@ static bool flush_invalid(struct member_scan *scan, struct error *err)
 static bool take_invalid(struct member_scan *scan, const struct member *member, const char *code,
                          struct error *err)
 {
+    if (scan->trial)
+        scan->trial->code = scan->trial->profile ? code : NULL;
     if (!scan->writing)
         return true;
     local_rejections_add(&scan->invalid, member->address.bytes, member->address.len,
@@ -194,7 +196,7 @@ static bool add_to_batch(struct member_scan *scan, struct planned *planned,
     if (added != BATCH_ADDED)
         return error_no_memory(err);
     count_not_cleared(scan, member);
-    if (scan->writing) {
+    if (scan->writing || scan->trial) {
         struct batch_row row = { .address = member->address.bytes,
                                  .address_len = member->address.len,
                                  .profile_id = member->profile_id.bytes,
@@ -226,12 +228,24 @@ static bool make_object(struct member_scan *scan, const struct member *member, i
     return strbuf_ok(object) && object->len <= IMPORT_BODY_MAX_ROW_BYTES;
 }
 
+/* Refused before or not: it is few rows. */
+static bool take_trial_row(struct member_scan *scan, const struct member *member,
+                           int64_t fingerprint, struct error *err)
+{
+    if (!trial_wants(scan->trial, &scan->object))
+        return true;
+    return add_to_batch(scan, planned_for(scan, member, false), member, fingerprint, err) &&
+           (trial_add(scan->trial, member, &scan->object) || error_no_memory(err));
+}
+
 static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)
 {
     int64_t fingerprint;
 
     if (!make_object(scan, member, &fingerprint))
         return take_invalid(scan, member, selection_too_large(&scan->selection), err);
+    if (scan->trial)
+        return take_trial_row(scan, member, fingerprint, err);
 
     enum selection_choice choice = selection_compare(&scan->selection, member, fingerprint);
     if (choice == SELECTION_UNCHANGED)
@@ -242,9 +256,13 @@ static bool take_candidate(struct member_scan *scan, const struct member *member
 
 static bool take_member(struct member_scan *scan, const struct member *member, struct error *err)
 {
+    enum selection_step step;
     const char *code;
 
-    switch (selection_offer(&scan->selection, member, &code)) {
+    step = selection_offer(&scan->selection, member, &code);
+    if (scan->trial && !trial_considers(scan->trial, member))
+        return true;
+    switch (step) {
     case SELECTION_NOTHING:
         return true;
     case SELECTION_SETTLED:
@@ -355,7 +373,7 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
 
     if (!next_member(s, err) || !next_row(s, err))
         return false;
-    for (int64_t n = 1; more; n++)
+    for (int64_t n = 1; more && !(scan->trial && trial_is_complete(scan->trial)); n++)
         if (!step(scan, s, &more, err) || !may_continue(scan, n, err))
             return false;
     return true;
@@ -399,6 +417,14 @@ bool member_scan_read(struct member_scan *scan, struct error *err)
         !start_reading(scan, members, err))
         return false;
     struct sources sources = { .members = members, .ledger = ledger };
+    if (scan->trial)
+        return read_all(scan, &sources, err);
     return read_all(scan, &sources, err) && flush_batches(scan, err) && flush_leavers(scan, err) &&
            flush_invalid(scan, err);
+}
+
+bool member_scan_write_trial(struct member_scan *scan, struct error *err)
+{
+    scan->over_limit = false;
+    return flush_batches(scan, err);
 }

@@ -10,6 +10,7 @@
 #include "worker/export/batch.h"
 #include "worker/export/mapping.h"
 #include "worker/export/selection.h"
+#include "worker/export/trial.h"
 #include "worker/store/db.h"
 #include "worker/store/leavers.h"
 #include "worker/store/outbox.h"
@@ -49,6 +50,7 @@ struct planned {
 struct member_scan {
     const struct run_task *task;
     const struct scan_observer *observer; /* NULL: nobody */
+    struct trial *trial;                  /* not NULL: its rows alone. Lent */
     struct db *reading;                   /* the members; these three are the scan's to close */
     struct db *remembering;               /* the ledger; the first two are in one snapshot */
     struct db *writing;                   /* NULL: a preview */
@@ -78,5 +80,11 @@ void member_scan_release(struct member_scan *scan);
  * the run is another's, or the observer said stop.
  */
 bool member_scan_read(struct member_scan *scan, struct error *err) MUST_USE;
+
+/*
+ * Of a trial: member_scan_read() leaves its rows here, and this writes them, once
+ * there is a run (task) and a writing connection.
+ */
+bool member_scan_write_trial(struct member_scan *scan, struct error *err) MUST_USE;
 
 #endif

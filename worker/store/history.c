@@ -31,6 +31,7 @@ static const char pace_sql[] =
     " / nullif(extract(epoch from sum(finished_at - started_at)), 0))::bigint, 0)"
     " from (select r.* from klaviyo.run r where r.export_name = $1"
     " and r.state in ('succeeded', 'succeeded_with_rejections') and r.selected_rows > 0"
+    " and not r.is_trial"
     " order by r.run_id desc limit 5) as last";
 
 static const char cancel_sql[] = "select klaviyo.cancel_run($1)";

@@ -13,7 +13,7 @@ static const char run_sql[] =
     " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
     "  where a.run_id = r.run_id order by q.request_id desc limit 1),"
-    " r.confirm_removals, r.removed_rows"
+    " r.confirm_removals, r.removed_rows, r.is_trial"
     " from klaviyo.run r where r.run_id = $1 and r.take_id = $2::uuid";
 
 static const char export_sql[] =
@@ -108,6 +108,7 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->wait_logged_ms = result_int64(rows, 0, 8);
     task->confirms_removals = result_bool(rows, 0, 10);
     task->removed = result_int64(rows, 0, 11);
+    task->is_trial = result_bool(rows, 0, 12);
     return result_copy_text(rows, 0, 5, &task->trouble, err) &&
            result_copy_text(rows, 0, 9, &task->traceparent, err);
 }
@@ -126,7 +127,7 @@ static bool load_export(struct db *db, struct run_task *task, struct error *err)
     task->connection_id = result_int64(rows, 0, 1);
     task->list_known = result_bool(rows, 0, 2);
     task->email_is_profile_id = result_bool(rows, 0, 8);
-    task->removes_leavers = result_bool(rows, 0, 9);
+    task->removes_leavers = result_bool(rows, 0, 9) && !task->is_trial;
     task->account_known = result_bool(rows, 0, 10);
     decode_hex(result_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
     return result_copy_text(rows, 0, 3, &task->export_name, err) &&

@@ -34,6 +34,7 @@ struct run_task {
     int64_t export_id;
     bool taken_over; /* from a worker that did not renew its lease */
     bool full;
+    bool is_trial;          /* its few rows were planned when it was begun */
     bool confirms_removals; /* an event of it did */
     int64_t removed;        /* addresses that it took off the list before */
     int64_t first_batch;

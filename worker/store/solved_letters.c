@@ -13,7 +13,7 @@ static const char solved_sql[] =
     " max(r.run_id) filter (where r.state in ('succeeded', 'succeeded_with_rejections')"
     " and r.full_refresh) as good_full,"
     " max(r.run_id) filter (where r.state = 'failed') as failed"
-    " from klaviyo.run r group by r.export_name),"
+    " from klaviyo.run r where not r.is_trial group by r.export_name),"
     " letter as (select nth, (l ->> 'run')::bigint as run, (l ->> 'full')::boolean as full_refresh,"
     " l -> 'exports' as exports"
     " from jsonb_array_elements($1::jsonb) with ordinality as a(l, nth)),"

@@ -11,6 +11,7 @@
 #include "worker/export/control.h"
 #include "worker/settings/settings.h"
 #include "worker/store/db.h"
+#include "worker/store/tasks.h"
 
 /*
  * What a task works with: on the thread that does it, in a worker or, with
@@ -22,6 +23,7 @@ struct task_context {
     const char *no_pair;          /* why there is none, in words; NULL: it is not set */
     const char *worker;           /* this process in listings */
     struct run_control *control;  /* of the process, for tasks that are runs */
+    const struct task *task;      /* NULL: done on the spot, none was asked for */
     struct db *db;                /* the task's own */
     const int *stop_fd;           /* readable: end soon (ERROR_LOST). NULL: nobody asks for it */
     void *opaque;

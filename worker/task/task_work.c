@@ -112,6 +112,7 @@ struct task_work *task_work_start(const struct task_context *context, const stru
     work->context.stop_fd = &work->stop_fd;
     work->context.opaque = work;
     work->context.note = note_progress;
+    work->context.task = task;
     work->task = task;
     work->wakeup_fd = wakeup_fd;
     (void)pthread_mutex_init(&work->lock, NULL);

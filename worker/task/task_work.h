@@ -15,7 +15,7 @@
 struct task_work;
 
 /*
- * The context's db, stop_fd and note are the work's own; the rest and the task
+ * The context's task, db, stop_fd and note are the work's own; the rest and the task
  * are lent until task_work_free(). wakeup_fd is signalled when there is progress
  * to tell and at the end. NULL: out of memory or threads.
  */

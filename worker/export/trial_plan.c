@@ -1,0 +1,79 @@
+#include "worker/export/trial_plan.h"
+
+#include "worker/klaviyo/import_body.h"
+#include "worker/store/runs.h"
+
+/* Less than any frame takes of a request, so that the rows are one. */
+enum { ROOM_BYTES = IMPORT_BODY_MAX_BYTES - 4096 };
+
+void trial_plan_init(struct trial_plan *plan, const struct secret_source *database_url,
+                     int64_t rows, const char *profile)
+{
+    *plan = (struct trial_plan){ .database_url = *database_url };
+    trial_init(&plan->trial, rows, profile, ROOM_BYTES);
+}
+
+void trial_plan_release(struct trial_plan *plan)
+{
+    if (plan->scan.task)
+        member_scan_release(&plan->scan);
+    trial_release(&plan->trial);
+}
+
+static bool open_connections(const struct trial_plan *plan, struct member_scan *scan,
+                             struct error *err)
+{
+    const struct db_options how = { .url = plan->database_url, .name = "klaviyo-worker trial" };
+    char snapshot[SNAPSHOT_BYTES];
+
+    return db_open(&scan->reading, &how, err) && db_open(&scan->remembering, &how, err) &&
+           db_begin_snapshot(scan->reading, err) &&
+           db_export_snapshot(scan->reading, snapshot, err) &&
+           db_join_snapshot(scan->remembering, snapshot, err);
+}
+
+/* No snapshot is held while Klaviyo is waited for. */
+static void close_connections(struct member_scan *scan)
+{
+    db_free(db_take(&scan->reading));
+    db_free(db_take(&scan->remembering));
+}
+
+bool trial_plan_read(struct trial_plan *plan, const struct run_task *task,
+                     const struct scan_observer *observer, struct error *err)
+{
+    bool ok = member_scan_init(&plan->scan, task, observer, err);
+
+    plan->scan.trial = &plan->trial;
+    ok = ok && open_connections(plan, &plan->scan, err) && member_scan_read(&plan->scan, err);
+    close_connections(&plan->scan);
+    return ok;
+}
+
+/* What it sends, not what it read to find that. */
+static struct run_counts counts_of(const struct trial *trial)
+{
+    return (struct run_counts){ .read = trial->n, .selected = trial->n };
+}
+
+static bool write_all(struct trial_plan *plan, const struct run_task *run, struct error *err)
+{
+    struct run_counts counts = counts_of(&plan->trial);
+    struct db *db = plan->scan.writing;
+
+    return db_begin(db, err) && member_scan_write_trial(&plan->scan, err) &&
+           runs_end_plan(db, run, &counts, err) && db_commit(db, err);
+}
+
+bool trial_plan_write(struct trial_plan *plan, const struct run_task *run, struct error *err)
+{
+    const struct db_options how = { .url = plan->database_url, .name = "klaviyo-worker trial" };
+
+    plan->scan.task = run;
+    plan->scan.observer = NULL;
+    if (!db_open(&plan->scan.writing, &how, err))
+        return false;
+    bool ok = write_all(plan, run, err);
+    db_free(db_take(&plan->scan.writing));
+    return ok;
+}

@@ -1,0 +1,40 @@
+#ifndef WORKER_STORE_TRIALS_H
+#define WORKER_STORE_TRIALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/error.h"
+#include "worker/store/db.h"
+#include "worker/store/run_task.h"
+#include "worker/store/tasks.h"
+
+/*
+ * Trials: runs of a few rows, which who begins them plans. Afterwards they are
+ * runs like any other, and any worker brings them to their end.
+ */
+struct trial_order {
+    const char *export_name;
+    const char *worker;
+    int64_t lease_ms;
+    const struct task *task; /* that wants it; NULL: done on the spot */
+    const char *kept;        /* JSON: what the task's next worker needs, if there is one */
+};
+
+/*
+ * *run: the caller's, owned and not planned. ERROR_INPUT: there is no such
+ * export, or its connection needs attention; ERROR_RETRY: a run of it is going
+ * on; ERROR_LOST: the task is another worker's.
+ */
+bool trials_begin(struct db *db, const struct trial_order *order, struct run_task **run,
+                  struct error *err) MUST_USE;
+
+/* *run: NULL where somebody works for it, it waits, or it has ended. */
+bool trials_retake(struct db *db, int64_t run_id, const struct trial_order *order,
+                   struct run_task **run, struct error *err) MUST_USE;
+
+/* What a task keeps; NULL: nothing. The caller's. */
+bool trials_kept(struct db *db, const struct task *task, char **json, struct error *err) MUST_USE;
+
+#endif
