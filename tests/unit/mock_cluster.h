@@ -34,6 +34,7 @@ static inline struct mock_cluster mock_cluster_start(const char *topic, int part
         .settings = { .kafka_config_file = "",
                       .kafka_topic = topic,
                       .kafka_dead_letter_topic = "dead",
+                      .kafka_outcome_topic = "",
                       .kafka_group_id = "workers" },
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();

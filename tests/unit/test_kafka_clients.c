@@ -371,6 +371,7 @@ static void a_broker_out_of_reach_is_a_reason_to_try_again(void **state)
                                        .kafka_config_file = "",
                                        .kafka_topic = "events",
                                        .kafka_dead_letter_topic = "dead",
+                                       .kafka_outcome_topic = "",
                                        .kafka_group_id = "workers" };
     struct topic_status topic = { .name = "events" };
     struct error err = ERROR_INIT;
@@ -397,6 +398,7 @@ static void a_renewed_producer_reports_what_the_old_client_still_had(void **stat
                                        .kafka_config_file = "",
                                        .kafka_topic = "events",
                                        .kafka_dead_letter_topic = "dead",
+                                       .kafka_outcome_topic = "",
                                        .kafka_group_id = "workers" };
     struct error err = ERROR_INIT;
     struct record record = a_record("key", "x");
