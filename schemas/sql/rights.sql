@@ -46,7 +46,8 @@ grant execute on function klaviyo.utc(timestamptz), klaviyo.is_admin(name), klav
 
 grant execute on all functions in schema klaviyo to klaviyo_worker;
 revoke execute on function
-    klaviyo.look_at_source(text[], text[], jsonb), klaviyo.look_at_export(text),
+    klaviyo.look_at_source(text[], text[], jsonb), klaviyo.look_at_names(text[]),
+    klaviyo.look_at_export(text),
     klaviyo.look_at_draft(text, jsonb),
     klaviyo.audit_write(text, text, text, jsonb), klaviyo.add_key_pair(bytea, boolean),
     klaviyo.add_connection(text, integer, text, text, integer, bytea),
@@ -133,7 +134,7 @@ grant usage on all sequences in schema klaviyo to klaviyo_definer;
 grant execute on all functions in schema klaviyo to klaviyo_definer;
 
 grant execute on function klaviyo.members_of(text[], bigint), klaviyo.address_of(text),
-                          klaviyo.is_address(text)
+                          klaviyo.is_address(text), klaviyo.path_text(text[])
     to klaviyo_source;
 
 -- Only members of the schema's owner can give a function away, and only to a
@@ -147,7 +148,7 @@ begin
         select p.oid::regprocedure as function,
                o.name as owner
         from pg_proc p join pg_roles r on r.oid = p.proowner,
-             lateral (select case when p.proname in ('look_at_source', 'look_for_address')
+             lateral (select case when p.proname in ('look_at_source', 'look_at_names', 'look_for_address')
                                   then 'klaviyo_source' else 'klaviyo_definer' end) as o(name)
         where p.pronamespace = 'klaviyo'::regnamespace and p.prosecdef and r.rolname <> o.name
     loop

@@ -128,6 +128,39 @@ def test_a_name_that_is_nearly_right_is_helped_with(world: World) -> None:
         assert "@profile_id" in help_text and '"e.mail"' in help_text
 
 
+def test_a_typing_error_is_answered_with_the_name_that_members_have(world: World) -> None:
+    world.db.execute("insert into insights.segment values (%s, %s)", SEGMENT, SEGMENT)
+    attributes = {"mail": "a{}@shop.example", "traits": {"points": 3, "by.day": {"mon": 1}}, "none": None}
+    for n in range(30):
+        row = json.dumps({**attributes, "mail": f"a{n}@shop.example", **({"rare": 1} if n == 7 else {})})
+        world.db.execute("insert into insights.customer_profile values (%s, %s::jsonb)", f"p{n}", row)
+        world.db.execute("insert into insights.segment_member values (%s, %s)", SEGMENT, f"p{n}")
+    world.add_connection()
+
+    wrong = add(world, "--property", "points=traits.pionts", "--property", "r=raer", email="email")
+    assert wrong.rc == 1 and "did you mean traits.points?" in wrong.stderr, wrong
+    assert "did you mean mail?" in wrong.stderr and "rare?" not in wrong.stderr, wrong
+    quoted = add(world, "--property", "m=traits.by.day.mon", email="mail")
+    assert 'did you mean traits."by.day".mon?' in quoted.stderr, quoted
+    nothing = add(world, "--property", "x=nothing_like_it", email="mail")
+    assert nothing.rc == 1 and "did you mean" not in nothing.stderr, nothing
+
+
+def test_the_fill_rate_of_every_field_is_told(world: World) -> None:
+    fill(world, 200, email=1, points=0.75, first=0.5)
+    world.add_connection()
+
+    result = add(world, "--property", "points=points", "--attribute", "first_name=first")
+    assert result.rc == 0 and result.stderr == "", result
+    assert result.stdout.splitlines()[:3] == [
+        "200 of 200 members have a well-formed address.",
+        "100 of 200 members have first (--attribute first_name).",
+        "150 of 200 members have points (--property points).",
+    ]
+    changed = world.admin("export", "update", EXPORT, "--property", "p=points")
+    assert changed.stdout.splitlines()[0] == "150 of 200 members have points (--property p)."
+
+
 def test_many_members_are_sampled(world: World) -> None:
     fill(world, 30_000, email=1, points=0.75)
     world.add_connection()

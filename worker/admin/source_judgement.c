@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "worker/admin/field_path.h"
+#include "worker/cli/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/attribute.h"
 
@@ -30,9 +31,23 @@ static const char *text_of(const json_t *object, const char *name)
     return text ? text : "";
 }
 
-/* What may have been meant; "" where nothing is known. */
-static void find_hint(const char *path, int64_t flat, char *hint, size_t size)
+/* The name that members have and that is nearest to the path; NULL: none is near. */
+static const char *nearest_name(const struct judgement *j, const char *path)
 {
+    const json_t *names = json_object_get(j->seen, "names");
+    struct nearest nearest = NEAREST_INIT(path);
+
+    for (size_t i = 0; i < json_array_size(names); i++)
+        nearest_offer(&nearest, json_string_value(json_array_get(names, i)));
+    return nearest.best && strcmp(nearest.best, path) != 0 ? nearest.best : NULL;
+}
+
+/* What may have been meant; "" where nothing is known. */
+static void find_hint(const struct judgement *j, const char *path, int64_t flat, char *hint,
+                      size_t size)
+{
+    const char *near = nearest_name(j, path);
+
     if (strcmp(path, "profile_id") == 0)
         (void)snprintf(hint, size, ": the id of the profile is " FIELD_PATH_PROFILE_ID);
     else if (flat > 0 && strchr(path, '.'))
@@ -40,6 +55,8 @@ static void find_hint(const char *path, int64_t flat, char *hint, size_t size)
                        ": an attribute has the name \"%s\", which stands in double "
                        "quotes",
                        path);
+    else if (near)
+        (void)snprintf(hint, size, ": did you mean %s?", near);
     else
         hint[0] = '\0';
 }
@@ -61,7 +78,7 @@ static void judge_address(struct judgement *j)
     const char *path = text_of(j->seen, "email_field");
 
     (void)snprintf(what, sizeof what, "a well-formed address in %s (--email-field)", path);
-    find_hint(path, number_of(j->seen, "email_flat"), hint, sizeof hint);
+    find_hint(j, path, number_of(j->seen, "email_flat"), hint, sizeof hint);
     judge_share(j, number_of(j->seen, "addresses"), what, hint);
 }
 
@@ -73,7 +90,7 @@ static void judge_field(struct judgement *j, const json_t *field)
     int64_t nested = number_of(field, "nested");
 
     (void)snprintf(what, sizeof what, "the field %s (--%s %s=%s)", path, target, name, path);
-    find_hint(path, number_of(field, "flat"), hint, sizeof hint);
+    find_hint(j, path, number_of(field, "flat"), hint, sizeof hint);
     judge_share(j, number_of(field, "present"), what, hint);
     if (nested > 0 && strcmp(target, "attribute") == 0)
         warn_user("--attribute %s: %" PRId64 " of %" PRId64 " members%s have an object or an "
@@ -103,10 +120,21 @@ static void judge_all(struct judgement *j, const struct source_scope *scope)
         judge_field(j, json_array_get(fields, i));
 }
 
-static void print_share(const struct judgement *j)
+/* How many have it, of all that is looked at: also where nothing is wrong. */
+static void print_shares(const struct judgement *j, const struct source_scope *scope)
 {
-    print_line("%" PRId64 " of %" PRId64 " members%s have a well-formed address.",
-               number_of(j->seen, "addresses"), j->looked_at, j->which);
+    const json_t *fields = json_object_get(j->seen, "fields");
+
+    if (scope->address)
+        print_line("%" PRId64 " of %" PRId64 " members%s have a well-formed address.",
+                   number_of(j->seen, "addresses"), j->looked_at, j->which);
+    for (size_t i = 0; scope->fields && i < json_array_size(fields); i++) {
+        const json_t *field = json_array_get(fields, i);
+
+        print_line("%" PRId64 " of %" PRId64 " members%s have %s (--%s %s).",
+                   number_of(field, "present"), j->looked_at, j->which, text_of(field, "path"),
+                   text_of(field, "target"), text_of(field, "name"));
+    }
 }
 
 bool source_judge_seen(json_t *seen, const char *name, const struct source_scope *scope,
@@ -133,8 +161,7 @@ bool source_judge_seen(json_t *seen, const char *name, const struct source_scope
                          "export %s was not stored: hardly any member has what is named above; "
                          "correct it, or give --force",
                          name);
-    if (scope->address)
-        print_share(&j);
+    print_shares(&j, scope);
     return true;
 }
 
