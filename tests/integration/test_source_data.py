@@ -129,7 +129,7 @@ def test_database_and_worker_find_the_same_addresses_well_formed(world: World) -
     members = [(f"p{n:05}", {"email": random_address(random)}) for n in range(6000)]
     add_members(world, members)
     world.add_connection()
-    world.add_export(mapping=[])
+    world.add_export(EXPORT, "--max-invalid", "100", mapping=[])
     world.start_worker().wait_ready()
 
     run = run_once(world)

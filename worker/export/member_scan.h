@@ -26,8 +26,9 @@
 /* Optional observer; called on the scanning thread. */
 struct scan_observer {
     void *opaque;
-    void (*counted)(void *opaque, int64_t members); /* before the first one is read */
-    void (*planned)(void *opaque);                  /* a batch is in the outbox */
+    void (*counted)(void *opaque,
+                    int64_t members); /* before the first is read; not where they are many */
+    void (*planned)(void *opaque);    /* a batch is in the outbox */
     bool (*go_on)(void *opaque, const struct selection *selection); /* now and then; false: stop */
 };
 
