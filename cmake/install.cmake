@@ -42,6 +42,8 @@ install(FILES ${deploy}/man/klaviyo-worker.1 DESTINATION ${CMAKE_INSTALL_MANDIR}
 install(FILES ${deploy}/completion/klaviyo-worker.bash
   DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME klaviyo-worker)
 install(FILES ${deploy}/completion/_klaviyo-worker DESTINATION ${zsh_folder})
+install(FILES ${deploy}/completion/klaviyo-worker.fish
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 file(GLOB guides CONFIGURE_DEPENDS ${deploy}/*.md)
 install(FILES ${guides} ${PROJECT_SOURCE_DIR}/README.md ${deploy}/debian/copyright
   DESTINATION ${CMAKE_INSTALL_DOCDIR})

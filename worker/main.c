@@ -2,6 +2,7 @@
 #include "common/process.h"
 #include "common/seal.h"
 #include "worker/admin/audit.h"
+#include "worker/admin/complete.h"
 #include "worker/admin/connection.h"
 #include "worker/admin/dead_letters.h"
 #include "worker/admin/export.h"
@@ -19,7 +20,7 @@
 
 static const struct command *const groups[] = {
     run_commands,     setup_commands, connection_commands,   export_commands, member_commands,
-    publish_commands, runs_commands,  dead_letters_commands, audit_commands
+    publish_commands, runs_commands,  dead_letters_commands, audit_commands,  complete_commands
 };
 
 static const struct component components[] = {

@@ -1,5 +1,6 @@
 # Completion of klaviyo-worker for bash. It asks the program's own --help, so it
-# knows what the program knows; that opens neither database nor network.
+# knows what the program knows. For names of connections, exports, segments and
+# runs the program asks the database; where that does not answer there are none.
 
 _klaviyo_worker_commands() {
   "$1" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z-]*\( [a-z][a-z-]*\)\{0,1\}\)  .*/\1/p'
@@ -18,6 +19,12 @@ _klaviyo_worker_value() {
 
 _klaviyo_worker_states() {
   "$@" --help 2>/dev/null | sed -n '/^States:/,/\.$/{s/^States://;s/[.,]//g;p}'
+}
+
+# Names, one a line; each is quoted for the shell.
+_klaviyo_worker_names() {
+  local name
+  timeout 2 "$1" __complete -- "${@:2}" 2>/dev/null | while IFS= read -r name; do printf '%q\n' "$name"; done
 }
 
 _klaviyo_worker() {
@@ -50,9 +57,11 @@ _klaviyo_worker() {
     STATE) mapfile -t COMPREPLY < <(compgen -W \
       "$(_klaviyo_worker_states "$program" "${words[@]}")" -- "$word") ;;
     [a-z]*'|'*) mapfile -t COMPREPLY < <(compgen -W "${value//|/ }" -- "$word") ;;
-    ?*) ;; # a name that only the database knows
+    ?*) mapfile -t COMPREPLY < <(_klaviyo_worker_names "$program" "${COMP_WORDS[@]:1:COMP_CWORD}") ;;
     *)
-      [[ $word != -* && -n $word ]] ||
+      [[ $word == -* ]] ||
+        mapfile -t COMPREPLY < <(_klaviyo_worker_names "$program" "${COMP_WORDS[@]:1:COMP_CWORD}")
+      [[ ($word != -* && -n $word) || ${#COMPREPLY[@]} -gt 0 ]] ||
         mapfile -t COMPREPLY < <(compgen -W \
           "$(_klaviyo_worker_options "$program" "${words[@]}") --help" -- "$word")
       ;;

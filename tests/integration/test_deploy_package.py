@@ -144,6 +144,7 @@ def test_an_installation_keeps_to_the_folders_of_gnu(tmp_path: Path) -> None:
         "usr/share/man/man1/klaviyo-worker.1",
         "usr/share/bash-completion/completions/klaviyo-worker",
         "usr/share/zsh/vendor-completions/_klaviyo-worker",
+        "usr/share/fish/vendor_completions.d/klaviyo-worker.fish",
         "usr/share/doc/klaviyo-worker/runbook.md",
         "usr/share/klaviyo-worker/schemas/events/segment-refreshed.v1.schema.json",
         "etc/klaviyo-worker/klaviyo-worker.env",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -61,6 +62,86 @@ def test_a_question_can_be_left_and_the_terminal_is_as_before(world: World) -> N
             assert shown.wait() == 1
             assert shown.echoes()
     assert world.admin("connection", "list", "--json").json == []
+
+
+# -- listings ---------------------------------------------------------------------
+
+
+def finished_runs(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, reason, started_at,"
+        " finished_at, read_rows, selected_rows, accepted_rows, rejected_rows, requests)"
+        " select export_id, 'newsletter-of-the-whole-shop', 'main', 'schedule', s.state, s.reason,"
+        " now() - interval '3 h', now(), 1000000, 1000000, 999999, 1, 193 from klaviyo.export,"
+        " (values ('succeeded', null), ('failed', 'connection_needs_attention'),"
+        " ('succeeded_with_rejections', null)) s(state, reason)"
+    )
+
+
+@pytest.mark.parametrize("columns", [60, 80, 132, 250])
+def test_a_listing_fits_the_terminal_and_is_whole_in_a_pipe(world: World, columns: int) -> None:
+    finished_runs(world)
+    with terminal(world, "runs", "list", columns=columns) as shown:
+        assert shown.wait() == 0
+        shown.wait_for(lambda: len(shown.lines()) >= 4, "the table")
+        assert len(shown.lines()) == 4, shown.lines()  # no line goes on in a second one
+        heading = shown.lines()[0]
+        assert "STATE" in heading and "ACCEPTED" in heading
+        assert ("REQUESTS" in heading) == (columns >= 132)
+        assert "3 h ago" in shown.lines()[1] or columns < 132
+        assert b"\x1b[32m" in shown.seen and b"\x1b[31m" in shown.seen
+    piped = world.admin("runs", "list").stdout
+    assert "REQUESTS" in piped and "newsletter-of-the-whole-shop" in piped and "\x1b" not in piped
+
+
+def test_colours_and_times_are_as_they_were_asked_for(world: World) -> None:
+    finished_runs(world)
+    assert "\x1b[32m" in world.admin("runs", "list", "--color", "always").stdout
+    with terminal(world, "runs", "list", "--color=never", "--utc", columns=250) as shown:
+        assert shown.wait() == 0
+        shown.wait_for(lambda: len(shown.lines()) == 4, "the table")
+        assert b"\x1b[3" not in shown.seen
+        assert re.search(r"20\d\d-\d\d-\d\dT", shown.lines()[1])
+    wrong = world.command("runs", "list", "--color", "pink")
+    assert wrong.rc == 2 and "auto, always or never" in wrong.stderr
+
+
+def test_a_listing_as_csv_is_read_by_a_program(world: World) -> None:
+    finished_runs(world)
+    world.db.execute("update klaviyo.run set export_name = 'a \"b\", c'")
+    rows = list(csv.DictReader(world.admin("runs", "list", "--csv").stdout.splitlines()))
+    assert [row["export"] for row in rows] == ['a "b", c'] * 3
+    assert {row["counts.accepted"] for row in rows} == {"999999"}
+    assert world.command("runs", "list", "--csv", "--json").rc == 2
+
+
+def test_rejections_begin_with_how_many_of_what(world: World) -> None:
+    finished_runs(world)
+    (run,) = world.db.rows("select min(run_id) from klaviyo.run")[0]
+    world.db.execute(
+        "insert into klaviyo.rejection (run_id, epoch, stage, profile_id, code) select %s, 0, s, p, c from"
+        " (values ('local', 'a', 'email_missing'), ('local', 'b', 'email_missing'), ('import', 'c', 'invalid')) v(s, p, c)",
+        run,
+    )
+    first = world.admin("runs", "rejections", str(run)).stdout.splitlines()[0]
+    assert first == "3 rows were not delivered: 2 email_missing (local), 1 invalid (import)."
+
+
+def test_names_are_offered_to_the_shells_completion(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    asked = {
+        ("export", "show", ""): "newsletter",
+        ("export", "show", "news"): "newsletter",
+        ("export", "show", "x"): "",
+        ("runs", "list", "--export", ""): "newsletter",
+        ("connection", "verify", ""): CONNECTION,
+        ("export", "add", "new"): "",
+        ("publish", ""): "big-spenders",
+    }
+    for words, names in asked.items():
+        assert world.admin("__complete", "--", *words).stdout.strip() == names, words
+    assert "__complete" not in world.command("--help").stdout
 
 
 # -- progress --------------------------------------------------------------------

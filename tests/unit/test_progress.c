@@ -25,6 +25,9 @@ static const struct {
     { "{'id': 4, 'export': 'news', 'state': 'waiting', 'started_at': '2026-11-24T08:00:00Z',"
       " 'waiting_until': '2026-11-24T08:05:07.123456Z', 'counts': {'read': 9}}",
       "run 4 of news: waiting, 9 read, 0 of 0 accepted, waiting until 08:05:07 UTC" },
+    { "{'id': 9, 'export': 'news', 'state': 'waiting', 'started_at': '2026-11-24T08:00:00Z',"
+      " 'reason': 'klaviyo_unavailable', 'counts': {'read': 9}}",
+      "run 9 of news: waiting (klaviyo_unavailable), 9 read, 0 of 0 accepted" },
     { "{'id': 5, 'export': 'news', 'state': 'succeeded_with_rejections',"
       " 'started_at': '2026-11-24T08:00:00Z', 'finished_at': '2026-11-24T08:00:02.5Z',"
       " 'counts': {'read': 10, 'selected': 10, 'accepted': 7, 'rejected': 3}}",

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "worker/cli/arguments.h"
-#include "worker/cli/table.h"
+#include "worker/cli/listing.h"
 #include "worker/store/audit.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };
@@ -25,20 +25,20 @@ static bool read_filter(struct context *context, const struct arguments *argumen
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    static const struct column columns[] = {
-        { "AT", "at", false, false },         { "BY", "by", false, false },
-        { "ACTION", "action", false, false }, { "OBJECT", "object", false, false },
-        { "NAME", "name", false, true },      { "DETAIL", "detail", false, true },
-        { NULL, NULL, false, false }
-    };
+    static const struct column columns[] = { { "AT", "at", COLUMN_TIME, COLUMN_STAYS },
+                                             { "BY", "by", false, false },
+                                             { "ACTION", "action", false, false },
+                                             { "OBJECT", "object", false, false },
+                                             { "NAME", "name", false, true },
+                                             { "DETAIL", "detail", false, true },
+                                             { NULL, NULL, false, false } };
     struct audit_filter filter;
     char *json;
 
     if (!read_filter(context, arguments, &filter, err) ||
         !audit_list(context->db, &filter, &json, err))
         return false;
-    bool ok =
-        table_print(columns, json, arguments_flag(arguments, "--json"), "No audit entries.", err);
+    bool ok = listing_print(context, arguments, columns, json, "No audit entries.", err);
     free(json);
     return ok;
 }
@@ -47,7 +47,7 @@ static const struct option_spec list_options[] = {
     { "--connection", OPTION_VALUE, false, "NAME", "only what was done to this connection" },
     { "--export", OPTION_VALUE, false, "NAME", "only what was done to this export" },
     { "--limit", OPTION_VALUE, false, "N", "how many, newest first (100)" },
-    OPTION_JSON,
+    OPTIONS_OF_LISTING,
     OPTIONS_END,
 };
 

@@ -5,25 +5,27 @@
 
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/listing.h"
 #include "worker/cli/percent.h"
 #include "worker/cli/print.h"
-#include "worker/cli/table.h"
 #include "worker/store/connection_view.h"
 #include "worker/store/connections.h"
 
-static const struct column whole_columns[] = { { "NAME", "name", false, true },
-                                               { "KIND", "kind", false, false },
-                                               { "STATE", "state", false, false },
-                                               { "ACCOUNT", "account_id", false, false },
-                                               { "ACCOUNT NAME", "account_name", false, true },
-                                               { "SHARE %", "share", true, false },
-                                               { "EXPORTS", "exports", true, false },
-                                               { "GRANTED TO", "granted_to", false, true },
-                                               { NULL, NULL, false, false } };
+static const struct column whole_columns[] = {
+    { "NAME", "name", false, true },
+    { "KIND", "kind", COLUMN_TEXT, COLUMN_GOES + 3 },
+    { "STATE", "state", COLUMN_STATE, COLUMN_STAYS },
+    { "ACCOUNT", "account_id", COLUMN_TEXT, COLUMN_GOES + 1 },
+    { "ACCOUNT NAME", "account_name", false, true },
+    { "SHARE %", "share", COLUMN_NUMBER, COLUMN_GOES + 2 },
+    { "EXPORTS", "exports", true, false },
+    { "GRANTED TO", "granted_to", COLUMN_TEXT, COLUMN_IS_CUT },
+    { NULL, NULL, false, false }
+};
 
 static const struct column granted_columns[] = { { "NAME", "name", false, true },
-                                                 { "KIND", "kind", false, false },
-                                                 { "STATE", "state", false, false },
+                                                 { "KIND", "kind", COLUMN_TEXT, COLUMN_GOES + 3 },
+                                                 { "STATE", "state", COLUMN_STATE, COLUMN_STAYS },
                                                  { "EXPORTS", "exports", true, false },
                                                  { NULL, NULL, false, false } };
 
@@ -35,11 +37,10 @@ static bool list(struct context *context, const struct arguments *arguments, str
     if (!connection_view_is_whole(context->db, &whole, err) ||
         !connection_view_list(context->db, whole, &json, err))
         return false;
-    bool ok = table_print(whole ? whole_columns : granted_columns, json,
-                          arguments_flag(arguments, "--json"),
-                          "There is no connection yet that you may use: an administrator makes one "
-                          "with connection add.",
-                          err);
+    bool ok = listing_print(context, arguments, whole ? whole_columns : granted_columns, json,
+                            "There is no connection yet that you may use: an administrator makes "
+                            "one with connection add.",
+                            err);
     free(json);
     return ok;
 }
@@ -140,6 +141,7 @@ static const struct option_spec update_options[] = {
       "use at most this part of the limits that Klaviyo sets the account (100)" },
     OPTIONS_END,
 };
+static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
@@ -153,7 +155,7 @@ const struct command connection_commands[] = {
                  "  that each export maps, to Klaviyo, Inc. I am entitled to have that data sent\n"
                  "  there, and the people it is about have been told as the law requires." },
     { .words = "connection list", .who = EXPORTERS, .operands = "",
-      .options = json_options, .needs = NEEDS_DATABASE,
+      .options = list_options, .needs = NEEDS_DATABASE,
       .summary = "the connections that you may use", .run = list },
     { .words = "connection show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,

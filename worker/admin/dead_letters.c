@@ -10,8 +10,8 @@
 #include "worker/admin/program.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/listing.h"
 #include "worker/cli/print.h"
-#include "worker/cli/table.h"
 #include "worker/ingest/dead_letter.h"
 #include "worker/ingest/event.h"
 #include "worker/ingest/export_names.h"
@@ -180,22 +180,26 @@ static bool read_letters(struct context *context, struct letters *letters, struc
 
 /* -- list -- */
 
-static bool print(const json_t *letters, bool as_json, struct error *err)
+static bool print(struct context *context, const struct arguments *arguments, const json_t *letters,
+                  struct error *err)
 {
-    static const struct column columns[] = { { "PARTITION", "partition", true, false },
-                                             { "OFFSET", "offset", true, false },
-                                             { "AT", "at", false, false },
-                                             { "SEGMENT", "segment_id", false, true },
-                                             { "REASON", "reason", false, false },
-                                             { "SOLVED", "solved", false, false },
-                                             { "EXPORTS", "exports", false, true },
-                                             { "RUN", "run_id", true, false },
-                                             { "ATTEMPTS", "attempts", true, false },
-                                             { "MESSAGE", "message", false, true },
-                                             { NULL, NULL, false, false } };
+    static const struct column columns[] = {
+        { "PARTITION", "partition", COLUMN_NUMBER, COLUMN_GOES + 3 },
+        { "OFFSET", "offset", true, false },
+        { "AT", "at", COLUMN_TIME, COLUMN_GOES },
+        { "SEGMENT", "segment_id", false, true },
+        { "REASON", "reason", false, false },
+        { "SOLVED", "solved", false, false },
+        { "EXPORTS", "exports", false, true },
+        { "RUN", "run_id", COLUMN_NUMBER, COLUMN_GOES + 1 },
+        { "ATTEMPTS", "attempts", COLUMN_NUMBER, COLUMN_GOES + 2 },
+        { "MESSAGE", "message", false, true },
+        { NULL, NULL, false, false }
+    };
     char *json = json_dumps(letters, 0);
-    bool ok = json ? table_print(columns, json, as_json, "There is no dead letter.", err)
-                   : error_no_memory(err);
+    bool ok =
+        json ? listing_print(context, arguments, columns, json, "There is no dead letter.", err)
+             : error_no_memory(err);
 
     free(json);
     return ok;
@@ -205,8 +209,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
 {
     CLEANUP(letters_release) struct letters letters = { 0 };
 
-    return read_letters(context, &letters, err) &&
-           print(letters.shown, arguments_flag(arguments, "--json"), err);
+    return read_letters(context, &letters, err) && print(context, arguments, letters.shown, err);
 }
 
 /* -- replay: which -- */
@@ -369,7 +372,7 @@ static bool replay(struct context *context, const struct arguments *arguments, s
     return ok;
 }
 
-static const struct option_spec list_options[] = { OPTION_JSON, OPTIONS_END };
+static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 static const struct option_spec replay_options[] = {
     { "--reason", OPTION_VALUE, false, "REASON", "only those that died of this" },
     OPTIONS_END,

@@ -14,7 +14,13 @@
 #include "worker/cli/print.h"
 #include "worker/store/run_state.h"
 
-enum { LINE_EVERY_MS = 5000, LINE_MAX_BYTES = 512, USUAL_COLUMNS = 80 };
+enum {
+    LINE_EVERY_MS = 5000,
+    LINE_MAX_BYTES = 512,
+    USUAL_COLUMNS = 80,
+    BAR_WIDTH = 10,
+    BAR_FROM_COLUMNS = 76
+};
 
 static const char *text_of(const json_t *run, const char *name)
 {
@@ -152,6 +158,8 @@ static void make_full(struct strbuf *line, const json_t *run, int64_t seconds)
 
     add_name(line, run, LINE_MAX_BYTES);
     strbuf_add_str(line, text_of(run, "state"));
+    if (state_of(run) == RUN_WAITING && *text_of(run, "reason"))
+        strbuf_addf(line, " (%s)", text_of(run, "reason"));
     if (*text_of(run, "started_at"))
         add_counts(line, run);
     if (count_of(run, "rejected") > 0)
@@ -268,11 +276,37 @@ static int usable_columns(const struct progress *progress)
     return size.ws_col - 1;
 }
 
+/* "██████░░░░ " of what is to be sent; empty before that is known, and once the run has ended. */
+static void make_bar(const json_t *run, struct strbuf *bar)
+{
+    int64_t selected = selected_rows(run);
+
+    if (selected == 0 || run_has_ended(run))
+        return;
+    int64_t full = done_rows(run) * BAR_WIDTH / selected;
+    for (int64_t i = 0; i < BAR_WIDTH; i++)
+        strbuf_add_str(bar, i < full ? "█" : "░");
+    strbuf_add_str(bar, " ");
+}
+
+/* A terminal that is wide enough gets a bar in front of the line. */
+static void draw_run(struct progress *progress, size_t i, const json_t *run, int columns)
+{
+    CLEANUP(strbuf_release) struct strbuf bar = STRBUF_INIT(LINE_MAX_BYTES);
+    int64_t now_us = clock_utc_us();
+    char line[LINE_MAX_BYTES];
+
+    progress_estimate_update(&progress->estimates[i], run, now_us);
+    if (progress->terminal && columns >= BAR_FROM_COLUMNS)
+        make_bar(run, &bar);
+    progress_line(run, &progress->estimates[i], now_us, columns - (bar.len > 0 ? BAR_WIDTH + 1 : 0),
+                  line, sizeof line);
+    print_line("%s%s", bar.data ? bar.data : "", line);
+}
+
 void progress_show(struct progress *progress, const json_t *runs)
 {
     int columns = usable_columns(progress);
-    int64_t now_us = clock_utc_us();
-    char line[LINE_MAX_BYTES];
 
     if (!is_due(progress, runs))
         return;
@@ -282,10 +316,7 @@ void progress_show(struct progress *progress, const json_t *runs)
         print_control("\r\033[J"); /* and nothing of what stood there stays */
     progress->lines_drawn = 0;
     for (size_t i = 0; i < json_array_size(runs) && i < PROGRESS_RUNS; i++) {
-        const json_t *run = json_array_get(runs, i);
-        progress_estimate_update(&progress->estimates[i], run, now_us);
-        progress_line(run, &progress->estimates[i], now_us, columns, line, sizeof line);
-        print_line("%s", line);
+        draw_run(progress, i, json_array_get(runs, i), columns);
         progress->lines_drawn++;
     }
     progress->printed_ms = clock_ms();

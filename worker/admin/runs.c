@@ -5,16 +5,18 @@
 #include <stdlib.h>
 
 #include "common/parse.h"
+#include "common/strbuf.h"
 #include "worker/admin/follow.h"
 #include "worker/admin/progress.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/listing.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/history.h"
 #include "worker/store/run_state.h"
 
-enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000, SUMMARY_MAX_BYTES = 8192 };
 
 static bool check_state(struct context *context, const char *state, struct error *err)
 {
@@ -39,18 +41,20 @@ static bool run_id_of(struct context *context, const struct arguments *arguments
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    static const struct column columns[] = { { "RUN", "id", true, false },
-                                             { "EXPORT", "export", false, true },
-                                             { "STATE", "state", false, false },
-                                             { "REASON", "reason", false, false },
-                                             { "STARTED", "started_at", false, false },
-                                             { "READ", "counts.read", true, false },
-                                             { "INVALID", "counts.invalid", true, false },
-                                             { "SELECTED", "counts.selected", true, false },
-                                             { "ACCEPTED", "counts.accepted", true, false },
-                                             { "REJECTED", "counts.rejected", true, false },
-                                             { "REQUESTS", "requests", true, false },
-                                             { NULL, NULL, false, false } };
+    static const struct column columns[] = {
+        { "RUN", "id", COLUMN_NUMBER, COLUMN_STAYS },
+        { "EXPORT", "export", COLUMN_TEXT, COLUMN_IS_CUT },
+        { "STATE", "state", COLUMN_STATE, COLUMN_STAYS },
+        { "REASON", "reason", COLUMN_TEXT, COLUMN_GOES },
+        { "STARTED", "started_at", COLUMN_TIME, COLUMN_GOES + 1 },
+        { "READ", "counts.read", COLUMN_NUMBER, COLUMN_GOES + 4 },
+        { "INVALID", "counts.invalid", COLUMN_NUMBER, COLUMN_GOES + 3 },
+        { "SELECTED", "counts.selected", COLUMN_NUMBER, COLUMN_GOES + 5 },
+        { "ACCEPTED", "counts.accepted", COLUMN_NUMBER, COLUMN_STAYS },
+        { "REJECTED", "counts.rejected", COLUMN_NUMBER, COLUMN_GOES + 2 },
+        { "REQUESTS", "requests", COLUMN_NUMBER, COLUMN_GOES + 6 },
+        COLUMNS_END,
+    };
     struct history_filter filter = { .export_name = arguments_value(arguments, "--export"),
                                      .state = arguments_value(arguments, "--state"),
                                      .limit = LIMIT_DEFAULT };
@@ -61,8 +65,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
                           &filter.limit, err) ||
         !history_list(context->db, &filter, &json, err))
         return false;
-    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
-                          "There is no such run.", err);
+    bool ok = listing_print(context, arguments, columns, json, "There is no such run.", err);
     free(json);
     return ok;
 }
@@ -95,22 +98,64 @@ static bool show(struct context *context, const struct arguments *arguments, str
     return ok;
 }
 
+/* "3 rows were not delivered: 2 email_malformed (local), 1 invalid (import)." */
+static void print_summary(const json_t *rows)
+{
+    CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(SUMMARY_MAX_BYTES);
+    CLEANUP(json_freep) json_t *sums = json_object();
+    const char *what;
+    json_t *sum;
+
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        char key[160];
+
+        (void)snprintf(key, sizeof key, "%.100s (%.20s)",
+                       json_string_value(json_object_get(row, "code")),
+                       json_string_value(json_object_get(row, "stage")));
+        json_int_t before = json_integer_value(json_object_get(sums, key));
+        (void)json_object_set_new(sums, key, json_integer(before + 1));
+    }
+    json_object_foreach(sums, what, sum)
+        strbuf_addf(&line, "%s%" JSON_INTEGER_FORMAT " %s", line.len > 0 ? ", " : "",
+                    json_integer_value(sum), what);
+    if (line.len > 0)
+        print_line("%zu row%s not delivered: %s.", json_array_size(rows),
+                   json_array_size(rows) == 1 ? " was" : "s were", line.data);
+}
+
+static bool print_rejections(struct context *context, const struct arguments *arguments,
+                             const char *json, struct error *err)
+{
+    static const struct column columns[] = {
+        { "STAGE", "stage", COLUMN_TEXT, COLUMN_STAYS },
+        { "CODE", "code", COLUMN_TEXT, COLUMN_STAYS },
+        { "EMAIL", "email", COLUMN_TEXT, COLUMN_IS_CUT },
+        { "PROFILE", "profile_id", COLUMN_TEXT, COLUMN_GOES },
+        { "DETAIL", "detail", COLUMN_TEXT, COLUMN_IS_CUT },
+        COLUMNS_END,
+    };
+    struct table_style style;
+
+    if (!listing_style_of(context, arguments, &style, err))
+        return false;
+    if (style.form == TABLE_FOR_PEOPLE) {
+        CLEANUP(json_freep) json_t *rows = json_loads(json, 0, NULL);
+        print_summary(rows);
+    }
+    return table_print_styled(columns, json, &style, "Nothing was rejected in this run.", err);
+}
+
 static bool rejections(struct context *context, const struct arguments *arguments,
                        struct error *err)
 {
-    static const struct column columns[] = {
-        { "STAGE", "stage", false, false },  { "CODE", "code", false, false },
-        { "EMAIL", "email", false, true },   { "PROFILE", "profile_id", false, false },
-        { "DETAIL", "detail", false, true }, { NULL, NULL, false, false }
-    };
     int64_t run_id;
     char *json;
 
     if (!run_id_of(context, arguments, &run_id, err) ||
         !history_rejections(context->db, run_id, &json, err))
         return false;
-    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
-                          "Nothing was rejected in this run.", err);
+    bool ok = print_rejections(context, arguments, json, err);
     free(json);
     return ok;
 }
@@ -179,10 +224,11 @@ static const struct option_spec list_options[] = {
     { "--export", OPTION_VALUE, false, "NAME", "only runs of this export" },
     { "--state", OPTION_VALUE, false, "STATE", "only runs in this state" },
     { "--limit", OPTION_VALUE, false, "N", "how many, newest first (100)" },
-    OPTION_JSON,
+    OPTIONS_OF_LISTING,
     OPTIONS_END,
 };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
+static const struct option_spec rejections_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 
 /* clang-format off */
 const struct command runs_commands[] = {
@@ -201,7 +247,7 @@ const struct command runs_commands[] = {
       .needs = NEEDS_DATABASE, .run = cancel,
       .summary = "stop a run at the next safe point; what was sent stays sent" },
     { .words = "runs rejections", .who = EXPORTERS, ONE_OPERAND("ID"),
-      .options = json_options, .needs = NEEDS_DATABASE,
+      .options = rejections_options, .needs = NEEDS_DATABASE,
       .summary = "rows that were not delivered, and why", .run = rejections },
     { .words = NULL },
 };

@@ -63,6 +63,7 @@ struct command {
     size_t max_operands;
     const struct option_spec *options; /* NULL: none */
     enum command_needs needs;
+    bool hidden;                 /* for programs: in no --help */
     const char *who;             /* roles whose members may: "klaviyo_admin"; NULL: anybody */
     const char *summary;         /* one line, no full stop */
     const char *details;         /* more for its own --help; NULL: nothing */

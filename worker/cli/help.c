@@ -15,6 +15,8 @@ size_t help_group_word(const struct command *group)
 
 static void print_summary(const struct command *command)
 {
+    if (command->hidden)
+        return;
     print_line("  %-*s %s", SUMMARY_COLUMN, command->words, command->summary);
 }
 

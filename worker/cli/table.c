@@ -2,14 +2,24 @@
 
 #include <libsmartcols.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
+#include "common/clock.h"
 #include "common/strbuf.h"
 #include "common/visible_text.h"
+#include "worker/cli/cell.h"
 #include "worker/cli/json.h"
 #include "worker/cli/print.h"
 
-enum { CELL_MAX_BYTES = 4096, SHOWN_MAX_BYTES = 6 * CELL_MAX_BYTES }; /* a control takes six */
+enum {
+    SHOWN_MAX_BYTES = 6 * CELL_MAX_BYTES, /* a control takes six */
+    CUT_WIDTH = 12,                       /* a column that is cut keeps so much, if it has it */
+    COLUMNS_MAX = 32,
+    DEFAULT_WIDTH = 80,
+};
 
 DEFINE_HANDLE(table, struct libscols_table, scols_unref_table)
 
@@ -40,72 +50,6 @@ static bool print_document(const json_t *root, struct error *err)
     return print_json(root) || error_errno(err, ERROR_INPUT, "cannot write to standard output");
 }
 
-/* "counts.read" */
-static json_t *member_at(json_t *object, const char *path)
-{
-    while (object && *path) {
-        size_t n = strcspn(path, ".");
-        object = json_object_getn(object, path, n);
-        path += n + (path[n] == '.');
-    }
-    return object;
-}
-
-static void add_text(struct strbuf *text, json_t *value);
-
-static void add_list(struct strbuf *text, const json_t *array)
-{
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        if (i > 0)
-            strbuf_add_str(text, ", ");
-        add_text(text, json_array_get(array, i));
-    }
-}
-
-/* "role: team" */
-static void add_object(struct strbuf *text, json_t *object)
-{
-    const char *name;
-    json_t *value;
-    bool any = false;
-
-    json_object_foreach(object, name, value) {
-        strbuf_addf(text, "%s%s: ", any ? "; " : "", name);
-        add_text(text, value);
-        any = true;
-    }
-}
-
-/* A value in words; an empty one for null. */
-static void add_text(struct strbuf *text, json_t *value)
-{
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING:
-        strbuf_add(text, json_string_value(value), json_string_length(value));
-        break;
-    case JSON_INTEGER:
-        strbuf_addf(text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        break;
-    case JSON_REAL:
-        strbuf_addf(text, "%g", json_real_value(value));
-        break;
-    case JSON_TRUE:
-        strbuf_add_str(text, "yes");
-        break;
-    case JSON_FALSE:
-        strbuf_add_str(text, "no");
-        break;
-    case JSON_ARRAY:
-        add_list(text, value);
-        break;
-    case JSON_OBJECT:
-        add_object(text, value);
-        break;
-    case JSON_NULL:
-        break;
-    }
-}
-
 static bool set_text(struct libscols_line *line, size_t column, const char *text)
 {
     CLEANUP(strbuf_release) struct strbuf shown = STRBUF_INIT(SHOWN_MAX_BYTES);
@@ -119,56 +63,217 @@ static bool set_cell(struct libscols_line *line, size_t column, json_t *value)
 {
     CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
 
-    add_text(&text, value);
+    cell_add(&text, value);
     return set_text(line, column, text.data ? text.data : "");
 }
+
+/* ---- which columns ---- */
+
+/* The value of a column in a row, as this style shows it. */
+static void add_shown(struct strbuf *text, const struct column *column, json_t *object,
+                      const struct table_style *style)
+{
+    json_t *value = cell_member(object, column->path);
+
+    if (column->kind == COLUMN_TIME && style->ages && json_is_string(value))
+        cell_add_age(text, json_string_value(value), style->now_us);
+    else
+        cell_add(text, value);
+}
+
+static int width_of(const struct column *column, const json_t *array,
+                    const struct table_style *style)
+{
+    int widest = cell_width(column->title);
+
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
+
+        add_shown(&text, column, json_array_get(array, i), style);
+        int width = text.data ? cell_width(text.data) : 0;
+        widest = width > widest ? width : widest;
+    }
+    return column->yields == COLUMN_IS_CUT && widest > CUT_WIDTH ? CUT_WIDTH : widest;
+}
+
+/* The place of the column that is missed least; n: all that are left stay. */
+static size_t least_wanted(const struct column *chosen, size_t n)
+{
+    size_t least = n;
+
+    for (size_t i = 0; i < n; i++)
+        if (chosen[i].yields >= COLUMN_GOES &&
+            (least == n || chosen[i].yields > chosen[least].yields))
+            least = i;
+    return least;
+}
+
+/* Copies into chosen, which has room for COLUMNS_MAX, the columns that fit. How many. */
+static size_t choose_columns(const struct column *columns, const json_t *array,
+                             const struct table_style *style, struct column *chosen)
+{
+    int widths[COLUMNS_MAX];
+    int total = -1; /* a blank between two */
+    size_t n = 0;
+
+    for (; columns[n].title && n < COLUMNS_MAX - 1; n++) {
+        chosen[n] = columns[n];
+        widths[n] = style->columns > 0 ? width_of(&columns[n], array, style) : 0;
+        total += widths[n] + 1;
+    }
+    while (style->columns > 0 && total > style->columns) {
+        size_t least = least_wanted(chosen, n);
+
+        if (least == n)
+            break;
+        total -= widths[least] + 1;
+        n--;
+        memmove(&chosen[least], &chosen[least + 1], (n - least) * sizeof *chosen);
+        memmove(&widths[least], &widths[least + 1], (n - least) * sizeof *widths);
+    }
+    chosen[n] = (struct column)COLUMNS_END;
+    return n;
+}
+
+/* ---- the table ---- */
 
 static bool add_columns(struct libscols_table *table, const struct column *columns)
 {
     for (const struct column *c = columns; c->title; c++) {
-        int flags = (c->right ? SCOLS_FL_RIGHT : 0) | (c->cut ? SCOLS_FL_TRUNC : 0);
+        int flags = (c->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0) |
+                    (c->yields == COLUMN_IS_CUT ? SCOLS_FL_TRUNC : 0);
         if (!scols_table_new_column(table, c->title, 0, flags))
             return false;
     }
     return true;
 }
 
-static bool add_row(struct libscols_table *table, const struct column *columns, json_t *object)
+static bool set_shown(struct libscols_line *line, size_t i, const struct column *column,
+                      json_t *object, const struct table_style *style)
+{
+    CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
+
+    add_shown(&text, column, object, style);
+    if (!set_text(line, i, text.data ? text.data : ""))
+        return false;
+    const char *colour = column->kind == COLUMN_STATE && text.data ? cell_colour(text.data) : NULL;
+    return !style->colours || !colour ||
+           scols_cell_set_color(scols_line_get_cell(line, i), colour) == 0;
+}
+
+static bool add_row(struct libscols_table *table, const struct column *columns, json_t *object,
+                    const struct table_style *style)
 {
     struct libscols_line *line = scols_table_new_line(table, NULL);
 
     for (size_t i = 0; line && columns[i].title; i++)
-        if (!set_cell(line, i, member_at(object, columns[i].path)))
+        if (!set_shown(line, i, &columns[i], object, style))
             return false;
     return line != NULL;
 }
 
-static bool print_table(const struct column *columns, const json_t *array, struct error *err)
+static bool print_table(const struct column *columns, const json_t *array,
+                        const struct table_style *style, struct error *err)
 {
     CLEANUP(table_freep) struct libscols_table *table = scols_new_table();
-    bool ok = table && add_columns(table, columns);
+    struct column chosen[COLUMNS_MAX];
 
+    (void)choose_columns(columns, array, style, chosen);
+    bool ok = table && scols_table_enable_colors(table, style->colours) == 0 &&
+              add_columns(table, chosen);
     for (size_t i = 0; ok && i < json_array_size(array); i++)
-        ok = add_row(table, columns, json_array_get(array, i));
+        ok = add_row(table, chosen, json_array_get(array, i), style);
     if (!ok || scols_print_table(table) != 0)
         return error_no_memory(err);
+    return true;
+}
+
+/* ---- CSV ---- */
+
+static void add_csv_cell(struct strbuf *line, const char *text)
+{
+    if (!strpbrk(text, ",\"\r\n")) {
+        strbuf_add_str(line, text);
+        return;
+    }
+    strbuf_add_str(line, "\"");
+    for (; *text; text++)
+        strbuf_add_str(line, *text == '"' ? "\"\"" : (char[]){ *text, '\0' });
+    strbuf_add_str(line, "\"");
+}
+
+static bool print_csv_row(const struct column *columns, json_t *object, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(COLUMNS_MAX * SHOWN_MAX_BYTES);
+
+    for (const struct column *c = columns; c->title; c++) {
+        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
+
+        if (object)
+            cell_add(&text, cell_member(object, c->path));
+        strbuf_add_str(&line, c == columns ? "" : ",");
+        add_csv_cell(&line, !object ? c->path : text.data ? text.data : "");
+    }
+    if (!strbuf_ok(&line))
+        return error_no_memory(err);
+    print_line("%s", line.data);
+    return true;
+}
+
+/* The first line names the members, as --json does. */
+static bool print_csv(const struct column *columns, const json_t *array, struct error *err)
+{
+    bool ok = print_csv_row(columns, NULL, err);
+
+    for (size_t i = 0; ok && i < json_array_size(array); i++)
+        ok = print_csv_row(columns, json_array_get(array, i), err);
+    return ok;
+}
+
+/* ---- either ---- */
+
+struct table_style table_style_of_output(void)
+{
+    const char *plain = getenv("NO_COLOR"); /* NOLINT(concurrency-mt-unsafe): nobody changes it */
+    struct winsize size = { .ws_col = 0 };
+    struct table_style style = { .now_us = clock_utc_us() };
+
+    if (!isatty(STDOUT_FILENO))
+        return style;
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    style.columns = known ? size.ws_col : DEFAULT_WIDTH;
+    style.colours = !plain || !*plain;
+    style.ages = true;
+    return style;
+}
+
+bool table_print_styled(const struct column *columns, const char *json,
+                        const struct table_style *style, const char *nothing, struct error *err)
+{
+    CLEANUP(json_freep) json_t *root = parse(json, err);
+
+    if (!root)
+        return false;
+    if (style->form == TABLE_AS_JSON)
+        return print_document(root, err);
+    if (style->form == TABLE_AS_CSV)
+        return print_csv(columns, root, err);
+    if (json_array_size(root) > 0)
+        return print_table(columns, root, style, err);
+    print_line("%s", nothing);
     return true;
 }
 
 bool table_print(const struct column *columns, const char *json, bool as_json, const char *nothing,
                  struct error *err)
 {
-    CLEANUP(json_freep) json_t *root = parse(json, err);
+    struct table_style style = table_style_of_output();
 
-    if (!root)
-        return false;
-    if (as_json)
-        return print_document(root, err);
-    if (json_array_size(root) > 0)
-        return print_table(columns, root, err);
-    print_line("%s", nothing);
-    return true;
+    style.form = as_json ? TABLE_AS_JSON : TABLE_FOR_PEOPLE;
+    return table_print_styled(columns, json, &style, nothing, err);
 }
+
+/* ---- details ---- */
 
 /* "list_name" as "list name"; a nested one as "counts read", its own name as it is. */
 static bool set_name(struct libscols_line *line, const char *before, const char *name)

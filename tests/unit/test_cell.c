@@ -1,0 +1,85 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "worker/cli/cell.h"
+
+#define NOW_US INT64_C(1795593600000000) /* 2026-11-25T08:00:00Z */
+
+static void values_are_shown_in_words(void **state)
+{
+    static const struct {
+        const char *json, *text;
+    } cases[] = {
+        { "\"a\"", "a" },
+        { "17", "17" },
+        { "true", "yes" },
+        { "false", "no" },
+        { "null", "" },
+        { "[\"a\",2]", "a, 2" },
+        { "{\"role\":\"team\"}", "role: team" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
+        json_t *value = json_loads(cases[i].json, JSON_DECODE_ANY, NULL);
+
+        cell_add(&text, value);
+        assert_string_equal(text.data ? text.data : "", cases[i].text);
+        json_decref(value);
+    }
+}
+
+static void a_member_is_found_by_its_path(void **state)
+{
+    json_t *run = json_loads("{\"counts\": {\"read\": 5}}", 0, NULL);
+
+    (void)state;
+    assert_int_equal(json_integer_value(cell_member(run, "counts.read")), 5);
+    assert_null(cell_member(run, "counts.sent"));
+    assert_null(cell_member(run, "other.read"));
+    json_decref(run);
+}
+
+static void times_are_said_as_ages(void **state)
+{
+    static const struct {
+        const char *time, *text;
+    } cases[] = {
+        { "2026-11-25T07:59:55.5Z", "4 s ago" }, { "2026-11-25T07:58:00Z", "2 min ago" },
+        { "2026-11-25T05:00:00Z", "3 h ago" },   { "2026-11-22T08:00:00Z", "3 d ago" },
+        { "2026-11-25T08:05:00Z", "in 5 min" },  { "never", "never" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
+
+        cell_add_age(&text, cases[i].time, NOW_US);
+        assert_string_equal(text.data, cases[i].text);
+    }
+}
+
+static void width_counts_characters_and_wide_ones_twice(void **state)
+{
+    (void)state;
+    assert_int_equal(cell_width("abc"), 3);
+    assert_int_equal(cell_width("äö"), 2);
+    assert_int_equal(cell_width("日本"), 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_are_shown_in_words),
+        cmocka_unit_test(a_member_is_found_by_its_path),
+        cmocka_unit_test(times_are_said_as_ages),
+        cmocka_unit_test(width_counts_characters_and_wide_ones_twice),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

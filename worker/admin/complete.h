@@ -1,0 +1,13 @@
+#ifndef WORKER_ADMIN_COMPLETE_H
+#define WORKER_ADMIN_COMPLETE_H
+
+#include "worker/cli/command.h"
+
+/*
+ * `__complete WORD…`, which the shells' completion calls: the names that the last
+ * word could become, one a line; none where no name fits or the database does not
+ * answer. It is no command for people, and stands in no help.
+ */
+extern const struct command complete_commands[];
+
+#endif

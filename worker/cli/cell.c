@@ -1,0 +1,128 @@
+#include "worker/cli/cell.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/parse.h"
+
+enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+
+json_t *cell_member(json_t *object, const char *path)
+{
+    while (object && *path) {
+        size_t n = strcspn(path, ".");
+        object = json_object_getn(object, path, n);
+        path += n + (path[n] == '.');
+    }
+    return object;
+}
+
+static void add_list(struct strbuf *text, const json_t *array)
+{
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        if (i > 0)
+            strbuf_add_str(text, ", ");
+        cell_add(text, json_array_get(array, i));
+    }
+}
+
+/* "role: team" */
+static void add_object(struct strbuf *text, json_t *object)
+{
+    const char *name;
+    json_t *value;
+    bool any = false;
+
+    json_object_foreach(object, name, value) {
+        strbuf_addf(text, "%s%s: ", any ? "; " : "", name);
+        cell_add(text, value);
+        any = true;
+    }
+}
+
+void cell_add(struct strbuf *text, json_t *value)
+{
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_STRING:
+        strbuf_add(text, json_string_value(value), json_string_length(value));
+        break;
+    case JSON_INTEGER:
+        strbuf_addf(text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        strbuf_addf(text, "%g", json_real_value(value));
+        break;
+    case JSON_TRUE:
+        strbuf_add_str(text, "yes");
+        break;
+    case JSON_FALSE:
+        strbuf_add_str(text, "no");
+        break;
+    case JSON_ARRAY:
+        add_list(text, value);
+        break;
+    case JSON_OBJECT:
+        add_object(text, value);
+        break;
+    case JSON_NULL:
+        break;
+    }
+}
+
+static void add_duration(struct strbuf *text, int64_t seconds)
+{
+    if (seconds >= 2 * DAY)
+        strbuf_addf(text, "%" PRId64 " d", seconds / DAY);
+    else if (seconds >= 2 * HOUR)
+        strbuf_addf(text, "%" PRId64 " h", seconds / HOUR);
+    else if (seconds >= 2 * MINUTE)
+        strbuf_addf(text, "%" PRId64 " min", seconds / MINUTE);
+    else
+        strbuf_addf(text, "%" PRId64 " s", seconds);
+}
+
+void cell_add_age(struct strbuf *text, const char *time, int64_t now_us)
+{
+    int64_t at_us = 0;
+
+    if (!parse_rfc3339(time, strlen(time), &at_us)) {
+        strbuf_add_str(text, time);
+        return;
+    }
+    int64_t seconds = (now_us - at_us) / 1000000;
+    strbuf_add_str(text, seconds < 0 ? "in " : "");
+    add_duration(text, seconds < 0 ? -seconds : seconds);
+    strbuf_add_str(text, seconds < 0 ? "" : " ago");
+}
+
+int cell_width(const char *text)
+{
+    int width = 0;
+
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+
+        if ((byte & 0xc0) != 0x80)         /* the first of its character */
+            width += byte >= 0xe3 ? 2 : 1; /* U+3000 and beyond: wide ones are among them */
+    }
+    return width;
+}
+
+const char *cell_colour(const char *state)
+{
+    static const struct {
+        const char *state, *colour;
+    } colours[] = {
+        { "succeeded", "green" },     { "ok", "green" },
+        { "active", "green" },        { "running", "cyan" },
+        { "waiting", "yellow" },      { "succeeded_with_rejections", "yellow" },
+        { "paused", "yellow" },       { "stale", "red" },
+        { "failed", "red" },          { "needs attention", "red" },
+        { "needs_attention", "red" },
+    };
+
+    for (size_t i = 0; i < sizeof colours / sizeof colours[0]; i++)
+        if (strcmp(colours[i].state, state) == 0)
+            return colours[i].colour;
+    return NULL;
+}
