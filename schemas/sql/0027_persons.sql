@@ -197,6 +197,9 @@ begin
     end loop;
     -- Klaviyo's words about others, where they quote it.
     update klaviyo.rejection set detail = null where position(v_address in lower(detail)) > 0;
+    -- Answers that nobody has fetched yet: whoever asked asks again.
+    delete from klaviyo.task t
+    where t.ended_at is not null and position(v_address in lower(t.answer::text)) > 0;
 
     update klaviyo.run
     set epoch = epoch + 1, planned = false, lease_until = clock_timestamp(),

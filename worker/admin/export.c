@@ -122,6 +122,12 @@ static const struct option_spec try_options[] = {
     OPTIONS_END,
 };
 static const struct option_spec preview_options[] = { OPTION_DIRECT, OPTION_JSON, OPTIONS_END };
+static const struct option_spec verify_options[] = {
+    { "--show", OPTION_FLAG, false, NULL, "name the addresses, 1,000 of each kind at most" },
+    OPTION_DIRECT,
+    OPTION_JSON,
+    OPTIONS_END,
+};
 
 void export_print_attributes(void)
 {
@@ -161,6 +167,14 @@ const struct command export_commands[] = {
       .summary = "send a few rows for real, and show what Klaviyo says of each",
       .details = "A run of its own (trigger trial), through the code of all runs: the rows come on the\n"
                  "list, and the next run knows them. No guard and no --max-profiles stands before it.\n"
+                 TASK_DETAILS },
+    { .words = "export verify", .who = EXPORTERS, ONE_OPERAND("NAME"),
+      .options = verify_options, .needs = NEEDS_DATABASE, .run = export_verify,
+      .summary = "compare the list in Klaviyo with the segments and with what was sent",
+      .details = "Counts who is on the list and put there by this export, who is missing, who was\n"
+                 "not put there by it, and which members were not sent yet. Changes nothing. The\n"
+                 "whole list is read, 100 profiles a request: 1,000,000 take a quarter of an hour\n"
+                 "and more. Best while no run goes on; Klaviyo may show the last changes late.\n"
                  TASK_DETAILS },
     { .words = "export pause", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = pause_export,

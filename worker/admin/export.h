@@ -3,7 +3,7 @@
 
 #include "worker/cli/command.h"
 
-/* export add, list, show, update, preview, try, pause, resume, remove */
+/* export add, list, show, update, preview, try, verify, pause, resume, remove */
 extern const struct command export_commands[];
 
 /* export_change.c */
@@ -15,6 +15,9 @@ bool export_preview(struct context *context, const struct arguments *arguments, 
 
 /* export_try.c */
 bool export_try(struct context *context, const struct arguments *arguments, struct error *err);
+
+/* export_verify.c */
+bool export_verify(struct context *context, const struct arguments *arguments, struct error *err);
 
 /* What --attribute knows, for --help. */
 void export_print_attributes(void);

@@ -238,11 +238,22 @@ static bool take_trial_row(struct member_scan *scan, const struct member *member
            (trial_add(scan->trial, member, &scan->object) || error_no_memory(err));
 }
 
+/* To whoever wants to know. */
+static bool tell_address(struct member_scan *scan, const struct member *member, bool is_member,
+                         struct error *err)
+{
+    return !scan->observer || !scan->observer->address || !(is_member || member->known) ||
+           scan->observer->address(scan->observer->opaque, member, is_member, err);
+}
+
 static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)
 {
     int64_t fingerprint;
+    bool fits = make_object(scan, member, &fingerprint);
 
-    if (!make_object(scan, member, &fingerprint))
+    if (!tell_address(scan, member, fits, err))
+        return false;
+    if (!fits)
         return take_invalid(scan, member, selection_too_large(&scan->selection), err);
     if (scan->trial)
         return take_trial_row(scan, member, fingerprint, err);
@@ -343,7 +354,8 @@ static bool pass_row(struct member_scan *scan, const struct ledger_row *row, boo
 
     add_ledger(&remembered, row);
     selection_count_row(&scan->selection, &remembered);
-    return !is_absent || take_member(scan, &remembered, err);
+    return !is_absent ||
+           (tell_address(scan, &remembered, false, err) && take_member(scan, &remembered, err));
 }
 
 /* *more: false at the end of both streams. */

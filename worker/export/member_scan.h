@@ -30,6 +30,12 @@ struct scan_observer {
                     int64_t members); /* before the first is read; not where they are many */
     void (*planned)(void *opaque);    /* a batch is in the outbox */
     bool (*go_on)(void *opaque, const struct selection *selection); /* now and then; false: stop */
+
+    /*
+     * NULL, or: each address that the ledger or a member who may be sent has, once, with what the
+     * ledger has of it. is_member: such a member has it.
+     */
+    bool (*address)(void *opaque, const struct member *member, bool is_member, struct error *err);
 };
 
 /* What a batch in the making is for: its rows have this in common. */

@@ -316,7 +316,9 @@ static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
 static void *plan_main(void *argument)
 {
     struct plan *plan = argument;
-    const struct scan_observer observer = { plan, members_counted, batch_planned, may_go_on };
+    const struct scan_observer observer = {
+        .opaque = plan, .counted = members_counted, .planned = batch_planned, .go_on = may_go_on
+    };
     struct member_scan scan;
     struct error err = ERROR_INIT;
 
@@ -426,18 +428,33 @@ void plan_free(struct plan *plan)
     free(plan);
 }
 
+/* One snapshot, and nothing is written. */
+static bool read_only(const struct secret_source *database_url, struct member_scan *scan,
+                      struct error *err)
+{
+    const struct db_options how = { .url = *database_url, .name = "klaviyo-worker preview" };
+    char snapshot[SNAPSHOT_BYTES];
+
+    return db_open(&scan->reading, &how, err) && db_open(&scan->remembering, &how, err) &&
+           db_begin_snapshot(scan->reading, err) &&
+           db_export_snapshot(scan->reading, snapshot, err) &&
+           db_join_snapshot(scan->remembering, snapshot, err) && member_scan_read(scan, err);
+}
+
+bool plan_observe(const struct secret_source *database_url, const struct run_task *task,
+                  const struct scan_observer *observer, struct error *err)
+{
+    CLEANUP(member_scan_release) struct member_scan scan;
+
+    return member_scan_init(&scan, task, observer, err) && read_only(database_url, &scan, err);
+}
+
 bool plan_preview(const struct secret_source *database_url, const struct run_task *task,
                   struct plan_preview *preview, struct error *err)
 {
-    const struct db_options how = { .url = *database_url, .name = "klaviyo-worker preview" };
     CLEANUP(member_scan_release) struct member_scan scan;
 
-    char snapshot[SNAPSHOT_BYTES];
-
-    if (!member_scan_init(&scan, task, NULL, err) || !db_open(&scan.reading, &how, err) ||
-        !db_open(&scan.remembering, &how, err) || !db_begin_snapshot(scan.reading, err) ||
-        !db_export_snapshot(scan.reading, snapshot, err) ||
-        !db_join_snapshot(scan.remembering, snapshot, err) || !member_scan_read(&scan, err))
+    if (!member_scan_init(&scan, task, NULL, err) || !read_only(database_url, &scan, err))
         return false;
     struct mapping_count *fields = calloc(task->n_fields + 1, sizeof *fields);
     if (!fields)

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "worker/export/guards.h"
 #include "worker/export/mapping.h"
+#include "worker/export/member_scan.h"
 #include "worker/store/runs.h"
 
 /*
@@ -86,5 +87,9 @@ struct plan_preview {
  */
 bool plan_preview(const struct secret_source *database_url, const struct run_task *task,
                   struct plan_preview *preview, struct error *err) MUST_USE;
+
+/* The same for what the observer wants to know; it says when to stop (ERROR_LOST). */
+bool plan_observe(const struct secret_source *database_url, const struct run_task *task,
+                  const struct scan_observer *observer, struct error *err) MUST_USE;
 
 #endif

@@ -160,7 +160,8 @@ static const struct words words[] = {
                               "profiles:write" },
     [VERDICT_SCOPE_MISSING] = { "scope_missing", "the API key lacks a scope: accounts:read for "
                                                  "accounts, usage:read for usage, flows:read for "
-                                                 "flows" },
+                                                 "flows, lists:read and profiles:read for "
+                                                 "list_profiles" },
     [VERDICT_GONE] = { "gone", "there is no such thing in this account; look at the id" },
     [VERDICT_THROTTLED] = { "throttled", "its rate limit is used up; try again in a minute" },
     [VERDICT_AGAIN] = { "again", "try again later" },

@@ -34,6 +34,10 @@ static const char pace_sql[] =
     " and not r.is_trial"
     " order by r.run_id desc limit 5) as last";
 
+static const char ran_within_sql[] =
+    "select exists (select from klaviyo.run where export_name = $1 and (state = 'running'"
+    " or finished_at > clock_timestamp() - $2::bigint * interval '1 ms'))";
+
 static const char cancel_sql[] = "select klaviyo.cancel_run($1)";
 
 static const char follow_sql[] = "select klaviyo.follow_event($1, $2)";
@@ -95,6 +99,20 @@ bool history_pace(struct db *db, const char *export_name, double *rows_per_secon
     if (!db_query(db, pace_sql, &args, &rows, err))
         return error_wrap(err, "looking for earlier runs");
     *rows_per_second = (double)result_int64(rows, 0, 0) / 1000;
+    return true;
+}
+
+bool history_ran_within(struct db *db, const char *export_name, int64_t ms, bool *ran,
+                        struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, export_name);
+    args_int64(&args, ms);
+    if (!db_query(db, ran_within_sql, &args, &rows, err))
+        return error_wrap(err, "looking for runs");
+    *ran = result_bool(rows, 0, 0);
     return true;
 }
 

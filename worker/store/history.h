@@ -33,6 +33,10 @@ bool history_rejections(struct db *db, int64_t run_id, char **json, struct error
 bool history_pace(struct db *db, const char *export_name, double *rows_per_second,
                   struct error *err) MUST_USE;
 
+/* A run of the export is going on, or one has ended within the last so many milliseconds. */
+bool history_ran_within(struct db *db, const char *export_name, int64_t ms, bool *ran,
+                        struct error *err) MUST_USE;
+
 /* The run that is worth watching: the newest that is running, else the newest. 0: none. */
 bool history_newest(struct db *db, int64_t *run_id, struct error *err) MUST_USE;
 

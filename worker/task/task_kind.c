@@ -6,6 +6,7 @@ const struct task_kind task_kinds[] = {
     { "connection verify", connection_verify_task },
     { "export preview", export_preview_task },
     { "export try", export_try_task },
+    { "export verify", export_verify_task },
     { NULL, NULL },
 };
 

@@ -38,6 +38,7 @@ const struct task_kind *task_kind_find(const char *name);
 task_fn connection_verify_task;
 task_fn export_preview_task;
 task_fn export_try_task;
+task_fn export_verify_task;
 
 /* The connection or export of the arguments; never NULL. */
 const char *task_name(const json_t *arguments);
