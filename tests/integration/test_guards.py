@@ -266,3 +266,47 @@ def test_a_usage_that_does_not_answer_holds_up_only_who_shall_stop(world: World)
     assert imports(world) == 1
     world.simulator.clear_faults()
     assert next_run(world, 2)["counts"]["accepted"] == 1
+
+
+# -- crashes and versions ------------------------------------------------------
+
+
+def test_a_run_that_began_to_import_is_stopped_by_no_guard_after_a_crash(world: World) -> None:
+    world.set_up_export(people.simple(300))
+    world.simulator.settings(queued_ms=15_000)
+    worker = world.start_worker(LEASE_SECONDS="2")
+    world.refresh()
+    world.wait_requests("import", 1)
+    wait_until(lambda: worker.events("batch_sent"), 30, "the job to be noted")
+    worker.kill()
+    world.db.execute(RENAME)
+    world.simulator.settings(queued_ms=50)
+
+    heir = world.start_worker(LEASE_SECONDS="2")
+    (run,) = world.wait_runs_ended(1, 60)
+    assert heir.events("run_taken"), "it was taken over"
+    assert (run["state"], run["counts"]["accepted"]) == ("succeeded", 300), run
+
+
+def test_a_run_that_crashed_before_its_first_import_is_judged_again(world: World) -> None:
+    world.set_up_export(people.simple(300))
+    failing = world.start_worker(LEASE_SECONDS="2", KLAVIYO_FAILPOINT="end_plan.after:1")
+    world.refresh()
+    wait_until(lambda: not failing.process.running, 60, "the worker to be killed")
+    world.db.execute(RENAME)
+
+    world.start_worker(LEASE_SECONDS="2")
+    (run,) = world.wait_runs_ended(1, 60)
+    assert (run["state"], run["reason"]) == ("failed", "too_many_invalid"), run
+    assert imports(world) == 0
+
+
+def test_a_worker_of_the_version_before_takes_events_in(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    state = world.db.value(
+        """select t.state from klaviyo.take_in(array[row('t', 0, 0, 0, null, null, %s, 'r', now(),
+        'schedule', null, false, false, null, null, null)::klaviyo.event], 1000, false) t""",
+        SEGMENT,
+    )
+    assert state == "open"
+    assert world.db.value("select confirm from klaviyo.run") is None
