@@ -30,8 +30,7 @@ static const struct component components[] = {
     { "libsmartcols", table_library_version },
 };
 
-static const struct program program = { .groups = groups,
-                                        .n_groups = sizeof groups / sizeof groups[0],
+static const struct program program = { .commands = { groups, sizeof groups / sizeof groups[0] },
                                         .components = components,
                                         .n_components = sizeof components / sizeof components[0] };
 

@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "common/strbuf.h"
-#include "worker/admin/program.h"
+#include "worker/admin/command_run.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
 #include "worker/cli/listing.h"

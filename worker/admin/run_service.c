@@ -11,7 +11,6 @@
 #include "common/process.h"
 #include "common/seal.h"
 #include "common/version.h"
-#include "worker/admin/program.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/client.h"
 #include "worker/service/service.h"

@@ -1,0 +1,110 @@
+#include "worker/admin/command_run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/secret.h"
+#include "worker/cli/arguments.h"
+#include "worker/cli/exit_status.h"
+#include "worker/settings/env_file.h"
+#include "worker/store/database_url.h"
+#include "worker/store/db.h"
+#include "worker/store/migration.h"
+
+static bool connect(struct context *context, struct error *err)
+{
+    const struct db_options how = { .url = context->settings->database_url,
+                                    .name = "klaviyo-worker admin" };
+
+    return db_open(&context->db, &how, err);
+}
+
+bool context_open_database(struct context *context, struct error *err)
+{
+    return connect(context, err) && migration_check(context->db, err);
+}
+
+void context_close_database(struct context *context)
+{
+    db_free(context->db);
+    context->db = NULL;
+}
+
+static bool give_database(struct context *context, enum command_needs needs, struct error *err)
+{
+    switch (needs) {
+    case NEEDS_NOTHING:
+    case NEEDS_SETTINGS:
+        return true;
+    case NEEDS_SERVER:
+        return connect(context, err);
+    case NEEDS_DATABASE:
+        break;
+    }
+    return context_open_database(context, err);
+}
+
+static bool run_with_database(struct context *context, const struct arguments *arguments,
+                              struct error *err)
+{
+    bool ok = give_database(context, arguments->command->needs, err) &&
+              arguments->command->run(context, arguments, err);
+
+    context_close_database(context);
+    return ok;
+}
+
+/* What a command has to say it prints; its libraries' log is for those who ask for it. */
+static void quiet_log(const struct settings *settings)
+{
+    bool wanted = settings->log_level == LOG_LEVEL_DEBUG;
+
+    log_init(wanted ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, settings->log_format);
+}
+
+static bool run_with_settings(struct context *context, const struct arguments *arguments,
+                              struct error *err)
+{
+    struct settings settings;
+
+    if (!secret_library_init(err))
+        return false;
+    if (!env_folder_load(env_folder_of_package(), err) ||
+        !settings_load(&settings, database_url_check, err)) {
+        context->wrong_settings = true;
+        return false;
+    }
+    context->settings = &settings;
+    quiet_log(&settings);
+    return run_with_database(context, arguments, err);
+}
+
+/* PostgreSQL says what was refused; who may do it is the command's to say. */
+static void say_who_may(const struct command *command, struct error *err)
+{
+    struct error refused = *err;
+
+    if (command->who && strstr(refused.text, "(SQLSTATE 42501)"))
+        (void)error_set(err, refused.kind, "%s: connect as a member of %s", refused.text,
+                        command->who);
+}
+
+int command_run(const struct command *command, size_t n, char *const argv[])
+{
+    struct context context = { .settings = NULL };
+    struct error err = ERROR_INIT;
+    struct arguments arguments;
+
+    if (!arguments_parse(&arguments, command, n, (const char *const *)argv, &err))
+        return exit_status_of_usage(&err, command->words);
+    bool ok = command->needs == NEEDS_NOTHING ? command->run(&context, &arguments, &err)
+                                              : run_with_settings(&context, &arguments, &err);
+    arguments_release(&arguments);
+    if (ok)
+        return EXIT_SUCCESS;
+    if (context.wrong_usage)
+        return exit_status_of_usage(&err, command->words);
+    say_who_may(command, &err);
+    return context.wrong_settings ? exit_status_of_settings(&err) : exit_status_of_failure(&err);
+}
