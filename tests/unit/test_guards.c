@@ -81,7 +81,7 @@ static void more_than_twice_or_less_than_half_of_the_last_run_trips_from_1000_on
         { 1000, 2000, 0 },    { 1000, 2001, JUMP }, { 1000, 500, 0 }, { 1000, 499, JUMP },
         { 999, 0, 0 },        { 1000, 0, JUMP },    { 100, 999, 0 },  { 100, 1000, JUMP },
         { 500, 1000, 0 },     { 499, 1000, JUMP },  { -1, 50000, 0 }, { 1999, 1000, 0 },
-        { 2001, 1000, JUMP },
+        { 2001, 1000, JUMP }, { 0, 50000, 0 },
     };
 
     (void)state;
@@ -376,7 +376,7 @@ static unsigned expected_guards(const struct random_plan *p)
         return 0;
     if (invalid >= 100 && invalid * 100 > p->rules.max_invalid_percent * read)
         set |= INVALID;
-    if (p->rules.size_guard && last >= 0 &&
+    if (p->rules.size_guard && last > 0 &&
         ((distinct >= 1000 && distinct > 2 * last) || (last >= 1000 && 2 * distinct < last)))
         set |= JUMP;
     if (p->rules.plan == GUARD_PLAN_STOP && p->plan_readable && p->maximum >= 0 && fresh > 0 &&

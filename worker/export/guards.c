@@ -50,7 +50,7 @@ static bool has_shrunk(int64_t last, int64_t distinct)
 
 static bool has_jumped(const struct guard_rules *r, const struct guards_facts *f, int64_t rest)
 {
-    return r->size_guard && r->last_distinct >= 0 &&
+    return r->size_guard && r->last_distinct > 0 &&
            (has_grown(r->last_distinct, f->distinct + rest) ||
             has_shrunk(r->last_distinct, f->distinct));
 }

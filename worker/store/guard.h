@@ -55,7 +55,8 @@ struct guard_rules {
     unsigned confirmed;    /* set of guards */
     bool trial;            /* a trial has no guards */
     bool passed;           /* before: an import of this run was begun */
-    int64_t last_distinct; /* addresses of the last run that succeeded; -1: there is none */
+    int64_t last_distinct; /* addresses of the last run that succeeded; -1: there is none.
+                              A run that found nobody is nothing to compare with */
 };
 
 #endif
