@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,13 @@ from support.world import ACCOUNT, EXPORT, KEY, SEGMENT, World
 # A million on request; see the test.
 MEMBERS = int(os.environ.get("PREVIEW_MEMBERS", "50000"))
 SAME = ("read", "invalid", "duplicate", "unchanged", "selected", "left")
+
+
+QUESTIONS = {"usage", "flow-triggers"}
+
+
+def asked_since(world: World, before: int) -> set[str]:
+    return {entry["endpoint"] for entry in world.simulator.diary()[before:]}
 
 
 def counts_of(shown: dict) -> dict[str, int]:  # type: ignore[type-arg]
@@ -26,8 +35,7 @@ def test_a_preview_counts_what_the_run_then_counts(world: World) -> None:
 
     first = world.admin("export", "preview", EXPORT, "--json").json
 
-    asked = [entry["endpoint"] for entry in world.simulator.diary()[before:]]
-    assert asked == ["usage"]
+    assert asked_since(world, before) <= QUESTIONS
     assert first["counts"] | {"left": 0} == population.expected_counts() | {"left": 0}
     assert first["requests"] == 1 and first["body_bytes"] > 0 and first["seconds"] > 0
     assert world.runs() == [] and world.db.value("select count(*) from klaviyo.ledger") == 0
@@ -129,10 +137,103 @@ def test_a_preview_of_many_counts_what_the_run_then_counts(world: World) -> None
 
     preview = world.admin("export", "preview", EXPORT, "--json").json
 
-    assert [entry["endpoint"] for entry in world.simulator.diary()[before:]] == ["usage"]
+    assert asked_since(world, before) <= QUESTIONS
     world.start_worker()
     world.admin("publish", SEGMENT)
     (run,) = world.wait_runs_ended(1, 800)
     assert run["state"] == "succeeded" and run["counts"]["read"] == MEMBERS
     assert counts_of(run) == counts_of(preview)
     assert len(world.simulator.diary("import")) == preview["requests"]
+
+
+# -- what else a preview says ------------------------------------------------------------
+
+
+def preview(world: World, *options: str) -> Any:
+    return world.admin("export", "preview", EXPORT, "--json", *options).json
+
+
+def test_a_preview_says_why_members_are_not_sent(world: World) -> None:
+    population = people.mixed(1_000, too_large=3)
+    world.set_up_export(population)
+
+    shown = preview(world)
+
+    assert shown["invalid_by"] == dict(population.invalid)
+    assert shown["new"] == population.selected and shown["changed"] == 0
+    assert shown["everybody_anew"] is False and shown["leaves"] == {"addresses": 0, "on_leave": "keep"}
+
+
+def test_a_preview_says_how_many_have_each_field(world: World) -> None:
+    world.set_up_export(people.simple(40))
+    world.db.execute(
+        "update insights.customer_profile set attributes = attributes - 'points'"
+        " where profile_id in (select profile_id from insights.customer_profile limit 10)"
+    )
+
+    fields = {field.get("property") or field["attribute"]: field for field in preview(world)["fields"]}
+
+    assert fields["points"]["with_value"] == 30 and fields["points"]["share"] == 75.0
+    assert fields["first_name"]["share"] == 100.0 and fields["nothing"]["share"] == 0.0
+
+
+def test_the_examples_have_no_values_unless_they_are_asked_for(world: World) -> None:
+    population = people.simple(10)
+    world.set_up_export(population)
+
+    masked, whole = preview(world)["examples"], preview(world, "--show")["examples"]
+
+    assert len(masked) == len(whole) == 3
+    assert [e["attributes"]["email"] for e in whole] == sorted(population.wanted)[:3]
+    text = json.dumps(masked)
+    assert "@" not in text and "City" not in text and "Zo" not in text
+    assert masked[0]["attributes"]["properties"]["points"] == "<number>"
+    assert masked[0]["attributes"]["properties"]["address"] == {"city": "<string>", "zip": "<string>"}
+    for_people = world.admin("export", "preview", EXPORT).stdout
+    assert "@" not in for_people and "<string>" in for_people and "SHARE" in for_people
+    world.start_worker()
+    world.simulator.settings(keep_bodies=True)
+    world.admin("publish", SEGMENT, "--wait")
+    (sent,) = world.simulator.diary("import")
+    assert world.simulator.body(sent["seq"])["data"]["attributes"]["profiles"]["data"][:3] == whole
+
+
+def test_a_preview_says_who_leaves_and_whether_everybody_is_sent_anew(world: World) -> None:
+    world.set_up_export(people.simple(30))
+    world.start_worker()
+    world.admin("publish", SEGMENT, "--wait")
+    world.db.execute("delete from insights.segment_member where profile_id in (select min(profile_id) from insights.customer_profile)")
+    same = preview(world)
+    world.admin("export", "update", EXPORT, "--property", "score=score", "--force")
+
+    changed = world.admin("export", "preview", EXPORT, "--json")
+
+    assert same["leaves"]["addresses"] == 1 and same["everybody_anew"] is False and same["new"] == 0
+    assert changed.json["everybody_anew"] is True and changed.json["changed"] == 29 and changed.json["new"] == 0
+    assert "everybody" in changed.stderr
+
+
+def test_a_preview_says_what_would_stop_the_run(world: World) -> None:
+    maker = people.Maker()
+    maker.valid(200)
+    maker.malformed(150)
+    world.set_up_export(maker.population)
+
+    result = world.admin("export", "preview", EXPORT, "--json")
+
+    assert result.json["stopped_by"]["reason"] == "too_many_invalid"
+    assert "150" in result.json["stopped_by"]["detail"] and "would stop" in result.stderr
+    world.start_worker()
+    refused = world.command("publish", SEGMENT, "--wait")
+    assert refused.rc == 1 and result.json["stopped_by"]["detail"] in refused.stderr
+
+
+def test_the_time_is_by_the_arithmetic_of_the_limiter(world: World) -> None:
+    make_members(world, 30_000)
+    world.add_connection()
+    world.add_export(EXPORT, "--max-profiles", "30000", mapping=[])
+    world.admin("connection", "update", "main", "--share", "10%")
+
+    shown = preview(world)
+
+    assert shown["requests"] == 3 and shown["seconds"] >= 3, "one request in a second"

@@ -121,7 +121,12 @@ static const struct option_spec try_options[] = {
     OPTION_JSON,
     OPTIONS_END,
 };
-static const struct option_spec preview_options[] = { OPTION_DIRECT, OPTION_JSON, OPTIONS_END };
+static const struct option_spec preview_options[] = {
+    { "--show", OPTION_FLAG, false, NULL, "show the values of the examples, too" },
+    OPTION_DIRECT,
+    OPTION_JSON,
+    OPTIONS_END,
+};
 static const struct option_spec verify_options[] = {
     { "--show", OPTION_FLAG, false, NULL, "name the addresses, 1,000 of each kind at most" },
     OPTION_DIRECT,
@@ -159,8 +164,11 @@ const struct command export_commands[] = {
     { .words = "export preview", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = preview_options, .needs = NEEDS_DATABASE, .run = export_preview,
       .summary = "what a run would do now: counts, requests, time; imports nothing",
-      .details = "Reads, checks and compares the members as a run would. Where the API key may read\n"
-                 "it (scope usage:read), Klaviyo is asked how many profiles the plan allows.\n"
+      .details = "Reads, checks and compares the members as a run would: counts, why members are not\n"
+                 "sent, how many have each field, who is new, changed or gone, what would stop the run,\n"
+                 "and three examples of what is sent, without their values. Where the API key may read\n"
+                 "it (scopes usage:read, flows:read), Klaviyo is asked how many profiles the plan\n"
+                 "allows, and whether live flows begin for new addresses.\n"
                  TASK_DETAILS },
     { .words = "export try", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = try_options, .needs = NEEDS_DATABASE, .run = export_try,

@@ -7,6 +7,7 @@
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/print.h"
 #include "worker/cli/table.h"
 
 static int64_t number_of(const json_t *object, const char *name)
@@ -23,9 +24,10 @@ static const char *text_of(const json_t *object, const char *name)
 
 /* -- what is worth a warning -- */
 
+/* Profiles that Klaviyo has already take no more room. */
 static void warn_of_usage(const json_t *shown)
 {
-    int64_t selected = number_of(json_object_get(shown, "counts"), "selected");
+    int64_t fresh = number_of(shown, "new");
     const json_t *rows = json_object_get(shown, "usage");
     size_t i;
     json_t *row;
@@ -34,10 +36,10 @@ static void warn_of_usage(const json_t *shown)
         warn_user("what the Klaviyo plan allows is not known: %s", text_of(shown, "usage_problem"));
     json_array_foreach(rows, i, row) {
         int64_t used = number_of(row, "used"), maximum = number_of(row, "maximum");
-        if (json_is_integer(json_object_get(row, "maximum")) && selected > maximum - used)
+        if (json_is_integer(json_object_get(row, "maximum")) && fresh > maximum - used)
             warn_user("the Klaviyo plan allows %" PRId64 " profiles (%s) and %" PRId64
                       " are used: %" PRId64 " more may not fit",
-                      maximum, text_of(row, "kind"), used, selected);
+                      maximum, text_of(row, "kind"), used, fresh);
     }
 }
 
@@ -93,9 +95,37 @@ static void warn_of_fields(const json_t *shown)
     }
 }
 
-/* -- the command -- */
+/* The limit has words of its own, with the number to give. */
+static void warn_of_guards(const json_t *shown)
+{
+    const json_t *stopped_by = json_object_get(shown, "stopped_by");
 
-static bool print(const json_t *shown, bool as_json, struct error *err)
+    if (json_is_object(stopped_by) && number_of(shown, "max_profiles") >= addresses_of(shown))
+        warn_user("a run would stop before its first request: %s: %s",
+                  text_of(stopped_by, "reason"), text_of(stopped_by, "detail"));
+}
+
+static void warn_of_everybody(const json_t *shown)
+{
+    if (json_is_true(json_object_get(shown, "everybody_anew")))
+        warn_user("everybody who was sent before would be sent again (%" PRId64
+                  " addresses), as after a change of the fields",
+                  number_of(shown, "changed"));
+}
+
+static void warn(const json_t *shown)
+{
+    warn_of_limit(shown);
+    warn_of_invalid(shown);
+    warn_of_fields(shown);
+    warn_of_guards(shown);
+    warn_of_everybody(shown);
+    warn_of_usage(shown);
+}
+
+/* -- for people -- */
+
+static bool print_details(const json_t *shown, bool as_json, struct error *err)
 {
     char *json = json_dumps(shown, 0);
     bool ok = json ? details_print(json, as_json, err) : error_no_memory(err);
@@ -104,19 +134,85 @@ static bool print(const json_t *shown, bool as_json, struct error *err)
     return ok;
 }
 
+/* {"property": "points", …} as rows of a table. */
+static json_t *field_rows(const json_t *fields)
+{
+    json_t *rows = json_array();
+    size_t i;
+    json_t *field;
+
+    json_array_foreach(fields, i, field) {
+        const char *target = json_object_get(field, "property") ? "property" : "attribute";
+        char share[32];
+
+        (void)snprintf(share, sizeof share, "%.1f %%",
+                       json_real_value(json_object_get(field, "share")));
+        (void)json_array_append_new(rows, json_pack("{s:s, s:s, s:I, s:s, s:I}", "target", target,
+                                                    "name", text_of(field, target), "with_value",
+                                                    (json_int_t)number_of(field, "with_value"),
+                                                    "share", share, "no_text",
+                                                    (json_int_t)number_of(field, "no_text")));
+    }
+    return rows;
+}
+
+static bool print_fields(const json_t *fields, struct error *err)
+{
+    static const struct column columns[] = { { "FIELD", "name", false, true },
+                                             { "SENT AS", "target", false, false },
+                                             { "WITH A VALUE", "with_value", true, false },
+                                             { "SHARE", "share", true, false },
+                                             { "LEFT OUT", "no_text", true, false },
+                                             { NULL, NULL, false, false } };
+    CLEANUP(json_freep) json_t *rows = field_rows(fields);
+    char *json = json_dumps(rows, 0);
+    bool ok = json ? table_print(columns, json, false, "No field but the address is sent.", err)
+                   : error_no_memory(err);
+
+    free(json);
+    return ok;
+}
+
+static bool print_examples(const json_t *examples, struct error *err)
+{
+    size_t i;
+    json_t *example;
+
+    json_array_foreach(examples, i, example) {
+        print_line("Example %zu of what is sent:", i + 1);
+        if (!print_json(example))
+            return error_errno(err, ERROR_INPUT, "cannot write to standard output");
+    }
+    return true;
+}
+
+static bool print_for_people(json_t *shown, struct error *err)
+{
+    CLEANUP(json_freep) json_t *fields = json_incref(json_object_get(shown, "fields"));
+    CLEANUP(json_freep) json_t *examples = json_incref(json_object_get(shown, "examples"));
+
+    (void)json_object_del(shown, "fields");
+    (void)json_object_del(shown, "examples");
+    return print_details(shown, false, err) && print_fields(fields, err) &&
+           print_examples(examples, err);
+}
+
+/* -- the command -- */
+
 bool export_preview(struct context *context, const struct arguments *arguments, struct error *err)
 {
+    CLEANUP(json_freep)
+    json_t *wish = json_pack("{s:b}", "show", arguments_flag(arguments, "--show"));
     const struct task_question question = { .kind = "export preview",
                                             .name = arguments->operands[0],
+                                            .arguments = wish,
                                             .direct = arguments_flag(arguments, "--direct") };
     CLEANUP(json_freep) json_t *shown = NULL;
 
     if (!task_ask(context, &question, &shown, err))
         return false;
-    warn_of_limit(shown);
-    warn_of_invalid(shown);
-    warn_of_fields(shown);
-    warn_of_usage(shown);
+    warn(shown);
     (void)json_object_del(shown, "usage_problem");
-    return print(shown, arguments_flag(arguments, "--json"), err);
+    return arguments_flag(arguments, "--json") ? print_details(shown, true, err)
+                                               : print_for_people(shown, err);
 }

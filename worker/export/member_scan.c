@@ -246,6 +246,19 @@ static bool tell_address(struct member_scan *scan, const struct member *member, 
            scan->observer->address(scan->observer->opaque, member, is_member, err);
 }
 
+static bool keep_example(struct member_scan *scan, struct error *err)
+{
+    struct scan_examples *kept = scan->examples;
+
+    if (kept->n == SCAN_EXAMPLES)
+        return true;
+    kept->object[kept->n] = strndup(scan->object.data, scan->object.len);
+    if (!kept->object[kept->n])
+        return error_no_memory(err);
+    kept->n++;
+    return true;
+}
+
 static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)
 {
     int64_t fingerprint;
@@ -257,6 +270,8 @@ static bool take_candidate(struct member_scan *scan, const struct member *member
         return take_invalid(scan, member, selection_too_large(&scan->selection), err);
     if (scan->trial)
         return take_trial_row(scan, member, fingerprint, err);
+    if (scan->examples && !keep_example(scan, err))
+        return false;
 
     enum selection_choice choice = selection_compare(&scan->selection, member, fingerprint);
     if (choice == SELECTION_UNCHANGED)

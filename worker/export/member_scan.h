@@ -54,10 +54,18 @@ struct planned {
     struct batch_rows rows;
 };
 
+/* The first objects that may be sent, as they would be; the caller's to free. */
+enum { SCAN_EXAMPLES = 3 };
+struct scan_examples {
+    char *object[SCAN_EXAMPLES];
+    size_t n;
+};
+
 struct member_scan {
     const struct run_task *task;
     const struct scan_observer *observer; /* NULL: nobody */
     struct trial *trial;                  /* not NULL: its rows alone. Lent */
+    struct scan_examples *examples;       /* to be filled; NULL: none are wanted */
     struct db *reading;                   /* the members; these three are the scan's to close */
     struct db *remembering;               /* the ledger; the first two are in one snapshot */
     struct db *writing;                   /* NULL: a preview */

@@ -7,8 +7,6 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/export/guards.h"
-#include "worker/export/mapping.h"
-#include "worker/export/member_scan.h"
 #include "worker/store/runs.h"
 
 /*
@@ -68,28 +66,5 @@ int64_t plan_batches(const struct plan *plan);
 /* Stops it and waits for its thread. */
 void plan_free(struct plan *plan);
 DEFINE_OWNER(plan)
-
-/*
- * The same reading without a write or a thread: what a run would do now. For
- * the preview of an export.
- */
-struct plan_preview {
-    struct run_counts counts;
-    int64_t batches;
-    int64_t body_bytes;           /* of all requests, without their frames */
-    struct mapping_count *fields; /* the task's, in their order; freed with free() */
-};
-
-/*
- * On the caller's thread, with two connections of its own. *preview is written
- * on success only. ERROR_INPUT: there is no such database, or the site's view
- * cannot be read.
- */
-bool plan_preview(const struct secret_source *database_url, const struct run_task *task,
-                  struct plan_preview *preview, struct error *err) MUST_USE;
-
-/* The same for what the observer wants to know; it says when to stop (ERROR_LOST). */
-bool plan_observe(const struct secret_source *database_url, const struct run_task *task,
-                  const struct scan_observer *observer, struct error *err) MUST_USE;
 
 #endif

@@ -68,3 +68,15 @@ bool rate_limit_slow(struct db *db, const char *account, const char *endpoint, i
     *pace = result_int64(rows, 0, 0);
     return true;
 }
+
+bool rate_limit_share(struct db *db, const char *account, int64_t *percent, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, account);
+    if (!db_query(db, "select klaviyo.share_of($1)", &args, &rows, err))
+        return false;
+    *percent = result_int64(rows, 0, 0);
+    return true;
+}

@@ -55,6 +55,10 @@ bool rate_limit_move(struct db *db, int64_t permit_id, const char *account, stru
 bool rate_limit_slow(struct db *db, const char *account, const char *endpoint, int64_t *pace,
                      struct error *err) MUST_USE;
 
+/* Which part of the account's limits this product may use, in percent. */
+bool rate_limit_share(struct db *db, const char *account, int64_t *percent, struct error *err)
+    MUST_USE;
+
 /* The receiver said when to come back: all workers heed it. */
 bool rate_limit_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
                       struct error *err) MUST_USE;

@@ -12,7 +12,7 @@
 
 #include "common/clock.h"
 #include "worker/export/list_comparison.h"
-#include "worker/export/plan.h"
+#include "worker/export/preview.h"
 #include "worker/store/history.h"
 #include "worker/store/run_task.h"
 #include "worker/task/json.h"
@@ -105,7 +105,9 @@ static bool read_addresses(struct verification *v, const char *doing, address_fn
                                             .address = address };
 
     return task_progress(v->context, doing, 0, 0, err) &&
-           plan_observe(&v->context->settings->database_url, v->task, &observer, err);
+           preview_observe(
+               &(struct preview_options){ v->context->settings->database_url, v->task, &observer },
+               err);
 }
 
 /* -- what is on the list -- */

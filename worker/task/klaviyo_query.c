@@ -9,6 +9,7 @@
 #include "common/retry.h"
 #include "common/version.h"
 #include "worker/klaviyo/client.h"
+#include "worker/klaviyo/list_flows.h"
 #include "worker/klaviyo/verdict.h"
 #include "worker/store/rate_limit.h"
 
@@ -282,6 +283,18 @@ enum klaviyo_query_outcome klaviyo_query_list_profiles(struct klaviyo_query *que
     enum klaviyo_query_outcome outcome = ask_for(query, one_of_many, &request, &response, err);
 
     if (outcome == KLAVIYO_QUERY_ANSWERED && !profile_page_parse(&response, page, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}
+
+enum klaviyo_query_outcome klaviyo_query_flows(struct klaviyo_query *query, const char *list_id,
+                                               int64_t *live, struct error *err)
+{
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
+    struct request request = list_flows_request(list_id);
+    enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !list_flows_parse(&response, live, err))
         return KLAVIYO_QUERY_FAILED;
     return outcome;
 }

@@ -58,6 +58,10 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
 enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
                                                struct error *err) MUST_USE;
 
+/* *live: flows that begin with being added to the list. */
+enum klaviyo_query_outcome klaviyo_query_flows(struct klaviyo_query *query, const char *list_id,
+                                               int64_t *live, struct error *err) MUST_USE;
+
 /*
  * A page of the list's profiles; next: from the page before, NULL for the first. Many pages
  * are read one after the other, so each waits for limits and trouble 10 minutes at most. The

@@ -1,0 +1,63 @@
+#include "worker/export/preview.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool open_connections(const struct preview_options *options, struct member_scan *scan,
+                             struct error *err)
+{
+    const struct db_options how = { .url = options->database_url,
+                                    .name = "klaviyo-worker preview" };
+    char snapshot[SNAPSHOT_BYTES];
+
+    return db_open(&scan->reading, &how, err) && db_open(&scan->remembering, &how, err) &&
+           db_begin_snapshot(scan->reading, err) &&
+           db_export_snapshot(scan->reading, snapshot, err) &&
+           db_join_snapshot(scan->remembering, snapshot, err);
+}
+
+static bool take_fields(const struct member_scan *scan, struct preview *preview, struct error *err)
+{
+    preview->fields = calloc(scan->task->n_fields + 1, sizeof *preview->fields);
+    if (!preview->fields)
+        return error_no_memory(err);
+    for (size_t i = 0; i < scan->task->n_fields; i++)
+        preview->fields[i] = mapping_count(scan->mapping, i);
+    return true;
+}
+
+bool preview_read(const struct preview_options *options, struct preview *preview, struct error *err)
+{
+    CLEANUP(member_scan_release) struct member_scan scan;
+
+    *preview = (struct preview){ .batches = 0 };
+    if (!member_scan_init(&scan, options->task, options->observer, err))
+        return false;
+    scan.examples = &preview->examples;
+    if (!open_connections(options, &scan, err) || !member_scan_read(&scan, err) ||
+        !take_fields(&scan, preview, err))
+        return false;
+    preview->counts = scan.selection.counts;
+    preview->seen = scan.selection.seen;
+    preview->fresh = scan.selection.fresh;
+    memcpy(preview->invalid_by, scan.selection.invalid_by, sizeof preview->invalid_by);
+    preview->batches = scan.batches;
+    preview->body_bytes = scan.body_bytes;
+    return true;
+}
+
+void preview_release(struct preview *preview)
+{
+    for (size_t i = 0; i < preview->examples.n; i++)
+        free(preview->examples.object[i]);
+    free(preview->fields);
+    *preview = (struct preview){ .batches = 0 };
+}
+
+bool preview_observe(const struct preview_options *options, struct error *err)
+{
+    CLEANUP(member_scan_release) struct member_scan scan;
+
+    return member_scan_init(&scan, options->task, options->observer, err) &&
+           open_connections(options, &scan, err) && member_scan_read(&scan, err);
+}
