@@ -197,9 +197,8 @@ begin
     end loop;
     -- Klaviyo's words about others, where they quote it.
     update klaviyo.rejection set detail = null where position(v_address in lower(detail)) > 0;
-    -- Answers that nobody has fetched yet: whoever asked asks again.
-    delete from klaviyo.task t
-    where t.ended_at is not null and position(v_address in lower(t.answer::text)) > 0;
+    -- What was found out for somebody who has not fetched it yet: whoever asked asks again.
+    delete from klaviyo.task t where position(v_address in lower(to_jsonb(t)::text)) > 0;
 
     update klaviyo.run
     set epoch = epoch + 1, planned = false, lease_until = clock_timestamp(),

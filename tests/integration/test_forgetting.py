@@ -88,7 +88,7 @@ def test_nothing_that_is_stored_has_the_address_any_more(world: World) -> None:
     delete_upstream(world)
     found = forget(world)
 
-    assert found["address"] == WHO
+    assert (found["address"], found["still_members"]) == (WHO, [])
     assert found["exports"] == [
         {"export": EXPORT, "ledger": True, "outbox": False, "rejections": 1, "late_jobs": 0}
     ]
@@ -136,7 +136,11 @@ def test_who_is_still_a_member_is_sent_again_by_the_next_run(world: World) -> No
     world.start_worker().wait_ready()
     run_once(world)
 
-    forget(world)
+    words = world.admin("member", "forget", WHO, "--yes")
+    assert f'export {EXPORT} has the address (segments ["{SEGMENT}"])' in words.stderr
+    assert WHO not in words.stderr
+    again = forget(world)
+    assert again["still_members"] == [{"export": EXPORT, "segments": [SEGMENT]}]
     run = run_once(world)
 
     assert run["counts"]["selected"] == 1
@@ -342,6 +346,23 @@ def test_rejections_keep_addresses_for_two_weeks(world: World) -> None:
     kept = [(r["stage"], r["code"], r["email"], r["detail"]) for r in world.rejections(old)]
     assert sorted(kept) == [("import", "invalid", None, None), ("local", "email_malformed", None, None)]
     assert {r["profile_id"] for r in world.rejections(old)} == {r["profile_id"] for r in before}
+
+
+def test_who_was_never_on_the_list_and_is_deleted_upstream_is_forgotten_by_the_next_run(world: World) -> None:
+    """Also where those who leave are kept: nothing of them is on the list."""
+    set_up(world)
+    refuse(world, WHO, "import-error")
+    world.start_worker().wait_ready()
+    run_once(world)
+    assert "ledger" in tables_that_know(world, WHO)
+    delete_upstream(world)
+    delete_upstream(world, "user3@shop3.example")
+
+    run = run_once(world)
+
+    assert "ledger" not in tables_that_know(world, WHO)
+    assert tables_that_know(world, "user3@shop3.example") == ["ledger"], "the list still has it"
+    assert (run["counts"]["left"], run["counts"]["kept"]) == (1, 1)
 
 
 def test_a_removed_export_leaves_no_address_behind(world: World) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 from typing import Any
 
 import pytest
@@ -207,6 +209,47 @@ def test_a_run_meanwhile_is_said(world: World) -> None:
     assert found["ran_meanwhile"] is True
     assert found["counts"] == {**NONE, "not_sent": 20}
     assert "went on meanwhile" in world.admin("export", "verify", EXPORT, "--direct").stderr
+
+
+ROUNDS = int(os.environ.get("VERIFY_ROUNDS", "6"))
+
+
+def test_after_any_changes_the_counts_are_the_truth(world: World) -> None:
+    """Members come, leave and are refused; people take profiles off the list and put others on."""
+    chance = random.Random(ROUNDS)
+    everybody = [f"user{n}@shop{n % 97}.example" for n in range(1, 61)]
+    set_up(world, 60)
+    profiles = dict(
+        world.db.rows("select attributes ->> 'email', profile_id from insights.customer_profile")
+    )
+    world.start_worker().wait_ready()
+    for round_number in range(ROUNDS):
+        members = {address for address in everybody if chance.random() < 0.8}
+        world.db.execute("delete from insights.segment_member")
+        world.db.copy(
+            "insights.segment_member (segment_id, profile_id)",
+            [(SEGMENT, profiles[address]) for address in sorted(members)],
+        )
+        rule = {"emails": chance.sample(everybody, 5), "stage": "import-error", "code": "invalid", "detail": "no"}
+        world.simulator.control("PUT", "rejects", rule)
+        run_once(world)
+        there = world.simulator.emails(LIST)
+        klaviyo.take_off(world.simulator, LIST, *chance.sample(sorted(there), min(3, len(there))))
+        import_by_hand(world, f"by-hand-{round_number}@example.test")
+
+        ours = {
+            address for (address,) in world.db.rows(
+                "select address from klaviyo.delivered where state in ('delivered', 'leaving')"
+                " or (state = 'rejected' and address in (select l.address from klaviyo.ledger l where l.listed))"
+            )
+        }  # fmt: skip
+        there = world.simulator.emails(LIST)
+        assert verify(world, "--direct")["counts"] == {
+            "profiles": len(there), "ours": len(there & ours), "ours_left": len(there & ours - members),
+            "missing": len(ours - there), "missing_left": len(ours - there - members),
+            "not_ours": len(there - ours), "not_ours_members": len((there - ours) & members),
+            "without_address": 0, "not_sent": len(members - ours),
+        }  # fmt: skip
 
 
 # -- for people without the key -------------------------------------------------------

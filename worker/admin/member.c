@@ -80,7 +80,52 @@ static bool show(struct context *context, const struct arguments *arguments, str
     return ok;
 }
 
-static bool print_forgotten(const char *json, struct error *err)
+/* Exports of which a member has the address now: a run would send it again. */
+static json_t *still_members(const char *shown)
+{
+    CLEANUP(json_freep) json_t *found = json_loads(shown, 0, NULL);
+    json_t *still = json_array();
+    size_t i;
+    json_t *row;
+
+    json_array_foreach(json_object_get(found, "exports"), i, row)
+        if (json_array_size(json_object_get(row, "segments")) > 0)
+            (void)json_array_append_new(still, json_pack("{s:O, s:O}", "export",
+                                                         json_object_get(row, "export"), "segments",
+                                                         json_object_get(row, "segments")));
+    return still;
+}
+
+/* The person is forgotten; where they would come back from is told if it can be found out. */
+static void add_still_members(struct context *context, json_t *found)
+{
+    const char *address = json_string_value(json_object_get(found, "address"));
+    struct error err = ERROR_INIT;
+    char *shown;
+
+    if (!persons_show(context->db, address, &shown, &err)) {
+        warn_user("whether the person is still a member of a segment is not known: %s", err.text);
+        return;
+    }
+    (void)json_object_set_new(found, "still_members", still_members(shown));
+    free(shown);
+}
+
+static void warn_of_members(const json_t *still)
+{
+    size_t i;
+    json_t *row;
+
+    json_array_foreach(still, i, row) {
+        char *segments = json_dumps(json_object_get(row, "segments"), 0);
+        warn_user("a member of export %s has the address (segments %s): the next run sends it "
+                  "again, unless the profile is deleted at its source",
+                  json_string_value(json_object_get(row, "export")), segments ? segments : "");
+        free(segments);
+    }
+}
+
+static bool print_forgotten(const json_t *found, struct error *err)
 {
     static const struct column columns[] = { { "EXPORT", "export", false, true },
                                              { "LEDGER", "ledger", false, false },
@@ -88,14 +133,13 @@ static bool print_forgotten(const char *json, struct error *err)
                                              { "REJECTIONS", "rejections", true, false },
                                              { "UNFINISHED JOBS", "late_jobs", true, false },
                                              { NULL, NULL, false, false } };
-    CLEANUP(json_freep) json_t *found = json_loads(json, 0, NULL);
 
-    if (!found)
-        return error_no_memory(err);
     if (!print_exports(columns, found, "Nothing was remembered about this address.", err))
         return false;
-    print_line("Forgotten where it was. Klaviyo and the source were not touched: while the person "
-               "is in a segment of an export, the next run sends them again.");
+    if (json_array_size(json_object_get(found, "exports")) > 0)
+        print_line(
+            "Forgotten where it was. Klaviyo was not touched: delete the profile there, too.");
+    warn_of_members(json_object_get(found, "still_members"));
     return true;
 }
 
@@ -106,10 +150,14 @@ static bool forget(struct context *context, const struct arguments *arguments, s
     if (!confirm(arguments, "Forget what is remembered about this person, for good?", err) ||
         !persons_forget(context->db, arguments->operands[0], &json, err))
         return false;
-    bool ok = arguments_flag(arguments, "--json") ? details_print(json, true, err)
-                                                  : print_forgotten(json, err);
+    CLEANUP(json_freep) json_t *found = json_loads(json, 0, NULL);
     free(json);
-    return ok;
+    if (!found)
+        return error_no_memory(err);
+    add_still_members(context, found);
+    if (!arguments_flag(arguments, "--json"))
+        return print_forgotten(found, err);
+    return print_json(found) || error_errno(err, ERROR_INPUT, "cannot write to standard output");
 }
 
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
