@@ -29,8 +29,10 @@ BATCHES_IN_FLIGHT = 5
 SHORT_LEASE = {"LEASE_SECONDS": "2"}
 
 OF_BATCHES = {"plan_batch", "request", "answer", "mark_sent", "confirm"}
-# Runs that wait, jobs of earlier runs, outcomes: test_waiting, test_late_jobs, test_outcomes.
+# Runs that wait, jobs of earlier runs, outcomes, who left: test_waiting, test_late_jobs, test_outcomes,
+# test_leavers.
 ELSEWHERE = {"park", "settle_late_job", "leave_late_job"}
+ELSEWHERE |= {"leavers", "claim_list", "release_held", "fetch_leavers", "leavers_removed"}
 ELSEWHERE |= {"claim_outcomes", "outcomes_handed_over", "settle_outcomes"}
 AROUND = re.compile(r'FAILPOINT_AROUND\("(\w+)"')
 SINGLE = re.compile(r'FAILPOINT\("([\w.]+)"\)')

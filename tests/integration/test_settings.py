@@ -147,14 +147,15 @@ def test_a_connection_is_not_made_without_consent(world: World) -> None:
     assert world.admin("connection", "list", "--json").json == []
 
 
-def test_on_leave_remove_is_refused_for_now(world: World) -> None:
+def test_on_leave_is_stored_and_shown(world: World) -> None:
     world.add_connection()
-    result = world.command(
-        "export", "add", "x", "--connection", "main", "--list", "L", "--segment", "s",
-        "--email-field", "email", "--on-leave", "remove",
-    )  # fmt: skip
+    world.add_export("x", "--on-leave", "remove")
 
-    assert result.rc == USAGE, result
+    assert world.admin("export", "show", "x", "--json").json["on_leave"] == "remove"
+    world.admin("export", "update", "x", "--max-profiles", "7")
+    assert world.admin("export", "show", "x", "--json").json["on_leave"] == "remove"
+    world.admin("export", "update", "x", "--on-leave", "keep")
+    assert world.admin("export", "show", "x", "--json").json["on_leave"] == "keep"
 
 
 def test_migrate_can_be_run_by_many_at_once_and_again(world: World) -> None:

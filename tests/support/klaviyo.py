@@ -55,3 +55,9 @@ def take_off(simulator: Simulator, list_id: str, *addresses: str) -> None:
 
 def put_on(simulator: Simulator, list_id: str, *addresses: str) -> None:
     _change(simulator, "POST", list_id, addresses)
+
+
+def create(simulator: Simulator, address: str) -> str:
+    body = {"data": {"type": "profile", "attributes": {"email": address}}}
+    ask(simulator, "POST", "/api/profile-import", body)
+    return address

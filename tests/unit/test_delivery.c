@@ -679,9 +679,35 @@ static void bodies_are_loaded_while_there_is_room(void **state)
     world_release(&w);
 }
 
+static void removals_come_last_and_are_withheld_with_a_word(void **state)
+{
+    static const struct removal_figures some = {
+        .wanted = true, .account_known = true, .left = 1, .there = 10, .read = 9
+    };
+    static struct world w;
+
+    (void)state;
+    world_init(&w, true);
+    w.figures = some;
+    w.list_busy = true;
+    world_plan(&w, 2);
+    world_finish(&w);
+    assert_string_equal(w.diary.data, "fetch send:import:1 sent:1 send:job:1 confirm:1(2) "
+                                      "claim:busy claim release leavers done");
+    world_release(&w);
+
+    world_init(&w, true);
+    w.figures = some;
+    w.figures.read = 0;
+    world_finish(&w);
+    assert_string_equal(w.diary.data, "fetch done:removals_withheld");
+    world_release(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(removals_come_last_and_are_withheld_with_a_word),
         cmocka_unit_test(every_row_of_what_an_answer_means_has_its_effects),
         cmocka_unit_test(the_words_of_a_response_change_nothing),
         cmocka_unit_test(the_ways_of_a_delivery),

@@ -54,6 +54,8 @@ struct world {
     bool no_permit; /* for the next request */
     int64_t bytes_per_row;
     bool more_planned, plan_done;
+    struct removal_figures figures; /* with the end of the plan */
+    bool list_busy;                 /* of the next claim: once */
     bool over;
     bool keeps_diary;
     struct strbuf diary;
@@ -84,6 +86,7 @@ static void world_init(struct world *w, bool list_known)
     struct delivery_options options = {
         .list_id = "L1",
         .list_known = list_known,
+        .export_name = "news",
         .connection_name = "shop",
         .rules = { .poll_interval_min_ms = 1000,
                    .poll_interval_max_ms = 15000,
@@ -329,6 +332,20 @@ static void world_perform(struct world *w, struct effect *e)
     case EFFECT_LOAD_BODY: /* a body that is read is no deed */
         world_load(w, e);
         break;
+    case EFFECT_CLAIM_LIST:
+        result.claim = w->list_busy ? LIST_CLAIM_BUSY : LIST_CLAIM_SHARED;
+        world_note(w, w->list_busy ? "claim:busy" : "claim");
+        w->list_busy = false;
+        break;
+    case EFFECT_RELEASE_HELD: /* test_removal.c has a world with people in it */
+        world_note(w, "release");
+        break;
+    case EFFECT_FETCH_LEAVERS:
+        world_note(w, "leavers");
+        break;
+    case EFFECT_FORGET_LEAVERS:
+        fail();
+        break;
     case EFFECT_SEND:
         world_send(w, e, &result);
         break;
@@ -337,7 +354,8 @@ static void world_perform(struct world *w, struct effect *e)
         w->over = true;
         return;
     case EFFECT_DONE:
-        world_note(w, "done");
+        world_note(w, "done%s%s", e->reason != REASON_NONE ? ":" : "",
+                   e->reason != REASON_NONE ? run_reason_name(e->reason) : "");
         w->over = true;
         return;
     case EFFECT_NONE:
@@ -372,9 +390,9 @@ static inline void world_adopt_late_job(struct world *w, int number, bool given_
 
 static void world_plan_news(struct world *w)
 {
-    struct delivery_plan_news news = { .more = w->more_planned,
-                                       .may_deliver = true,
-                                       .done = w->plan_done };
+    struct delivery_plan_news news = {
+        .more = w->more_planned, .may_deliver = true, .done = w->plan_done, .figures = w->figures
+    };
 
     w->more_planned = false;
     delivery_plan(&w->delivery, &news);

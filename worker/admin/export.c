@@ -102,7 +102,7 @@ static bool remove_export(struct context *context, const struct arguments *argum
           "store it though hardly any member has a field that is named" },                         \
     {                                                                                              \
         "--on-leave", OPTION_VALUE, false, "keep|remove",                                          \
-            "what becomes of members who leave; only keep is built"                                \
+            "members who leave stay on the list (keep), or are taken off it (remove)"              \
     }
 
 static const struct option_spec add_options[] = { OPTIONS_OF_EXPORT(true), OPTIONS_END };

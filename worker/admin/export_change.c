@@ -18,17 +18,14 @@
 
 enum { MAX_PROFILES_DEFAULT = 100000, SEGMENT_MAX_BYTES = 800 };
 
-static bool check_on_leave(struct context *context, const struct arguments *arguments,
-                           struct error *err)
+static bool read_on_leave(struct context *context, const struct arguments *arguments,
+                          struct export_draft *draft, struct error *err)
 {
     const char *value = arguments_value(arguments, "--on-leave");
 
-    if (!value || strcmp(value, "keep") == 0)
+    draft->on_leave = value;
+    if (!value || strcmp(value, "keep") == 0 || strcmp(value, "remove") == 0)
         return true;
-    if (strcmp(value, "remove") == 0)
-        return wrong_usage(context, err,
-                           "--on-leave remove is not built yet: members who leave stay on the list "
-                           "(keep)");
     return wrong_usage(context, err, "--on-leave is keep or remove, not %s", value);
 }
 
@@ -139,7 +136,7 @@ static bool change_with(struct context *context, const struct arguments *argumen
     int64_t percent;
     bool size_guard;
 
-    if (!check_on_leave(context, arguments, err) ||
+    if (!read_on_leave(context, arguments, draft, err) ||
         !read_max_invalid(context, arguments, &percent, draft, err) ||
         !read_size_guard(context, arguments, &size_guard, draft, err) ||
         !read_plan(context, arguments, draft, err) ||

@@ -1,5 +1,6 @@
 #include "worker/export/address.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -93,4 +94,40 @@ enum address_fault address_check(const char *address, size_t len)
     if (!local_is_fine(address, local) || !domain_is_fine(at + 1, len - local - 1))
         return ADDRESS_MALFORMED;
     return ADDRESS_FINE;
+}
+
+static size_t trim(const char **text)
+{
+    while (isspace((unsigned char)**text))
+        (*text)++;
+    size_t n = strlen(*text);
+    while (n > 0 && isspace((unsigned char)(*text)[n - 1]))
+        n--;
+    return n;
+}
+
+static char lower(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        c = (char)(c - 'A' + 'a');
+    return c;
+}
+
+bool address_normalise(const char *written, char *out, size_t *len)
+{
+    *len = trim(&written);
+    if (*len > ADDRESS_MAX)
+        return false;
+    for (size_t i = 0; i < *len; i++)
+        out[i] = lower(written[i]);
+    return true;
+}
+
+bool address_is_same(const char *written, const char *normal)
+{
+    char form[ADDRESS_MAX];
+    size_t len;
+
+    return address_normalise(written, form, &len) && strlen(normal) == len &&
+           memcmp(form, normal, len) == 0;
 }

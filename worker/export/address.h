@@ -1,6 +1,7 @@
 #ifndef WORKER_EXPORT_ADDRESS_H
 #define WORKER_EXPORT_ADDRESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -24,6 +25,15 @@ enum address_fault {
     ADDRESS_TOO_LONG,
     ADDRESS_MALFORMED,
 };
+
+/*
+ * An address as Klaviyo or a person writes it, in the form above: trimmed, in lower case. out
+ * has room for ADDRESS_MAX bytes, without a NUL. False: it is longer.
+ */
+bool address_normalise(const char *written, char *out, size_t *len);
+
+/* normal: in that form, NUL-terminated. */
+bool address_is_same(const char *written, const char *normal);
 
 /* len bytes, not necessarily NUL-terminated; NULL or 0 bytes: MISSING. */
 enum address_fault address_check(const char *address, size_t len);

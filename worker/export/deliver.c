@@ -116,6 +116,9 @@ static void publish_counts(struct deliver *d)
 static void end_by_effect(struct deliver *d, const struct effect *effect)
 {
     if (effect->kind == EFFECT_DONE) {
+        d->result->reason = effect->reason;
+        (void)snprintf(d->result->detail, sizeof d->result->detail, "%s",
+                       effect->detail ? effect->detail : "");
         end_as(d, DELIVER_DONE);
         return;
     }
@@ -425,6 +428,18 @@ static void check_guards(struct deliver *d)
         fail_run(d, verdict.reason, "%s", verdict.detail);
 }
 
+static struct removal_figures figures_of(const struct run_task *task,
+                                         const struct run_counts *counts)
+{
+    return (struct removal_figures){ .wanted = task->removes_leavers && !task->is_trial,
+                                     .account_known = task->account_known,
+                                     .confirmed = task->confirms_removals,
+                                     .left = counts->left,
+                                     .there = counts->there,
+                                     .read = counts->read,
+                                     .invalid = counts->invalid };
+}
+
 static void check_plan(struct deliver *d)
 {
     struct plan *plan = *d->options->plan;
@@ -438,9 +453,11 @@ static void check_plan(struct deliver *d)
     if (ended)
         end_by_plan(d);
     check_guards(d);
+    struct run_counts counts = plan_counts(plan);
     struct delivery_plan_news news = { .more = batches != d->batches_seen,
                                        .may_deliver = d->passed,
-                                       .done = ended };
+                                       .done = ended,
+                                       .figures = figures_of(d->task, &counts) };
     d->batches_seen = batches;
     delivery_plan(&d->delivery, &news);
     publish_counts(d);
@@ -564,13 +581,21 @@ static enum wait_kind waited_for(const struct run_task *task)
 {
     if (task->wait_reason == REASON_NONE)
         return WAIT_NONE;
+    if (task->wait_reason == REASON_LIST_IN_USE)
+        return WAIT_LIST_IN_USE;
     return task->wait_reason == REASON_RATE_LIMITED ? WAIT_RATE_LIMITED : WAIT_KLAVIYO_UNAVAILABLE;
 }
 
 /* What a parked run told before: nothing is said twice, and nothing is planned again. */
 static void go_on_as_parked(struct deliver *d)
 {
-    const struct delivery_plan_news planned = { .may_deliver = true, .done = true };
+    const struct run_counts counts = { .read = d->task->read,
+                                       .invalid = d->task->invalid,
+                                       .left = d->task->left,
+                                       .there = d->task->there };
+    const struct delivery_plan_news planned = { .may_deliver = true,
+                                                .done = true,
+                                                .figures = figures_of(d->task, &counts) };
     int64_t now = clock_ms();
 
     if (d->task->planned)
@@ -590,6 +615,7 @@ static bool begin(struct deliver *d, struct error *err)
     int64_t budget_ms = settings->retry_budget_seconds * 1000;
     struct delivery_options options = {
         .list_id = d->task->list_id,
+        .export_name = d->task->export_name,
         .connection_name = d->task->connection_name,
         .list_known = d->task->list_known,
         .rules = { .poll_interval_min_ms = settings->poll_interval_min_ms,
@@ -598,6 +624,7 @@ static bool begin(struct deliver *d, struct error *err)
         .random = randombytes_random,
         .attempts = d->task->attempts,
         .unavailable = waited_for(d->task) == WAIT_KLAVIYO_UNAVAILABLE,
+        .list_was_busy = waited_for(d->task) == WAIT_LIST_IN_USE,
         .limited = waited_for(d->task) == WAIT_RATE_LIMITED,
         .trouble = d->task->trouble,
         .now_ms = clock_ms(),

@@ -45,6 +45,7 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         delivery->limited_since_ms = options->now_ms - PARK_MIN_MS;
     if (options->trouble)
         (void)snprintf(delivery->trouble, sizeof delivery->trouble, "%s", options->trouble);
+    removal_init(&delivery->removal, options->list_id, options->list_was_busy);
     import_body_add_tail(&delivery->tail, options->list_id);
     import_body_add_tail(&delivery->plain_tail, NULL);
     return (strbuf_ok(&delivery->tail) && strbuf_ok(&delivery->plain_tail)) || error_no_memory(err);
@@ -57,6 +58,7 @@ void delivery_release(struct delivery *delivery)
     free(delivery->imports);
     strbuf_release(&delivery->tail);
     strbuf_release(&delivery->plain_tail);
+    removal_release(&delivery->removal);
 }
 
 static struct import_context context_of(struct delivery *d, int64_t now_ms)
@@ -204,6 +206,9 @@ void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *n
     }
     delivery->may_deliver = news->may_deliver;
     delivery->plan_done = news->done;
+    if (news->done && delivery->removal.step == REMOVAL_UNDECIDED)
+        removal_decide(&delivery->removal, &news->figures, delivery->options.export_name,
+                       delivery->options.connection_name);
 }
 
 void delivery_ask(struct delivery *delivery, const struct guards_questions *ask)
@@ -296,6 +301,7 @@ static void listing_response(struct delivery *d, const struct response *response
 static void list_is_there(struct delivery *d, const struct klaviyo_list *list)
 {
     d->list_state = LIST_THERE;
+    removal_list_is_there(&d->removal);
     for (size_t i = 0; i < d->n_imports; i++)
         d->imports[i]->waits_for_list = false;
     if (d->options.list_known)
@@ -381,6 +387,17 @@ static bool import_response(struct delivery *d, struct batch_import *import,
     return batch_import_response(import, &context, response, verdict, err);
 }
 
+static bool response_of_removal(struct delivery *d, struct pending_request *pending,
+                                const struct response *response, const struct verdict *verdict,
+                                int64_t now_ms, struct error *err)
+{
+    if (!removal_response(&d->removal, &d->schedule, pending, response, verdict, now_ms, err))
+        return false;
+    if (removal_wants_list(&d->removal))
+        d->list_state = LIST_WANTED;
+    return true;
+}
+
 static bool useful_response(struct delivery *d, struct pending_request *pending,
                             const struct response *response, struct verdict *verdict,
                             int64_t now_ms, struct error *err)
@@ -388,6 +405,8 @@ static bool useful_response(struct delivery *d, struct pending_request *pending,
     request_schedule_key_accepted(&d->schedule, pending->endpoint);
     if (pending->import)
         return import_response(d, pending->import, response, verdict, now_ms, err);
+    if (removal_owns(&d->removal, pending))
+        return response_of_removal(d, pending, response, verdict, now_ms, err);
     if (pending == &d->list)
         list_response(d, response, verdict, now_ms);
     else if (pending == &d->listing)
@@ -704,18 +723,32 @@ static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
 }
 
 /* Nothing on its way, nothing to come. */
-static bool next_done(const struct delivery *d, struct effect *effect)
+static bool imports_are_over(const struct delivery *d)
 {
-    *effect = (struct effect){ .kind = EFFECT_DONE };
     return d->n_imports == 0 && !d->more_planned && !d->list.in_flight && d->plan_done &&
            !questions_in_flight(&d->questions);
+}
+
+/* Who left is taken off last. */
+static bool next_end(struct delivery *d, int64_t now_ms, struct effect *effect)
+{
+    if (!imports_are_over(d))
+        return false;
+    if (removal_next(&d->removal, &d->schedule, now_ms, effect))
+        return true;
+    *effect = (struct effect){
+        .kind = EFFECT_DONE,
+        .reason = d->removal.withheld ? REASON_REMOVALS_WITHHELD : REASON_NONE,
+        .detail = d->removal.withheld ? d->removal.detail : NULL,
+    };
+    return removal_is_over(&d->removal);
 }
 
 bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *effect)
 {
     return next_of_imports(delivery, now_ms, effect) || next_of_account(delivery, effect) ||
            next_question(delivery, now_ms, effect) || next_fetch(delivery, effect) ||
-           next_send(delivery, now_ms, effect) || next_done(delivery, effect);
+           next_send(delivery, now_ms, effect) || next_end(delivery, now_ms, effect);
 }
 
 /* ---- what became of an effect ---- */
@@ -818,6 +851,12 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
         return batches_fetched(delivery, effect, result, err);
     case EFFECT_LOAD_BODY:
         return batch_import_loaded(effect->pending->import, err);
+    case EFFECT_CLAIM_LIST:
+    case EFFECT_RELEASE_HELD:
+    case EFFECT_FETCH_LEAVERS:
+    case EFFECT_FORGET_LEAVERS:
+        delivery->counts.progress += effect->kind != EFFECT_CLAIM_LIST;
+        return removal_performed(&delivery->removal, effect, result, now_ms, err);
     case EFFECT_SEND:
         send_performed(delivery, effect, result, now_ms);
         return true;
@@ -868,6 +907,8 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
         if (!waits_for_fact(delivery, delivery->imports[i], now_ms))
             due = earlier(
                 due, request_schedule_due_ms(&delivery->schedule, &delivery->imports[i]->request));
+    if (imports_are_over(delivery))
+        due = earlier(due, removal_due_ms(&delivery->removal, &delivery->schedule, now_ms));
     return due;
 }
 
@@ -888,13 +929,18 @@ static bool next_is_limited(const struct delivery *d, int64_t due_ms)
         if (request->limited && request_schedule_due_ms(&d->schedule, request) == due_ms)
             return true;
     }
-    return d->list.limited && request_schedule_due_ms(&d->schedule, &d->list) == due_ms;
+    return (d->list.limited && request_schedule_due_ms(&d->schedule, &d->list) == due_ms) ||
+           removal_is_limited(&d->removal, &d->schedule, due_ms);
 }
 
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
 {
     int64_t waiting_ms = request_schedule_waiting_ms(&delivery->schedule, now_ms);
     int64_t until = until_ms(delivery, now_ms);
+
+    if (delivery->removal.list_busy)
+        return delivery->removal.claim_due_ms > now_ms ? delivery->removal.claim_due_ms - now_ms
+                                                       : 1;
 
     if (until - now_ms > waiting_ms && until - now_ms > REQUEST_SCHEDULE_WAITING_MIN_MS &&
         next_is_limited(delivery, until))
@@ -911,6 +957,8 @@ enum run_reason wait_reason(enum wait_kind kind)
         return REASON_RATE_LIMITED;
     case WAIT_DATABASE_UNAVAILABLE:
         return REASON_DATABASE_UNAVAILABLE;
+    case WAIT_LIST_IN_USE:
+        return REASON_LIST_IN_USE;
     case WAIT_KLAVIYO_UNAVAILABLE:
         break;
     }
@@ -952,6 +1000,11 @@ struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_
     if (in_vain_ms(delivery->unavailable_since_ms, now_ms) >= IN_VAIN_MS ||
         is_quiet(delivery, now_ms))
         return unavailable_wait(delivery, now_ms);
+    if (delivery->removal.list_busy)
+        return (struct delivery_wait){ .kind = WAIT_LIST_IN_USE,
+                                       .since_ms = delivery->removal.busy_since_ms,
+                                       .until_ms = delivery->removal.claim_due_ms,
+                                       .why = "another run is sending to the same list" };
     if (delivery_waiting_ms(delivery, now_ms) > 0 ||
         in_vain_ms(delivery->limited_since_ms, now_ms) >= IN_VAIN_MS)
         return limited_wait(delivery, now_ms);
@@ -960,7 +1013,9 @@ struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_
 
 static unsigned most_attempts(const struct delivery *d)
 {
-    unsigned most = d->list.attempts;
+    unsigned most = d->list.attempts > removal_attempts(&d->removal)
+                        ? d->list.attempts
+                        : removal_attempts(&d->removal);
 
     for (size_t i = 0; i < d->n_imports; i++)
         if (d->imports[i]->request.attempts > most)
@@ -1007,6 +1062,10 @@ const char *effect_name(enum effect_kind kind)
         [EFFECT_KEEP_WORDS] = "keep_words",
         [EFFECT_FETCH_PLANNED] = "fetch",
         [EFFECT_LOAD_BODY] = "load",
+        [EFFECT_CLAIM_LIST] = "claim",
+        [EFFECT_RELEASE_HELD] = "release",
+        [EFFECT_FETCH_LEAVERS] = "leavers",
+        [EFFECT_FORGET_LEAVERS] = "forget",
         [EFFECT_SEND] = "send",
         [EFFECT_FAIL] = "fail",
         [EFFECT_DONE] = "done",

@@ -11,6 +11,7 @@
 #include "worker/export/batch_import.h"
 #include "worker/export/effect.h"
 #include "worker/export/questions.h"
+#include "worker/export/removal.h"
 #include "worker/export/request_schedule.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/verdict.h"
@@ -35,6 +36,7 @@
  */
 struct delivery_options {
     const char *list_id; /* strings are lent for as long as the delivery lives */
+    const char *export_name;
     const char *connection_name;
     bool list_known; /* its name is stored */
     struct import_rules rules;
@@ -43,6 +45,7 @@ struct delivery_options {
     /* Of a run that was parked. */
     unsigned attempts;   /* in vain, in a row */
     bool unavailable;    /* it waited for Klaviyo to come back */
+    bool list_was_busy;  /* it waited for another run to be done with the list */
     bool limited;        /* or for a limit */
     const char *trouble; /* the last; NULL: none */
     int64_t now_ms;
@@ -53,6 +56,7 @@ enum wait_kind {
     WAIT_NONE,
     WAIT_RATE_LIMITED,
     WAIT_KLAVIYO_UNAVAILABLE,
+    WAIT_LIST_IN_USE,          /* by another run, while people are to be taken off it */
     WAIT_DATABASE_UNAVAILABLE, /* the plan's: no connections */
 };
 
@@ -85,8 +89,9 @@ struct delivery {
 
     struct batch_import **imports;
     size_t n_imports, cap_imports;
-    bool may_deliver;  /* the plan allows it */
-    bool plan_done;    /* every batch that there will be is in the outbox */
+    bool may_deliver; /* the plan allows it */
+    bool plan_done;   /* every batch that there will be is in the outbox */
+    struct removal removal;
     bool more_planned; /* the outbox may hold batches that were not fetched yet */
 
     struct questions questions;     /* of the guards */
@@ -138,9 +143,10 @@ bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, 
                               int64_t now_ms, struct error *err) MUST_USE;
 
 struct delivery_plan_news {
-    bool more;        /* batches were planned since the last news */
-    bool may_deliver; /* the guards let the run pass */
-    bool done;        /* it has ended well: no batch will come any more */
+    bool more;                      /* batches were planned since the last news */
+    bool may_deliver;               /* the guards let the run pass */
+    bool done;                      /* it has ended well: no batch will come any more */
+    struct removal_figures figures; /* once it is done */
 };
 
 /* What the plan did since the last call. */

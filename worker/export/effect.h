@@ -11,6 +11,7 @@
 #include "worker/export/request_schedule.h"
 #include "worker/export/rows.h"
 #include "worker/klaviyo/request.h"
+#include "worker/store/leavers.h"
 #include "worker/store/outbox.h"
 #include "worker/store/run_state.h"
 
@@ -36,9 +37,13 @@ enum effect_kind {
     EFFECT_KEEP_WORDS,    /* code, detail: Klaviyo's own, for the rejections of a run that fails */
     EFFECT_FETCH_PLANNED, /* held, n_held, max -> result.batches */
     EFFECT_LOAD_BODY,     /* batch_id -> body */
-    EFFECT_SEND,          /* pending, request: a permit, then the request -> result.sent */
-    EFFECT_FAIL,          /* reason, detail, key_refused: the run has failed */
-    EFFECT_DONE,          /* every batch is confirmed or its rows are rejected */
+    EFFECT_CLAIM_LIST,    /* -> result.claim: of no other run while people are taken off it */
+    EFFECT_RELEASE_HELD,  /* after, max -> result.last: what another export has there, too, stays */
+    EFFECT_FETCH_LEAVERS, /* after, max -> result.leavers: the next that are taken off */
+    EFFECT_FORGET_LEAVERS, /* leavers: they are off, but for the kept ones */
+    EFFECT_SEND,           /* pending, request: a permit, then the request -> result.sent */
+    EFFECT_FAIL,           /* reason, detail, key_refused: the run has failed */
+    EFFECT_DONE, /* every batch is confirmed or its rows are rejected; reason and detail, if any */
 };
 
 /* "mark_sent", …: for logs and tests. */
@@ -80,6 +85,10 @@ struct effect {
     size_t n_held;
     int64_t max;
 
+    const char *after; /* NULL: from the first */
+    const struct leaver *leavers;
+    size_t n_leavers;
+
     struct pending_request *pending;
     struct request request;
 
@@ -102,6 +111,10 @@ enum { EFFECT_WHY_BYTES = 256 };
 struct effect_result {
     struct outbox_batch *batches; /* FETCH_PLANNED: taken by the delivery */
     size_t n_batches;
+    enum list_claim claim;  /* CLAIM_LIST */
+    char *last;             /* RELEASE_HELD: NULL where there was none; taken by the delivery */
+    struct leaver *leavers; /* FETCH_LEAVERS: taken by the delivery */
+    size_t n_leavers;
     enum effect_sent sent; /* SEND */
     int64_t wait_ms;
     char why[EFFECT_WHY_BYTES];

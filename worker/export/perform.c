@@ -153,6 +153,53 @@ static bool perform_split(const struct performer *p, const struct effect *effect
     return true;
 }
 
+/* ---- taking leavers off the list ---- */
+
+static struct leavers_window window_of(const struct effect *effect)
+{
+    return (struct leavers_window){ .after = effect->after, .max = effect->max };
+}
+
+static bool perform_release_held(const struct performer *p, const struct effect *effect,
+                                 struct effect_result *result, struct error *err)
+{
+    struct leavers_window window = window_of(effect);
+    int64_t released;
+
+    if (!leavers_release_held(p->db, p->task, &window, &result->last, &released, err))
+        return false;
+    if (released > 0)
+        log_info("leavers_held", LOG_INT("run", p->task->run_id),
+                 LOG_STR("export", p->task->export_name), LOG_INT("held", released));
+    return true;
+}
+
+static bool perform_fetch_leavers(const struct performer *p, const struct effect *effect,
+                                  struct effect_result *result, struct error *err)
+{
+    struct leavers_window window = window_of(effect);
+
+    return leavers_fetch(p->db, p->task, &window, &result->leavers, &result->n_leavers, err);
+}
+
+static bool perform_forget_leavers(const struct performer *p, const struct effect *effect,
+                                   struct error *err)
+{
+    int64_t unknown = 0, kept = 0;
+
+    if (!leavers_removed(p->db, p->task, effect->leavers, effect->n_leavers, err))
+        return false;
+    for (size_t i = 0; i < effect->n_leavers; i++) {
+        kept += effect->leavers[i].kept;
+        unknown += !effect->leavers[i].kept && !effect->leavers[i].found;
+    }
+    log_info("leavers_removed", LOG_INT("run", p->task->run_id),
+             LOG_STR("export", p->task->export_name),
+             LOG_INT("removed", (int64_t)effect->n_leavers - kept), LOG_INT("unknown", unknown),
+             LOG_INT("kept", kept));
+    return true;
+}
+
 /* ---- sending ---- */
 
 static bool acquire_permit(const struct performer *p, const struct effect *effect,
@@ -173,7 +220,7 @@ static bool acquire_permit(const struct performer *p, const struct effect *effec
 /* Loading the body and acquiring the permit took time: is there enough of the lease left? */
 static bool is_still_allowed(const struct performer *p, const struct effect *effect)
 {
-    return effect->endpoint != ENDPOINT_IMPORT || lease_allows_import(p->lease, clock_ms());
+    return !endpoint_is_write(effect->endpoint) || lease_allows_import(p->lease, clock_ms());
 }
 
 static bool start_request(const struct performer *p, const struct effect *effect,
@@ -286,6 +333,14 @@ bool perform(const struct performer *performer, const struct effect *effect,
         return perform_fetch_planned(performer, effect, result, err);
     case EFFECT_LOAD_BODY:
         return outbox_body(performer->db, performer->task, effect->batch_id, effect->body, err);
+    case EFFECT_CLAIM_LIST:
+        return leavers_claim_list(performer->db, performer->task, &result->claim, err);
+    case EFFECT_RELEASE_HELD:
+        return perform_release_held(performer, effect, result, err);
+    case EFFECT_FETCH_LEAVERS:
+        return perform_fetch_leavers(performer, effect, result, err);
+    case EFFECT_FORGET_LEAVERS:
+        return perform_forget_leavers(performer, effect, err);
     case EFFECT_SEND:
         return perform_send(performer, effect, result, err);
     case EFFECT_NONE:

@@ -11,7 +11,7 @@ bool request_schedule_may_start(const struct request_schedule *schedule,
 {
     if (schedule->draining)
         return false;
-    if (pending->endpoint == ENDPOINT_IMPORT && now_ms >= schedule->imports_until_ms)
+    if (endpoint_is_write(pending->endpoint) && now_ms >= schedule->imports_until_ms)
         return false;
     return now_ms >= request_schedule_due_ms(schedule, pending);
 }

@@ -46,8 +46,8 @@ struct request_schedule {
 enum { REQUEST_SCHEDULE_WAITING_MIN_MS = 500 };
 
 /*
- * Due, its endpoint open, the key not at rest, no drain, and for an import
- * enough of the lease left.
+ * Due, its endpoint open, the key not at rest, no drain, and for what changes
+ * something in Klaviyo enough of the lease left.
  */
 bool request_schedule_may_start(const struct request_schedule *schedule,
                                 const struct pending_request *pending, int64_t now_ms);

@@ -1,6 +1,5 @@
 #include "worker/export/rows.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,34 +52,6 @@ void rows_release(struct rows *rows)
     *rows = ROWS_INIT;
 }
 
-static size_t trim(const char **text)
-{
-    while (isspace((unsigned char)**text))
-        (*text)++;
-    size_t n = strlen(*text);
-    while (n > 0 && isspace((unsigned char)(*text)[n - 1]))
-        n--;
-    return n;
-}
-
-static char lower(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        c = (char)(c - 'A' + 'a');
-    return c;
-}
-
-/* As it was planned: trimmed, in lower case. False: longer than any that was. */
-static bool normalise(const char *address, char *out, size_t *len)
-{
-    *len = trim(&address);
-    if (*len > ADDRESS_MAX)
-        return false;
-    for (size_t i = 0; i < *len; i++)
-        out[i] = lower(address[i]);
-    return true;
-}
-
 static int compare(const struct row *row, const char *address, size_t len)
 {
     size_t shorter = len < row->address_len ? len : row->address_len;
@@ -96,7 +67,7 @@ int64_t rows_find(const struct rows *rows, const char *address)
     char wanted[ADDRESS_MAX];
     size_t len, low = 0, high = rows->n;
 
-    if (!normalise(address, wanted, &len))
+    if (!address_normalise(address, wanted, &len))
         return -1;
     while (low < high) {
         size_t middle = low + (high - low) / 2;

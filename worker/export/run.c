@@ -94,6 +94,8 @@ static bool conclude(const struct run_options *options, struct db *db, const str
 
     switch (result->outcome) {
     case DELIVER_DONE:
+        if (result->reason != REASON_NONE)
+            ending = (struct run_ending){ RUN_SUCCEEDED, result->reason, result->detail };
         break;
     case DELIVER_FAILED:
         if (result->key_refused && !mark_connection(db, task, err))

@@ -22,7 +22,7 @@ static const char connection_sql[] = "select connection_id from klaviyo.connecti
     " order by n), '[]') from unnest($8::text[], $9::text[], $10::text[])"           \
     " with ordinality as given(target, name, path, n)) end,"                         \
     " 'max_invalid', $11::integer, 'size_guard', $12::boolean, 'plan', $13::text,"   \
-    " 'flows_known', $14::boolean))"
+    " 'flows_known', $14::boolean, 'on_leave', $15::text))"
 
 static const char add_sql[] = "select klaviyo.add_export($1, " DRAFT ")";
 static const char change_sql[] = "select klaviyo.change_export($1, " DRAFT ")";
@@ -175,6 +175,7 @@ static bool args_draft(struct args *args, const struct export_draft *draft, stru
         !args_optional_array(args, fields, &a->paths, err))
         return false;
     args_guards(args, draft);
+    args_text(args, draft->on_leave);
     return true;
 }
 

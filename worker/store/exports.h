@@ -34,7 +34,7 @@ struct export_draft {
     const char *connection;
     const char *list_id;
     struct export_path email_path;
-    const char *on_leave;
+    const char *on_leave; /* keep or remove */
     int64_t max_profiles;
     const int64_t *max_invalid_percent; /* 0 to 100 */
     const bool *size_guard;

@@ -1,5 +1,8 @@
 #include "worker/store/leavers.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "common/failpoint.h"
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
@@ -17,6 +20,44 @@ static const char forget_sql[] = "with " FENCE ", forgotten as ("
                                  " where l.export_id = f.export_id"
                                  " and l.address = u.address collate \"C\")"
                                  " select run_id from fence";
+
+static const char claim_sql[] = "with " FENCE " select klaviyo.claim_list(f.run_id) from fence f";
+
+/*
+ * The marks that count, by the ledger's primary key. The export is a parameter of its own, so
+ * that each call goes on where the one before ended, and does not look at all rows again.
+ */
+#define MARKED                                                     \
+    " from klaviyo.ledger l where l.export_id = $3"                \
+    " and l.left_run = $1 and l.left_epoch = (select r.plan_epoch" \
+    " from fence f join klaviyo.run r using (run_id))"             \
+    " and l.address > $4 order by l.address limit $5"
+
+static const char release_sql[] =
+    "with " FENCE ", passed as materialized (select l.address" MARKED "), released as ("
+    " delete from klaviyo.ledger l using passed p"
+    " where l.export_id = $3 and l.address = p.address"
+    " and klaviyo.is_held_elsewhere(l.export_id, l.address) returning l.address)"
+    " select (select max(address) from passed), (select count(*) from released) from fence";
+
+static const char fetch_sql[] =
+    "with " FENCE ", next as materialized (select l.address" MARKED "), begun as ("
+    " update klaviyo.ledger l set removing = true, listed = false, fingerprint = 0"
+    " from next n where l.export_id = $3 and l.address = n.address returning l.address)"
+    " select b.address from fence f left join begun b on true order by b.address";
+
+static const char removed_sql[] =
+    "with " FENCE ", gone as ("
+    " delete from klaviyo.ledger l using fence f, unnest($3::text[]) as u(address)"
+    " where l.export_id = f.export_id and l.address = u.address collate \"C\" and l.removing"
+    " returning l.address),"
+    " used_up as (delete from klaviyo.removal_confirmation c using fence f"
+    " where c.export_id = f.export_id and exists (select from gone)),"
+    " counted as (update klaviyo.run r set takes_without_progress = 0,"
+    " removed_rows = removed_rows + (select count(*) from gone),"
+    " kept_rows = kept_rows - (select count(*) from gone)"
+    " from fence f where r.run_id = f.run_id)"
+    " select run_id from fence";
 
 void leavers_init(struct leavers *leavers)
 {
@@ -67,4 +108,98 @@ bool leavers_forget(struct db *db, const struct run_task *task, struct leavers *
                     struct error *err)
 {
     return write_addresses(db, task, forget_sql, leavers, err);
+}
+
+/* ---- taking them off the list ---- */
+
+void leavers_free(struct leaver *leavers, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(leavers[i].address);
+    free(leavers);
+}
+
+bool leavers_claim_list(struct db *db, const struct run_task *task, enum list_claim *claim,
+                        struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    if (!FAILPOINT_AROUND("claim_list", db_fenced(db, claim_sql, &args, &rows, err)))
+        return false;
+    const char *word = result_text(rows, 0, 0);
+    *claim = LIST_CLAIM_BUSY;
+    if (strcmp(word, "alone") == 0)
+        *claim = LIST_CLAIM_ALONE;
+    else if (strcmp(word, "shared") == 0)
+        *claim = LIST_CLAIM_SHARED;
+    return true;
+}
+
+static void args_window(struct args *args, const struct run_task *task,
+                        const struct leavers_window *window)
+{
+    args_fence(args, task);
+    args_int64(args, task->export_id);
+    args_text(args, window->after ? window->after : "");
+    args_int64(args, window->max);
+}
+
+bool leavers_release_held(struct db *db, const struct run_task *task,
+                          const struct leavers_window *window, char **last, int64_t *released,
+                          struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_window(&args, task, window);
+    if (!FAILPOINT_AROUND("release_held", db_fenced(db, release_sql, &args, &rows, err)) ||
+        !result_copy_text(rows, 0, 0, last, err))
+        return false;
+    *released = result_int64(rows, 0, 1);
+    return true;
+}
+
+static bool read_leavers(const PGresult *rows, struct leaver *leavers, size_t n, struct error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!result_copy_text(rows, (int)i, 0, &leavers[i].address, err))
+            return false;
+    return true;
+}
+
+bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
+                   struct leaver **leavers, size_t *n, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_window(&args, task, window);
+    if (!FAILPOINT_AROUND("fetch_leavers", db_fenced(db, fetch_sql, &args, &rows, err)))
+        return false;
+
+    size_t count = result_is_null(rows, 0, 0) ? 0 : (size_t)result_rows(rows);
+    struct leaver *found = calloc(count + 1, sizeof *found);
+    if (!found)
+        return error_no_memory(err);
+    if (!read_leavers(rows, found, count, err)) {
+        leavers_free(found, count);
+        return false;
+    }
+    *leavers = found;
+    *n = count;
+    return true;
+}
+
+bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
+                     size_t n, struct error *err)
+{
+    CLEANUP(leavers_release) struct leavers gone;
+
+    leavers_init(&gone);
+    for (size_t i = 0; i < n; i++)
+        if (!leavers[i].kept)
+            leavers_add(&gone, leavers[i].address, strlen(leavers[i].address));
+    return FAILPOINT_AROUND("leavers_removed", write_addresses(db, task, removed_sql, &gone, err));
 }

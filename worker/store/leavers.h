@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/cleanup.h"
 #include "common/error.h"
@@ -35,5 +36,53 @@ bool leavers_mark(struct db *db, const struct run_task *task, struct leavers *le
 /* Forgets them: they were never on the list. Empties the collection. */
 bool leavers_forget(struct db *db, const struct run_task *task, struct leavers *leavers,
                     struct error *err) MUST_USE;
+
+/* ---- taking them off the list ---- */
+
+struct leaver {
+    char *address;
+    bool found; /* by Klaviyo */
+    bool kept;  /* Klaviyo refused it: it stays, and is tried again by the next run */
+};
+
+void leavers_free(struct leaver *leavers, size_t n);
+
+enum list_claim {
+    LIST_CLAIM_BUSY,   /* another run is sending to the list, or takes people off it */
+    LIST_CLAIM_ALONE,  /* it is ours as long as this take lasts; no other export has this list */
+    LIST_CLAIM_SHARED, /* the same, and others have it, too */
+};
+
+/*
+ * Claims the export's list. Says first that this run sends nothing to it any more, so that of
+ * two runs that wait for each other one goes on.
+ */
+bool leavers_claim_list(struct db *db, const struct run_task *task, enum list_claim *claim,
+                        struct error *err) MUST_USE;
+
+/* Of the marked ones, in the order of their addresses: behind `after` (NULL: all), max at most. */
+struct leavers_window {
+    const char *after;
+    int64_t max;
+};
+
+/*
+ * Forgets those that another export has on the same list: they stay there. *last: the last
+ * that was looked at, the caller's to free; NULL: there was none. *released: how many.
+ */
+bool leavers_release_held(struct db *db, const struct run_task *task,
+                          const struct leavers_window *window, char **last, int64_t *released,
+                          struct error *err) MUST_USE;
+
+/*
+ * The next ones. From now on they count as perhaps gone from the list: who comes back is sent
+ * with the list. The array is the caller's (leavers_free).
+ */
+bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
+                   struct leaver **leavers, size_t *n, struct error *err) MUST_USE;
+
+/* They are off the list: forgets those that are not kept, and counts them as removed. */
+bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
+                     size_t n, struct error *err) MUST_USE;
 
 #endif

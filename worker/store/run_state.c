@@ -37,6 +37,7 @@ static const char *const reason_names[RUN_REASONS] = {
     [REASON_KLAVIYO_UNAVAILABLE] = "klaviyo_unavailable",
     [REASON_DATABASE_UNAVAILABLE] = "database_unavailable",
     [REASON_RATE_LIMITED] = "rate_limited",
+    [REASON_LIST_IN_USE] = "list_in_use",
     [REASON_EVENT_INVALID] = "event_invalid",
 };
 

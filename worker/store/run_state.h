@@ -51,6 +51,7 @@ enum run_reason {
     REASON_KLAVIYO_UNAVAILABLE,
     REASON_DATABASE_UNAVAILABLE,
     REASON_RATE_LIMITED,
+    REASON_LIST_IN_USE, /* by another run, while people are to be taken off it */
 
     /* Of an event that no run is made for. */
     REASON_EVENT_INVALID,

@@ -13,7 +13,9 @@ static const char run_sql[] =
     " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
     "  where a.run_id = r.run_id order by q.request_id desc limit 1),"
-    " r.confirm_removals, r.removed_rows, r.is_trial"
+    " r.confirm_removals or exists (select from klaviyo.removal_confirmation c"
+    "  where c.export_id = r.export_id), r.removed_rows, r.is_trial,"
+    " r.read_rows, r.invalid_rows, r.left_rows, r.there_rows"
     " from klaviyo.run r where r.run_id = $1 and r.take_id = $2::uuid";
 
 static const char export_sql[] =
@@ -109,6 +111,10 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->confirms_removals = result_bool(rows, 0, 10);
     task->removed = result_int64(rows, 0, 11);
     task->is_trial = result_bool(rows, 0, 12);
+    task->read = result_int64(rows, 0, 13);
+    task->invalid = result_int64(rows, 0, 14);
+    task->left = result_int64(rows, 0, 15);
+    task->there = result_int64(rows, 0, 16);
     return result_copy_text(rows, 0, 5, &task->trouble, err) &&
            result_copy_text(rows, 0, 9, &task->traceparent, err);
 }

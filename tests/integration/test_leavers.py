@@ -1,0 +1,416 @@
+"""Who left the segment is taken off the list (--on-leave remove): those and nobody else, and not by mistake."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support import klaviyo, people
+from support.process import wait_until
+from support.world import CONNECTION, EXPORT, LIST, SEGMENT, World, check_sums
+
+REMOVE = ("--on-leave", "remove")
+
+
+def run_once(world: World, seconds: float = 100, segment: str = SEGMENT, **event: Any) -> dict[str, Any]:
+    before = len(world.runs())
+    world.refresh(segment, **event)
+    run = world.wait_runs_ended(before + 1, seconds)[0]
+    check_left(run)
+    return run
+
+
+def check_left(run: dict[str, Any]) -> None:
+    if run["state"].startswith("succeeded"):
+        check_sums(run)
+    counts = run["counts"]
+    assert counts["left"] == counts["removed"] + counts["kept"], counts
+
+
+def set_up(world: World, count: int) -> list[str]:
+    """An export that removes and has run once; its addresses."""
+    world.add_segment(SEGMENT, people.simple(count))
+    world.add_connection()
+    world.add_export(EXPORT, *REMOVE, "--size-guard", "off", mapping=["--property", "points=points"])
+    world.start_worker().wait_ready()
+    assert run_once(world)["state"] == "succeeded"
+    return sorted(world.simulator.emails(LIST))
+
+
+def leave(world: World, *addresses: str, segment: str = SEGMENT) -> None:
+    world.db.execute(
+        "delete from insights.segment_member where segment_id = %s and profile_id in"
+        " (select profile_id from insights.customer_profile where lower(attributes ->> 'email') = any (%s))",
+        segment, list(addresses),
+    )  # fmt: skip
+
+
+def join(world: World, *addresses: str, segment: str = SEGMENT) -> None:
+    """Makes the people where there are none yet."""
+    for address in addresses:
+        profile = world.db.value(
+            "select max(profile_id) from insights.customer_profile where lower(attributes ->> 'email') = %s", address
+        )
+        if profile is None:
+            profile = f"made-{address}"
+            world.db.execute(
+                "insert into insights.customer_profile values (%s, %s::jsonb)", profile, json.dumps({"email": address})
+            )
+        world.db.execute(
+            "insert into insights.segment_member values (%s, %s) on conflict do nothing", segment, profile
+        )
+
+
+def removals(world: World) -> list[dict[str, Any]]:
+    """Of the worker, not by hand."""
+    return [e for e in world.simulator.diary("list-remove") if e["user_agent"] != klaviyo.HAND_AGENT]
+
+
+def lookups(world: World) -> list[dict[str, Any]]:
+    return [e for e in world.simulator.diary("profiles") if e["user_agent"] != klaviyo.HAND_AGENT]
+
+
+# ---- removing ----
+
+
+def test_who_left_is_taken_off_the_list_and_forgotten(world: World) -> None:
+    *gone, stays = set_up(world, 6)
+
+    leave(world, *gone)
+    run = run_once(world)
+
+    assert run["state"] == "succeeded" and run["reason"] is None
+    assert (run["counts"]["left"], run["counts"]["removed"], run["counts"]["kept"]) == (5, 5, 0)
+    assert world.simulator.emails(LIST) == {stays}
+    assert world.db.rows("select address from klaviyo.ledger") == [(stays,)]
+    assert (len(lookups(world)), len(removals(world))) == (1, 1)
+    assert klaviyo.profile(world.simulator, gone[0])["email"] == gone[0]  # the profile is still there
+    assert not world.simulator.diary("consent")
+
+    run = run_once(world)
+    assert run["counts"]["left"] == 0
+    assert len(removals(world)) == 1
+
+
+def test_an_address_with_a_plus_is_found(world: World) -> None:
+    set_up(world, 3)
+    join(world, "ada+x&y=z@example.test")
+    run_once(world)
+    assert "ada+x&y=z@example.test" in world.simulator.emails(LIST)
+
+    leave(world, "ada+x&y=z@example.test")
+    run_once(world)
+
+    assert world.simulator.count(LIST) == 3
+
+
+def test_who_was_not_put_there_by_this_export_stays(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    other = klaviyo.create(world.simulator, "by.hand@example.test")
+    klaviyo.put_on(world.simulator, LIST, other)
+
+    leave(world, first)
+    run_once(world)
+
+    assert other in world.simulator.emails(LIST)
+    assert world.simulator.count(LIST) == 5
+
+
+def test_who_comes_back_is_put_on_the_list_again(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    leave(world, first)
+    run_once(world)
+
+    join(world, first)
+    run = run_once(world)
+
+    assert run["counts"]["accepted"] == 1
+    assert first in world.simulator.emails(LIST)
+
+
+def test_a_new_address_of_somebody_replaces_the_old_one_and_is_counted(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute(
+        "update insights.customer_profile set attributes = attributes || '{\"email\": \"moved@example.test\"}'"
+        " where lower(attributes ->> 'email') = %s",
+        first,
+    )
+    leave(world, second)
+
+    run = run_once(world)
+
+    assert (run["counts"]["left"], run["counts"]["address_changes"]) == (2, 1)
+    assert "moved@example.test" in world.simulator.emails(LIST)
+    assert world.simulator.emails(LIST).isdisjoint({first, second})
+    assert run_once(world)["counts"]["address_changes"] == 0
+
+
+def test_whom_klaviyo_does_not_know_any_more_is_gone(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    klaviyo.take_off(world.simulator, LIST, first)
+    world.simulator.fault(
+        "profiles",
+        {"status": 200, "content_type": "application/vnd.api+json", "body": '{"data":[],"links":{"next":null}}'},
+    )
+    leave(world, second)
+
+    run = run_once(world)
+
+    assert run["counts"]["removed"] == 1
+    assert not removals(world)
+    assert world.db.value("select count(*) from klaviyo.ledger") == 4
+
+
+# ---- what is withheld ----
+
+
+def test_more_than_a_fifth_is_withheld_until_it_is_confirmed_once(world: World) -> None:
+    addresses = set_up(world, 600)
+    gone = addresses[:150]
+    leave(world, *gone)
+    join(world, "new@example.test")
+
+    run = run_once(world)
+
+    assert (run["state"], run["reason"]) == ("succeeded", "removals_withheld")
+    assert "150" in run["detail"] and "600" in run["detail"]
+    assert (run["counts"]["left"], run["counts"]["kept"]) == (150, 150)
+    assert "new@example.test" in world.simulator.emails(LIST)
+    assert world.simulator.count(LIST) == 601 and not lookups(world)
+
+    run = run_once(world, confirm_removals=True)
+
+    assert (run["state"], run["reason"], run["counts"]["removed"]) == ("succeeded", None, 150)
+    assert world.simulator.emails(LIST) == {*addresses[150:], "new@example.test"}
+
+    leave(world, *addresses[150:300])
+    assert run_once(world)["reason"] == "removals_withheld"
+
+
+def test_a_confirmation_survives_a_run_that_failed_before_it_removed_anybody(world: World) -> None:
+    addresses = set_up(world, 300)
+    leave(world, *addresses[:150])
+    view = world.db.value("select pg_get_viewdef('insights.segment_profile'::regclass)")
+    world.db.execute(
+        "create or replace view insights.segment_profile as select segment_id, profile_id,"
+        f" (attributes::text || (1 / 0)::text)::jsonb as attributes from ({str(view).rstrip(';')}) v"
+    )
+    assert run_once(world, confirm_removals=True)["reason"] == "source_unreadable"
+    world.db.execute(f"create or replace view insights.segment_profile as {view}")
+
+    run = run_once(world)
+
+    assert (run["state"], run["reason"], run["counts"]["removed"]) == ("succeeded", None, 150)
+    leave(world, *addresses[150:260])
+    assert run_once(world)["reason"] == "removals_withheld"
+
+
+def test_a_confirmation_that_was_not_needed_is_not_kept(world: World) -> None:
+    addresses = set_up(world, 300)
+    assert run_once(world, confirm_removals=True)["state"] == "succeeded"
+    leave(world, *addresses[:150])
+
+    assert run_once(world)["reason"] == "removals_withheld"
+
+
+def empty_segment(world: World) -> None:
+    world.db.execute("delete from insights.segment_member")
+
+
+def shrunk_segment(world: World) -> None:
+    world.db.execute(
+        "delete from insights.segment_member where profile_id in"
+        " (select profile_id from insights.segment_member order by profile_id limit 285)"
+    )
+
+
+def renamed_field(world: World) -> None:
+    world.db.execute(
+        "update insights.customer_profile set attributes = attributes - 'email'"
+        " || jsonb_build_object('mail', attributes -> 'email')"
+    )
+
+
+def empty_view(world: World) -> None:
+    definition = world.db.value("select pg_get_viewdef('insights.segment_profile'::regclass)")
+    world.db.execute(
+        f"create or replace view insights.segment_profile as select * from ({str(definition).rstrip(';')}) v where false"
+    )
+
+
+@pytest.mark.parametrize("mistake", [empty_segment, shrunk_segment, renamed_field, empty_view])
+def test_a_mistake_upstream_removes_nobody(world: World, mistake: Any) -> None:
+    set_up(world, 300)
+
+    mistake(world)
+    run = run_once(world)
+
+    # Of a renamed field the guard of invalid members says so before anything is sent.
+    assert run["reason"] == ("too_many_invalid" if mistake is renamed_field else "removals_withheld")
+    assert world.simulator.count(LIST) == 300
+    assert not removals(world)
+    if mistake is renamed_field:
+        run = run_once(world, confirm=["too_many_invalid"])
+        assert run["reason"] == "removals_withheld"
+        assert world.simulator.count(LIST) == 300 and not removals(world)
+
+
+def test_a_few_of_a_small_segment_may_be_all(world: World) -> None:
+    addresses = set_up(world, 90)
+    leave(world, *addresses[:89])
+
+    assert run_once(world)["counts"]["removed"] == 89
+
+
+def test_an_account_that_is_not_known_withholds(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    world.db.execute("update klaviyo.connection set account_id = null")
+    leave(world, first)
+
+    run = run_once(world)
+
+    assert run["reason"] == "removals_withheld"
+    assert f"connection verify {CONNECTION}" in run["detail"]
+    world.admin("connection", "verify", CONNECTION)
+    assert run_once(world)["counts"]["removed"] == 1
+
+
+def test_a_list_of_leavers_is_kept_by_default(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    world.admin("export", "update", EXPORT, "--on-leave", "keep")
+    leave(world, first)
+
+    run = run_once(world)
+
+    assert (run["counts"]["left"], run["counts"]["kept"]) == (1, 1)
+    assert world.simulator.count(LIST) == 5 and not lookups(world)
+
+
+# ---- several segments, several exports ----
+
+
+def test_a_member_of_another_segment_of_the_export_stays(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, first, segment="other")
+    world.admin("export", "update", EXPORT, "--segment", SEGMENT, "--segment", "other")
+    leave(world, first, second)
+
+    run = run_once(world)
+
+    assert run["counts"]["removed"] == 1
+    assert first in world.simulator.emails(LIST) and second not in world.simulator.emails(LIST)
+
+
+def test_what_another_export_has_on_the_list_stays_until_both_let_go(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, first, second, segment="other")
+    world.add_export("second", *REMOVE, segments=("other",), mapping=[])
+    run_once(world, segment="other")
+
+    leave(world, first)
+    run = run_once(world)
+    assert (run["counts"]["left"], run["counts"]["removed"], run["counts"]["kept"]) == (1, 0, 1)
+    assert first in world.simulator.emails(LIST)
+
+    leave(world, first, segment="other")
+    run = run_once(world, segment="other")
+    assert (run["counts"]["left"], run["counts"]["removed"]) == (1, 1)
+    assert first not in world.simulator.emails(LIST)
+
+
+def test_who_leaves_both_exports_at_once_is_off_the_list(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, first, second, segment="other")
+    world.add_export("second", *REMOVE, segments=("other",), mapping=[])
+    run_once(world, segment="other")
+    leave(world, first)
+    leave(world, first, segment="other")
+
+    world.refresh(SEGMENT)
+    world.refresh("other")
+    runs = world.wait_runs_ended(4)
+
+    assert sorted(run["counts"]["removed"] for run in runs[:2]) == [0, 1]
+    assert first not in world.simulator.emails(LIST)
+
+
+def test_a_removal_waits_until_nobody_sends_to_the_list(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, "slow@example.test", segment="other")
+    world.add_export("second", segments=("other",), mapping=[])
+    world.simulator.settings(queued_ms=4000)
+    world.refresh("other")
+    world.wait_requests("import", 2)
+
+    leave(world, first)
+    world.refresh(SEGMENT)
+    waiting = wait_until(
+        lambda: [run for run in world.runs("--export", EXPORT) if run["reason"] == "list_in_use"], 30, "a run that waits"
+    )
+
+    assert waiting[0]["state"] == "waiting" and not removals(world)
+    runs = {run["export"]: run for run in world.wait_runs_ended(3)[:2]}
+    assert runs[EXPORT]["counts"]["removed"] == 1
+    assert runs["second"]["finished_at"] < runs[EXPORT]["finished_at"]
+    assert first not in world.simulator.emails(LIST)
+
+
+# ---- crashes ----
+
+SHORT_LEASE = {"LEASE_SECONDS": "2"}
+POINTS = ["leavers", "claim_list", "release_held", "fetch_leavers", "leavers_removed"]
+
+
+def restart(world: World, **settings: str) -> None:
+    for worker in world.workers:
+        if worker.process.running:
+            worker.stop()
+    world.start_worker(**SHORT_LEASE, **settings).wait_ready()
+
+
+@pytest.mark.parametrize("point", [f"{name}.{when}" for name in POINTS for when in ("before", "after")])
+def test_a_worker_that_dies_in_a_removal_forgets_nobody_and_takes_nobody_off_twice(world: World, point: str) -> None:
+    addresses = set_up(world, 60)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, *addresses[20:30], segment="other")
+    world.add_export("second", *REMOVE, segments=("other",), mapping=[])
+    run_once(world, segment="other")
+    restart(world, KLAVIYO_FAILPOINT=f"{point}:1")
+
+    leave(world, *addresses[:30])
+    world.refresh()
+    world.workers[-1].process.wait(30)
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    run = world.wait_runs_ended(3)[0]
+
+    check_left(run)
+    assert run["state"] == "succeeded"
+    # What another export has there may have been forgotten before the kill.
+    assert run["counts"]["removed"] == 20 and run["counts"]["kept"] in (0, 10)
+    assert world.simulator.emails(LIST) == set(addresses[20:])
+    assert world.db.value("select count(*) from klaviyo.ledger l join klaviyo.export using (export_id)"
+                          " where name = %s", EXPORT) == 30  # fmt: skip
+    assert len(removals(world)) <= 2
+
+
+def test_who_comes_back_after_an_interrupted_removal_is_on_the_list(world: World) -> None:
+    first, second, *others = set_up(world, 5)
+    restart(world, KLAVIYO_FAILPOINT="leavers_removed.before:1")
+    leave(world, first, second)
+    world.refresh()
+    world.workers[-1].process.wait(30)
+    assert world.simulator.emails(LIST) == set(others)  # they are off, and nobody has noted it
+
+    join(world, first)
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    run = world.wait_runs_ended(2)[0]
+
+    check_left(run)
+    assert run["state"] == "succeeded"
+    assert world.simulator.emails(LIST) == {first, *others}
