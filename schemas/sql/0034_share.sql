@@ -30,7 +30,7 @@ language sql immutable as $$
 $$;
 
 -- Permits are counted, so what is over the limit came from elsewhere: from now on
--- half of what we asked for before, a tenth at least. The answers to one burst
+-- half of what we asked for before, a quarter of our part at least. The answers to one burst
 -- count as one. The new pace; null: it was lowered a moment ago.
 create function klaviyo.slow_account(p_account text, p_endpoint text) returns integer
 language plpgsql as $$
@@ -47,7 +47,7 @@ begin
     if b.slowed_at between v_now - interval '10 seconds' and v_now then
         return null;
     end if;
-    v_pace := greatest(klaviyo.pace_of(b, v_now) / 2, 10);
+    v_pace := greatest(klaviyo.pace_of(b, v_now) / 2, 25);
     update klaviyo.rate_budget r
     set pace = v_pace, slowed_at = v_now, slowed_until = v_now + klaviyo.slow_time()
     where r.account = p_account and r.endpoint = p_endpoint;

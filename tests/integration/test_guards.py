@@ -44,7 +44,7 @@ def assert_stopped(world: World, run: dict[str, Any], sent: int, *reasons: str) 
 
 def test_a_renamed_field_stops_the_run_and_its_dead_letter_names_the_field(world: World) -> None:
     world.set_up_export(people.simple(600))
-    world.start_worker()
+    worker = world.start_worker()
     assert refreshed(world, 1)["state"] == "succeeded"
     sent, on_list = imports(world), world.simulator.emails(LIST)
     asked = len(world.simulator.diary())
@@ -61,6 +61,9 @@ def test_a_renamed_field_stops_the_run_and_its_dead_letter_names_the_field(world
         "__connect.errors.exception.message"
     )
     assert world.simulator.emails(LIST) == on_list
+    for page in ("/", "/api/runs"):
+        wait_until(lambda page=page: "email: email_missing 600" in worker.page(page), 10, page)
+    assert 'reason="too_many_invalid"} 1' in worker.page("/metrics")
     assert run["counts"]["requests"] == 0 and len(world.simulator.diary()) == asked
 
 
