@@ -23,17 +23,17 @@ if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
   set(zsh_folder ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions) # Debian's, for packages
 endif()
 
-# The unit has the paths of a Debian package; here it gets those of this prefix. It waits
+# The units have the paths of a Debian package; here they get those of this prefix. The worker's waits
 # to be told of readiness (Type=notify), so it goes with a program that tells it only.
 if(WORKER_SYSTEMD)
-  file(READ ${deploy}/systemd/klaviyo-worker.service unit)
-  string(REPLACE /usr/bin/klaviyo-worker ${CMAKE_INSTALL_FULL_BINDIR}/klaviyo-worker unit "${unit}")
-  string(REPLACE /etc/klaviyo-worker/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/klaviyo-worker/ unit "${unit}")
-  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/klaviyo-worker.service CONTENT "${unit}")
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
-    ${deploy}/systemd/klaviyo-worker.service)
-
-  install(FILES ${PROJECT_BINARY_DIR}/klaviyo-worker.service DESTINATION lib/systemd/system)
+  foreach(name klaviyo-worker.service klaviyo-worker-publish@.service klaviyo-worker-publish@.timer)
+    file(READ ${deploy}/systemd/${name} unit)
+    string(REPLACE /usr/bin/klaviyo-worker ${CMAKE_INSTALL_FULL_BINDIR}/klaviyo-worker unit "${unit}")
+    string(REPLACE /etc/klaviyo-worker/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/klaviyo-worker/ unit "${unit}")
+    file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/${name} CONTENT "${unit}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${deploy}/systemd/${name})
+    install(FILES ${PROJECT_BINARY_DIR}/${name} DESTINATION lib/systemd/system)
+  endforeach()
 endif()
 install(FILES ${deploy}/systemd/klaviyo-worker.env DESTINATION ${settings_folder}/klaviyo-worker)
 install(FILES ${deploy}/systemd/kafka.properties DESTINATION ${settings_folder}/klaviyo-worker

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,8 @@ from support import kustomize
 from support.paths import TREE, program
 
 KUBERNETES = TREE / "deploy" / "kubernetes"
-OVERLAYS = ["staging", "staging/setup", "production", "production/setup"]
+SCHEDULED = "staging with a schedule"
+OVERLAYS = ["staging", "staging/setup", "production", "production/setup", SCHEDULED]
 WORKERS = ["staging", "production"]
 VERSIONS = ["1.35", "1.36", "1.37"]
 OWN_SCHEMAS = {"ScaledObject", "PodMonitor", "PrometheusRule", "TriggerAuthentication"}
@@ -35,7 +37,23 @@ Document = dict[str, Any]
 
 @cache
 def overlay(name: str) -> list[Document]:
+    if name == SCHEDULED:
+        with tempfile.TemporaryDirectory() as folder:
+            return kustomize.build(scheduled(Path(folder)))
     return kustomize.build(KUBERNETES / "overlays" / name)
+
+
+def scheduled(folder: Path) -> Path:
+    """An overlay with the schedule, made as the guide and the component say."""
+    shutil.copytree(KUBERNETES, folder / "kubernetes")
+    made = folder / "kubernetes" / "overlays" / "staging"
+    component = (KUBERNETES / "components/schedule/kustomization.yaml").read_text()
+    comment = [line[2:] for line in component.splitlines() if line.startswith("#   ")]
+    patch = yaml.safe_load("\n".join(comment).replace("NAME", '"EU, UK"'))
+    text = yaml.safe_load((made / "kustomization.yaml").read_text())
+    text["components"].insert(0, "../../components/schedule")
+    (made / "kustomization.yaml").write_text(yaml.safe_dump({**text, **patch}))
+    return made
 
 
 def of_kind(documents: list[Document], kind: str) -> list[Document]:
@@ -52,6 +70,9 @@ def pod_templates(documents: list[Document]) -> Iterator[tuple[str, Document]]:
     for document in documents:
         if document["kind"] in ("Deployment", "Job"):
             yield document["metadata"]["name"], document["spec"]["template"]
+        if document["kind"] == "CronJob":
+            job = document["spec"]["jobTemplate"]["spec"]
+            yield document["metadata"]["name"], job["template"]
 
 
 def containers(template: Document) -> list[Document]:
@@ -325,6 +346,30 @@ def test_the_alerts_of_the_operator_are_those_of_the_rules_file() -> None:
     rules = yaml.safe_load((TREE / "deploy/alerts/klaviyo-worker.rules.yaml").read_text())
     made = only(overlay("production"), "PrometheusRule")["spec"]
     assert made == rules, "stale: deploy/kubernetes/components/prometheus/make-rules writes it anew"
+
+
+def test_a_schedule_publishes_what_the_overlay_names_and_needs_no_key() -> None:
+    cron = only(overlay(SCHEDULED), "CronJob")["spec"]
+    assert cron["schedule"] == "30 5 * * *" and cron["timeZone"] == "Etc/UTC"
+    assert cron["concurrencyPolicy"] == "Forbid"
+    pod = cron["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"] == ["publish", "--export", "EU, UK"]
+    assert [v["secret"]["secretName"] for v in pod["volumes"]] == ["klaviyo-worker-publish"]
+    assert "SECRET_KEY_FILE" not in {v["name"] for v in container["env"]}
+    # The worker's selectors do not find it.
+    labels = cron["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/component"] == "publish"
+    codes = cron["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]
+    assert codes["values"] == [1, 2] and codes["containerName"] == container["name"]
+    done = subprocess.run(
+        [program("klaviyo-worker"), *container["args"]],
+        capture_output=True,
+        text=True,
+        env={"DATABASE_URL": "postgresql://127.0.0.1:1/none"},
+        check=False,
+    )
+    assert done.returncode == 75, done.stderr
 
 
 def links(documents: list[Document]) -> list[str]:

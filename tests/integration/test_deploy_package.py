@@ -141,12 +141,15 @@ def test_an_installation_keeps_to_the_folders_of_gnu(tmp_path: Path) -> None:
     for name in (
         "usr/bin/klaviyo-worker",
         "usr/lib/systemd/system/klaviyo-worker.service",
+        "usr/lib/systemd/system/klaviyo-worker-publish@.service",
+        "usr/lib/systemd/system/klaviyo-worker-publish@.timer",
         "usr/share/man/man1/klaviyo-worker.1",
         "usr/share/bash-completion/completions/klaviyo-worker",
         "usr/share/zsh/vendor-completions/_klaviyo-worker",
         "usr/share/fish/vendor_completions.d/klaviyo-worker.fish",
         "usr/share/doc/klaviyo-worker/runbook.md",
         "usr/share/klaviyo-worker/schemas/events/segment-refreshed.v1.schema.json",
+        "usr/share/klaviyo-worker/schemas/events/segment-export.v1.schema.json",
         "etc/klaviyo-worker/klaviyo-worker.env",
     ):
         assert (tmp_path / name).is_file(), name

@@ -8,14 +8,19 @@ import subprocess
 import time
 from pathlib import Path
 
+from support import people
 from support.paths import TREE, program
 from support.process import wait_until
 from support.relay import Relay
-from support.world import World
+from support.world import EXPORT, World
 
 SYSTEMD = TREE / "deploy" / "systemd"
 UNIT = SYSTEMD / "klaviyo-worker.service"
 DRAIN_SECONDS, CLOSE_SECONDS = 35, 10
+
+
+PUBLISH = SYSTEMD / "klaviyo-worker-publish@.service"
+TIMER = SYSTEMD / "klaviyo-worker-publish@.timer"
 
 
 def values(key: str) -> list[str]:
@@ -63,6 +68,35 @@ def test_its_settings_are_ones_that_the_program_knows() -> None:
     assert "KAFKA_BOOTSTRAP_SERVERS" in names
     known = set(re.findall(r"^  ([A-Z_]{4,}) ", help_of_run(), re.MULTILINE))
     assert names <= known
+
+
+def test_a_timer_publishes_one_export_with_the_same_confinement(tmp_path: Path) -> None:
+    service, timer = PUBLISH.read_text(), TIMER.read_text()
+    assert "ExecStart=/usr/bin/klaviyo-worker publish --export=%I\n" in service
+    assert "secret.key" not in service, "it needs no key"
+    # What it keeps the worker from, it keeps this from.
+    confined = re.compile(r"^(?:Private|Protect|Restrict[A-Z]|NoNew|Capab|System|Lock|Memory[D]|Device|NoExec).*$", re.M)
+    assert set(confined.findall(UNIT.read_text())) <= set(confined.findall(service))
+    assert "Persistent=yes" in timer and "WantedBy=timers.target" in timer
+    # As instances, which systemd can verify.
+    for unit, name in ((service, "klaviyo-worker-publish@EU\\x2c\\x20UK.service"),
+                       (timer, "klaviyo-worker-publish@EU\\x2c\\x20UK.timer")):  # fmt: skip
+        (tmp_path / name).write_text(unit)
+    command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    complaints = [line for line in done.stderr.splitlines() if "is not executable" not in line]
+    assert not [line for line in complaints if "klaviyo-worker" in line], done.stderr
+    (when,) = re.findall(r"^OnCalendar=(.+)$", timer, re.MULTILINE)
+    assert subprocess.run(["systemd-analyze", "calendar", when], capture_output=True, check=False).returncode == 0
+
+
+def test_what_a_schedule_runs_brings_an_export_up_to_date(world: World) -> None:
+    world.set_up_export(people.simple(5))
+    world.start_worker()
+    (words,) = re.findall(r"^ExecStart=/usr/bin/klaviyo-worker (.+)$", PUBLISH.read_text(), re.M)
+    world.admin(*words.replace("%I", EXPORT).split())
+    (run,) = world.wait_runs_ended(1)
+    assert (run["state"], run["trigger"]) == ("succeeded", "on-demand")
 
 
 class Systemd:
