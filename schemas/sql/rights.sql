@@ -39,7 +39,9 @@ grant select on klaviyo.migration, klaviyo.key_pair
     to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker;
 grant execute on function klaviyo.utc(timestamptz), klaviyo.is_admin(name), klaviyo.caller(),
                           klaviyo.may_use(bigint), klaviyo.shown_state(klaviyo.run),
-                          klaviyo.run_json(klaviyo.run), klaviyo.path_text(text[])
+                          klaviyo.run_json(klaviyo.run), klaviyo.path_text(text[]),
+                          klaviyo.expected_every_s(bigint, boolean, text),
+                          klaviyo.is_stale(bigint, timestamptz), klaviyo.duration_text(bigint)
     to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker;
 
 -- -- the worker: all of runs; of what is set up, what Klaviyo's answers change --
@@ -55,7 +57,8 @@ revoke execute on function
     klaviyo.grant_connection(text, text), klaviyo.revoke_connection(text, text),
     klaviyo.pause_unusable(text, text), klaviyo.add_export(text, jsonb),
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),
-    klaviyo.remove_export(text), klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
+    klaviyo.remove_export(text), klaviyo.expect_export(text, bigint),
+    klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
     klaviyo.change_connection(text, integer),
     klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
     klaviyo.forget_member(text), klaviyo.show_member(text),
@@ -106,8 +109,11 @@ grant select on klaviyo.export_segment, klaviyo.export_field, klaviyo.run, klavi
 
 -- The key of the fingerprints is the workers'.
 grant select (export_id, name, connection_id, list_id, list_name, list_checked_at, email_path,
-              max_profiles, on_leave, max_invalid, size_guard, plan, flows_known, paused, pause_reason, created_by, created_at, changed_at)
+              max_profiles, on_leave, max_invalid, size_guard, plan, flows_known, paused, pause_reason, created_by, created_at, changed_at,
+              expect_every_s)
     on klaviyo.export to klaviyo_admin, klaviyo_contributor;
+grant select on klaviyo.export_success to klaviyo_admin, klaviyo_contributor, klaviyo_worker;
+grant execute on function klaviyo.expect_export(text, bigint) to klaviyo_admin, klaviyo_contributor;
 grant execute on function
     klaviyo.connection_state(bigint), klaviyo.add_export(text, jsonb),
     klaviyo.change_export(text, jsonb), klaviyo.pause_export(text), klaviyo.resume_export(text),

@@ -13,7 +13,7 @@ from support.site import Site
 
 TABLES = [
     "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
-    "export_segment", "key_pair", "late_job", "ledger", "migration", "outcome", "past_run", "rate_budget",
+    "export_segment", "export_success", "key_pair", "late_job", "ledger", "migration", "outcome", "past_run", "rate_budget",
     "rate_place", "rejection", "request", "request_run", "run", "task", "task_worker",
 ]  # fmt: skip
 

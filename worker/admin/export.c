@@ -13,13 +13,18 @@
 
 static bool list(struct context *context, const struct arguments *arguments, struct error *err)
 {
-    static const struct column columns[] = { { "NAME", "name", false, true },
-                                             { "CONNECTION", "connection", false, true },
-                                             { "LIST", "list", false, false },
-                                             { "LIST NAME", "list_name", false, true },
-                                             { "SEGMENTS", "segments", false, true },
-                                             { "STATE", "state", false, false },
-                                             { NULL, NULL, false, false } };
+    static const struct column columns[] = {
+        { "NAME", "name", COLUMN_TEXT, COLUMN_IS_CUT },
+        { "CONNECTION", "connection", COLUMN_TEXT, COLUMN_IS_CUT },
+        { "LIST", "list", COLUMN_TEXT, COLUMN_GOES },
+        { "LIST NAME", "list_name", COLUMN_TEXT, COLUMN_GOES + 2 },
+        { "SEGMENTS", "segments", COLUMN_TEXT, COLUMN_GOES + 1 },
+        { "LAST SUCCESS", "last_success", COLUMN_TIME, COLUMN_STAYS },
+        { "MEMBERS", "members", COLUMN_NUMBER, COLUMN_STAYS },
+        { "KEY", "connection_state", COLUMN_STATE, COLUMN_STAYS },
+        { "STATE", "state", COLUMN_STATE, COLUMN_STAYS },
+        COLUMNS_END
+    };
     char *json;
 
     if (!export_view_list(context->db, &json, err))
@@ -98,6 +103,8 @@ static bool remove_export(struct context *context, const struct arguments *argum
           "stop a run with over twice or under half of the last one's addresses (on)" },           \
         { "--plan", OPTION_VALUE, false, "stop|warn|ignore",                                       \
           "where new addresses may not fit into Klaviyo's plan (warn)" },                          \
+        { "--expect-every", OPTION_VALUE, false, "DURATION",                                       \
+          "say that it is stale without a success for so long: 26h, 90m, 1d; or none" },           \
         { "--force", OPTION_FLAG, false, NULL,                                                     \
           "store it though hardly any member has a field that is named" },                         \
     {                                                                                              \

@@ -9,6 +9,7 @@
 #include "worker/admin/name.h"
 #include "worker/admin/source_judgement.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/duration.h"
 #include "worker/cli/key_word.h"
 #include "worker/cli/percent.h"
 #include "worker/cli/print.h"
@@ -99,6 +100,41 @@ static bool check_draft(struct context *context, const struct export_draft *draf
         return wrong_usage(context, err, "--list: %s looks like an API key", draft->list_id);
     if (draft->list_id && !klaviyo_list_id_check(draft->list_id, &why))
         return wrong_usage(context, err, "--list: %s", why.text);
+    return true;
+}
+
+/* ---- how often it is expected to succeed, which is no part of what it does ---- */
+
+struct expectation {
+    bool given;
+    int64_t seconds; /* 0: nothing is expected any more */
+};
+
+static bool read_expectation(struct context *context, const struct arguments *arguments,
+                             struct expectation *expectation, struct error *err)
+{
+    const char *value = arguments_value(arguments, "--expect-every");
+
+    expectation->given = value != NULL;
+    if (!value || duration_parse(value, &expectation->seconds))
+        return true;
+    return wrong_usage(context, err,
+                       "--expect-every is a number of minutes, hours or days up to 366 days (90m, "
+                       "26h, 1d), or none, not %s",
+                       value);
+}
+
+/* Ends no run. *changed keeps its value where nothing differs. */
+static bool store_expectation(struct context *context, const struct expectation *expectation,
+                              const char *name, bool *changed, struct error *err)
+{
+    bool differs;
+
+    if (!expectation->given)
+        return true;
+    if (!exports_expect(context->db, name, expectation->seconds, &differs, err))
+        return false;
+    *changed = *changed || differs;
     return true;
 }
 
@@ -194,11 +230,15 @@ static struct export_draft draft_of(const struct arguments *arguments)
 bool export_add(struct context *context, const struct arguments *arguments, struct error *err)
 {
     struct export_draft draft = draft_of(arguments);
+    struct expectation expectation;
+    bool changed = true;
     int64_t none;
 
     draft.is_new = true;
     draft.max_profiles = MAX_PROFILES_DEFAULT;
-    if (!change_export(context, arguments, &draft, add, &none, err))
+    if (!read_expectation(context, arguments, &expectation, err) ||
+        !change_export(context, arguments, &draft, add, &none, err) ||
+        !store_expectation(context, &expectation, draft.name, &changed, err))
         return false;
     print_line("Added export %s. It runs at the next refresh of its segments, or with "
                "klaviyo-worker publish --export %s.",
@@ -209,15 +249,20 @@ bool export_add(struct context *context, const struct arguments *arguments, stru
 bool export_update(struct context *context, const struct arguments *arguments, struct error *err)
 {
     struct export_draft draft = draft_of(arguments);
+    struct expectation expectation;
     int64_t runs_ended;
 
     draft.replace_fields = arguments_flag(arguments, "--no-fields");
     draft.flows_known = arguments_flag(arguments, "--flows-known");
     if (arguments->n_given == 0)
         return wrong_usage(context, err, "export update needs an option: nothing is to be changed");
-    if (!change_export(context, arguments, &draft, exports_update, &runs_ended, err))
+    if (!read_expectation(context, arguments, &expectation, err) ||
+        !change_export(context, arguments, &draft, exports_update, &runs_ended, err))
         return false;
-    if (runs_ended < 0)
+    bool changed = runs_ended >= 0;
+    if (!store_expectation(context, &expectation, draft.name, &changed, err))
+        return false;
+    if (!changed)
         print_line("Export %s is like that already: nothing was changed.", draft.name);
     else
         print_line("Changed export %s.%s", draft.name,

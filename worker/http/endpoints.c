@@ -117,10 +117,12 @@ static void make_readyz(struct endpoints *e, struct kept_answer *kept)
 
 static void make_metrics(struct endpoints *e, struct kept_answer *kept)
 {
+    CLEANUP(freshness_release) struct freshness freshness = snapshot_freshness(e->snapshot);
     struct snapshot_view view;
     struct metrics_report metrics_report = { .service = e->options.metrics,
                                              .runs = e->options.runs,
                                              .database = &view,
+                                             .freshness = &freshness,
                                              .endpoints = e->metrics_report,
                                              .all_slots = e->options.all_slots,
                                              .now_ms = clock_ms(),

@@ -275,6 +275,8 @@ static void write_loop(struct prometheus_text *e, const struct metrics_report *m
                   "The longest turn of the control loop since the start.",
                   service->loop_longest_turn_us);
     write_gauge(e, "ready_workers", "1 while this worker is ready, else 0.", metrics_report->ready);
+    write_gauge(e, "group_members", "1 while this worker is in the consumer group, else 0.",
+                metrics_report->service->subscribed);
     write_gauge(e, "database_connections",
                 "1 while the connection that takes in events is up, else 0.",
                 service->database_reached);
@@ -370,6 +372,50 @@ static void write_runs(struct prometheus_text *e, const struct metrics_report *m
 
 /* ---- what the database says: the same in every worker ---- */
 
+static void write_waits(struct prometheus_text *e, const struct overview *overview)
+{
+    prometheus_family(e, "waiting_runs_by_reason", PROMETHEUS_GAUGE,
+                      "Running ones that cannot continue, by what they wait for.");
+    prometheus_number(e, LABELS({ "reason", "klaviyo_unavailable" }),
+                      overview->waiting_for_klaviyo);
+    prometheus_number(e, LABELS({ "reason", "rate_limited" }), overview->waiting_for_limit);
+    prometheus_number(e, LABELS({ "reason", "database_unavailable" }),
+                      overview->waiting_for_database);
+}
+
+static void write_successes(struct prometheus_text *e, const struct freshness *freshness)
+{
+    prometheus_family(e, "export_last_success_timestamp_seconds", PROMETHEUS_GAUGE,
+                      "When the last run of the export that succeeded ended; none: none has.");
+    for (size_t i = 0; i < freshness->n; i++) {
+        const struct export_freshness *item = &freshness->items[i];
+        if (item->last_success_us > 0)
+            prometheus_millionths(e, LABELS({ "export", item->export_name }),
+                                  item->last_success_us);
+    }
+    prometheus_family(e, "export_changed_timestamp_seconds", PROMETHEUS_GAUGE,
+                      "When an export that never succeeded was changed last.");
+    for (size_t i = 0; i < freshness->n; i++) {
+        const struct export_freshness *item = &freshness->items[i];
+        if (item->last_success_us == 0)
+            prometheus_millionths(e, LABELS({ "export", item->export_name }), item->changed_us);
+    }
+}
+
+static void write_freshness(struct prometheus_text *e, const struct freshness *freshness)
+{
+    write_successes(e, freshness);
+    prometheus_family(e, "export_expected_every_seconds", PROMETHEUS_GAUGE,
+                      "How often the export is expected to succeed; none: nothing is expected.");
+    for (size_t i = 0; i < freshness->n; i++) {
+        const struct export_freshness *item = &freshness->items[i];
+        if (item->expected_every_s > 0)
+            prometheus_number(e, LABELS({ "export", item->export_name }), item->expected_every_s);
+    }
+    write_gauge(e, "omitted_exports", "Exports without metrics of their own: there are too many.",
+                freshness->omitted);
+}
+
 static void write_database(struct prometheus_text *e, const struct metrics_report *metrics_report)
 {
     const struct snapshot_view *view = metrics_report->database;
@@ -390,6 +436,11 @@ static void write_database(struct prometheus_text *e, const struct metrics_repor
     write_gauge(e, "attention_connections",
                 "Connections whose key Klaviyo refused: their runs end at once.",
                 overview->attention);
+    write_waits(e, overview);
+    write_gauge(e, "oldest_waiting_outcome_age_seconds",
+                "How long the oldest outcome event waits for Kafka.", overview->oldest_outcome_s);
+    if (metrics_report->freshness)
+        write_freshness(e, metrics_report->freshness);
 }
 
 /* ---- the process, and who asks it ---- */

@@ -22,6 +22,7 @@ struct metrics_report {
     struct service_metrics *service;
     const struct run_control *runs;
     const struct snapshot_view *database;
+    const struct freshness *freshness; /* NULL: not read yet */
     struct http_metrics endpoints;
     int64_t all_slots;
     int64_t now_ms;     /* clock_ms() */

@@ -12,8 +12,9 @@
  *     prometheus_family(&prometheus_text, "events_ended_total", PROMETHEUS_COUNTER, "Events that
  * …"); prometheus_number(&prometheus_text, LABELS({ "end", "done" }), 17);
  *
- * Every name gets our prefix. A label's value is one of a fixed set or the
- * number of a partition: whatever else would make series without bound.
+ * Every name gets our prefix. A label's value is one of a fixed set, the
+ * number of a partition, or the name of an export up to a bound: whatever else would make
+ * series without bound.
  * Numbers are integers or millionths, so that no locale has a say.
  */
 #define PROMETHEUS_PREFIX "klaviyo_worker_"

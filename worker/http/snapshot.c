@@ -19,7 +19,8 @@ struct snapshot {
     bool wanted, stop;
     struct snapshot_view last;
 
-    bool failing; /* the thread's own: has been logged */
+    bool failing;    /* the thread's own: has been logged */
+    int64_t omitted; /* the thread's own, too: as it was read last */
 };
 
 /* Waits until somebody wants a reading and the last one is old enough. */
@@ -48,6 +49,15 @@ static void put(struct snapshot *snapshot, const struct snapshot_view *read)
     overview_lists_release(&before);
 }
 
+/* Exports without metrics of their own, when their number changes. */
+static void note_omitted(struct snapshot *snapshot, const struct freshness *freshness)
+{
+    if (freshness->omitted > 0 && freshness->omitted != snapshot->omitted)
+        log_warn("export_metrics_omitted", LOG_INT("exports", freshness->omitted),
+                 LOG_INT("shown", (int64_t)freshness->n));
+    snapshot->omitted = freshness->omitted;
+}
+
 static void read_once(struct snapshot *snapshot)
 {
     const struct snapshot_ports *ports = snapshot->ports;
@@ -59,6 +69,7 @@ static void read_once(struct snapshot *snapshot)
     if (!ok && !snapshot->failing)
         log_warn("snapshot_failed", LOG_ERROR_OF(&err));
     snapshot->failing = !ok;
+    note_omitted(snapshot, &read.lists.freshness);
     put(snapshot, &read);
     wakeup_signal(snapshot->done_fd);
 }
@@ -139,7 +150,16 @@ void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_v
     view->lists.runs = copy(with_lists ? view->lists.runs : NULL);
     view->lists.exports = copy(with_lists ? view->lists.exports : NULL);
     view->lists.report = copy(with_lists ? view->lists.report : NULL);
+    view->lists.freshness = (struct freshness){ .n = 0 };
     (void)pthread_mutex_unlock(&snapshot->lock);
+}
+
+struct freshness snapshot_freshness(struct snapshot *snapshot)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    struct freshness copied = freshness_copy(&snapshot->last.lists.freshness);
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    return copied;
 }
 
 void snapshot_view_release(struct snapshot_view *view)

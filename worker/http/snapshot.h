@@ -47,4 +47,7 @@ bool snapshot_want(struct snapshot *snapshot);
 void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view);
 void snapshot_view_release(struct snapshot_view *view);
 
+/* A copy of the lists' freshness, which a view has none of; the caller releases it. */
+struct freshness snapshot_freshness(struct snapshot *snapshot);
+
 #endif

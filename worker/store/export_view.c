@@ -6,17 +6,28 @@
 #include "worker/store/exports.h"
 #include "worker/store/statement.h"
 
-#define EXPORT_MEMBERS                                                             \
-    "x.name, c.name as connection, x.list_id as list, x.list_name,"                \
-    " array(select s.segment_id from klaviyo.export_segment s"                     \
-    " where s.export_id = x.export_id order by 1) as segments,"                    \
-    " klaviyo.path_text(x.email_path) as email_field, x.max_profiles, x.on_leave," \
-    " x.max_invalid, x.size_guard, x.plan, x.flows_known,"                         \
-    " case when x.paused then 'paused' else 'active' end as state, x.pause_reason"
+#define STALE                                                                                \
+    "klaviyo.is_stale(klaviyo.expected_every_s(x.expect_every_s, x.paused, x.pause_reason)," \
+    " coalesce(s.at, x.changed_at))"
+
+#define EXPORT_MEMBERS                                                                          \
+    "x.name, c.name as connection, x.list_id as list, x.list_name,"                             \
+    " array(select g.segment_id from klaviyo.export_segment g"                                  \
+    " where g.export_id = x.export_id order by 1) as segments,"                                 \
+    " klaviyo.path_text(x.email_path) as email_field, x.max_profiles, x.on_leave,"              \
+    " x.max_invalid, x.size_guard, x.plan, x.flows_known,"                                      \
+    " case when x.paused then 'paused' when " STALE " then 'stale' else 'active' end as state," \
+    " x.pause_reason, klaviyo.utc(s.at) as last_success, s.members,"                            \
+    " klaviyo.duration_text(x.expect_every_s) as expect_every,"                                 \
+    " x.expect_every_s as expect_every_seconds, " STALE " as stale,"                            \
+    " klaviyo.connection_state(x.connection_id) as connection_state"
+
+#define EXPORTS                                                                   \
+    " from klaviyo.export x left join klaviyo.connection c using (connection_id)" \
+    " left join klaviyo.export_success s using (export_id)"
 
 static const char list_sql[] =
-    "select coalesce(json_agg(shown), '[]') from (select " EXPORT_MEMBERS
-    " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
+    "select coalesce(json_agg(shown), '[]') from (select " EXPORT_MEMBERS EXPORTS
     " order by x.name) as shown";
 
 static const char show_sql[] =
@@ -29,9 +40,7 @@ static const char show_sql[] =
     " where f.export_id = x.export_id and f.target = 'property') as properties,"
     " klaviyo.utc(x.list_checked_at) as list_checked_at,"
     " x.created_by as made_by, klaviyo.utc(x.created_at) as made_at,"
-    " klaviyo.utc(x.changed_at) as changed_at"
-    " from klaviyo.export x left join klaviyo.connection c using (connection_id)"
-    " where x.name = $1) as shown";
+    " klaviyo.utc(x.changed_at) as changed_at" EXPORTS " where x.name = $1) as shown";
 
 bool export_view_list(struct db *db, char **json, struct error *err)
 {

@@ -10,7 +10,8 @@
 
 /*
  * Exports as people see them: JSON, the caller's. What a user may not see is
- * not there.
+ * not there. state: active, paused, or stale: its last success (else its last change) is
+ * longer ago than is expected of it.
  */
 bool export_view_list(struct db *db, char **json, struct error *err) MUST_USE;
 

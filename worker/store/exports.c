@@ -30,6 +30,7 @@ static const char look_sql[] = "select klaviyo.look_at_draft($1, " DRAFT ")";
 static const char look_new_sql[] =
     "select case when not exists (select from klaviyo.export where name = $1)"
     " then klaviyo.look_at_draft($1, " DRAFT ") end";
+static const char expect_sql[] = "select klaviyo.expect_export($1, nullif($2::bigint, 0))";
 static const char pause_sql[] = "select klaviyo.pause_export($1)";
 static const char resume_sql[] = "select klaviyo.resume_export($1)";
 static const char remove_sql[] = "select klaviyo.remove_export($1)";
@@ -260,6 +261,22 @@ static bool change_by_name(struct db *db, const char *sql, const char *name, int
     if (result_is_null(rows, 0, 0))
         return exports_missing(name, err);
     *runs_ended = result_int64(rows, 0, 0);
+    return true;
+}
+
+bool exports_expect(struct db *db, const char *name, int64_t seconds, bool *changed,
+                    struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    args_int64(&args, seconds);
+    if (!query_patiently(db, expect_sql, &args, &rows, err))
+        return error_wrap(err, "export %s", name);
+    if (result_is_null(rows, 0, 0))
+        return exports_missing(name, err);
+    *changed = result_int64(rows, 0, 0) == 0;
     return true;
 }
 

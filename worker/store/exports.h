@@ -74,6 +74,13 @@ bool exports_update(struct db *db, const struct export_draft *draft, int64_t *ru
                     struct error *err) MUST_USE;
 
 /*
+ * How often the export is expected to succeed; 0: nothing is expected of it. It ends
+ * no run. *changed: it was different before. ERROR_INPUT: there is no such export.
+ */
+bool exports_expect(struct db *db, const char *name, int64_t seconds, bool *changed,
+                    struct error *err) MUST_USE;
+
+/*
  * Ends the export's runs and ignores its events until it is resumed.
  * *runs_ended: as above. ERROR_INPUT: there is no such export. So for the two
  * below.

@@ -15,7 +15,12 @@ static const char count_sql[] =
     " count(*) filter (where klaviyo.shown_state(r) = 'waiting'),"
     " coalesce(extract(epoch from clock_timestamp()"
     " - min(r.queued_at) filter (where r.state = 'queued'))::bigint, 0),"
-    " (select count(*) from klaviyo.connection c where c.attention_reason is not null)"
+    " (select count(*) from klaviyo.connection c where c.attention_reason is not null),"
+    " count(*) filter (where r.state = 'running' and r.wait_reason = 'klaviyo_unavailable'),"
+    " count(*) filter (where r.state = 'running' and r.wait_reason = 'rate_limited'),"
+    " count(*) filter (where r.state = 'running' and r.wait_reason = 'database_unavailable'),"
+    " coalesce(extract(epoch from clock_timestamp()"
+    " - (select min(o.ended_at) from klaviyo.outcome o))::bigint, 0)"
     " from klaviyo.run r where r.state in ('queued', 'running')";
 
 static bool begin(struct db *db, struct error *err)
@@ -36,7 +41,11 @@ static bool count(struct db *db, struct overview *overview, struct error *err)
                                    .running = result_int64(rows, 0, 1),
                                    .waiting = result_int64(rows, 0, 2),
                                    .oldest_queued_s = result_int64(rows, 0, 3),
-                                   .attention = result_int64(rows, 0, 4) };
+                                   .attention = result_int64(rows, 0, 4),
+                                   .waiting_for_klaviyo = result_int64(rows, 0, 5),
+                                   .waiting_for_limit = result_int64(rows, 0, 6),
+                                   .waiting_for_database = result_int64(rows, 0, 7),
+                                   .oldest_outcome_s = result_int64(rows, 0, 8) };
     return true;
 }
 
@@ -45,6 +54,7 @@ void overview_lists_release(struct overview_lists *lists)
     free(lists->runs);
     free(lists->exports);
     free(lists->report);
+    freshness_release(&lists->freshness);
     *lists = (struct overview_lists){ .runs = NULL };
 }
 
@@ -56,7 +66,8 @@ static bool read_all(struct db *db, struct overview *overview, struct overview_l
     return begin(db, err) && count(db, overview, err) &&
            history_list(db, &newest, &lists->runs, err) &&
            export_view_list(db, &lists->exports, err) &&
-           status_report_read(db, &lists->report, err);
+           status_report_read(db, &lists->report, err) &&
+           freshness_read(db, &lists->freshness, err);
 }
 
 bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,

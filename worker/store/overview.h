@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/store/db.h"
+#include "worker/store/freshness.h"
 
 /*
  * What all workers together have before them, in a few numbers, and their
@@ -18,6 +19,9 @@ struct overview {
     int64_t waiting;         /* of the running: for a limit, or for a worker */
     int64_t oldest_queued_s; /* how long the oldest one waits; 0: none does */
     int64_t attention;       /* connections that need it */
+    /* Of the waiting ones, for what. */
+    int64_t waiting_for_klaviyo, waiting_for_limit, waiting_for_database;
+    int64_t oldest_outcome_s; /* how long the oldest outcome waits for Kafka; 0: none does */
 };
 
 enum { OVERVIEW_RUNS = 100, OVERVIEW_TIMEOUT_MS = 2000 };
@@ -27,6 +31,7 @@ struct overview_lists {
     char *runs; /* the newest OVERVIEW_RUNS */
     char *exports;
     char *report;
+    struct freshness freshness;
 };
 
 /*
