@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from support.paths import TREE, tool
@@ -56,6 +57,31 @@ def test_every_metric_in_alerts_and_dashboard_exists_in_a_scrape(world: World) -
     named = set(METRIC.findall(texts)) - {"klaviyo_worker_progress_age_seconds"}  # needs a run
     assert len(named) > 20
     wait_until(lambda: named <= set(METRIC.findall(worker.page("/metrics"))), 10, f"all of {named}")
+
+
+def test_every_expression_of_the_dashboard_is_one(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"panel:expression:{n}", "expr": expression.replace("$job", ".*").replace("$__rate_interval", "5m")}
+        for n, expression in enumerate(
+            target["expr"] for panel in panels() for target in panel.get("targets", [])
+        )
+    ]
+    assert len(rules) > 30
+    path = tmp_path / "rules.json"  # JSON is YAML
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    promtool("check", "rules", str(path))
+
+
+def test_the_dashboard_shows_freshness_outages_outcomes_and_what_slots_do() -> None:
+    expressions = dashboard_expressions()
+    for name in (
+        "export_last_success_timestamp_seconds",
+        "export_expected_every_seconds",
+        "waiting_runs_by_reason",
+        "oldest_waiting_outcome_age_seconds",
+        'run_slots{job=~"$job",state="busy"}',
+    ):
+        assert f"klaviyo_worker_{name}" in expressions, name
 
 
 def test_panels_of_the_dashboard_have_their_own_id_and_place() -> None:
