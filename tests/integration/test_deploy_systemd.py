@@ -117,10 +117,10 @@ class Systemd:
             except BlockingIOError:
                 return self.told.count(line)
 
-    def environment(self, patience_seconds: int) -> dict[str, str]:
+    def environment(self, watchdog_seconds: int) -> dict[str, str]:
         return {
             "NOTIFY_SOCKET": str(self.path),
-            "WATCHDOG_USEC": str(patience_seconds * 1_000_000),
+            "WATCHDOG_USEC": str(watchdog_seconds * 1_000_000),
         }
 
 

@@ -3,7 +3,7 @@
 
     lint.py BUILD_DIR STAMP_DIR
 
-borders.py holds every include against its table. clang-format looks at every C file of the tree, clang-tidy at every source that
+borders.py holds every include against its table, style.py the rules of the house. clang-format looks at every C file of the tree, clang-tidy at every source that
 BUILD_DIR compiles (configured with clang, built with Ninja). A file that passed
 is remembered by a hash of everything its result depends on: its own text, the
 headers it includes, the compiler's command and the linter's settings.
@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import borders
+import style
 
 TREE = Path(__file__).resolve().parents[2]
 FOLDERS = ("common", "worker", "tests")
@@ -147,7 +148,7 @@ def check_tidy(build: Path, stamps: Stamps) -> list[str]:
 def main() -> int:
     build, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     stamps = Stamps(folder)
-    complaints = borders.complaints(TREE, build)
+    complaints = borders.complaints(TREE, build) + style.complaints(TREE)
     complaints += check_format(stamps) + check_tidy(build, stamps)
     for complaint in complaints:
         print(complaint)

@@ -206,7 +206,7 @@ static struct server *server_new(void)
     return server;
 }
 
-/* After the client has let go of its connections. */
+/* After the client has closed its connections. */
 static void server_free(struct server *server)
 {
     (void)shutdown(server->listener, SHUT_RDWR);

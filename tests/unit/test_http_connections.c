@@ -32,7 +32,7 @@ static void all_go(struct http_connections *http_connections)
     assert_int_equal(http_connections->n, 0);
 }
 
-static void a_caller_is_cut_off_at_the_deadline_of_its_connection(void **state)
+static void a_connection_is_cut_off_at_the_deadline_of_its_connection(void **state)
 {
     struct http_connections http_connections;
 
@@ -56,7 +56,7 @@ static void a_caller_is_cut_off_at_the_deadline_of_its_connection(void **state)
     assert_int_equal(http_connections_next_ms(&http_connections), INT64_MAX);
 }
 
-static void an_old_caller_or_one_of_many_gets_its_last_answer(void **state)
+static void an_old_connection_or_one_of_many_gets_its_last_answer(void **state)
 {
     struct http_connections http_connections;
 
@@ -95,7 +95,7 @@ static void slow_ones_beyond_an_addresss_share_go_after_a_moment(void **state)
     all_go(&http_connections);
 }
 
-static void in_a_crowd_those_go_at_once_who_have_had_their_answer(void **state)
+static void over_capacity_those_go_at_once_who_have_had_their_answer(void **state)
 {
     struct http_connections http_connections;
 
@@ -130,7 +130,7 @@ static void many_addresses_together_have_a_bound_too(void **state)
     all_go(&http_connections);
 }
 
-static void a_caller_in_the_middle_can_leave(void **state)
+static void a_connection_in_the_middle_can_leave(void **state)
 {
     struct http_connections http_connections;
 
@@ -170,12 +170,12 @@ static void few_descriptors_make_few_places(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_caller_is_cut_off_at_the_deadline_of_its_connection),
-        cmocka_unit_test(an_old_caller_or_one_of_many_gets_its_last_answer),
+        cmocka_unit_test(a_connection_is_cut_off_at_the_deadline_of_its_connection),
+        cmocka_unit_test(an_old_connection_or_one_of_many_gets_its_last_answer),
         cmocka_unit_test(slow_ones_beyond_an_addresss_share_go_after_a_moment),
-        cmocka_unit_test(in_a_crowd_those_go_at_once_who_have_had_their_answer),
+        cmocka_unit_test(over_capacity_those_go_at_once_who_have_had_their_answer),
         cmocka_unit_test(many_addresses_together_have_a_bound_too),
-        cmocka_unit_test(a_caller_in_the_middle_can_leave),
+        cmocka_unit_test(a_connection_in_the_middle_can_leave),
         cmocka_unit_test(few_descriptors_make_few_places),
     };
 

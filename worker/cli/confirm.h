@@ -19,6 +19,7 @@
         "--yes", OPTION_FLAG, false, NULL, "do it without asking" \
     }
 
+/* True: it may be done, asked or not. Waits for the answer as long as it takes. */
 bool confirm(const struct arguments *arguments, const char *question, struct error *err) MUST_USE;
 
 #endif

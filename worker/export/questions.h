@@ -29,6 +29,7 @@ struct questions {
     int64_t live_flows;
 };
 
+/* Nothing is asked, and nothing is known. */
 void questions_init(struct questions *questions);
 
 /* What is asked is asked; a question that was for a warning may come to be needed. */

@@ -74,7 +74,7 @@ static const struct plain of_runs[] = {
       RUNS(runs_taken), PROMETHEUS_COUNTER },
     { "runs_taken_over_total", "Runs taken from a worker that had not renewed its lease.",
       RUNS(runs_taken_over), PROMETHEUS_COUNTER },
-    { "leases_lost_total", "Runs that this worker had to let go of.",
+    { "leases_lost_total", "Runs that this worker had to give up: their lease was lost.",
       RUNS(leases_lost), PROMETHEUS_COUNTER },
     { "batches_sent_total", "Batches that Klaviyo made an import job of.",
       RUNS(batches_sent), PROMETHEUS_COUNTER },

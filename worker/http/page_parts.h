@@ -24,6 +24,7 @@ void page_end(struct strbuf *out);
 /* The class of the style sheet that gives a state its colour. */
 const char *page_class_of_state(const char *state);
 
+/* The state in words, in its colour; an unknown one looks like a failure. */
 void page_add_state(struct strbuf *out, const char *state);
 
 /* The reason and its sentence, with a line of their own; nothing where there is none. */

@@ -52,6 +52,7 @@ struct endpoint_path endpoint_path(enum endpoint endpoint);
 
 enum endpoint_method { ENDPOINT_GET, ENDPOINT_POST, ENDPOINT_DELETE };
 
+/* How it is asked. */
 enum endpoint_method endpoint_method(enum endpoint endpoint);
 
 /* POST and DELETE: it has a body, and may change something in Klaviyo. */

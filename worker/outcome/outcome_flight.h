@@ -38,6 +38,7 @@ struct outcome_flight {
 struct outcome_in_flight *outcome_flight_add(struct outcome_flight *flight,
                                              const struct outcome *outcome, int64_t now_ms);
 
+/* How many there are, with a fate or without. */
 size_t outcome_flight_n(const struct outcome_flight *flight);
 
 /* How many further ones may be claimed, and of how much data; 0: none. */

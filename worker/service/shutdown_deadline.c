@@ -18,7 +18,7 @@ static struct {
     atomic_bool disarmed;
     atomic_llong deadline_ms;
     const char *_Atomic phase;
-} dog;
+} guard;
 
 /* Nothing here may wait for a lock that somebody hangs on to, nor for a reader of the log. */
 static void *watch(void *unused)
@@ -26,9 +26,9 @@ static void *watch(void *unused)
     const struct timespec pause = { .tv_nsec = CHECK_MS * 1000000L };
 
     (void)unused;
-    while (!dog.disarmed) {
-        if (clock_ms() >= dog.deadline_ms) {
-            const char *phase = dog.phase;
+    while (!guard.disarmed) {
+        if (clock_ms() >= guard.deadline_ms) {
+            const char *phase = guard.phase;
             log_error("shutdown_deadline_passed", LOG_STR("waiting_for", phase));
             log_stop_writer(LOG_MS);
             _exit(EXIT_FAILURE);
@@ -40,25 +40,25 @@ static void *watch(void *unused)
 
 void shutdown_deadline_arm(int64_t deadline_ms)
 {
-    dog.deadline_ms = deadline_ms;
-    if (dog.armed)
+    guard.deadline_ms = deadline_ms;
+    if (guard.armed)
         return;
-    dog.disarmed = false;
-    dog.armed = pthread_create(&dog.thread, NULL, watch, NULL) == 0;
-    if (!dog.armed)
+    guard.disarmed = false;
+    guard.armed = pthread_create(&guard.thread, NULL, watch, NULL) == 0;
+    if (!guard.armed)
         log_warn("shutdown_without_deadline");
 }
 
 void shutdown_deadline_note(const char *phase)
 {
-    dog.phase = phase;
+    guard.phase = phase;
 }
 
 void shutdown_deadline_disarm(void)
 {
-    if (!dog.armed)
+    if (!guard.armed)
         return;
-    dog.disarmed = true;
-    (void)pthread_join(dog.thread, NULL);
-    dog.armed = false;
+    guard.disarmed = true;
+    (void)pthread_join(guard.thread, NULL);
+    guard.armed = false;
 }

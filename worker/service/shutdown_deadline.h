@@ -13,7 +13,7 @@ void shutdown_deadline_arm(int64_t deadline_ms); /* of clock_ms() */
 /* What the shutdown is about now; a text that lives for ever. */
 void shutdown_deadline_note(const char *phase);
 
-/* The shutdown came to its end; returns when the watchdog is gone. */
+/* The shutdown came to its end; returns when its thread has ended. */
 void shutdown_deadline_disarm(void);
 
 #endif

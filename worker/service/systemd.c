@@ -16,7 +16,7 @@ static void tell(const char *text)
 }
 
 /* How long systemd waits for a sign of life; 0: it does not. */
-static uint64_t patience_us(void)
+static uint64_t watchdog_us(void)
 {
     uint64_t us = 0;
 
@@ -30,7 +30,7 @@ static void tell(const char *text)
     (void)text;
 }
 
-static uint64_t patience_us(void)
+static uint64_t watchdog_us(void)
 {
     return 0;
 }
@@ -39,7 +39,7 @@ static uint64_t patience_us(void)
 
 struct systemd_notify systemd_notify_init(void)
 {
-    return (struct systemd_notify){ .every_ms = (int64_t)(patience_us() / 2000),
+    return (struct systemd_notify){ .every_ms = (int64_t)(watchdog_us() / 2000),
                                     .notified_ms = clock_ms() };
 }
 

@@ -99,10 +99,13 @@ static bool database_notified(void *opaque)
     return db_is_up(database->db);
 }
 
-/* Those who do the work: runs, and tasks of people. */
+/* What runs beside the control loop, each on threads of its own; NULL: not started. */
 struct workforce {
-    struct slots *slots;
-    struct task_runner *tasks;
+    struct database_probe *probe;
+    struct housekeeping *housekeeping;
+    struct outcome_sender *sender;
+    struct slots *slots;       /* runs */
+    struct task_runner *tasks; /* of people */
 };
 
 static void drain(void *opaque, int64_t deadline_ms)
@@ -176,35 +179,43 @@ static bool start_outcomes(const struct settings *settings, struct service_metri
     return *sender != NULL;
 }
 
-static bool serve(const struct slots_options *options, struct service_metrics *metrics,
-                  const struct db_options *how, struct error *err)
+static bool start_workforce(struct workforce *workforce, const struct slots_options *options,
+                            const struct database_probe_ports *probe,
+                            struct service_metrics *metrics, struct error *err)
 {
-    struct database probed = { .options = *how };
-    const struct database_probe_ports probe_ports = { &probed, probe_database };
-    CLEANUP(database_probe_freep)
-    struct database_probe *probe = database_probe_start(&probe_ports, metrics, err);
-    if (!probe)
+    workforce->probe = database_probe_start(probe, metrics, err);
+    if (!workforce->probe)
         return false;
-    CLEANUP(housekeeping_freep)
-    struct housekeeping *housekeeping = housekeeping_start(options->settings, err);
-    if (!housekeeping)
+    workforce->housekeeping = housekeeping_start(options->settings, err);
+    if (!workforce->housekeeping ||
+        !start_outcomes(options->settings, metrics, &workforce->sender, err))
         return false;
-    CLEANUP(outcome_sender_freep) struct outcome_sender *sender = NULL;
-    if (!start_outcomes(options->settings, metrics, &sender, err))
+    workforce->slots = slots_start(options, err);
+    if (!workforce->slots)
         return false;
-    CLEANUP(slots_freep) struct slots *slots = slots_start(options, err);
-    if (!slots)
-        return false;
-    CLEANUP(task_runner_freep) struct task_runner *tasks = start_tasks(options, err);
-    if (!tasks)
-        return false;
-    struct workforce workforce = { slots, tasks };
-    struct database database = { .options = *how,
-                                 .topic = options->settings->kafka_topic,
-                                 .slots = slots };
+    workforce->tasks = start_tasks(options, err);
+    return workforce->tasks != NULL;
+}
 
-    const struct service_ports ports = {
-        .intake = { .opaque = &database,
+/* What was started last ends first: what it hands on is taken by those before it. */
+static void stop_workforce(struct workforce *workforce)
+{
+    shutdown_deadline_note("tasks");
+    task_runner_free(workforce->tasks);
+    shutdown_deadline_note("run_slots");
+    slots_free(workforce->slots);
+    shutdown_deadline_note("outcome events");
+    outcome_sender_free(workforce->sender);
+    shutdown_deadline_note("the database probe");
+    database_probe_free(workforce->probe);
+    shutdown_deadline_note("housekeeping");
+    housekeeping_free(workforce->housekeeping);
+}
+
+static struct service_ports make_ports(struct database *database, struct workforce *workforce)
+{
+    return (struct service_ports){
+        .intake = { .opaque = database,
                     .connect = connect_database,
                     .disconnect = disconnect_database,
                     .accept = accept_events,
@@ -213,23 +224,28 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
                     .lock_holder = name_lock_holder,
                     .socket = database_socket,
                     .notified = database_notified },
-        .slots = { .opaque = &workforce,
+        .slots = { .opaque = workforce,
                    .drain = drain,
                    .cancel = cancel_slots,
                    .busy = busy_slots },
     };
-    bool stopped = service_loop(options->settings, &ports, metrics, err);
-    shutdown_deadline_note("tasks");
-    task_runner_free(task_runner_take(&tasks));
-    shutdown_deadline_note("run_slots");
-    slots_free(slots_take(&slots));
-    shutdown_deadline_note("outcome events");
-    outcome_sender_free(outcome_sender_take(&sender));
-    shutdown_deadline_note("the database probe");
-    database_probe_free(database_probe_take(&probe));
-    shutdown_deadline_note("housekeeping");
-    housekeeping_free(housekeeping_take(&housekeeping));
-    return stopped;
+}
+
+static bool serve(const struct slots_options *options, struct service_metrics *metrics,
+                  const struct db_options *how, struct error *err)
+{
+    struct database probed = { .options = *how };
+    const struct database_probe_ports probe = { &probed, probe_database };
+    CLEANUP(stop_workforce) struct workforce workforce = { .probe = NULL };
+
+    if (!start_workforce(&workforce, options, &probe, metrics, err))
+        return false;
+    struct database database = { .options = *how,
+                                 .topic = options->settings->kafka_topic,
+                                 .slots = workforce.slots };
+    const struct service_ports ports = make_ports(&database, &workforce);
+
+    return service_loop(options->settings, &ports, metrics, err);
 }
 
 bool service_run(const struct slots_options *options, const struct startup_check *check,

@@ -53,6 +53,7 @@ struct task {
     char *arguments;
 };
 
+/* Frees the task with its strings; NULL is accepted. */
 void task_free(struct task *task);
 DEFINE_OWNER(task)
 
@@ -69,6 +70,8 @@ struct task_ending {
     const char *error;
     bool again; /* the same may succeed later */
 };
+
+/* Records how it ended. ERROR_LOST: the task is not this worker's any more. */
 bool tasks_end(struct db *db, const struct task *task, const struct task_ending *ending,
                struct error *err) MUST_USE;
 

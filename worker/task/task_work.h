@@ -22,8 +22,10 @@ struct task_work;
 struct task_work *task_work_start(const struct task_context *context, const struct task *task,
                                   int wakeup_fd, struct error *err) MUST_USE;
 
+/* Its function has returned: task_work_answer() says how. */
 bool task_work_has_ended(const struct task_work *work);
 
+/* There is progress that was not taken yet. */
 bool task_work_has_progress(struct task_work *work);
 
 /* The newest progress that was not taken yet, JSON, the caller's; NULL: none. */
