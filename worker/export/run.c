@@ -56,15 +56,33 @@ static bool write_end(const struct run_options *options, struct db *db, const st
     return true;
 }
 
-/* A command ended the run: no other worker has it, so its members are counted here. */
-static void count_if_ended(const struct run_options *options, struct db *db,
-                           const struct run_task *task)
+/*
+ * Somebody else ended the run while it went on here: a command, or another worker's
+ * take, which has counted its failure. No other worker tells of the rest.
+ */
+static bool was_ended(const struct run_options *options, struct db *db, const struct run_task *task)
 {
     struct run_record record;
     struct error ignored = ERROR_INIT;
 
-    if (runs_read_ended(db, task, &record, &ignored) && run_state_is_end(record.state))
-        count_members(options->control, &record);
+    if (!runs_read_ended(db, task, &record, &ignored) || !run_state_is_end(record.state))
+        return false;
+    struct run_ending ending = { record.state, record.reason, record.detail };
+    log_end(task, &ending, &record);
+    count_members(options->control, &record);
+    if (record.state != RUN_FAILED)
+        count_end(options->control, &ending, &record);
+    return true;
+}
+
+void run_note_closed(struct run_control *control, const struct run_closed *closed)
+{
+    log_info("run_closed", LOG_INT("run", closed->run_id), LOG_STR("export", closed->export_name),
+             LOG_STR("state", run_state_name(closed->state)),
+             LOG_STR("reason", run_reason_name(closed->reason)));
+    (void)atomic_fetch_add(&control->runs_ended[closed->state], 1);
+    if (closed->state == RUN_FAILED)
+        run_metrics_failure(&control->run_metrics, closed->reason);
 }
 
 /* The run was lost or the database is unreachable; write nothing. */
@@ -114,8 +132,8 @@ static bool conclude(const struct run_options *options, struct db *db, const str
                   LOG_INT("park_ms", result->parking.park_ms), LOG_STR("trace", task->traceparent));
         return runs_park(db, task, &result->parking, err);
     case DELIVER_RELINQUISHED:
-        if (result->relinquish_kind == ERROR_LOST)
-            count_if_ended(options, db, task);
+        if (result->relinquish_kind == ERROR_LOST && was_ended(options, db, task))
+            return error_set(err, ERROR_LOST, "%s", result->detail);
         return relinquish(task, result->relinquish_kind, result->detail, err);
     }
     return write_end(options, db, task, &ending, err);

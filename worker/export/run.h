@@ -30,4 +30,7 @@ struct run_options {
 bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
                  int64_t taken_ms, struct error *err) MUST_USE;
 
+/* Tells of a run that a take has ended: in the log, and in the metrics. Any thread. */
+void run_note_closed(struct run_control *control, const struct run_closed *closed);
+
 #endif

@@ -258,14 +258,14 @@ static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
                                .short_only = is_last_free(slot->slots) };
     enum run_take what = RUN_TAKE_CLOSED;
     struct error err = ERROR_INIT;
-    int64_t closed;
+    struct run_closed closed;
 
     db_set_lock_timeout(slot->db, TAKE_LOCK_MS); /* of what is asked while it polls, too */
     while (what == RUN_TAKE_CLOSED) {
         if (!runs_take(slot->db, &taker, &what, task, &closed, &err))
             return take_failed(slot, &err);
         if (what == RUN_TAKE_CLOSED)
-            log_info("run_closed", LOG_INT("run", closed));
+            run_note_closed(o->control, &closed);
     }
     if (what == RUN_TAKE_NONE)
         return RUN_POLL_NOTHING;

@@ -78,9 +78,12 @@ static const char end_sql[] =
 
 /* The end takes the run from its owner: see klaviyo.close_run(). */
 static const char ended_sql[] =
-    "select r.state," RECORD_COLUMNS " from klaviyo.run r where r.run_id = $1"
+    "select r.state," RECORD_COLUMNS ", r.reason, r.detail from klaviyo.run r where r.run_id = $1"
     " and r.last_take_id = $2::uuid"
     " and r.finished_at is not null";
+
+static const char closed_sql[] =
+    "select export_name, state, reason from klaviyo.run where run_id = $1";
 
 static const char give_back_sql[] =
     "update klaviyo.run set backends = '{}',"
@@ -120,8 +123,25 @@ static bool query_take(struct db *db, const struct run_taker *taker, PGresult **
     return FAILPOINT_AROUND("take", db_query(db, take_sql, &args, rows, err));
 }
 
+static bool read_closed(struct db *db, int64_t run_id, struct run_closed *closed, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, run_id);
+    if (!db_query(db, closed_sql, &args, &rows, err))
+        return false;
+    *closed = (struct run_closed){ .run_id = run_id, .state = RUN_CANCELLED };
+    if (result_rows(rows) == 0) /* by retention, at once: it was old */
+        return true;
+    (void)snprintf(closed->export_name, sizeof closed->export_name, "%s", result_text(rows, 0, 0));
+    (void)run_state_of(result_text(rows, 0, 1), &closed->state);
+    closed->reason = run_reason_of(result_text(rows, 0, 2));
+    return true;
+}
+
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, int64_t *closed, struct error *err)
+               struct run_task **task, struct run_closed *closed, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(run_task_freep) struct run_task *taken = calloc(1, sizeof *taken);
@@ -130,10 +150,13 @@ bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what
         return error_no_memory(err);
     if (!query_take(db, taker, &rows, err))
         return false;
-    if (result_rows(rows) == 0 || result_bool(rows, 0, 5)) {
-        *what = result_rows(rows) == 0 ? RUN_TAKE_NONE : RUN_TAKE_CLOSED;
-        *closed = result_rows(rows) == 0 ? 0 : result_int64(rows, 0, 0);
+    if (result_rows(rows) == 0) {
+        *what = RUN_TAKE_NONE;
         return true;
+    }
+    if (result_bool(rows, 0, 5)) {
+        *what = RUN_TAKE_CLOSED;
+        return read_closed(db, result_int64(rows, 0, 0), closed, err);
     }
 
     taken->run_id = result_int64(rows, 0, 0);
@@ -276,8 +299,12 @@ bool runs_read_ended(struct db *db, const struct run_task *task, struct run_reco
     args_fence(&args, task);
     if (!db_query(db, ended_sql, &args, &rows, err))
         return false;
-    if (result_rows(rows) > 0)
-        read_record(rows, record);
+    if (result_rows(rows) == 0)
+        return true;
+    read_record(rows, record);
+    record->reason = run_reason_of(result_text(rows, 0, 12));
+    const char *detail = result_text(rows, 0, 13);
+    (void)snprintf(record->detail, sizeof record->detail, "%s", detail ? detail : "");
     return true;
 }
 

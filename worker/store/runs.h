@@ -33,13 +33,22 @@ struct run_taker {
     bool short_only;     /* of the queued ones only exports whose last run was short */
 };
 
+/* A run that a take has ended instead: nobody executes it, so whoever took it tells of it. */
+enum { RUN_NAME_BYTES = 801 }; /* 200 characters at most, by a constraint of the table */
+struct run_closed {
+    int64_t run_id;
+    char export_name[RUN_NAME_BYTES];
+    enum run_state state;
+    enum run_reason reason;
+};
+
 /*
  * Takes one run, if there is one that the taker may have. *what, *task and
  * *closed are written on success only; after a failure a run that was taken is
  * left to its lease.
  */
 bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, int64_t *closed, struct error *err) MUST_USE;
+               struct run_task **task, struct run_closed *closed, struct error *err) MUST_USE;
 
 /*
  * How many queued runs takes pass over because somebody holds a lock on them or on
@@ -103,9 +112,14 @@ struct run_record {
     struct run_counts counts;
     int64_t accepted, rejected;
     int64_t requests, throttled, retries;
+    enum run_reason reason; /* this and the next are read by runs_read_ended() only */
+    char detail[512];
 };
 
-/* Of a run that a command has ended: record->state is RUNNING unless this was its last owner. */
+/*
+ * Of a run that somebody else has ended, a command or a take: record->state is
+ * RUNNING unless this was its last owner.
+ */
 bool runs_read_ended(struct db *db, const struct run_task *task, struct run_record *record,
                      struct error *err) MUST_USE;
 
