@@ -11,6 +11,7 @@
 #include "worker/admin/publish.h"
 #include "worker/admin/run_service.h"
 #include "worker/admin/runs.h"
+#include "worker/admin/segment.h"
 #include "worker/admin/setup.h"
 #include "worker/cli/table.h"
 #include "worker/http/http_server.h"
@@ -19,8 +20,9 @@
 #include "worker/store/db.h"
 
 static const struct command *const groups[] = {
-    run_commands,     setup_commands, connection_commands,   export_commands, member_commands,
-    publish_commands, runs_commands,  dead_letters_commands, audit_commands,  complete_commands
+    run_commands,          setup_commands,  connection_commands, segment_commands,
+    export_commands,       member_commands, publish_commands,    runs_commands,
+    dead_letters_commands, audit_commands,  complete_commands
 };
 
 static const struct component components[] = {

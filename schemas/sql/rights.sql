@@ -63,7 +63,10 @@ revoke execute on function
     klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
     klaviyo.forget_member(text), klaviyo.show_member(text),
     klaviyo.look_for_member(klaviyo.export, text), klaviyo.look_for_address(text[], text[], text),
-    klaviyo.add_task(text, text, jsonb), klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint)
+    klaviyo.add_task(text, text, jsonb), klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint),
+    klaviyo.look_at_segments(), klaviyo.look_at_segment_names(), klaviyo.look_at_fields(text),
+    klaviyo.looked_at_source(text, text), klaviyo.list_segments(), klaviyo.segment_names(),
+    klaviyo.segment_fields(text)
     from klaviyo_worker;
 grant usage on sequence klaviyo.batch_id to klaviyo_worker;
 grant select, insert, update, delete
@@ -120,6 +123,7 @@ grant execute on function
     klaviyo.remove_export(text), klaviyo.look_at_export(text),
     klaviyo.look_at_draft(text, jsonb), klaviyo.cancel_run(bigint),
     klaviyo.follow_event(text, text), klaviyo.add_task(text, text, jsonb),
+    klaviyo.list_segments(), klaviyo.segment_names(), klaviyo.segment_fields(text),
     klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint), klaviyo.is_task_served(text),
     klaviyo.show_member(text)
     to klaviyo_admin, klaviyo_contributor;
@@ -141,7 +145,8 @@ grant usage on all sequences in schema klaviyo to klaviyo_definer;
 grant execute on all functions in schema klaviyo to klaviyo_definer;
 
 grant execute on function klaviyo.members_of(text[], bigint), klaviyo.address_of(text),
-                          klaviyo.is_address(text), klaviyo.path_text(text[])
+                          klaviyo.is_address(text), klaviyo.path_text(text[]),
+                          klaviyo.is_field_name(text), klaviyo.is_printable(text)
     to klaviyo_source;
 
 -- Only members of the schema's owner can give a function away, and only to a
@@ -155,7 +160,8 @@ begin
         select p.oid::regprocedure as function,
                o.name as owner
         from pg_proc p join pg_roles r on r.oid = p.proowner,
-             lateral (select case when p.proname in ('look_at_source', 'look_at_names', 'look_for_address')
+             lateral (select case when p.proname in ('look_at_source', 'look_at_names', 'look_for_address',
+                                                    'look_at_segments', 'look_at_segment_names', 'look_at_fields')
                                   then 'klaviyo_source' else 'klaviyo_definer' end) as o(name)
         where p.pronamespace = 'klaviyo'::regnamespace and p.prosecdef and r.rolname <> o.name
     loop

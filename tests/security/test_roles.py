@@ -49,6 +49,9 @@ OWNERS_FUNCTIONS = [
     "select klaviyo.hand_over(1)",
     "select klaviyo.audit_write('x', 'run', 'x', '{}')",
     "select klaviyo.look_at_source('{seg}', '{email}', '[]')",
+    "select klaviyo.look_at_segments()",
+    "select klaviyo.look_at_fields('seg')",
+    "select klaviyo.looked_at_source('fields', 'seg')",
     "select klaviyo.look_for_address('{seg}', '{email}', 'somebody@example.test')",
     "select klaviyo.look_for_member(x, 'somebody@example.test') from klaviyo.export x",
     "select * from klaviyo.delivery",
@@ -82,6 +85,9 @@ EXPORTERS_FUNCTIONS = [
     "select klaviyo.follow_event('s', 'e')",
     "select klaviyo.show_member('somebody@example.test')",
     "select klaviyo.add_task('export preview', 'export of granted', '{}')",
+    "select klaviyo.list_segments()",
+    "select klaviyo.segment_names()",
+    "select klaviyo.segment_fields('seg')",
     "select klaviyo.look_at_task(1)",
     "select klaviyo.drop_task(1)",
     "select klaviyo.connection_state(1)",
@@ -424,7 +430,9 @@ def test_functions_with_their_owners_rights_have_an_owner_with_few(site: Site) -
         )
     )
     assert set(owners) == {"klaviyo_definer", "klaviyo_source"}
-    assert owners["klaviyo_source"] == ["look_at_source", "look_for_address"]
+    assert owners["klaviyo_source"] == [
+        "look_at_fields", "look_at_names", "look_at_segment_names", "look_at_segments", "look_at_source", "look_for_address",
+    ]
     for role in owners:
         assert site.db.rows(
             "select rolcanlogin or rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls"

@@ -130,6 +130,8 @@ static void fitting_response(struct world *w, const struct pending_request *pend
     case ENDPOINT_LIST:
         body_add(body, "{\"data\":{\"type\":\"list\",\"id\":\"L1\"}}");
         return;
+    case ENDPOINT_LIST_SIZE:
+    case ENDPOINT_LISTS:
     case ENDPOINT_LIST_PROFILES:
     case ENDPOINT_LIST_REMOVE:
     case ENDPOINT_PROFILES:

@@ -506,6 +506,8 @@ static void world_answer_well(struct world *w, struct pending_request *pending)
         break;
     case ENDPOINT_JOBS: /* none of ours is on the page: each is asked for by itself */
     case ENDPOINT_IMPORT_ERRORS:
+    case ENDPOINT_LIST_SIZE:
+    case ENDPOINT_LISTS:
     case ENDPOINT_LIST_PROFILES:
     case ENDPOINT_LIST_REMOVE:
     case ENDPOINT_PROFILES:

@@ -229,6 +229,8 @@ static void endpoints_keep_names_and_limits(void **state)
         [ENDPOINT_JOBS] = { "jobs", 10, 150 },
         [ENDPOINT_IMPORT_ERRORS] = { "import_errors", 10, 150 },
         [ENDPOINT_LIST] = { "list", 75, 750 },
+        [ENDPOINT_LIST_SIZE] = { "list_size", 1, 15 },
+        [ENDPOINT_LISTS] = { "lists", 75, 750 },
         [ENDPOINT_LIST_PROFILES] = { "list_profiles", 75, 750 },
         [ENDPOINT_LIST_REMOVE] = { "list_remove", 10, 150 },
         [ENDPOINT_PROFILES] = { "profiles", 75, 750 },

@@ -135,6 +135,12 @@ static const struct option_spec add_options[] = {
 };
 static const struct option_spec rotate_options[] = { OPTION_KEY_FILE, OPTION_NO_VERIFY,
                                                      OPTIONS_END };
+static const struct option_spec lists_options[] = {
+    { "--sizes", OPTION_FLAG, false, NULL, "wait for the size of every list" },
+    OPTION_DIRECT,
+    OPTION_JSON,
+    OPTIONS_END,
+};
 static const struct option_spec verify_options[] = { OPTION_DIRECT, OPTIONS_END };
 static const struct option_spec update_options[] = {
     { "--share", OPTION_VALUE, false, "PERCENT",
@@ -165,6 +171,11 @@ const struct command connection_commands[] = {
       .summary = "ask Klaviyo whether the stored key works, and for its lists",
       .details = "Reads the account and the list of each export; makes nothing there. Ends\n"
                  "`needs attention`.\n" TASK_DETAILS },
+    { .words = "connection lists", .who = EXPORTERS, ONE_OPERAND("NAME"),
+      .options = lists_options, .needs = NEEDS_DATABASE, .run = connection_lists,
+      .summary = "the lists of its Klaviyo account: ids, names, sizes",
+      .details = "Those that were changed last come first. Klaviyo tells the size of 15 lists a minute:\n"
+                 "without --sizes only the first 15 have one.\n" TASK_DETAILS },
     { .words = "connection grant", .who = ADMINS,
       .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = grant,

@@ -11,6 +11,10 @@ bool connection_add(struct context *context, const struct arguments *arguments, 
 bool connection_rotate_key(struct context *context, const struct arguments *arguments,
                            struct error *err);
 
+/* connection_lists.c */
+bool connection_lists(struct context *context, const struct arguments *arguments,
+                      struct error *err);
+
 /* connection_verify.c */
 bool connection_verify(struct context *context, const struct arguments *arguments,
                        struct error *err);

@@ -21,6 +21,8 @@ static const struct endpoint_facts facts[ENDPOINT_COUNT] = {
                                  { 10, 150 },
                                  ENDPOINT_GET },
     [ENDPOINT_LIST] = { "list", { "/api/lists/", "" }, { 75, 750 }, ENDPOINT_GET },
+    [ENDPOINT_LIST_SIZE] = { "list_size", { "/api/lists/", "" }, { 1, 15 }, ENDPOINT_GET },
+    [ENDPOINT_LISTS] = { "lists", { "/api/lists", NULL }, { 75, 750 }, ENDPOINT_GET },
     [ENDPOINT_LIST_PROFILES] = { "list_profiles",
                                  { "/api/lists/", "/profiles" },
                                  { 75, 750 },

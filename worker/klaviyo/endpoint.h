@@ -16,6 +16,8 @@ enum endpoint {
     ENDPOINT_JOBS,          /* GET  /api/profile-bulk-import-jobs */
     ENDPOINT_IMPORT_ERRORS, /* GET  /api/profile-bulk-import-jobs/{id}/import-errors */
     ENDPOINT_LIST,          /* GET  /api/lists/{id} */
+    ENDPOINT_LIST_SIZE,     /* the same with its profile_count, which has a limit of its own */
+    ENDPOINT_LISTS,         /* GET  /api/lists */
     ENDPOINT_LIST_PROFILES, /* GET  /api/lists/{id}/profiles */
     ENDPOINT_LIST_REMOVE,   /* DELETE /api/lists/{id}/relationships/profiles */
     ENDPOINT_PROFILES,      /* GET  /api/profiles */

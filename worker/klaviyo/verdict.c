@@ -21,7 +21,8 @@ static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only
 static enum verdict_action action_of_403(enum endpoint endpoint)
 {
     bool is_extra = endpoint == ENDPOINT_ACCOUNTS || endpoint == ENDPOINT_USAGE ||
-                    endpoint == ENDPOINT_FLOWS || endpoint == ENDPOINT_LIST_PROFILES;
+                    endpoint == ENDPOINT_FLOWS || endpoint == ENDPOINT_LIST_PROFILES ||
+                    endpoint == ENDPOINT_LISTS || endpoint == ENDPOINT_LIST_SIZE;
 
     return is_extra ? VERDICT_SCOPE_MISSING : VERDICT_KEY_REFUSED;
 }
@@ -160,8 +161,8 @@ static const struct words words[] = {
                               "profiles:write" },
     [VERDICT_SCOPE_MISSING] = { "scope_missing", "the API key lacks a scope: accounts:read for "
                                                  "accounts, usage:read for usage, flows:read for "
-                                                 "flows, lists:read and profiles:read for "
-                                                 "list_profiles" },
+                                                 "flows, lists:read for lists, and with "
+                                                 "profiles:read for list_profiles" },
     [VERDICT_GONE] = { "gone", "there is no such thing in this account; look at the id" },
     [VERDICT_THROTTLED] = { "throttled", "its rate limit is used up; try again in a minute" },
     [VERDICT_AGAIN] = { "again", "try again later" },

@@ -298,3 +298,27 @@ enum klaviyo_query_outcome klaviyo_query_flows(struct klaviyo_query *query, cons
         return KLAVIYO_QUERY_FAILED;
     return outcome;
 }
+
+enum klaviyo_query_outcome klaviyo_query_lists(struct klaviyo_query *query, const char *next,
+                                               struct list_page *page, struct error *err)
+{
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
+    struct request request = list_page_request(next);
+    enum klaviyo_query_outcome outcome = ask_for(query, one_of_many, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !list_page_parse(&response, page, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}
+
+enum klaviyo_query_outcome klaviyo_query_list_size(struct klaviyo_query *query, const char *list_id,
+                                                   int64_t *profiles, struct error *err)
+{
+    CLEANUP(response_release) struct response response = RESPONSE_INIT;
+    struct request request = list_size_request(list_id);
+    enum klaviyo_query_outcome outcome = ask_for(query, one_of_many, &request, &response, err);
+
+    if (outcome == KLAVIYO_QUERY_ANSWERED && !list_size_parse(&response, profiles, err))
+        return KLAVIYO_QUERY_FAILED;
+    return outcome;
+}

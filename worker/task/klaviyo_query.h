@@ -4,6 +4,7 @@
 #include "common/secret.h"
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/klaviyo_list.h"
+#include "worker/klaviyo/list_page.h"
 #include "worker/klaviyo/profile_lookup.h"
 #include "worker/klaviyo/usage.h"
 #include "worker/settings/settings.h"
@@ -57,6 +58,15 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
     MUST_USE;
 enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
                                                struct error *err) MUST_USE;
+
+/*
+ * A page of the account's lists, and how many profiles one has (-1: not told). next: as
+ * below. Both wait as long as a page of profiles does: there may be many.
+ */
+enum klaviyo_query_outcome klaviyo_query_lists(struct klaviyo_query *query, const char *next,
+                                               struct list_page *page, struct error *err) MUST_USE;
+enum klaviyo_query_outcome klaviyo_query_list_size(struct klaviyo_query *query, const char *list_id,
+                                                   int64_t *profiles, struct error *err) MUST_USE;
 
 /* *live: flows that begin with being added to the list. */
 enum klaviyo_query_outcome klaviyo_query_flows(struct klaviyo_query *query, const char *list_id,

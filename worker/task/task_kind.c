@@ -3,11 +3,9 @@
 #include <string.h>
 
 const struct task_kind task_kinds[] = {
-    { "connection verify", connection_verify_task },
-    { "export preview", export_preview_task },
-    { "export try", export_try_task },
-    { "export verify", export_verify_task },
-    { NULL, NULL },
+    { "connection lists", connection_lists_task }, { "connection verify", connection_verify_task },
+    { "export preview", export_preview_task },     { "export try", export_try_task },
+    { "export verify", export_verify_task },       { NULL, NULL },
 };
 
 const struct task_kind *task_kind_find(const char *name)

@@ -35,6 +35,7 @@ extern const struct task_kind task_kinds[];
 const struct task_kind *task_kind_find(const char *name);
 
 /* The functions, one file each. */
+task_fn connection_lists_task;
 task_fn connection_verify_task;
 task_fn export_preview_task;
 task_fn export_try_task;
