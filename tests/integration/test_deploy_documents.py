@@ -40,7 +40,7 @@ REASONS = [
     "export_changed",
 ]
 # Of runs that wait: listings say more about them than a runbook could.
-WAITS = {"klaviyo_unavailable", "database_unavailable", "rate_limited"}
+WAITS = {"klaviyo_unavailable", "database_unavailable", "rate_limited", "list_in_use"}
 
 
 def run(*words: str | Path, **variables: str) -> str:

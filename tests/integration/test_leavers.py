@@ -139,8 +139,10 @@ def test_a_new_address_of_somebody_replaces_the_old_one_and_is_counted(world: Wo
     )
     leave(world, second)
 
+    shown = world.admin("export", "preview", EXPORT, "--json").json
     run = run_once(world)
 
+    assert shown["leaves"] == {"addresses": 2, "on_leave": "remove", "address_changes": 1}
     assert (run["counts"]["left"], run["counts"]["address_changes"]) == (2, 1)
     assert "moved@example.test" in world.simulator.emails(LIST)
     assert world.simulator.emails(LIST).isdisjoint({first, second})

@@ -13,8 +13,9 @@ from support.site import Site
 
 TABLES = [
     "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
-    "export_segment", "export_success", "key_pair", "late_job", "ledger", "migration", "outcome", "past_run", "rate_budget",
-    "rate_place", "rejection", "request", "request_run", "run", "task", "task_worker",
+    "export_segment", "export_success", "key_pair", "late_job", "ledger", "list_claim", "migration", "outcome",
+    "past_run", "rate_budget", "rate_place", "rejection", "removal_confirmation", "request", "request_run", "run",
+    "task", "task_worker",
 ]  # fmt: skip
 
 INSIDE = [
@@ -42,6 +43,8 @@ WORKERS_FUNCTIONS = [
     "select klaviyo.end_task(1, 1, '{}', null, false)",
     "select klaviyo.close_task(1, '{}', null, false)",
     "select klaviyo.give_back_task(1, 1)",
+    "select klaviyo.claim_list(1)",
+    "select klaviyo.lock_list(1, true)",
 ]
 OWNERS_FUNCTIONS = [
     "select klaviyo.stop_runs(1, 'export_removed')",

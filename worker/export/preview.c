@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/store/members.h"
+
 static bool open_connections(const struct preview_options *options, struct member_scan *scan,
                              struct error *err)
 {
@@ -26,6 +28,18 @@ static bool take_fields(const struct member_scan *scan, struct preview *preview,
     return true;
 }
 
+/* Only where somebody left and somebody is new can an address have changed. */
+static bool count_moved(struct member_scan *scan, struct preview *preview, struct error *err)
+{
+    CLEANUP(members_freep) struct members *members = NULL;
+
+    if (scan->selection.counts.left == 0 || scan->selection.fresh == 0)
+        return true;
+    return db_begin_snapshot(scan->reading, err) &&
+           members_open(&members, scan->reading, scan->task, err) &&
+           members_count_moved(members, &preview->moved, err);
+}
+
 bool preview_read(const struct preview_options *options, struct preview *preview, struct error *err)
 {
     CLEANUP(member_scan_release) struct member_scan scan;
@@ -35,7 +49,7 @@ bool preview_read(const struct preview_options *options, struct preview *preview
         return false;
     scan.examples = &preview->examples;
     if (!open_connections(options, &scan, err) || !member_scan_read(&scan, err) ||
-        !take_fields(&scan, preview, err))
+        !take_fields(&scan, preview, err) || !count_moved(&scan, preview, err))
         return false;
     preview->counts = scan.selection.counts;
     preview->seen = scan.selection.seen;

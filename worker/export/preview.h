@@ -22,6 +22,7 @@ struct preview {
     int64_t invalid_by[SELECTION_CODES];
     int64_t seen;  /* members of the stream: one of two segments twice */
     int64_t fresh; /* addresses that are not on the list yet */
+    int64_t moved; /* of these, of people who are on it under another address */
     int64_t batches;
     int64_t body_bytes;            /* of all requests, without their frames */
     struct mapping_count *fields;  /* the task's, in their order */

@@ -237,6 +237,27 @@ enum members_next members_next(struct members *members, struct member *member, s
     return MEMBERS_ERROR;
 }
 
+bool members_count_moved(const struct members *members, int64_t *n, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    strbuf_addf(&sql,
+                "select count(*) from (select distinct profile_id, address from"
+                " (select profile_id::text collate \"C\" as profile_id, %s from %s) s) m"
+                " join klaviyo.ledger l on l.export_id = %" PRId64
+                " and l.profile_id collate \"C\" = m.profile_id and l.address <> m.address"
+                " where klaviyo.is_address(m.address)",
+                members->columns.data, members->source.data, members->task->export_id);
+    if (!strbuf_ok(&sql))
+        return error_no_memory(err);
+    rows = PQexec(db_handle(members->db), sql.data);
+    if (PQresultStatus(rows) != PGRES_TUPLES_OK)
+        return source_failure(members->db, rows, err);
+    *n = result_int64(rows, 0, 0);
+    return true;
+}
+
 bool members_count(const struct members *members, struct db *db, int64_t at_most, int64_t *n,
                    struct error *err)
 {

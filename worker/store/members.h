@@ -57,6 +57,12 @@ DEFINE_OWNER(members)
 bool members_count(const struct members *members, struct db *db, int64_t at_most, int64_t *n,
                    struct error *err) MUST_USE;
 
+/*
+ * Members whose well-formed address is another one than the export's ledger has under their
+ * profile id: a change of address that a run would find.
+ */
+bool members_count_moved(const struct members *members, int64_t *n, struct error *err) MUST_USE;
+
 /* Starts the stream, and does not wait for its first row. large: in parallel, if it pays. */
 bool members_start(struct members *members, bool large, struct error *err) MUST_USE;
 

@@ -182,8 +182,9 @@ static void add_news(struct looking *l)
     set(l, "changed", json_integer(changed));
     set(l, "everybody_anew", json_boolean(changed > 0 && c->unchanged == 0));
     set(l, "leaves",
-        json_pack("{s:I, s:s}", "addresses", (json_int_t)c->left, "on_leave",
-                  l->run->removes_leavers ? "remove" : "keep"));
+        json_pack("{s:I, s:s, s:I}", "addresses", (json_int_t)c->left, "on_leave",
+                  l->run->removes_leavers ? "remove" : "keep", "address_changes",
+                  (json_int_t)l->preview.moved));
 }
 
 static void add_examples(struct looking *l, bool show)
