@@ -1,0 +1,334 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/diary.h"
+#include "worker/export/deliver.h"
+#include "worker/export/run.h"
+
+/* What the fakes answer. */
+static struct {
+    struct deliver_result delivered;
+    struct run_record record;
+    bool marked;
+    enum error_kind key_fails; /* NONE: the key opens */
+} world;
+
+void __wrap_deliver(const struct deliver_options *options, struct deliver_result *result);
+void __wrap_deliver(const struct deliver_options *options, struct deliver_result *result)
+{
+    (void)options;
+    diary_note("deliver");
+    *result = world.delivered;
+}
+
+bool __wrap_seal_open(const struct seal_pair *pair, const unsigned char *sealed, size_t n,
+                      struct secret *out, struct error *err);
+bool __wrap_seal_open(const struct seal_pair *pair, const unsigned char *sealed, size_t n,
+                      struct secret *out, struct error *err)
+{
+    (void)pair, (void)sealed, (void)n, (void)out;
+    return world.key_fails == ERROR_NONE || error_set(err, world.key_fails, "the key is broken");
+}
+
+struct client *__wrap_client_new(const struct client_options *options, struct error *err);
+struct client *__wrap_client_new(const struct client_options *options, struct error *err)
+{
+    (void)options, (void)err;
+    return (struct client *)&world;
+}
+
+void __wrap_client_free(struct client *client);
+void __wrap_client_free(struct client *client)
+{
+    if (client)
+        diary_note("close");
+}
+
+bool __wrap_runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
+                     struct run_record *record, struct error *err);
+bool __wrap_runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
+                     struct run_record *record, struct error *err)
+{
+    const char *reason = run_reason_name(ending->reason);
+
+    (void)db, (void)task;
+    diary_note("end:%s:%s:%s", run_state_name(ending->state), reason ? reason : "-",
+               ending->detail ? ending->detail : "-");
+    if (!diary_goes_well("end", err))
+        return false;
+    *record = world.record;
+    return true;
+}
+
+bool __wrap_runs_read_ended(struct db *db, const struct run_task *task, struct run_record *record,
+                            struct error *err);
+bool __wrap_runs_read_ended(struct db *db, const struct run_task *task, struct run_record *record,
+                            struct error *err)
+{
+    (void)db, (void)task;
+    diary_note("read-ended");
+    if (!diary_goes_well("read-ended", err))
+        return false;
+    *record = world.record;
+    return true;
+}
+
+bool __wrap_runs_mark_attention(struct db *db, const struct run_task *task, enum run_reason reason,
+                                bool *marked, struct error *err);
+bool __wrap_runs_mark_attention(struct db *db, const struct run_task *task, enum run_reason reason,
+                                bool *marked, struct error *err)
+{
+    (void)db, (void)task;
+    diary_note("mark:%s", run_reason_name(reason));
+    if (!diary_goes_well("mark", err))
+        return false;
+    *marked = world.marked;
+    return true;
+}
+
+bool __wrap_runs_give_back(struct db *db, const struct run_task *task, enum run_give_back how,
+                           struct error *err);
+bool __wrap_runs_give_back(struct db *db, const struct run_task *task, enum run_give_back how,
+                           struct error *err)
+{
+    (void)db, (void)task;
+    diary_note("give-back:%d", how);
+    return diary_goes_well("give-back", err);
+}
+
+bool __wrap_runs_park(struct db *db, const struct run_task *task, const struct run_parking *parking,
+                      struct error *err);
+bool __wrap_runs_park(struct db *db, const struct run_task *task, const struct run_parking *parking,
+                      struct error *err)
+{
+    (void)db, (void)task;
+    diary_note("park:%lld", (long long)parking->park_ms);
+    return diary_goes_well("park", err);
+}
+
+static struct run_control control;
+static const struct settings settings = { .request_timeout_seconds = 30 };
+static const struct run_options options = { .settings = &settings, .control = &control };
+static unsigned char sealed[] = "sealed";
+
+static bool execute(enum run_reason waited, const unsigned char *key, struct error *err)
+{
+    struct run_task task = { .run_id = 7,
+                             .taken_over = true,
+                             .wait_reason = waited,
+                             .sealed_key = (unsigned char *)(uintptr_t)key,
+                             .sealed_key_len = sizeof sealed };
+
+    memset(&control, 0, sizeof control);
+    return run_execute(&options, NULL, &task, 0, err);
+}
+
+/* What a delivery comes to, and what is written of it. */
+static void each_outcome_of_a_delivery_is_written_as_it_is(void **state)
+{
+    static const struct {
+        struct deliver_result delivered;
+        enum run_state recorded;
+        bool marked;
+        const char *failing;
+        bool ok;
+        enum error_kind kind; /* where it is not */
+        const char *diary;
+    } cases[] = {
+        { { .outcome = DELIVER_DONE },
+          RUN_SUCCEEDED,
+          false,
+          NULL,
+          true,
+          0,
+          "deliver end:succeeded:-:- close" },
+        { { .outcome = DELIVER_DONE, .reason = REASON_REMOVALS_WITHHELD, .detail = "9 of 10" },
+          RUN_SUCCEEDED,
+          false,
+          NULL,
+          true,
+          0,
+          "deliver end:succeeded:removals_withheld:9 of 10 close" },
+        { { .outcome = DELIVER_DONE },
+          RUN_RUNNING,
+          false,
+          NULL,
+          false,
+          ERROR_RETRY,
+          "deliver end:succeeded:-:- close" },
+        { { .outcome = DELIVER_DONE },
+          RUN_SUCCEEDED,
+          false,
+          "end",
+          true,
+          0,
+          "deliver end:succeeded:-:- close" }, /* lost: it is another's */
+        { { .outcome = DELIVER_FAILED, .reason = REASON_LIST_GONE, .detail = "gone" },
+          RUN_FAILED,
+          false,
+          NULL,
+          true,
+          0,
+          "deliver end:failed:list_gone:gone close" },
+        { { .outcome = DELIVER_FAILED,
+            .reason = REASON_KEY_REFUSED,
+            .detail = "401",
+            .key_refused = true },
+          RUN_FAILED,
+          true,
+          NULL,
+          true,
+          0,
+          "deliver mark:key_refused end:failed:key_refused:401 close" },
+        { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
+          RUN_FAILED,
+          false,
+          NULL,
+          false,
+          ERROR_RETRY,
+          "deliver mark:key_refused close" },
+        { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
+          RUN_FAILED,
+          true,
+          "mark",
+          false,
+          ERROR_LOST,
+          "deliver mark:key_refused close" },
+        { { .outcome = DELIVER_CANCELLED, .reason = REASON_CANCELLED_BY, .detail = "by ada" },
+          RUN_CANCELLED,
+          false,
+          NULL,
+          true,
+          0,
+          "deliver end:cancelled:cancelled_by:by ada close" },
+        { { .outcome = DELIVER_DRAINED },
+          RUN_RUNNING,
+          false,
+          NULL,
+          true,
+          0,
+          "deliver give-back:0 close" },
+        { { .outcome = DELIVER_DRAINED },
+          RUN_RUNNING,
+          false,
+          "give-back",
+          false,
+          ERROR_LOST,
+          "deliver give-back:0 close" },
+        { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
+          RUN_RUNNING,
+          false,
+          NULL,
+          true,
+          0,
+          "deliver park:4000 close" },
+        { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_RETRY },
+          RUN_RUNNING,
+          false,
+          NULL,
+          false,
+          ERROR_RETRY,
+          "deliver close" },
+        { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
+          RUN_CANCELLED,
+          false,
+          NULL,
+          false,
+          ERROR_LOST,
+          "deliver read-ended close" },
+        { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
+          RUN_CANCELLED,
+          false,
+          "read-ended",
+          false,
+          ERROR_LOST,
+          "deliver read-ended close" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = ERROR_INIT;
+
+        diary_begin(cases[i].failing);
+        world.delivered = cases[i].delivered;
+        world.record = (struct run_record){ .state = cases[i].recorded };
+        world.marked = cases[i].marked;
+        world.key_fails = ERROR_NONE;
+        assert_int_equal(execute(REASON_NONE, sealed, &err), cases[i].ok);
+        if (!cases[i].ok)
+            assert_int_equal(err.kind, cases[i].kind);
+        assert_string_equal(diary.text, cases[i].diary);
+    }
+}
+
+static void what_was_recorded_is_counted_whoever_ended_the_run(void **state)
+{
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    diary_begin(NULL);
+    world.record = (struct run_record){
+        .state = RUN_FAILED, .counts = { .read = 12, .selected = 5 }, .accepted = 6, .rejected = 1
+    };
+    world.delivered =
+        (struct deliver_result){ .outcome = DELIVER_FAILED, .reason = REASON_ANSWER_UNEXPECTED };
+    world.key_fails = ERROR_NONE;
+    assert_true(execute(REASON_NONE, sealed, &err));
+    assert_int_equal(control.runs_ended[RUN_FAILED], 1);
+    assert_int_equal(control.run_metrics.failed[REASON_ANSWER_UNEXPECTED], 1);
+    assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
+    assert_int_equal(control.run_metrics.members[RUN_METRICS_SELECTED], 7); /* the last count */
+    assert_int_equal(control.runs_taken, 1);
+    assert_int_equal(control.runs_taken_over, 1);
+
+    world.record.state = RUN_CANCELLED; /* by a command, meanwhile */
+    world.delivered =
+        (struct deliver_result){ .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST };
+    assert_false(execute(REASON_RATE_LIMITED, sealed, &err));
+    assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
+    assert_int_equal(control.runs_ended[RUN_CANCELLED], 0); /* not by us */
+    assert_int_equal(control.runs_taken, 0);                /* it had been parked */
+}
+
+static void
+a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not(void **state)
+{
+    static const struct {
+        const unsigned char *key;
+        enum error_kind fails;
+        bool ok;
+        const char *diary;
+    } cases[] = {
+        { NULL, ERROR_NONE, true, "end:failed:key_unreadable:the connection has no key" },
+        { sealed, ERROR_INPUT, true, "end:failed:key_unreadable:the key is broken" },
+        { sealed, ERROR_RETRY, false, "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = ERROR_INIT;
+
+        diary_begin(NULL);
+        world.record = (struct run_record){ .state = RUN_FAILED };
+        world.key_fails = cases[i].fails;
+        assert_int_equal(execute(REASON_NONE, cases[i].key, &err), cases[i].ok);
+        assert_string_equal(diary.text, cases[i].diary);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_outcome_of_a_delivery_is_written_as_it_is),
+        cmocka_unit_test(what_was_recorded_is_counted_whoever_ended_the_run),
+        cmocka_unit_test(
+            a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
