@@ -326,21 +326,21 @@ static const struct script meanings[] = {
                " send:errors:1 | errors:@2 | confirm:1(2-2) done" },
     { "a job without failures is confirmed at once", ACCEPTED "complete | confirm:1(4) done" },
     { "400 with pointers: those rows are rejected, the rest is sent again, while it helps",
-      POSTED "400:1,3 | split:1(2,0,2) fetch | +100 | send:import:2 | 400:0 |"
-             " split:2(1,0,1) fetch | +100 | send:import:3 | 202 | sent:3 | +1000 | send:job:3 |"
+      POSTED "400:1,3 | split:1(2,0,2) fetch send:import:2 | 400:0 |"
+             " split:2(1,0,1) fetch send:import:3 | 202 | sent:3 | +1000 | send:job:3 |"
              " complete | confirm:3(1) done" },
     { "400 that names every row ends the batch", POSTED "400:0,1,2,3 | split:1(0,0,4) fetch done" },
     { "a batch refused as a whole asks for the list once",
-      POSTED "400:? | send:list | list +100 | send:import:1 | 400:? | split:1(2,2,0) fetch | +100 |"
-             " send:import:2 | 400:? | split:2(1,1,0) fetch | +100 | send:import:3 | 400:? |"
-             " split:3(1,1,0) fetch" },
+      POSTED "400:? | send:list | list +100 | send:import:1 | 400:? | split:1(2,2,0) fetch"
+             " send:import:2 send:import:3 | 400:? | split:2(1,1,0) fetch send:import:4"
+             " send:import:5 | 400:? | split:3(1,1,0) fetch send:import:6 send:import:7" },
     { "where the list is gone the run fails and no row is rejected",
       POSTED "400:? | send:list | 404 | fail:list_gone" },
     { "a row that is alone and refused is rejected",
       "plan:1 end | fetch send:import:1 | 400:? | send:list | list +100 | send:import:1 | 400:? |"
       " split:1(0,0,1) fetch done" },
-    { "400 that names rows and none: the list, then the named ones go",
-      POSTED "400:1,? | send:list | list +100 | send:import:1 | 400:1,? | split:1(3,0,1) fetch" },
+    { "400 that names rows and none: the list, then the named ones go", POSTED
+      "400:1,? | send:list | list +100 | send:import:1 | 400:1,? | split:1(3,0,1) fetch send:import:2" },
     { "401: once more after 10 s, then the key is refused and nothing rejected",
       POSTED "401 | | +9999 | | +1 | send:import:1 | 401 | fail:key_refused!" },
     { "403 in JSON: the same", POSTED "403 | | +10000 | send:import:1 | 403 | fail:key_refused!" },
@@ -373,7 +373,7 @@ static const struct script meanings[] = {
                " confirm:1(3-1) done" },
     { "a malformed list: again",
       POSTED "400:? | send:list | garbage | | +500 | send:list | list +100 | send:import:1" },
-    { "413: the batch is halved", POSTED "413 | split:1(2,2,0) fetch | +100 | send:import:2" },
+    { "413: the batch is halved", POSTED "413 | split:1(2,2,0) fetch send:import:2 send:import:3" },
     { "413 for a row that is alone: it is rejected",
       "plan:1 end | fetch send:import:1 | 413 | split:1(0,0,1) fetch done" },
     { "fewer errors than counted: as many as cannot be named are rejected, none is confirmed",
@@ -400,7 +400,7 @@ static const struct script meanings[] = {
     { "a job with another's id: again",
       ACCEPTED "another | | +500 | send:job:1 | complete | confirm:1(4) done" },
     { "a job that another batch has: again",
-      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | same-job | |"
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | same-job | |"
       " +500 | send:import:2" },
     { "an unknown job: its rows are sent again",
       ACCEPTED "404 | resend:1 | +999 | | +1 | send:import:1" },
@@ -436,26 +436,26 @@ static void the_words_of_a_response_change_nothing(void **state)
 }
 
 static const struct script ways[] = {
-    { "five imports at most are in flight, at the pace of the limit",
-      "plan:1 plan:1 plan:1 plan:1 plan:1 plan:1 end | fetch send:import:1 | +100 |"
-      " send:import:2 | +100 | send:import:3 | +100 | send:import:4 | +100 | send:import:5 |"
-      " +1000 | | import:3=202 | sent:3 fetch send:import:6" },
+    { "five imports at most are in flight, and they go at once",
+      "plan:1 plan:1 plan:1 plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2"
+      " send:import:3 send:import:4 send:import:5 | +1000 | | import:3=202 |"
+      " sent:3 fetch send:import:6" },
     { "a batch that is planned while others go is fetched",
-      "plan:1 | fetch send:import:1 | 202 | sent:1 | plan:1 | fetch | +100 | send:import:2 | end |"
+      "plan:1 | fetch send:import:1 | 202 | sent:1 | plan:1 | fetch send:import:2 | end |"
       " | 202 | sent:2 | +1000 | send:jobs | jobs:1=complete,2=complete |"
       " confirm:1(1) confirm:2(1) done" },
     { "two polls are answered by one listing; whose job is not on it is polled alone",
-      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 202 | sent:2 |"
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
       " +1000 | send:jobs | jobs:1=queued | send:job:2" },
     { "what a listing says of a job whose own poll is in flight is not heard",
       "plan:1 | fetch send:import:1 | 202 +1000 | sent:1 send:job:1 | plan:1 plan:1 end |"
-      " fetch send:import:2 | import:2=202 +100 | sent:2 send:import:3 | import:3=202 +1000 | sent:3 send:jobs |"
+      " fetch send:import:2 send:import:3 | import:2=202 +100 | sent:2 | import:3=202 +1000 | sent:3 send:jobs |"
       " jobs=jobs:1=complete,2=complete,3=queued | confirm:2(1) | job:1=complete | confirm:1(1)" },
     { "a listing that is not served is given up",
-      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 202 | sent:2 |"
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
       " +1000 | send:jobs | 404 | no-listing:404 send:job:1 send:job:2" },
     { "a listing that fails is tried twice; jobs are polled one by one meanwhile",
-      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 202 | sent:2 |"
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
       " +1000 | send:jobs | 500 | send:job:1 send:job:2 | job:1=queued job:2=queued | |"
       " +1500 | send:jobs | garbage | send:job:1 send:job:2 | job:1=queued job:2=queued | |"
       " +2250 | send:jobs | 500 | no-listing:500 send:job:1 send:job:2" },
@@ -501,12 +501,12 @@ static const struct script ways[] = {
              " +3400 wait? | waits:rate_limited:600:park:600 | +600 | send:import:1 |"
              " 202 wait? | sent:1 goes-on" },
     { "where another request is due it goes on",
-      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 429 |"
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 429 |"
       " block:import:1000 | +900 wait? | send:job:1 goes-on" },
     { "what others use up, too", "no-permit plan:1 end | fetch no-permit:import | wait? |"
                                  " waits:rate_limited:700:park:0" },
     { "the listing of jobs is nothing to wait for",
-      "plan:1 plan:1 end | fetch send:import:1 | 202 +100 | sent:1 send:import:2 | 202 | sent:2 |"
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
       " +1000 | send:jobs | 503 +3000 wait? | send:job:1 send:job:2 goes-on" },
     { "an earlier run's job is waited for before anything is sent",
       "late:1 plan:1 end | send:job:-1 | queued +1500 | send:job:-1 | complete |"

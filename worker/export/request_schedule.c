@@ -30,24 +30,12 @@ int64_t request_schedule_due_ms(const struct request_schedule *schedule,
                  later(schedule->not_before_ms[pending->endpoint], schedule->key_not_before_ms));
 }
 
-/*
- * Imports go one after the other at the pace that the limit allows, not in
- * bursts: the rate is the same, and when Klaviyo says stop, few are in flight.
- */
-static void keep_pace(struct request_schedule *schedule, enum endpoint endpoint, int64_t now_ms)
-{
-    if (endpoint == ENDPOINT_IMPORT)
-        request_schedule_close(schedule, endpoint,
-                               now_ms + 1000 / endpoint_limit(endpoint).per_second);
-}
-
 void request_schedule_started(struct request_schedule *schedule, struct pending_request *pending,
                               int64_t now_ms)
 {
     pending->in_flight = true;
     pending->started_ms = now_ms;
     schedule->n_in_flight++;
-    keep_pace(schedule, pending->endpoint, now_ms);
 }
 
 void request_schedule_ended(struct request_schedule *schedule, struct pending_request *pending)

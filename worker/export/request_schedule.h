@@ -56,7 +56,11 @@ bool request_schedule_may_start(const struct request_schedule *schedule,
 int64_t request_schedule_due_ms(const struct request_schedule *schedule,
                                 const struct pending_request *pending);
 
-/* It is on its way. Imports keep a pace: the next one is not due at once. */
+/*
+ * It is on its way. The next may follow at once: the account's permits keep the limit, and
+ * how many imports are in flight is the delivery's to bound (DELIVERY_IMPORTS_MAX), so that
+ * few are there when Klaviyo says stop. At an even pace the last ten would take a second.
+ */
 void request_schedule_started(struct request_schedule *schedule, struct pending_request *pending,
                               int64_t now_ms);
 
