@@ -499,9 +499,30 @@ static void a_set_of_guards_is_written_and_read_as_names(void **state)
     assert_int_equal(guard_set_read("whim,size_jumped,,"), JUMP);
 }
 
+static void members_are_counted_where_that_can_begin_early(void **state)
+{
+    struct guard_rules rules = usual();
+
+    (void)state;
+    assert_false(guards_want_count(&rules));
+    rules.max_invalid_percent = 49;
+    assert_false(guards_want_count(&rules));
+    rules.max_invalid_percent = 50;
+    assert_true(guards_want_count(&rules));
+    rules = usual();
+    rules.confirmed = GUARD_BIT(GUARD_SIZE_JUMPED);
+    assert_false(guards_want_count(&rules));
+    rules.confirmed = GUARD_BIT(GUARD_TOO_MANY_INVALID);
+    assert_true(guards_want_count(&rules));
+    rules = usual();
+    rules.passed = true;
+    assert_true(guards_want_count(&rules));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(members_are_counted_where_that_can_begin_early),
         cmocka_unit_test(more_than_the_share_and_at_least_100_invalid_members_trip),
         cmocka_unit_test(more_than_twice_or_less_than_half_of_the_last_run_trips_from_1000_on),
         cmocka_unit_test(new_addresses_that_do_not_fit_into_the_plan_trip_where_they_shall_stop),

@@ -7,6 +7,8 @@
 
 #include "common/utf8.h"
 
+enum { COUNT_FROM_PERCENT = 50 /* chosen: half of the planning beside the delivery */ };
+
 /* Members that may still come; INT64_MAX / 4 where nobody has counted them: no sum overflows. */
 static int64_t rest_of(const struct guards_facts *f)
 {
@@ -263,6 +265,12 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
     verdict->reason = reason_of(over_limit, verdict->tripped);
     if (names)
         say_all(verdict, over_limit, rules, max_profiles, facts, names);
+}
+
+bool guards_want_count(const struct guard_rules *rules)
+{
+    return rules->trial || rules->passed || rules->confirmed & GUARD_BIT(GUARD_TOO_MANY_INVALID) ||
+           rules->max_invalid_percent >= COUNT_FROM_PERCENT;
 }
 
 /* Nothing is asked where the limit stops the run: it fails before its first request. */

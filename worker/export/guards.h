@@ -72,6 +72,13 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
                   struct guards_verdict *verdict);
 
 /*
+ * Is it worth counting many members before they are read? Only if PASS may come while they
+ * are: the share of invalid ones is not known until the rest of them is seen, four fifths
+ * by default.
+ */
+bool guards_want_count(const struct guard_rules *rules);
+
+/*
  * What Klaviyo is to be asked, since it may decide. needed: the first import waits
  * for the answer; else only a warning does.
  */

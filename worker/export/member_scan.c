@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "worker/export/guards.h"
 #include "worker/export/member_merge.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/store/ledger.h"
@@ -74,6 +75,34 @@ static bool written(bool ok, struct error *err)
     return ok;
 }
 
+/* The batch that is on its way is in the outbox from here on. */
+static bool end_writing(struct member_scan *scan, struct error *err)
+{
+    if (!scan->is_writing)
+        return true;
+    scan->is_writing = false;
+    if (!written(outbox_plan_end(scan->writing, err), err))
+        return false;
+    if (scan->observer)
+        scan->observer->planned(scan->observer->opaque);
+    return true;
+}
+
+/*
+ * One batch is written while the next is made: reading a million members in memory of
+ * constant size takes as long as the longer of both, not as both.
+ */
+static bool begin_writing(struct member_scan *scan, struct planned *planned, struct error *err)
+{
+    struct outbox_plan plan = { .names_list = planned->names_list, .body = &planned->batch.body };
+
+    if (!end_writing(scan, err) ||
+        !written(outbox_plan_begin(scan->writing, scan->task, &planned->rows, &plan, err), err))
+        return false;
+    scan->is_writing = true;
+    return true;
+}
+
 /* The batch goes into the outbox, unless this is a preview or over the limit. */
 static bool flush_batch(struct member_scan *scan, struct planned *planned, struct error *err)
 {
@@ -81,14 +110,8 @@ static bool flush_batch(struct member_scan *scan, struct planned *planned, struc
         return true;
     scan->batches++;
     scan->body_bytes += (int64_t)planned->batch.body.len;
-    if (scan->writing && !scan->over_limit) {
-        struct outbox_plan plan = { .names_list = planned->names_list,
-                                    .body = &planned->batch.body };
-        if (!written(outbox_plan(scan->writing, scan->task, &planned->rows, &plan, err), err))
-            return false;
-        if (scan->observer)
-            scan->observer->planned(scan->observer->opaque);
-    }
+    if (scan->writing && !scan->over_limit && !begin_writing(scan, planned, err))
+        return false;
     batch_clear(&planned->batch);
     batch_rows_clear(&planned->rows);
     return true;
@@ -97,7 +120,8 @@ static bool flush_batch(struct member_scan *scan, struct planned *planned, struc
 static bool flush_invalid(struct member_scan *scan, struct error *err)
 {
     return !scan->writing ||
-           written(local_rejections_write(scan->writing, scan->task, &scan->invalid, err), err);
+           (end_writing(scan, err) &&
+            written(local_rejections_write(scan->writing, scan->task, &scan->invalid, err), err));
 }
 
 static bool take_invalid(struct member_scan *scan, const struct member *member, const char *code,
@@ -115,12 +139,14 @@ static bool take_invalid(struct member_scan *scan, const struct member *member, 
 /* Only where they are to be taken off the list: else nothing is written of them. */
 static bool flush_left(struct member_scan *scan, struct error *err)
 {
-    return written(leavers_mark(scan->writing, scan->task, &scan->left, err), err);
+    return end_writing(scan, err) &&
+           written(leavers_mark(scan->writing, scan->task, &scan->left, err), err);
 }
 
 static bool flush_never_on(struct member_scan *scan, struct error *err)
 {
-    return written(leavers_forget(scan->writing, scan->task, &scan->never_on, err), err);
+    return end_writing(scan, err) &&
+           written(leavers_forget(scan->writing, scan->task, &scan->never_on, err), err);
 }
 
 static bool flush_leavers(struct member_scan *scan, struct error *err)
@@ -406,10 +432,16 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
     return true;
 }
 
+/* Counting a million costs a fifth of sorting them; a preview tells how far it is. */
+static bool is_count_wanted(const struct member_scan *scan)
+{
+    return !scan->writing || guards_want_count(&scan->task->guards);
+}
+
 /*
- * A small segment is counted first, and read without parallel workers. A large one is not:
- * counting a million costs a fifth of sorting them, and the guards want four fifths of the
- * members seen in any case before an import goes.
+ * A small segment is counted first, and read without parallel workers. A large one is counted
+ * where that lets imports begin early: beside the sort, and in the same snapshot, so that
+ * what was counted is what comes.
  */
 static bool start_reading(struct member_scan *scan, struct members *members, struct error *err)
 {
@@ -418,7 +450,12 @@ static bool start_reading(struct member_scan *scan, struct members *members, str
     if (!members_count(members, scan->remembering, LARGE_FROM_ROWS, &n, err) ||
         !members_start(members, n >= LARGE_FROM_ROWS, err))
         return false;
-    if (scan->observer && n < LARGE_FROM_ROWS)
+    if (!scan->observer)
+        return true;
+    bool is_large = n >= LARGE_FROM_ROWS, wanted = !is_large || is_count_wanted(scan);
+    if (is_large && wanted && !members_count(members, scan->remembering, 0, &n, err))
+        return false;
+    if (wanted)
         scan->observer->counted(scan->observer->opaque, n);
     return ask_observer(scan, err);
 }
@@ -428,10 +465,19 @@ static bool flush_batches(struct member_scan *scan, struct error *err)
     for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
         if (!flush_batch(scan, &scan->planned[kind], err))
             return false;
-    return true;
+    return end_writing(scan, err);
 }
 
-bool member_scan_read(struct member_scan *scan, struct error *err)
+/* Whoever goes on after a failure finds nothing of ours on its way. */
+static bool leave_nothing_on_its_way(struct member_scan *scan)
+{
+    struct error ignored = ERROR_INIT;
+
+    (void)!end_writing(scan, &ignored);
+    return false;
+}
+
+static bool read_and_write(struct member_scan *scan, struct error *err)
 {
     CLEANUP(members_freep) struct members *members = NULL;
     CLEANUP(ledger_freep) struct ledger *ledger = NULL;
@@ -447,8 +493,13 @@ bool member_scan_read(struct member_scan *scan, struct error *err)
            flush_invalid(scan, err);
 }
 
+bool member_scan_read(struct member_scan *scan, struct error *err)
+{
+    return read_and_write(scan, err) || leave_nothing_on_its_way(scan);
+}
+
 bool member_scan_write_trial(struct member_scan *scan, struct error *err)
 {
     scan->over_limit = false;
-    return flush_batches(scan, err);
+    return flush_batches(scan, err) || leave_nothing_on_its_way(scan);
 }

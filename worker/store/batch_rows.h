@@ -9,7 +9,7 @@
 #include "worker/store/binary_array.h"
 
 /*
- * The rows of a batch that is to be planned, as outbox_plan() writes them into the
+ * The rows of a batch that is to be planned, as outbox_plan_begin() writes them into the
  * ledger: for each address, in the order of the body, what is sent of whom.
  */
 struct batch_row {
@@ -35,7 +35,7 @@ struct batch_rows {
 };
 
 /*
- * Fill with add, which never fails by itself: outbox_plan() reports memory that
+ * Fill with add, which never fails by itself: outbox_plan_begin() reports memory that
  * was missing. clear and release accept what init made.
  */
 void batch_rows_init(struct batch_rows *rows);

@@ -303,6 +303,14 @@ static PGresult *run_alone(struct db *db, const char *sql, const struct args *ar
     return rows;
 }
 
+static bool failed_statement(struct db *db, const PGresult *rows, struct error *err)
+{
+    const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
+
+    (void)snprintf(db->sqlstate, sizeof db->sqlstate, "%s", sqlstate ? sqlstate : "");
+    return db_failure(db, rows, "a statement failed", err);
+}
+
 static bool run_statement(struct db *db, const char *sql, const struct args *args, int binary,
                           PGresult **out, struct error *err)
 {
@@ -314,15 +322,30 @@ static bool run_statement(struct db *db, const char *sql, const struct args *arg
                          : transaction_continue(db->conn, &db->terms, sql, a, binary);
     ExecStatusType status = PQresultStatus(rows);
 
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT) {
-        const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
-        (void)snprintf(db->sqlstate, sizeof db->sqlstate, "%s", sqlstate ? sqlstate : "");
-        return db_failure(db, rows, "a statement failed", err);
-    }
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT)
+        return failed_statement(db, rows, err);
     if (out) {
         *out = rows;
         rows = NULL;
     }
+    return true;
+}
+
+bool db_send(struct db *db, const char *sql, const struct args *args, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *failed = transaction_send(db->conn, &db->terms, sql, args);
+
+    return !failed || failed_statement(db, failed, err);
+}
+
+bool db_await(struct db *db, PGresult **out, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = transaction_collect(db->conn, &db->terms);
+
+    if (PQresultStatus(rows) != PGRES_TUPLES_OK)
+        return failed_statement(db, rows, err);
+    *out = rows;
+    rows = NULL;
     return true;
 }
 

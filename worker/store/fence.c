@@ -26,3 +26,10 @@ bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult
     }
     return true;
 }
+
+bool db_fenced_await(struct db *db, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    return db_await(db, &rows, err) && (result_rows(rows) > 0 || error_lost(err));
+}

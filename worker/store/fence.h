@@ -26,6 +26,9 @@ void args_fence(struct args *args, const struct run_task *task);
 bool db_fenced(struct db *db, const char *sql, const struct args *args, PGresult **out,
                struct error *err) MUST_USE;
 
+/* The same for what db_send() sent. */
+bool db_fenced_await(struct db *db, struct error *err) MUST_USE;
+
 /* The error of a fence that did not hold, ERROR_LOST. False, always. */
 bool error_lost(struct error *err);
 

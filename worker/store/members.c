@@ -264,8 +264,11 @@ bool members_count(const struct members *members, struct db *db, int64_t at_most
     CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
     CLEANUP(result_freep) PGresult *rows = NULL;
 
-    strbuf_addf(&sql, "select count(*) from (select from %s limit %" PRId64 ") m",
-                members->source.data, at_most);
+    if (at_most > 0)
+        strbuf_addf(&sql, "select count(*) from (select from %s limit %" PRId64 ") m",
+                    members->source.data, at_most);
+    else
+        strbuf_addf(&sql, "select count(*) from %s", members->source.data);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
     rows = PQexec(db_handle(db), sql.data);

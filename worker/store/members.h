@@ -51,8 +51,8 @@ void members_free(struct members *members);
 DEFINE_OWNER(members)
 
 /*
- * How many there are, counted twice where in two segments, but at_most. Asked on another
- * connection, which is in the same snapshot.
+ * How many there are, counted twice where in two segments: at_most of them, or all where
+ * that is 0. Asked on another connection, which is in the same snapshot.
  */
 bool members_count(const struct members *members, struct db *db, int64_t at_most, int64_t *n,
                    struct error *err) MUST_USE;

@@ -123,8 +123,8 @@ static bool plan_failed(const struct db *db, struct error *err)
     return false;
 }
 
-bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
-                 const struct outbox_plan *plan, struct error *err)
+bool outbox_plan_begin(struct db *db, const struct run_task *task, struct batch_rows *rows,
+                       const struct outbox_plan *plan, struct error *err)
 {
     struct args args = ARGS_INIT;
     bool all_new = rows->n_known == 0;
@@ -141,9 +141,16 @@ bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *
     add_array(&args, &rows->filled);
     if (!all_new)
         add_array(&args, &rows->listed);
-    return FAILPOINT_AROUND("plan_batch",
-                            db_fenced(db, all_new ? plan_new_sql : plan_sql, &args, NULL, err)) ||
-           plan_failed(db, err);
+    FAILPOINT("plan_batch.before");
+    return db_send(db, all_new ? plan_new_sql : plan_sql, &args, err);
+}
+
+bool outbox_plan_end(struct db *db, struct error *err)
+{
+    bool ok = db_fenced_await(db, err) || plan_failed(db, err);
+
+    FAILPOINT("plan_batch.after");
+    return ok;
 }
 
 void outbox_batches_free(struct outbox_batch *batches, size_t n)

@@ -31,11 +31,14 @@ struct outbox_plan {
 };
 
 /*
- * A batch, its ledger rows and its body. Closes the arrays of rows. ERROR_RETRY also where
- * the ledger has a row of an address that was not known: it must be read again.
+ * A batch, its ledger rows and its body, written while the caller makes the next one: nothing
+ * else may be asked of the connection between the two. begin closes the arrays of rows, and
+ * needs nothing of the caller's afterwards. ERROR_RETRY also where the ledger has a row of an
+ * address that was not known: it must be read again.
  */
-bool outbox_plan(struct db *db, const struct run_task *task, struct batch_rows *rows,
-                 const struct outbox_plan *plan, struct error *err) MUST_USE;
+bool outbox_plan_begin(struct db *db, const struct run_task *task, struct batch_rows *rows,
+                       const struct outbox_plan *plan, struct error *err) MUST_USE;
+bool outbox_plan_end(struct db *db, struct error *err) MUST_USE;
 
 struct outbox_batch {
     int64_t batch_id;

@@ -70,6 +70,14 @@ bool db_query(struct db *db, const char *sql, const struct args *args, PGresult 
 bool db_query_binary(struct db *db, const char *sql, const struct args *args, PGresult **out,
                      struct error *err) MUST_USE;
 
+/*
+ * One large statement that returns rows, in two parts: what happens between them is done
+ * while the server works. Nothing else may be asked of the connection meanwhile. The
+ * victim of a deadlock is not tried again, as db_query() does it.
+ */
+bool db_send(struct db *db, const char *sql, const struct args *args, struct error *err) MUST_USE;
+bool db_await(struct db *db, PGresult **out, struct error *err) MUST_USE;
+
 /* How many rows the statement changed or returned. */
 int64_t result_rows_affected(PGresult *rows);
 

@@ -129,17 +129,27 @@ static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline 
     return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
 }
 
-/* NULL: nothing could be sent, or the connection is gone. */
-static PGresult *run_steps(PGconn *conn, struct transaction_terms *terms, const struct step *steps,
-                           size_t n, size_t wanted)
+static PGresult *collect_steps(PGconn *conn, struct transaction_terms *terms, size_t n,
+                               size_t wanted)
 {
     int64_t timeout_ms = terms->response_timeout_ms;
     struct deadline deadline = { .until_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0 };
-    PGresult *result = send_steps(conn, steps, n) ? collect(conn, n, wanted, &deadline) : NULL;
+    PGresult *result = collect(conn, n, wanted, &deadline);
 
     (void)PQexitPipelineMode(conn); /* fails where the connection is gone */
     terms->timed_out = deadline.passed;
     return result;
+}
+
+/* NULL: nothing could be sent, or the connection is gone. */
+static PGresult *run_steps(PGconn *conn, struct transaction_terms *terms, const struct step *steps,
+                           size_t n, size_t wanted)
+{
+    if (send_steps(conn, steps, n))
+        return collect_steps(conn, terms, n, wanted);
+    (void)PQexitPipelineMode(conn);
+    terms->timed_out = false;
+    return NULL;
 }
 
 static void roll_back(PGconn *conn)
@@ -221,6 +231,28 @@ PGresult *transaction_run(PGconn *conn, struct transaction_terms *terms, const c
     const struct step step = { sql, args, binary };
     PGresult *result =
         is_large(sql, args) ? run_large(conn, terms, &step) : run_small(conn, terms, &step);
+
+    roll_back(conn);
+    return result;
+}
+
+enum { SENT_STEPS = 2 };
+
+PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                           const struct args *args)
+{
+    const struct step steps[SENT_STEPS] = { { sql, args, 0 }, { "commit", NULL, 0 } };
+    PGresult *failed = transaction_begin(conn, TRANSACTION_WRITE, NULL, terms);
+
+    if (failed || send_steps(conn, steps, SENT_STEPS))
+        return failed;
+    (void)PQexitPipelineMode(conn);
+    return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
+}
+
+PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms)
+{
+    PGresult *result = collect_steps(conn, terms, SENT_STEPS, 0);
 
     roll_back(conn);
     return result;

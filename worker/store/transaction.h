@@ -46,6 +46,15 @@ PGresult *transaction_begin(PGconn *conn, enum transaction_kind kind, const char
 PGresult *transaction_run(PGconn *conn, struct transaction_terms *terms, const char *sql,
                           const struct args *args, int binary) MUST_USE;
 
+/*
+ * The same in two parts, for a large statement whose response is not waited for at once.
+ * send: NULL, or the failure's result. Nothing else may be asked of the connection until
+ * collect, which returns what run would.
+ */
+PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                           const struct args *args) MUST_USE;
+PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms) MUST_USE;
+
 /* One statement of a transaction that was begun. */
 PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
                                const struct args *args, int binary) MUST_USE;
