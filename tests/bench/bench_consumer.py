@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,21 +17,14 @@ from support import events
 from support.process import wait_until
 from support.world import MakeWorld, World
 
+from bench.figures import Figures
+
+SECTION = "events and small exports"
 EVENTS = 50_000
+SHARED, SHARED_MEMBERS = 200, 100_000  # exports of one segment
 EXPORTS, MEMBERS = 1000, 100
 BURST_PER_SECOND, STEADY_PER_MINUTE = 10, 150  # imports of one account, as published
 SAMPLES = 30
-
-
-@pytest.fixture(scope="module")
-def table() -> Iterator[list[tuple[str, str]]]:
-    rows: list[tuple[str, str]] = []
-    yield rows
-    width = max((len(name) for name, _ in rows), default=0)
-    print("\n" + "\n".join(f"  {name:<{width}}  {figure}" for name, figure in rows))
-
-
-Table = list[tuple[str, str]]
 
 
 def wait_committed(world: World, count: int, seconds: float) -> float:
@@ -41,7 +33,7 @@ def wait_committed(world: World, count: int, seconds: float) -> float:
 
 
 @pytest.mark.timeout(600)
-def test_events_that_concern_no_export(make_world: MakeWorld, table: Table) -> None:
+def test_events_that_concern_no_export(make_world: MakeWorld, figures: Figures) -> None:
     world = make_world(partitions=4)
     world.publish(*(events.binary(f"nobody-{n % 1000}") for n in range(EVENTS)))
     worker = world.start_worker(LOG_LEVEL="warn")
@@ -51,7 +43,7 @@ def test_events_that_concern_no_export(make_world: MakeWorld, table: Table) -> N
     ended = wait_committed(world, EVENTS, 300)
 
     rate = (EVENTS - before) / (ended - started)
-    table.append(("events that concern no export", f"{rate:,.0f}/s per worker"))
+    figures.add(SECTION, "events that concern no export", rate, f"{rate:,.0f}/s per worker")
 
 
 def clone_exports(world: World, exports: list[Export]) -> None:
@@ -100,7 +92,7 @@ def allowed_seconds(imports: int) -> float:
     ids=["5-accounts-without-limits", "5-accounts", "1-account"],
 )
 def test_small_exports(
-    make_world: MakeWorld, table: Table, accounts: int, slots: int, limits: bool
+    make_world: MakeWorld, figures: Figures, accounts: int, slots: int, limits: bool
 ) -> None:
     world = make_world(partitions=4)
     world.simulator.settings(limits=limits, queued_ms=20, processing_ms=20)
@@ -121,7 +113,38 @@ def test_small_exports(
         share = allowed_seconds(EXPORTS // accounts) / took
         figure += f", {share:.0%} of what the limits allow, {throttled} times 429"
     name = f"{EXPORTS} exports of {MEMBERS}, {accounts} accounts, {slots} slots"
-    table.append((name if limits else f"{name}, no limits", figure))
+    figures.add(SECTION, name if limits else f"{name}, no limits", took, figure)
+
+
+@pytest.mark.timeout(900)
+def test_many_exports_of_one_segment(make_world: MakeWorld, figures: Figures) -> None:
+    """Each to an account of its own, so that no limit is waited for; one event asks for all."""
+    world = make_world()
+    world.simulator.settings(limits=False, queued_ms=20, processing_ms=20)
+    accounts = add_accounts(world, 5)
+    exports = [Export(accounts[n % 5], n, 0) for n in range(SHARED)]
+    clone_exports(world, exports)
+    world.db.execute("update klaviyo.export_segment set segment_id = 'shared'")
+    world.db.execute(
+        "insert into insights.customer_profile select 'p' || n, jsonb_build_object('email',"
+        " 'p' || n || '@shop.example', 'points', n) from generate_series(1, %s) n",
+        SHARED_MEMBERS,
+    )
+    world.db.execute(
+        "insert into insights.segment_member select 'shared', profile_id"
+        " from insights.customer_profile"
+    )
+    world.db.execute("analyze")
+    unlimited(world)
+    world.start_worker(LOG_LEVEL="warn").wait_ready()
+    started = time.monotonic()
+
+    world.refresh("shared")
+    took = wait_committed(world, 1, 800) - started
+
+    rows = SHARED * SHARED_MEMBERS / took
+    name = f"{SHARED} exports of one segment of {SHARED_MEMBERS:,}, 4 slots, no limits"
+    figures.add(SECTION, name, took, f"{took:.1f} s, {rows:,.0f} members/s")
 
 
 def unlimited(world: World) -> None:
@@ -134,7 +157,7 @@ def unlimited(world: World) -> None:
     )
 
 
-def test_the_time_from_kafka_to_klaviyo(world: World, table: Table) -> None:
+def test_the_time_from_kafka_to_klaviyo(world: World, figures: Figures) -> None:
     account = add_accounts(world, 1)[0]
     export = Export(account, 0, MEMBERS).add_to(world)
     world.start_worker().wait_ready()
@@ -149,12 +172,9 @@ def test_the_time_from_kafka_to_klaviyo(world: World, table: Table) -> None:
             times.append(1000 * (entry["at"] - appended))
             world.wait_runs_ended(points)
     late = sorted(times)[int(0.9 * len(times))]
-    table.append(
-        (
-            "from the record's append to its import request, idle worker",
-            f"median {statistics.median(times):.0f} ms, nine in ten below {late:.0f} ms",
-        )
-    )
+    median = statistics.median(times)
+    text = f"median {median:.0f} ms, nine in ten below {late:.0f} ms"
+    figures.add(SECTION, "from the record's append to its import request, idle worker", median, text)
 
 
 def events_producer(world: World):  # type: ignore[no-untyped-def]
