@@ -6,11 +6,14 @@ The plans are PostgreSQL's own words, from auto_explain in the server's log.
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from support.paths import program
 from support.process import wait_until
 from support.world import EXPORT, SEGMENT, MakeWorld, World
 
@@ -113,3 +116,32 @@ def test_a_small_segment_is_read_by_its_indexes(explained: World) -> None:
     }
     assert scans and all(kind != "Seq Scan" for kind, _ in scans), scans
     assert "Gather Merge" not in kinds(members)
+
+
+def allocations(world: World, members: int) -> dict[str, int]:
+    """Of our own code, by what it did; addresses and values are of one length."""
+    world.db.execute("truncate insights.customer_profile, insights.segment_member")
+    world.db.execute(
+        "insert into insights.customer_profile select 'p' || lpad(n::text, 7, '0'),"
+        " jsonb_build_object('email', 'p' || lpad(n::text, 7, '0') || '@shop.example',"
+        " 'points', n %% 10) from generate_series(1, %s) n",
+        members,
+    )
+    world.db.execute(
+        "insert into insights.segment_member select %s, profile_id from insights.customer_profile",
+        SEGMENT,
+    )
+    command = [str(program("count-allocations")), EXPORT]
+    done = subprocess.run(command, env=world.env(), stdout=subprocess.PIPE, text=True, check=True)
+    found = re.findall(r"^(\d+ \w+), (\d+) allocations$", done.stdout, re.MULTILINE)
+    return {what: int(count) for what, count in found}
+
+
+def test_our_code_allocates_nothing_for_a_row(world: World) -> None:
+    world.add_connection()
+    world.add_export(EXPORT, mapping=["--property", "points=points"])
+
+    few, many = allocations(world, 10_000), allocations(world, 100_000)
+
+    assert few["10000 members"] == many["100000 members"]
+    assert many["100 batches"] == 0
