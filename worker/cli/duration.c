@@ -30,9 +30,9 @@ bool duration_parse(const char *text, int64_t *seconds)
         *seconds = 0;
         return true;
     }
-    if (n < 2 || n > DIGITS_MAX + 1 || unit_of(text[n - 1]) == 0)
+    int64_t unit = n > 0 ? unit_of(text[n - 1]) : 0;
+    if (n < 2 || n > DIGITS_MAX + 1 || unit == 0)
         return false;
-    int64_t unit = unit_of(text[n - 1]);
     memcpy(digits, text, n - 1);
     if (!parse_int64(digits, 1, MAX_DAYS * (int64_t)DAY / unit, &number))
         return false;
