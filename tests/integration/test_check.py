@@ -75,6 +75,17 @@ def test_a_view_that_no_run_can_read_is_named(world: World, break_it: str, words
     assert "p-" not in sentence, "a value of a row"
 
 
+def test_a_topic_for_outcomes_that_is_missing_is_named_and_none_is_needed(world: World) -> None:
+    name = f"{world.name}.segment-export"
+
+    missing = check(world, KAFKA_OUTCOME_TOPIC=name)
+
+    assert "does not exist" in only_failure(missing, f"topic {name}")
+    world.turn_on_outcomes()
+    assert failures(check(world)) == {}
+    assert failures(check(world, KAFKA_OUTCOME_TOPIC="")) == {}
+
+
 @pytest.mark.parametrize("who", ["postgres", "worker", "admin"])
 def test_a_database_restored_without_privileges_is_named_by_whoever_looks(world: World, who: str) -> None:
     users = make_logins(world.db)

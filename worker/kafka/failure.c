@@ -34,7 +34,7 @@ const char *kafka_failure_hint(rd_kafka_t *handle, rd_kafka_resp_err_t code)
         return authentication_hint(handle);
     if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
         return "grant this user Describe and Read on KAFKA_TOPIC, and Describe and Write on "
-               "KAFKA_DEAD_LETTER_TOPIC";
+               "KAFKA_DEAD_LETTER_TOPIC and KAFKA_OUTCOME_TOPIC";
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
         return "grant this user Read on the group KAFKA_GROUP_ID";
     if (code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
