@@ -7,6 +7,7 @@ CHAOS_SECONDS  how long each storm lasts (60)
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -110,6 +111,19 @@ def replay_failures(world: World) -> dict[str, int]:
     return failed
 
 
+def check_outcomes(world: World, was_set_back: bool) -> None:
+    """Each run that has ended was heard of, under one id; with set-backs numbers come again."""
+    heard: dict[int, set[str]] = {}
+    for record in world.wait_outcomes_sent(CALM_SECONDS):
+        data = json.loads(record.value or b"")
+        heard.setdefault(data["run"], set()).add(record.header("ce_id"))
+    ended = dict(world.db.rows("select run_id, epoch from klaviyo.run where finished_at is not null"))
+    unheard = [run for run, epoch in ended.items() if f"{run}-{epoch}" not in heard.get(run, set())]
+    assert unheard == [], "nobody was told of these runs"
+    if not was_set_back:
+        assert {run: ids for run, ids in heard.items() if len(ids) > 1} == {}
+
+
 def wait_calm(world: World) -> None:
     world.wait_all_committed(CALM_SECONDS)
     wait_until(lambda: world.db.value(OPEN_RUNS) == 0, 30, "every run to end", SLOW_POLL_SECONDS)
@@ -121,6 +135,7 @@ def test_whatever_fails_every_list_is_right_and_no_offset_passes_open_work(
     make_world: MakeWorld, own_kafka: KafkaBroker, own_postgres: Postgres, seed: int, logs: Path
 ) -> None:
     world = make_world(kafka=own_kafka, postgres=own_postgres, partitions=PARTITIONS)
+    world.turn_on_outcomes(PARTITIONS)
     exports = make_exports(world)
     observer = Observer(world, PARTITIONS)
     chaos = Chaos(world, exports, observer)
@@ -152,6 +167,7 @@ def test_whatever_fails_every_list_is_right_and_no_offset_passes_open_work(
     check_takes(world, histories)
     check_requests(world)
     check_lists(world, exports)
+    check_outcomes(world, bool(chaos.set_backs))
     # A request of a worker that froze in the middle of it may arrive late.
     assert repeated <= chaos.done["freeze"]
     chaos.stop_all()

@@ -12,9 +12,10 @@ import pytest
 
 from support import events, people
 from support.events import Record
+from support.kafka_broker import KafkaBroker
 from support.paths import TREE
 from support.process import wait_until
-from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World, check_sums
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, MakeWorld, World, check_sums
 
 FOLDER = TREE / "schemas" / "events"
 SCHEMA = json.loads((FOLDER / "segment-export.v1.schema.json").read_text())
@@ -221,6 +222,44 @@ def test_a_topic_that_is_not_there_holds_up_nothing(world: World) -> None:
     assert [read(r)["refresh_ids"] for r in records] == [["first"], ["second"]]
     wait_until(lambda: worker.events("outcomes_sent_again"), 20, "the end of it to be said")
     assert len(worker.events("outcomes_sent_again")) == 1
+
+
+def test_a_broker_that_is_away_delays_outcomes_and_no_run(
+    make_world: MakeWorld, own_kafka: KafkaBroker
+) -> None:
+    world = make_world(kafka=own_kafka)
+    world.turn_on_outcomes()
+    world.set_up_export(people.simple(20))
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    worker = world.start_worker().wait_ready()
+    world.refresh(refresh_id="late")
+    world.wait_requests("import", 1)
+    own_kafka.kill()
+
+    world.simulator.clear_faults()
+    (run,) = world.wait_runs_ended(1, 60)
+    assert run["state"] == "succeeded"
+    assert world.db.value("select count(*) from klaviyo.outcome") == 1
+    wait_until(lambda: worker.events("outcomes_waiting"), 60, "it to be said")
+
+    own_kafka.start()
+    own_kafka.wait_ready()
+    records = world.wait_outcomes_sent(60)
+    check_all(world, records)
+    assert {d["run"]: d["refresh_ids"] for d in map(read, records)} == {run["id"]: ["late"]}
+    world.wait_all_committed(60)
+
+
+def test_a_worker_that_stops_sends_what_ended_last(world: World) -> None:
+    world.turn_on_outcomes()
+    world.set_up_export(people.simple(20))
+    worker = world.start_worker().wait_ready()
+    for n in range(3):
+        world.refresh(refresh_id=f"r{n}")
+        world.wait_runs_ended(n + 1)
+    worker.stop()
+    assert world.db.value("select count(*) from klaviyo.outcome") == 0
+    check_all(world, world.outcomes())
 
 
 def add_rows(world: World, count: int) -> None:

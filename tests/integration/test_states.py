@@ -117,6 +117,22 @@ def take_in_vain(world: World) -> None:
     )
 
 
+def outcome_in_vain(world: World) -> None:
+    """For longer than anybody should wait."""
+    world.refresh()
+    world.wait_runs_ended(1)
+    world.db.execute("update klaviyo.outcome set ended_at = ended_at - interval '1 hour'")
+
+
+def succeed_long_ago(world: World) -> None:
+    """For a clock that counts minutes from 1970, as promtool's does."""
+    world.refresh()
+    world.wait_runs_ended(1)
+    world.admin("export", "update", EXPORT, "--expect-every", "1m")
+    world.db.execute("update klaviyo.export_success set at = '1970-01-01 00:00:30Z'")
+    wait_until(lambda: "stale" in world.admin("export", "list").stdout, 10, "the listing to say it")
+
+
 BAD_VIEW = """\
 create or replace view insights.segment_profile as
 select m.segment_id, p.profile_id, jsonb_build_object('email', 1 / (length(p.profile_id) * 0)) as attributes
@@ -206,6 +222,7 @@ STATES = [
         fault("import", status=503),
         "waiting",
         "klaviyo_unavailable",
+        alerts={"KlaviyoUnavailable"},
         log=("run_waiting", {"reason": "klaviyo_unavailable"}),
     ),
     State(
@@ -230,10 +247,20 @@ STATES = [
         client="topic.metadata.propagation.max.ms=1000\ntopic.metadata.refresh.interval.ms=1000\n",
     ),
     State(
+        "outcomes wait",
+        outcome_in_vain,
+        "succeeded",
+        alerts={"KlaviyoWorkerOutcomesWait"},
+        log=("outcomes_waiting", {}),
+        settings={"KAFKA_OUTCOME_TOPIC": "{world}.no-outcomes"},
+        client="topic.metadata.propagation.max.ms=1000\ntopic.metadata.refresh.interval.ms=1000\n",
+    ),
+    State("stale", succeed_long_ago, "succeeded", alerts={"ExportStale"}),
+    State(
         "no broker",
         lambda w: None,
         ready=False,
-        alerts={"KlaviyoWorkerNotReady"},
+        alerts={"KlaviyoWorkerNotReady", "KafkaUnavailable"},
         log=("kafka_error", {}),
         settings={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
     ),
