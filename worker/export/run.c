@@ -185,8 +185,9 @@ static void note_taken(const struct run_options *options, const struct run_task 
         return;
     }
     log_info("run_taken", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
-             LOG_STR("export", task->export_name), LOG_INT("taken_over", task->taken_over),
-             LOG_INT("full", task->full), LOG_STR("trace", task->traceparent));
+             LOG_STR("take", task->take_id), LOG_STR("export", task->export_name),
+             LOG_INT("taken_over", task->taken_over), LOG_INT("full", task->full),
+             LOG_STR("trace", task->traceparent));
     (void)atomic_fetch_add(&options->control->runs_taken, 1);
     (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
 }
