@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from chaos.cables import SilentCable, port_of
 
 from support import events, people
 from support.kafka_broker import KafkaBroker
@@ -222,3 +223,27 @@ def test_after_an_outage_of_the_database_left_runs_are_taken_soon_whatever_the_l
     assert time.monotonic() - began < TAKEOVER_SECONDS
     assert taken["taken_over"] == 1
     assert world.wait_runs_ended(1)[0]["state"] == "succeeded"
+
+
+def test_a_database_that_answers_nothing_does_not_keep_a_worker_that_is_to_stop(
+    world: World,
+) -> None:
+    """Its connections stay open, as with a server or a pooler that has frozen."""
+    world.set_up_export(people.simple(30))
+    world.simulator.fault("import", {"delay_ms": 6000}, times=-1)
+    cable = SilentCable(port_of(world.db.url))
+    worker = world.start_worker(
+        DATABASE_URL=world.db.url.replace(f":{port_of(world.db.url)}/", f":{cable.port}/"),
+        DRAIN_SECONDS="5",
+    ).wait_ready()
+    world.refresh()
+    posted = "select from klaviyo.batch where posted_at is not null"
+    wait_until(lambda: world.db.rows(posted), 30, "an import in flight")
+    cable.hold()
+    began = time.monotonic()
+
+    worker.stop()
+
+    assert time.monotonic() - began < 5 + 8
+    assert worker.events("shutdown_deadline_passed") == []
+    cable.release()

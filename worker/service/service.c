@@ -18,6 +18,7 @@ enum {
     LETTERS_MS = 2000,        /* for dead letters on their way when everything else has ended */
     SETTLE_MS = 500,          /* for ends that were recorded last to come back */
     HARD_DEADLINE_MS = 10000, /* beyond DRAIN_SECONDS */
+    LAST_WRITES_MS = 3000,    /* at the end: then no database is waited for any more */
     EXIT_MS = 5000,           /* for the process to be gone after that */
 };
 
@@ -254,6 +255,7 @@ bool service_loop(const struct settings *settings, const struct service_ports *p
         stopped = drive(&s);
     }
     shutdown_deadline_note("closing connections");
+    shutdown_deadline_end_waiting(clock_ms() + LAST_WRITES_MS);
     ingest_free(s.ingest);
     (void)close(s.signal_fd);
     if (stopped)

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/store/waiting.h"
 
 enum { CHECK_MS = 50, LOG_MS = 200 };
 
@@ -17,6 +18,7 @@ static struct {
     bool armed;
     atomic_bool disarmed;
     atomic_llong deadline_ms;
+    atomic_llong end_waiting_ms; /* 0: not yet */
     const char *_Atomic phase;
 } guard;
 
@@ -27,6 +29,8 @@ static void *watch(void *unused)
 
     (void)unused;
     while (!guard.disarmed) {
+        if (guard.end_waiting_ms > 0 && clock_ms() >= guard.end_waiting_ms)
+            waiting_end();
         if (clock_ms() >= guard.deadline_ms) {
             const char *phase = guard.phase;
             log_error("shutdown_deadline_passed", LOG_STR("waiting_for", phase));
@@ -52,6 +56,11 @@ void shutdown_deadline_arm(int64_t deadline_ms)
 void shutdown_deadline_note(const char *phase)
 {
     guard.phase = phase;
+}
+
+void shutdown_deadline_end_waiting(int64_t from_ms)
+{
+    guard.end_waiting_ms = from_ms;
 }
 
 void shutdown_deadline_disarm(void)

@@ -13,6 +13,9 @@ void shutdown_deadline_arm(int64_t deadline_ms); /* of clock_ms() */
 /* What the shutdown is about now; a text that lives for ever. */
 void shutdown_deadline_note(const char *phase);
 
+/* From that time of clock_ms() on no database is waited for any more: store/waiting.h. */
+void shutdown_deadline_end_waiting(int64_t from_ms);
+
 /* The shutdown came to its end; returns when its thread has ended. */
 void shutdown_deadline_disarm(void);
 

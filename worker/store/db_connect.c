@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "worker/store/database_url.h"
+#include "worker/store/waiting.h"
 
 enum {
     URL_MAX_BYTES = 16384,
@@ -161,11 +162,12 @@ static enum waited wait_for_server(PGconn *conn, PostgresPollingStatusType wants
     struct pollfd fds[] = {
         { .fd = PQsocket(conn), .events = wants == PGRES_POLLING_READING ? POLLIN : POLLOUT },
         { .fd = stop_fd ? *stop_fd : -1, .events = POLLIN },
+        { .fd = waiting_fd(), .events = POLLIN },
     };
     int64_t left_ms = until_ms - clock_ms();
 
-    (void)poll(fds, 2, left_ms > 0 ? (int)left_ms : 0);
-    if (fds[1].revents)
+    (void)poll(fds, 3, left_ms > 0 ? (int)left_ms : 0);
+    if (fds[1].revents || fds[2].revents)
         return WAITED_STOP;
     return fds[0].revents || clock_ms() < until_ms ? WAITED_READY : WAITED_TIMEOUT;
 }

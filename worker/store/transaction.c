@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "common/clock.h"
+#include "worker/store/waiting.h"
 
 enum {
     STATEMENTS_MAX = 4,
@@ -53,28 +54,48 @@ struct deadline {
     bool passed;
 };
 
-/* Up to the deadline; then the connection is of no use, as nobody knows what becomes of it. */
+static struct deadline deadline_of(const struct transaction_terms *terms)
+{
+    int64_t timeout_ms = terms->response_timeout_ms;
+
+    return (struct deadline){ .until_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0 };
+}
+
+/* For poll(): -1 for ever. */
+static int left_ms(const struct deadline *deadline)
+{
+    int64_t left = deadline->until_ms - clock_ms();
+
+    if (deadline->until_ms == 0)
+        return -1;
+    return left > 0 ? (int)left : 0;
+}
+
+/*
+ * Up to the deadline, and while the process waits at all; then the connection is of
+ * no use, as nobody knows what becomes of the statement.
+ */
 static void wait_for_result(PGconn *conn, struct deadline *deadline)
 {
     while (PQisBusy(conn) && PQstatus(conn) == CONNECTION_OK) {
-        struct pollfd fd = { .fd = PQsocket(conn), .events = POLLIN };
-        int64_t left_ms = deadline->until_ms - clock_ms();
+        struct pollfd fds[] = { { .fd = PQsocket(conn), .events = POLLIN },
+                                { .fd = waiting_fd(), .events = POLLIN } };
 
-        if (left_ms <= 0) {
-            deadline->passed = true;
+        deadline->passed = left_ms(deadline) == 0;
+        if (!deadline->passed)
+            (void)poll(fds, 2, left_ms(deadline));
+        if (deadline->passed || fds[1].revents) {
             (void)shutdown(PQsocket(conn), SHUT_RDWR);
             return;
         }
-        (void)poll(&fd, 1, (int)left_ms);
-        if (fd.revents && !PQconsumeInput(conn))
+        if (fds[0].revents && !PQconsumeInput(conn))
             return;
     }
 }
 
 static PGresult *next_result(PGconn *conn, struct deadline *deadline)
 {
-    if (deadline->until_ms > 0)
-        wait_for_result(conn, deadline);
+    wait_for_result(conn, deadline);
     return PQgetResult(conn);
 }
 
@@ -132,8 +153,7 @@ static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline 
 static PGresult *collect_steps(PGconn *conn, struct transaction_terms *terms, size_t n,
                                size_t wanted)
 {
-    int64_t timeout_ms = terms->response_timeout_ms;
-    struct deadline deadline = { .until_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0 };
+    struct deadline deadline = deadline_of(terms);
     PGresult *result = collect(conn, n, wanted, &deadline);
 
     (void)PQexitPipelineMode(conn); /* fails where the connection is gone */
@@ -258,13 +278,18 @@ PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms)
     return result;
 }
 
+/* Not in a pipeline: COPY is none of it. As PQexecParams(), which would wait for ever. */
 PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
                                const struct args *args, int binary)
 {
-    const struct step step = { sql, args, binary };
+    struct deadline deadline = deadline_of(terms);
 
-    if (terms->response_timeout_ms > 0)
-        return run_steps(conn, terms, &step, 1, 0);
-    return PQexecParams(conn, sql, args->n, NULL, args->values, args->lengths, args->formats,
-                        binary);
+    if (!PQsendQueryParams(conn, sql, args->n, NULL, args->values, args->lengths, args->formats,
+                           binary))
+        return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
+    PGresult *result = next_result(conn, &deadline);
+    if (PQresultStatus(result) != PGRES_COPY_OUT)
+        PQclear(PQgetResult(conn)); /* NULL: the end of the statement */
+    terms->timed_out = deadline.passed;
+    return result;
 }
