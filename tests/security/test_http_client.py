@@ -99,9 +99,12 @@ def test_a_name_that_only_leads_here_reads_nothing(endpoints: Endpoints) -> None
             assert EXPORT.encode() not in body
         for host in OURS:
             assert endpoints.ask(path, host)[0] == 200, (path, host)
-    for path in ("/livez", "/readyz", "/metrics"):
+    for path in ("/livez", "/readyz"):
         status, body = endpoints.ask(path, "probe.shop.example")
         assert status == 200 and EXPORT.encode() not in body
+    # Scrapers come by any name. Exports are named there, but nothing of a run or a member is.
+    status, body = endpoints.ask("/metrics", "probe.shop.example")
+    assert status == 200 and b"@" not in body and b"run=" not in body
 
 
 def test_runs_are_picked_and_nothing_else_comes_of_what_is_asked(endpoints: Endpoints, world: World) -> None:
