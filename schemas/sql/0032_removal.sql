@@ -122,6 +122,21 @@ create trigger run_respects_claims before update of epoch on klaviyo.run
     for each row when (new.state = 'running' and new.epoch is distinct from old.epoch)
     execute function klaviyo.run_respects_claims();
 
+-- -- which marks count -----------------------------------------------------------
+
+-- Planning ended with this pass, whoever did it: a worker of the version before does not say so,
+-- and marks of an earlier pass must not count.
+create function klaviyo.run_is_planned() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.plan_epoch := new.epoch;
+    return new;
+end
+$$;
+create trigger run_is_planned before update of planned on klaviyo.run
+    for each row when (new.planned and not old.planned)
+    execute function klaviyo.run_is_planned();
+
 -- -- a confirmation counts once ---------------------------------------------------
 
 -- Of an event whose run took nobody off before it failed or was cancelled.
@@ -276,5 +291,6 @@ $$;
 revoke execute on function
     klaviyo.sharers(bigint), klaviyo.is_held_elsewhere(bigint, text),
     klaviyo.lock_list(bigint, boolean), klaviyo.list_is_claimed(bigint),
-    klaviyo.claim_list(bigint), klaviyo.run_respects_claims(), klaviyo.run_keeps_confirmation()
+    klaviyo.claim_list(bigint), klaviyo.run_respects_claims(), klaviyo.run_keeps_confirmation(),
+    klaviyo.run_is_planned()
     from public;

@@ -1,8 +1,14 @@
-"""Who left the segment is taken off the list (--on-leave remove): those and nobody else, and not by mistake."""
+"""Who left the segment is taken off the list (--on-leave remove): those and nobody else, and not by mistake.
+
+LEAVERS_MEMBERS  how many are on the list where requests are counted (6000; 1000000 in the long form)
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import random
+import time
 from typing import Any
 
 import pytest
@@ -29,13 +35,13 @@ def check_left(run: dict[str, Any]) -> None:
     assert counts["left"] == counts["removed"] + counts["kept"], counts
 
 
-def set_up(world: World, count: int) -> list[str]:
+def set_up(world: World, count: int, *options: str) -> list[str]:
     """An export that removes and has run once; its addresses."""
     world.add_segment(SEGMENT, people.simple(count))
     world.add_connection()
-    world.add_export(EXPORT, *REMOVE, "--size-guard", "off", mapping=["--property", "points=points"])
+    world.add_export(EXPORT, *REMOVE, "--size-guard", "off", *options, mapping=["--property", "points=points"])
     world.start_worker().wait_ready()
-    assert run_once(world)["state"] == "succeeded"
+    assert run_once(world, 600)["state"] == "succeeded"
     return sorted(world.simulator.emails(LIST))
 
 
@@ -416,3 +422,69 @@ def test_who_comes_back_after_an_interrupted_removal_is_on_the_list(world: World
     check_left(run)
     assert run["state"] == "succeeded"
     assert world.simulator.emails(LIST) == {first, *others}
+
+def test_marks_of_an_earlier_pass_do_not_count_whoever_planned_again(world: World) -> None:
+    """A worker of the version before plans anew, and says nothing of passes."""
+    first, *_ = set_up(world, 5)
+    restart(world, KLAVIYO_FAILPOINT="claim_list.before:1")
+    leave(world, first)
+    world.refresh()
+    world.workers[-1].process.wait(30)
+    join(world, first)
+    world.db.execute("update klaviyo.run set epoch = epoch + 1, planned = false where state = 'running'")
+    world.db.execute("update klaviyo.run set planned = true, left_rows = 0, kept_rows = 0 where state = 'running'")
+    world.db.execute("update klaviyo.run set left_rows = 1, there_rows = 5, parked_until = now(), lease_until = now()"
+                     " where state = 'running'")  # fmt: skip
+
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    run = world.wait_runs_ended(2)[0]
+
+    assert (run["state"], run["counts"]["removed"]) == ("succeeded", 0)
+    assert first in world.simulator.emails(LIST) and not removals(world)
+
+
+# ---- how many requests ----
+
+MEMBERS = int(os.environ.get("LEAVERS_MEMBERS", "6000"))
+LEAVERS = max(MEMBERS // 20, 1500)
+CHUNK = 1000
+
+
+def requests_of(run: dict[str, Any]) -> int:
+    return int(run["counts"]["requests"])
+
+
+@pytest.mark.timeout(240 + MEMBERS // 1000)
+@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "killed in the middle"])
+def test_many_who_left_cost_few_requests_and_a_kill_costs_little(world: World, killed: bool) -> None:
+    """5 % of a large list (a quarter of a small one): 100 a look-up, 1,000 a removal."""
+    addresses = set_up(world, MEMBERS, "--max-profiles", str(MEMBERS))
+    gone = sorted(random.Random(2).sample(addresses, LEAVERS))
+    leave(world, *gone)
+    withheld = LEAVERS * 5 > MEMBERS
+    if withheld:
+        run = run_once(world, 600)
+        assert run["reason"] == "removals_withheld" and requests_of(run) == 0
+    if killed:
+        restart(world, KLAVIYO_FAILPOINT=f"leavers_removed.before:{-(-LEAVERS // CHUNK) // 2 + 1}")
+    runs = len(world.runs())
+    began = time.monotonic()
+    world.refresh(confirm_removals=withheld)
+    if killed:
+        world.workers[-1].process.wait(300)
+        world.start_worker(**SHORT_LEASE).wait_ready()
+    run = world.wait_runs_ended(runs + 1, 900)[0]
+    seconds = time.monotonic() - began
+
+    check_left(run)
+    assert (run["state"], run["reason"], run["counts"]["removed"]) == ("succeeded", None, LEAVERS)
+    assert world.simulator.emails(LIST) == set(addresses) - set(gone)
+    lowest = (-(-LEAVERS // 100), -(-LEAVERS // CHUNK))
+    made = (len(lookups(world)), len(removals(world)))
+    # Of a kill: the chunk that was off the list and not yet noted is looked up and taken off once more.
+    again = (CHUNK // 100, 1) if killed else (0, 0)
+    assert lowest[0] <= made[0] <= lowest[0] + again[0] and lowest[1] <= made[1] <= lowest[1] + again[1]
+    if not killed:
+        assert requests_of(run) <= sum(lowest) + 2
+    assert world.simulator.control("GET", "stats")["throttled"] == 0
+    print(f"{LEAVERS} of {MEMBERS} left: {made[0]} look-ups, {made[1]} removals, {seconds:.0f} s")

@@ -12,6 +12,8 @@ import random
 import time
 from dataclasses import dataclass, field
 
+import pytest
+
 from support import klaviyo
 from support.world import LIST, World, check_sums
 
@@ -229,6 +231,7 @@ def set_up(world: World) -> Walk:
     return walk
 
 
+@pytest.mark.timeout(120 + 40 * ROUNDS)
 def test_whatever_happens_the_list_is_what_the_segments_say(world: World) -> None:
     walk = set_up(world)
     for number in range(ROUNDS):
