@@ -117,36 +117,42 @@ begin
 end
 $$;
 
--- One address of one export: true where the ledger had it. Where a run is going
--- on that has done with it, or is to take it off the list, it is as if that run had never seen it: its counts
--- are made anew with the plan, but for those of batches that have ended.
+-- One address of one export. was_known: the ledger had it. A run that is going on and
+-- has done with it counts as if it had never been a member: where it is through, here;
+-- where it waits to be sent, the run is to be taken anew (retaken), as its owner knows how
+-- many rows the batch had.
 create function klaviyo.forget_in_export(p_export_id bigint, p_address text,
                                          out was_known boolean, out was_in_outbox boolean,
                                          out retaken bigint)
 language plpgsql as $$
 declare
     l klaviyo.ledger;
+    v_run_id bigint;
+    v_was_rejected boolean;
 begin
     delete from klaviyo.ledger k
     where k.export_id = p_export_id and k.address = p_address collate "C"
     returning * into l;
     was_known := found;
     was_in_outbox := false;
-    select r.run_id into retaken from klaviyo.run r
-    where r.export_id = p_export_id and r.state = 'running'
-      and (r.first_batch <= l.batch_id or r.run_id = l.left_run);
-    if retaken is null or l.batch_id < (select r.first_batch from klaviyo.run r
-                                        where r.run_id = retaken) then
+    select r.run_id into v_run_id from klaviyo.run r
+    where r.export_id = p_export_id and r.state = 'running' and r.first_batch <= l.batch_id;
+    if v_run_id is null then
         return;
     end if;
     if exists (select from klaviyo.batch b
                where b.batch_id = l.batch_id and b.state in ('planned', 'sent')) then
         was_in_outbox := klaviyo.cut_from_batch(l.batch_id, p_address);
-    elsif l.rejected_batch = l.batch_id then
-        update klaviyo.run set rejected_rows = greatest(rejected_rows - 1, 0) where run_id = retaken;
-    else
-        update klaviyo.run set accepted_rows = greatest(accepted_rows - 1, 0) where run_id = retaken;
+        retaken := v_run_id;
+        return;
     end if;
+    v_was_rejected := coalesce(l.rejected_batch = l.batch_id, false);
+    update klaviyo.run r
+    set read_rows = r.read_rows - r.planned::integer,
+        selected_rows = r.selected_rows - r.planned::integer,
+        accepted_rows = greatest(r.accepted_rows - (not v_was_rejected)::integer, 0),
+        rejected_rows = greatest(r.rejected_rows - v_was_rejected::integer, 0)
+    where r.run_id = v_run_id;
 end
 $$;
 
@@ -154,8 +160,8 @@ $$;
 -- for each export; null: it is blank. What Klaviyo has of the person is not touched, nor what
 -- upstream has: while it is a member the next run sends it again.
 --
--- A run that is going on must not bring it back: one that has planned it, or is
--- planning and may be about to, is taken anew, with what upstream has now. Its
+-- A run that is going on must not bring it back: one that is about to send it, or is
+-- planning and may be about to plan it, is taken anew, with what upstream has now. Its
 -- owner's fence does not hold any more, so what it still had in memory is not written.
 create function klaviyo.forget_member(p_address text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -12,12 +12,14 @@ select l.export_id, l.profile_id, l.address,
        case when l.rejected_batch = l.batch_id then 'rejected'
             when b.state <> 'complete' then 'pending'
             when l.left_run = p.run_id and l.left_epoch = p.plan_epoch then 'leaving'
+            when l.removing then 'pending' -- perhaps off the list, and a member again
             else 'delivered' end as state,
        coalesce(s.ended_at, b.sent_at) as since, s.run_id
 from klaviyo.export x
 -- The newest pass over the members that came to its end: only its marks count.
 left join lateral (select r.run_id, r.plan_epoch from klaviyo.run r
                    where r.export_id = x.export_id and r.plan_epoch is not null
+                     and not r.is_trial
                    order by r.run_id desc limit 1) p on true
 join klaviyo.ledger l on l.export_id = x.export_id
 left join klaviyo.batch b on b.batch_id = l.batch_id

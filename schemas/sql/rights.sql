@@ -105,7 +105,7 @@ grant execute on function
     klaviyo.move_place(bigint, text), klaviyo.forget_member(text)
     to klaviyo_admin;
 
-grant select (connection_id, name, kind, share) on klaviyo.connection to klaviyo_contributor;
+grant select (connection_id, name, kind) on klaviyo.connection to klaviyo_contributor;
 grant select on klaviyo.export_segment, klaviyo.export_field, klaviyo.run, klaviyo.request_run,
                 klaviyo.rejection
     to klaviyo_contributor;

@@ -159,6 +159,38 @@ def test_what_waits_to_be_sent_is_pending(world: World) -> None:
     assert {(row["state"], row["run"]) for row in rows} == {("pending", run["id"])}
 
 
+def test_who_is_to_be_taken_off_the_list_is_leaving(world: World) -> None:
+    """More than a guard lets go without confirmation, so they stay for a while."""
+    population = people.simple(300)
+    world.add_segment(SEGMENT, population)
+    world.add_connection()
+    world.add_export(EXPORT, "--on-leave", "remove")
+    world.start_worker().wait_ready()
+    run_once(world)
+    left = sorted(population.wanted)[:120]
+    world.db.execute(
+        "delete from insights.segment_member where profile_id = any (%s)",
+        [population.wanted[address] for address in left],
+    )
+
+    assert run_once(world)["reason"] == "removals_withheld"
+    rows = delivered(world)
+    assert sorted(address for (_, address), row in rows.items() if row["state"] == "leaving") == left
+    assert {row["state"] for row in rows.values()} == {"leaving", "delivered"}
+    (row,) = shown(world, left[0])
+    assert (row["state"], row["segments"]) == ("leaving", [])
+    counts = world.admin("export", "verify", EXPORT, "--json", "--direct").json["counts"]
+    assert (counts["ours"], counts["ours_left"], counts["missing"]) == (300, 120, 0)
+
+    world.admin("member", "forget", left[0])
+    run = run_once(world, confirm_removals=True)
+    assert (run["state"], run["counts"]["removed"]) == ("succeeded", 119)
+    assert {row["state"] for row in delivered(world).values()} == {"delivered"}
+    assert left[0] in world.simulator.emails(LIST), "of whom nothing is remembered is not ours to take off"
+    counts = world.admin("export", "verify", EXPORT, "--json", "--direct").json["counts"]
+    assert (counts["ours"], counts["not_ours"], counts["missing"]) == (180, 1, 0)
+
+
 def test_the_view_is_read_by_export_and_by_profile(world: World) -> None:
     population = set_up(world)
     add_other_export(world)

@@ -305,7 +305,7 @@ def test_on_a_terminal_it_is_asked_for(world: World) -> None:
         assert (tables_that_know(world, WHO) == ["ledger"]) == known, answer
 
 
-@pytest.mark.parametrize("address", ["", "  ", "\u00a0"])
+@pytest.mark.parametrize("address", ["", "  ", "\u00a0"], ids=["nothing", "blanks", "no-break-space"])
 def test_an_address_is_needed(world: World, address: str) -> None:
     result = world.command("member", "forget", address, "--yes")
 

@@ -67,6 +67,21 @@ def test_a_renamed_field_stops_the_run_and_its_dead_letter_names_the_field(world
     assert run["counts"]["requests"] == 0 and len(world.simulator.diary()) == asked
 
 
+def test_nobody_is_taken_off_the_list_by_a_run_that_was_stopped(world: World) -> None:
+    world.set_up_export(people.simple(600))
+    world.admin("export", "update", EXPORT, "--on-leave", "remove")
+    world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+    on_list = world.simulator.emails(LIST)
+
+    world.db.execute(RENAME)
+    world.refresh(confirm_removals=True)
+    run = next_run(world, 2)
+    assert (run["reason"], run["counts"]["removed"]) == ("too_many_invalid", 0), run
+    assert world.simulator.diary("list-remove") == []
+    assert world.simulator.emails(LIST) == on_list
+
+
 def test_a_confirmation_passes_one_run(world: World) -> None:
     world.set_up_export(people.simple(300))
     world.db.execute(SPOIL.format(150))
@@ -239,6 +254,18 @@ def test_live_flows_of_the_list_stop_a_run_with_over_1000_new_addresses(world: W
     world.admin("export", "update", EXPORT, "--flows-known")
     assert refreshed(world, 3)["counts"]["accepted"] == 1001
     assert len(world.simulator.diary("flow-triggers")) == 1
+
+
+def test_verify_says_which_lists_start_flows(world: World) -> None:
+    set_up_with_scopes(world, 1)
+    set_flows(world, {"status": "live"}, {"status": "live"}, {"status": "manual"})
+    told = world.admin("connection", "verify", CONNECTION, "--direct")
+    assert "2 live flows begin" in told.stderr and EXPORT in told.stderr, told
+    assert "flows:read" in world.admin("connection", "show", CONNECTION, "--json").json["scopes"]
+
+    world.simulator.add_key(KEY, ACCOUNT)
+    told = world.admin("connection", "verify", CONNECTION, "--direct")
+    assert told.stderr == "" and "Without flows:read" in told.stdout, told
 
 
 def test_a_key_that_may_not_read_usage_or_flows_passes_and_needs_no_attention(

@@ -116,6 +116,16 @@ def test_a_listing_as_csv_is_read_by_a_program(world: World) -> None:
     assert world.command("runs", "list", "--csv", "--json").rc == 2
 
 
+def test_runs_are_listed_since_a_time(world: World) -> None:
+    finished_runs(world)
+    world.db.execute("update klaviyo.run set queued_at = now() - interval '2 h' where state = 'failed'")
+    assert len(world.runs("--since", "90m")) == 2
+    assert len(world.runs("--since", "3h")) == 3
+    for wrong in ("0m", "none", "yesterday", "-1h"):
+        refused = world.command("runs", "list", "--since", wrong)
+        assert refused.rc == 2 and "90m, 26h or 7d" in refused.stderr
+
+
 def test_rejections_begin_with_how_many_of_what(world: World) -> None:
     finished_runs(world)
     (run,) = world.db.rows("select min(run_id) from klaviyo.run")[0]

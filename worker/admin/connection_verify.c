@@ -1,5 +1,6 @@
 /* `connection verify`: a worker asks Klaviyo what the stored key is good for; its answer in words.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,18 @@ static void print_account(const char *name, const json_t *answer)
         print_line("Connection %s: Klaviyo takes its key.", name);
 }
 
+static void warn_of_flows(const json_t *list)
+{
+    int64_t live = json_integer_value(json_object_get(list, "live_flows"));
+
+    if (live > 0)
+        warn_user("export %s: %" PRId64 " live flow%s with being added to list %s: a run with over "
+                  "1,000 new addresses stops (list_starts_flows) unless export update %s "
+                  "--flows-known has said that it is wanted",
+                  text_of(list, "export"), live, live == 1 ? " begins" : "s begin",
+                  text_of(list, "list"), text_of(list, "export"));
+}
+
 /* How many of the lists are gone. */
 static int print_lists(const json_t *lists)
 {
@@ -44,6 +57,7 @@ static int print_lists(const json_t *lists)
         else
             print_line("  export %s: Klaviyo has no list %s", text_of(item, "export"),
                        text_of(item, "list"));
+        warn_of_flows(item);
         gone += !list_name;
     }
     return gone;
@@ -66,6 +80,9 @@ static void print_scopes(const char *seen)
     if (!strstr(seen, "usage:read"))
         print_line("Without usage:read, which is optional, export preview does not know what the "
                    "plan allows.");
+    if (!strstr(seen, "flows:read"))
+        print_line("Without flows:read, which is optional, nobody knows whether a list starts "
+                   "flows.");
 }
 
 bool connection_verify(struct context *context, const struct arguments *arguments,

@@ -6,8 +6,8 @@
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/listing.h"
 #include "worker/cli/print.h"
-#include "worker/cli/table.h"
 #include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 
@@ -29,8 +29,8 @@ static bool list(struct context *context, const struct arguments *arguments, str
 
     if (!export_view_list(context->db, &json, err))
         return false;
-    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
-                          "There is no export yet that you may see: export add makes one.", err);
+    bool ok = listing_print(context, arguments, columns, json,
+                            "There is no export yet that you may see: export add makes one.", err);
     free(json);
     return ok;
 }
@@ -120,6 +120,7 @@ static const struct option_spec update_options[] = {
       "flows that begin with being added to the list are wanted, also for over 1,000 at once" },
     OPTIONS_END,
 };
+static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 static const struct option_spec try_options[] = {
     { "--rows", OPTION_VALUE, false, "N", "the first N rows that may be sent, 1 to 100" },
@@ -155,7 +156,7 @@ const struct command export_commands[] = {
       .details = "Stores and does not run. All members of the segments are sent, one profile per\n"
                  "address." },
     { .words = "export list", .who = EXPORTERS, .operands = "",
-      .options = json_options, .needs = NEEDS_DATABASE,
+      .options = list_options, .needs = NEEDS_DATABASE,
       .summary = "the exports that you may use", .run = list },
     { .words = "export show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,

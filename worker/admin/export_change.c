@@ -34,33 +34,29 @@ static bool read_on_leave(struct context *context, const struct arguments *argum
 
 /* "20" or "20%". */
 static bool read_max_invalid(struct context *context, const struct arguments *arguments,
-                             int64_t *percent, struct export_draft *draft, struct error *err)
+                             struct export_draft *draft, struct error *err)
 {
     const char *value = arguments_value(arguments, "--max-invalid");
 
-    if (!value)
+    draft->max_invalid_given = value != NULL;
+    if (!value || percent_parse(value, 0, &draft->max_invalid_percent))
         return true;
-    if (!percent_parse(value, 0, percent))
-        return wrong_usage(context, err,
-                           "--max-invalid is a share of the members, 0 to 100 percent without a "
-                           "fraction, not %s",
-                           value);
-    draft->max_invalid_percent = percent;
-    return true;
+    return wrong_usage(context, err,
+                       "--max-invalid is a share of the members, 0 to 100 percent without a "
+                       "fraction, not %s",
+                       value);
 }
 
-static bool read_size_guard(struct context *context, const struct arguments *arguments, bool *on,
+static bool read_size_guard(struct context *context, const struct arguments *arguments,
                             struct export_draft *draft, struct error *err)
 {
     const char *value = arguments_value(arguments, "--size-guard");
 
-    if (!value)
+    draft->size_guard_given = value != NULL;
+    draft->size_guard = value && strcmp(value, "on") == 0;
+    if (!value || draft->size_guard || strcmp(value, "off") == 0)
         return true;
-    *on = strcmp(value, "on") == 0;
-    if (!*on && strcmp(value, "off") != 0)
-        return wrong_usage(context, err, "--size-guard is on or off, not %s", value);
-    draft->size_guard = on;
-    return true;
+    return wrong_usage(context, err, "--size-guard is on or off, not %s", value);
 }
 
 static bool read_plan(struct context *context, const struct arguments *arguments,
@@ -169,12 +165,9 @@ static bool change_with(struct context *context, const struct arguments *argumen
                         struct export_draft *draft, change_fn *change, int64_t *runs_ended,
                         struct error *err)
 {
-    int64_t percent;
-    bool size_guard;
-
     if (!read_on_leave(context, arguments, draft, err) ||
-        !read_max_invalid(context, arguments, &percent, draft, err) ||
-        !read_size_guard(context, arguments, &size_guard, draft, err) ||
+        !read_max_invalid(context, arguments, draft, err) ||
+        !read_size_guard(context, arguments, draft, err) ||
         !read_plan(context, arguments, draft, err) ||
         !arguments_number(context, arguments, "--max-profiles",
                           (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,

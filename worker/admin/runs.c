@@ -9,6 +9,7 @@
 #include "worker/admin/follow.h"
 #include "worker/admin/progress.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/duration.h"
 #include "worker/cli/json.h"
 #include "worker/cli/listing.h"
 #include "worker/cli/print.h"
@@ -28,6 +29,17 @@ static bool check_state(struct context *context, const char *state, struct error
                        "%s is no state of a run: those are queued, running, waiting, succeeded, "
                        "succeeded_with_rejections, failed and cancelled",
                        state);
+}
+
+static bool read_since(struct context *context, const struct arguments *arguments,
+                       struct history_filter *filter, struct error *err)
+{
+    const char *since = arguments_value(arguments, "--since");
+
+    return !since || (duration_parse(since, &filter->since_s) && filter->since_s > 0) ||
+           wrong_usage(context, err,
+                       "--since %s: it is a whole number and a unit, such as 90m, 26h or 7d",
+                       since);
 }
 
 static bool run_id_of(struct context *context, const struct arguments *arguments, int64_t *run_id,
@@ -60,7 +72,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
                                      .limit = LIMIT_DEFAULT };
     char *json;
 
-    if (!check_state(context, filter.state, err) ||
+    if (!check_state(context, filter.state, err) || !read_since(context, arguments, &filter, err) ||
         !arguments_number(context, arguments, "--limit", (struct number_range){ 1, LIMIT_MAX },
                           &filter.limit, err) ||
         !history_list(context->db, &filter, &json, err))
@@ -223,6 +235,7 @@ static bool watch(struct context *context, const struct arguments *arguments, st
 static const struct option_spec list_options[] = {
     { "--export", OPTION_VALUE, false, "NAME", "only runs of this export" },
     { "--state", OPTION_VALUE, false, "STATE", "only runs in this state" },
+    { "--since", OPTION_VALUE, false, "DURATION", "only runs of the last 90m, 26h, 7d, …" },
     { "--limit", OPTION_VALUE, false, "N", "how many, newest first (100)" },
     OPTIONS_OF_LISTING,
     OPTIONS_END,

@@ -8,6 +8,7 @@
 #include "worker/admin/name.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
+#include "worker/cli/listing.h"
 #include "worker/cli/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
@@ -23,8 +24,8 @@ static bool list(struct context *context, const struct arguments *arguments, str
 
     if (!segments_list(context->db, &json, err))
         return false;
-    bool ok = table_print(columns, json, arguments_flag(arguments, "--json"),
-                          "There is no segment: upstream fills insights.segment.", err);
+    bool ok = listing_print(context, arguments, columns, json,
+                            "There is no segment: upstream fills insights.segment.", err);
     free(json);
     return ok;
 }
@@ -116,12 +117,13 @@ static bool fields(struct context *context, const struct arguments *arguments, s
     return ok;
 }
 
+static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 
 /* clang-format off */
 const struct command segment_commands[] = {
     { .words = "segment list", .who = EXPORTERS, .operands = "",
-      .options = json_options, .needs = NEEDS_DATABASE,
+      .options = list_options, .needs = NEEDS_DATABASE,
       .summary = "the segments that upstream has, and how many members", .run = list },
     { .words = "segment fields", .who = EXPORTERS, ONE_OPERAND("SEGMENT"),
       .options = json_options, .needs = NEEDS_DATABASE,

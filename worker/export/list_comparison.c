@@ -114,8 +114,10 @@ static size_t lower(char *out, const char *email)
 {
     size_t n = strnlen(email, EMAIL_MAX_BYTES);
 
+    memcpy(out, email, n);
     for (size_t i = 0; i < n; i++)
-        out[i] = email[i] >= 'A' && email[i] <= 'Z' ? (char)(email[i] - 'A' + 'a') : email[i];
+        if (out[i] >= 'A' && out[i] <= 'Z')
+            out[i] = (char)(out[i] - 'A' + 'a');
     return n;
 }
 

@@ -40,8 +40,8 @@ static const char show_sql[] =
     " where c.name = $1) as shown";
 
 /* What somebody sees to whom it was granted; of the exports those that are there to be seen. */
-#define GRANTED_MEMBERS                                                            \
-    "c.name, c.kind, c.share, klaviyo.connection_state(c.connection_id) as state," \
+#define GRANTED_MEMBERS                                                   \
+    "c.name, c.kind, klaviyo.connection_state(c.connection_id) as state," \
     " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports"
 
 static const char list_granted_sql[] =

@@ -140,12 +140,12 @@ static bool args_optional_array(struct args *args, bool given, const struct strb
 /* What the guards of the export are told; null: nothing. */
 static void args_guards(struct args *args, const struct export_draft *draft)
 {
-    if (draft->max_invalid_percent)
-        args_int64(args, *draft->max_invalid_percent);
+    if (draft->max_invalid_given)
+        args_int64(args, draft->max_invalid_percent);
     else
         args_text(args, NULL);
-    if (draft->size_guard)
-        args_bool(args, *draft->size_guard);
+    if (draft->size_guard_given)
+        args_bool(args, draft->size_guard);
     else
         args_text(args, NULL);
     args_text(args, draft->plan);

@@ -36,8 +36,9 @@ struct export_draft {
     struct export_path email_path;
     const char *on_leave; /* keep or remove */
     int64_t max_profiles;
-    const int64_t *max_invalid_percent; /* 0 to 100 */
-    const bool *size_guard;
+    bool max_invalid_given;
+    int64_t max_invalid_percent; /* 0 to 100 */
+    bool size_guard_given, size_guard;
     const char *plan; /* as guard_plan_name() */
     bool flows_known; /* true only: it is not taken back */
     const char *const *segments;

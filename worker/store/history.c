@@ -12,6 +12,7 @@ static const char list_sql[] =
     " from (select r from klaviyo.run r"
     " where ($1::text is null or r.export_name = $1)"
     " and ($2::text is null or klaviyo.shown_state(r) = $2)"
+    " and ($4::bigint = 0 or r.queued_at > now() - $4::bigint * interval '1 second')"
     " order by r.run_id desc limit $3::bigint) as picked";
 
 static const char show_sql[] = "select klaviyo.run_json(r) from klaviyo.run r where r.run_id = $1";
@@ -56,6 +57,7 @@ bool history_list(struct db *db, const struct history_filter *filter, char **jso
     args_text(&args, filter->export_name);
     args_text(&args, filter->state);
     args_int64(&args, filter->limit);
+    args_int64(&args, filter->since_s);
     if (!db_query_document(db, list_sql, &args, json, err))
         return error_wrap(err, "listing the runs");
     return true;

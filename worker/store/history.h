@@ -15,6 +15,7 @@
 struct history_filter {
     const char *export_name; /* NULL: all */
     const char *state;       /* NULL: all; "waiting" counts as a state of its own */
+    int64_t since_s;         /* queued within so many seconds; 0: whenever */
     int64_t limit;
 };
 

@@ -2,7 +2,8 @@
  * The task `connection verify`: opens the stored key and asks Klaviyo what it is
  * good for. Answer: account (an object; null: not known, or not the maker's to
  * know), account_problem (why it is not known), lists ([{"export", "list",
- * "name"}], a null name: Klaviyo has none of that id), scopes (that worked).
+ * "name", "live_flows"}], a null name: Klaviyo has none of that id; live_flows:
+ * that begin with being added to the list, where it is known), scopes (that worked).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +118,34 @@ static void try_usage(struct verification *v)
         note_scope(v, "usage:read");
 }
 
+/* Of one list. False: the key may not read it, or there was no answer: nor of the others. */
+static bool try_flows_of(struct verification *v, json_t *list)
+{
+    struct error ignored = ERROR_INIT;
+    int64_t live;
+
+    if (json_is_null(json_object_get(list, "name")))
+        return true;
+    enum klaviyo_query_outcome outcome = klaviyo_query_flows(
+        v->query, json_string_value(json_object_get(list, "list")), &live, &ignored);
+    if (outcome != KLAVIYO_QUERY_ANSWERED)
+        return outcome == KLAVIYO_QUERY_GONE;
+    note_scope(v, "flows:read");
+    (void)json_object_set_new(list, "live_flows", json_integer(live));
+    return true;
+}
+
+/* Optional, too: for who should know before people are added. */
+static void try_flows(struct verification *v)
+{
+    size_t i;
+    json_t *list;
+
+    json_array_foreach(json_object_get(v->answer, "lists"), i, list)
+        if (!try_flows_of(v, list))
+            return;
+}
+
 static bool store_findings(struct verification *v, struct error *err)
 {
     bool known = *v->account.id;
@@ -142,6 +171,7 @@ static bool verify(struct verification *v, const json_t *arguments, struct error
     if (!v->query || !verify_account(v, err) || !verify_lists(v, err))
         return false;
     try_usage(v);
+    try_flows(v);
     answer_account(v, arguments);
     (void)json_object_set_new(v->answer, "scopes", json_string(v->scopes));
     return store_findings(v, err);

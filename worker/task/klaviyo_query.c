@@ -13,7 +13,7 @@
 #include "worker/klaviyo/verdict.h"
 #include "worker/store/rate_limit.h"
 
-enum { WAIT_MAX_MS = 600 * 1000 };
+enum { ONE_WAIT_MS = 30 * 1000, WAIT_MAX_MS = 600 * 1000 };
 
 /* For how long, and how often, one question is asked: all attempts together. */
 struct retry_bounds {
@@ -22,7 +22,7 @@ struct retry_bounds {
 };
 
 /* A person waits for the response. */
-static const struct retry_bounds one_answer = { 30 * 1000, 4 };
+static const struct retry_bounds one_answer = { ONE_WAIT_MS, 4 };
 /* One page of many: what was read before would be lost. */
 static const struct retry_bounds one_of_many = { WAIT_MAX_MS, 12 };
 
