@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import time
 from typing import Any
 
 import pytest
@@ -285,6 +288,41 @@ def test_forgetting_often_uses_up_no_takes(world: World) -> None:
     run = world.wait_runs_ended(1, 90)[0]
     assert run["state"] == "succeeded", run
     assert world.simulator.count(LIST) == ROWS - 7
+
+
+RANDOM_FORGETS = int(os.environ.get("RANDOM_FORGETS", "4"))
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_FORGETS))
+def test_forgetting_at_any_moment_of_a_run_loses_nobody_else(world: World, seed: int) -> None:
+    """Two workers, of which one may be killed; some are refused; people go upstream and are forgotten."""
+    chance = random.Random(seed)
+    population = people.simple(300)
+    world.set_up_export(population)
+    refuse(world, "user9@shop9.example", "import-error")
+    world.simulator.settings(queued_ms=chance.randrange(300), processing_ms=chance.randrange(600))
+    victim = world.start_worker(LEASE_SECONDS="2").wait_ready()
+    world.start_worker(LEASE_SECONDS="2").wait_ready()
+    world.refresh()
+    gone = chance.sample(sorted(population.wanted.keys() - {"user9@shop9.example"}), 6)
+    for address in gone:
+        time.sleep(chance.random() * 0.4)
+        delete_upstream(world, address)
+        forget(world, address)
+        if chance.random() < 0.15:
+            victim.kill()
+    run = world.wait_runs_ended(1, 90)[0]
+    assert run["state"] == "succeeded_with_rejections", run
+    check_sums(run)
+    last = run_once(world)
+
+    assert last["counts"]["read"] == 294
+    check_sums(last)
+    assert world.simulator.emails(LIST) >= population.wanted.keys() - {*gone, "user9@shop9.example"}
+    known = {address for (address,) in world.db.rows("select address from klaviyo.ledger")}
+    assert known == population.wanted.keys() - set(gone)
+    for address in gone:
+        assert tables_that_know(world, address) == [], address
 
 
 # -- who may, and how it is asked for --------------------------------------------
