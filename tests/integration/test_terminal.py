@@ -16,7 +16,7 @@ import pytest
 from support import people
 from support.paths import TREE
 from support.terminal import Terminal
-from support.world import CONNECTION, KEY, World
+from support.world import CONNECTION, EXPORT, KEY, World
 
 ADD = ["connection", "add", CONNECTION, "--api-key-file", "-", "--agree-to-data-transfer"]
 
@@ -39,6 +39,36 @@ def test_the_demo_has_colour_for_who_wants_it_only() -> None:
         )  # fmt: skip
         assert ("\x1b[31m" in done.stdout) == coloured, settings
         assert "<" in done.stdout
+
+
+# -- what cannot be undone is asked for -----------------------------------------
+
+
+@pytest.mark.parametrize("words", [["export", "remove", EXPORT], ["connection", "remove", "spare"]], ids=" ".join)
+def test_a_removal_is_asked_for_on_a_terminal(world: World, words: list[str]) -> None:
+    world.set_up_export(people.simple(1))
+    world.add_connection("spare")
+    left = f"select count(*) from klaviyo.{words[0]} where name = '{words[2]}'"
+    for answer, status in ((b"no\r", 1), (b"\r", 1), (b"\x04", 1)):
+        with terminal(world, *words) as shown:
+            shown.wait_for(lambda: f"{words[2]}" in "".join(shown.lines()), "the question")
+            shown.type(answer)
+            assert shown.wait() == status, shown.lines()
+        assert world.db.value(left) == 1, answer
+
+    with terminal(world, *words) as shown:
+        shown.wait_for(lambda: "[yes/no]" in "".join(shown.lines()), "the question")
+        shown.type(b"yes\r")
+        assert shown.wait() == 0, shown.lines()
+    assert world.db.value(left) == 0
+
+
+def test_a_removal_is_not_asked_for_with_yes_nor_in_a_script(world: World) -> None:
+    world.set_up_export(people.simple(1))
+
+    with terminal(world, "export", "remove", EXPORT, "--yes") as shown:
+        assert shown.wait() == 0, shown.lines()
+    assert world.command("connection", "remove", CONNECTION).rc == 0
 
 
 # -- a key that is typed --------------------------------------------------------

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "worker/cli/arguments.h"
-#include "worker/cli/nearest.h"
+#include "common/nearest.h"
 
 static const struct option_spec options[] = {
     { "--list", OPTION_VALUE, true, "LIST_ID", "the list" },

@@ -5,6 +5,7 @@
 
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/confirm.h"
 #include "worker/cli/listing.h"
 #include "worker/cli/percent.h"
 #include "worker/cli/print.h"
@@ -108,11 +109,15 @@ static bool update(struct context *context, const struct arguments *arguments, s
 static bool remove_connection(struct context *context, const struct arguments *arguments,
                               struct error *err)
 {
-    if (!connections_remove(context->db, arguments->operands[0], err))
+    const char *name = arguments->operands[0];
+    char question[512];
+
+    (void)snprintf(question, sizeof question, "Forget connection %s and its key?", name);
+    if (!confirm(arguments, question, err) || !connections_remove(context->db, name, err))
         return false;
     print_line("Removed connection %s and its key. Klaviyo was not told: delete the key there if "
                "nobody else needs it.",
-               arguments->operands[0]);
+               name);
     return true;
 }
 
@@ -141,6 +146,7 @@ static const struct option_spec lists_options[] = {
     OPTION_JSON,
     OPTIONS_END,
 };
+static const struct option_spec yes_options[] = { OPTION_YES, OPTIONS_END };
 static const struct option_spec verify_options[] = { OPTION_DIRECT, OPTIONS_END };
 static const struct option_spec update_options[] = {
     { "--share", OPTION_VALUE, false, "PERCENT",
@@ -194,7 +200,7 @@ const struct command connection_commands[] = {
                  "leaves room for other tools. It counts for all workers together, and of several\n"
                  "connections to one account the smallest does." },
     { .words = "connection remove", .who = ADMINS, ONE_OPERAND("NAME"),
-      .needs = NEEDS_DATABASE, .run = remove_connection,
+      .options = yes_options, .needs = NEEDS_DATABASE, .run = remove_connection,
       .summary = "forget a connection and its key; refused while exports use it" },
     { .words = NULL },
 };

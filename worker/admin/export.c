@@ -6,6 +6,7 @@
 #include "worker/admin/mapping_option.h"
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
+#include "worker/cli/confirm.h"
 #include "worker/cli/listing.h"
 #include "worker/cli/print.h"
 #include "worker/store/export_view.h"
@@ -75,9 +76,12 @@ static bool remove_export(struct context *context, const struct arguments *argum
                           struct error *err)
 {
     const char *name = arguments->operands[0];
+    char question[512];
     int64_t runs_ended;
 
-    if (!exports_remove(context->db, name, &runs_ended, err))
+    (void)snprintf(question, sizeof question,
+                   "Remove export %s and what is remembered about its members?", name);
+    if (!confirm(arguments, question, err) || !exports_remove(context->db, name, &runs_ended, err))
         return false;
     print_line("Removed export %s and what was remembered about its members. Its list in Klaviyo "
                "was not touched.",
@@ -122,6 +126,7 @@ static const struct option_spec update_options[] = {
 };
 static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
+static const struct option_spec yes_options[] = { OPTION_YES, OPTIONS_END };
 static const struct option_spec try_options[] = {
     { "--rows", OPTION_VALUE, false, "N", "the first N rows that may be sent, 1 to 100" },
     { "--profile", OPTION_VALUE, false, "ID", "this profile alone" },
@@ -198,7 +203,7 @@ const struct command export_commands[] = {
     { .words = "export resume", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = resume, .summary = "let it run again" },
     { .words = "export remove", .who = EXPORTERS, ONE_OPERAND("NAME"),
-      .needs = NEEDS_DATABASE, .run = remove_export,
+      .options = yes_options, .needs = NEEDS_DATABASE, .run = remove_export,
       .summary = "end its runs and forget it; Klaviyo is not touched" },
     { .words = NULL },
 };

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "worker/admin/name.h"
-#include "worker/cli/nearest.h"
+#include "common/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/attribute.h"
 

@@ -10,7 +10,7 @@
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
-#include "worker/cli/nearest.h"
+#include "common/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/guard.h"

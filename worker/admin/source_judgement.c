@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "worker/admin/field_path.h"
-#include "worker/cli/nearest.h"
+#include "common/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/attribute.h"
 

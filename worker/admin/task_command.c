@@ -138,11 +138,12 @@ static bool do_it_here(struct context *context, const struct task_question *ques
 
 /* -- by a worker -- */
 
-static bool missing(const struct task_question *question, struct error *err)
+static bool missing(struct context *context, const struct task_question *question,
+                    struct error *err)
 {
     return strncmp(question->kind, "connection", strlen("connection")) == 0
-               ? connections_missing(question->name, err)
-               : exports_missing(question->name, err);
+               ? connections_missing(context->db, question->name, err)
+               : exports_missing(context->db, question->name, err);
 }
 
 static bool add_task(struct context *context, const struct task_question *question,
@@ -154,7 +155,7 @@ static bool add_task(struct context *context, const struct task_question *questi
                   : error_no_memory(err);
 
     free(arguments);
-    return ok && (*task_id != 0 || missing(question, err));
+    return ok && (*task_id != 0 || missing(context, question, err));
 }
 
 enum look {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "common/parse.h"
-#include "worker/cli/nearest.h"
+#include "common/nearest.h"
 
 static const struct option_spec *find_option(const struct command *command, const char *name,
                                              size_t n)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "worker/cli/help.h"
-#include "worker/cli/nearest.h"
+#include "common/nearest.h"
 
 enum { WORDS_MAX = 64 }; /* of all commands */
 

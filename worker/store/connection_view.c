@@ -83,7 +83,7 @@ bool connection_view_show(struct db *db, bool whole, const char *name, char **js
     if (!db_query_document(db, whole ? show_sql : show_granted_sql, &args, &found, err))
         return error_wrap(err, "connection %s", name);
     if (!found)
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
     *json = found;
     return true;
 }

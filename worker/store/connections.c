@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "worker/store/document.h"
+#include "worker/store/missing_name.h"
 #include "worker/store/statement.h"
 
 static const char add_sql[] =
@@ -35,11 +36,15 @@ static const char share_sql[] = "select klaviyo.change_connection($1, $2::intege
 static const char revoke_sql[] =
     "select was_granted, paused from klaviyo.revoke_connection($1, $2)";
 
-bool connections_missing(const char *name, struct error *err)
+bool connections_missing(struct db *db, const char *name, struct error *err)
 {
-    return error_set(err, ERROR_INPUT,
-                     "there is no connection %s that you may use: connection list shows them",
-                     name);
+    static const struct missing_name connection = {
+        .what = "connection",
+        .names_sql = "select name from klaviyo.connection order by name",
+        .advice = "connection list shows them",
+    };
+
+    return missing_name(db, &connection, name, err);
 }
 
 void sealed_key_release(struct sealed_key *key)
@@ -79,7 +84,7 @@ static bool check_account(struct db *db, const struct connection_draft *draft, s
     if (!db_query(db, account_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", draft->name);
     if (result_rows(rows) == 0)
-        return connections_missing(draft->name, err);
+        return connections_missing(db, draft->name, err);
     const char *before = result_text(rows, 0, 0);
     if (!before || !draft->account_id || strcmp(before, draft->account_id) == 0)
         return true;
@@ -103,7 +108,7 @@ bool connections_rotate(struct db *db, const struct connection_draft *draft, str
     args_bytes(&args, draft->key->bytes, draft->key->len);
     if (!db_query(db, replace_key_sql, &args, &rows, err))
         return error_wrap(err, "storing the new key");
-    return result_bool(rows, 0, 0) || connections_missing(draft->name, err);
+    return result_bool(rows, 0, 0) || connections_missing(db, draft->name, err);
 }
 
 bool connections_remove(struct db *db, const char *name, struct error *err)
@@ -115,7 +120,7 @@ bool connections_remove(struct db *db, const char *name, struct error *err)
     if (!db_query(db, remove_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
     if (result_is_null(rows, 0, 0))
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
     if (!*result_text(rows, 0, 0))
         return true;
     return error_set(err, ERROR_INPUT,
@@ -136,7 +141,7 @@ static bool note_finding(struct db *db, const char *sql, const struct args *args
     if (!db_query(db, sql, args, &rows, err))
         return error_wrap(err, "connection %s", name);
     if (result_rows(rows) == 0 || result_is_null(rows, 0, 0))
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
     return result_bool(rows, 0, 0) ||
            error_set(err, ERROR_INPUT,
                      "connection %s has got another key meanwhile: run connection verify again",
@@ -176,7 +181,7 @@ bool connections_account(struct db *db, const char *name, char **account, struct
     if (!db_query_document(db, budget_sql, &args, &found, err))
         return error_wrap(err, "connection %s", name);
     if (!found)
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
     *account = found;
     return true;
 }
@@ -190,7 +195,7 @@ bool connections_key(struct db *db, const char *name, struct sealed_key *key, st
     if (!db_query_binary(db, key_sql, &args, &rows, err))
         return error_wrap(err, "reading the sealed key, which only members of klaviyo_worker may");
     if (result_rows(rows) == 0)
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
 
     size_t len = (size_t)PQgetlength(rows, 0, 1);
     unsigned char *bytes = malloc(len + 1);
@@ -213,7 +218,7 @@ bool connections_change_share(struct db *db, const char *name, int64_t share, bo
     if (!db_query(db, share_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
     if (result_is_null(rows, 0, 0))
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
     *changed = result_bool(rows, 0, 0);
     return true;
 }
@@ -228,7 +233,7 @@ bool connections_grant(struct db *db, const char *name, const char *role, struct
     if (!db_query(db, grant_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
     if (result_is_null(rows, 0, 0))
-        return connections_missing(name, err);
+        return connections_missing(db, name, err);
     if (!result_bool(rows, 0, 0))
         return error_set(err, ERROR_INPUT,
                          "there is no role %s on this server: nothing was granted", role);

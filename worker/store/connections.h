@@ -24,8 +24,8 @@ struct sealed_key {
 /* Frees the bytes. Accepts SEALED_KEY_INIT. */
 void sealed_key_release(struct sealed_key *key);
 
-/* The error for one that is not there, or not to be seen; false. */
-bool connections_missing(const char *name, struct error *err);
+/* The error for one that is not there, or not to be seen, with the nearest that is; false. */
+bool connections_missing(struct db *db, const char *name, struct error *err);
 
 struct connection_draft {
     const char *name;

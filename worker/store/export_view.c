@@ -58,7 +58,7 @@ bool export_view_show(struct db *db, const char *name, char **json, struct error
     if (!db_query_document(db, show_sql, &args, &found, err))
         return error_wrap(err, "export %s", name);
     if (!found)
-        return exports_missing(name, err);
+        return exports_missing(db, name, err);
     *json = found;
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "worker/store/missing_name.h"
 #include "worker/store/statement.h"
 
 /* A changed export that a run or an event was in the middle of: once more. */
@@ -35,28 +36,33 @@ static const char pause_sql[] = "select klaviyo.pause_export($1)";
 static const char resume_sql[] = "select klaviyo.resume_export($1)";
 static const char remove_sql[] = "select klaviyo.remove_export($1)";
 
-bool exports_missing(const char *name, struct error *err)
+bool exports_missing(struct db *db, const char *name, struct error *err)
 {
-    return error_set(err, ERROR_INPUT,
-                     "there is no export %s that you may use: export list shows them", name);
+    static const struct missing_name export = {
+        .what = "export",
+        .names_sql = "select name from klaviyo.export order by name",
+        .advice = "export list shows them",
+    };
+
+    return missing_name(db, &export, name, err);
 }
 
 /* ERROR_INPUT says what to ask the administrator for. */
 static bool check_connection(struct db *db, const char *name, struct error *err)
 {
+    static const struct missing_name connection = {
+        .what = "connection",
+        .names_sql = "select name from klaviyo.connection order by name",
+        .advice = "connection list shows those that you may; for another one ask an "
+                  "administrator to make it, or to run connection grant for it and your role",
+    };
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, connection_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    if (result_rows(rows) > 0)
-        return true;
-    return error_set(err, ERROR_INPUT,
-                     "there is no connection %s that you may use: connection list shows those "
-                     "that you may; for another one ask an administrator to make it, or to "
-                     "run connection grant %s YOUR_ROLE",
-                     name, name);
+    return result_rows(rows) > 0 || missing_name(db, &connection, name, err);
 }
 
 /* -- a draft as parameters -- */
@@ -244,7 +250,7 @@ bool exports_update(struct db *db, const struct export_draft *draft, int64_t *ru
     if (!query_draft(db, change_sql, draft, &rows, err))
         return false;
     if (result_is_null(rows, 0, 0))
-        return exports_missing(draft->name, err);
+        return exports_missing(db, draft->name, err);
     *runs_ended = result_int64(rows, 0, 0);
     return true;
 }
@@ -259,7 +265,7 @@ static bool change_by_name(struct db *db, const char *sql, const char *name, int
     if (!query_patiently(db, sql, &args, &rows, err))
         return error_wrap(err, "export %s", name);
     if (result_is_null(rows, 0, 0))
-        return exports_missing(name, err);
+        return exports_missing(db, name, err);
     *runs_ended = result_int64(rows, 0, 0);
     return true;
 }
@@ -275,7 +281,7 @@ bool exports_expect(struct db *db, const char *name, int64_t seconds, bool *chan
     if (!query_patiently(db, expect_sql, &args, &rows, err))
         return error_wrap(err, "export %s", name);
     if (result_is_null(rows, 0, 0))
-        return exports_missing(name, err);
+        return exports_missing(db, name, err);
     *changed = result_int64(rows, 0, 0) == 0;
     return true;
 }

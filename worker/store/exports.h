@@ -50,8 +50,8 @@ struct export_draft {
     bool is_new;             /* it makes an export; else it changes one */
 };
 
-/* The error for one that is not there, or not to be seen; false. */
-bool exports_missing(const char *name, struct error *err);
+/* The error for one that is not there, or not to be seen, with the nearest that is; false. */
+bool exports_missing(struct db *db, const char *name, struct error *err);
 
 /*
  * What upstream's data say of the export that the draft would make or change:

@@ -1,5 +1,6 @@
 #include "worker/store/publish_targets.h"
 
+#include "common/nearest.h"
 #include "worker/store/document.h"
 #include "worker/store/exports.h"
 #include "worker/store/statement.h"
@@ -10,11 +11,34 @@ static const char of_segment_sql[] =
     " from klaviyo.export_segment s join klaviyo.export x using (export_id)"
     " where s.segment_id = $1 and not x.paused";
 
+static const char segments_sql[] =
+    "select distinct s.segment_id from klaviyo.export_segment s"
+    " join klaviyo.export x using (export_id) where not x.paused order by 1";
+
 static const char of_export_sql[] =
     "select json_build_array(json_build_object('segment', min(s.segment_id), 'export', x.name,"
     " 'paused', x.paused))"
     " from klaviyo.export x join klaviyo.export_segment s using (export_id)"
     " where x.name = $1 group by x.export_id, x.name, x.paused";
+
+static bool no_export_has(struct db *db, const char *segment, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct nearest nearest = NEAREST_INIT(segment);
+    struct error ignored = ERROR_INIT;
+
+    if (db_query(db, segments_sql, NULL, &rows, &ignored))
+        for (int i = 0; i < result_rows(rows); i++)
+            nearest_offer(&nearest, result_text(rows, i, 0));
+    if (nearest.best)
+        return error_set(err, ERROR_INPUT,
+                         "no active export that you may use has the segment %s: did you mean %s?",
+                         segment, nearest.best);
+    return error_set(err, ERROR_INPUT,
+                     "no active export that you may use has the segment %s: the event would "
+                     "come to nothing (export list shows exports and their segments)",
+                     segment);
+}
 
 bool publish_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
 {
@@ -25,10 +49,7 @@ bool publish_targets_of_segment(struct db *db, const char *segment, char **json,
     if (!db_query_document(db, of_segment_sql, &args, &found, err))
         return error_wrap(err, "segment %s", segment);
     if (!found)
-        return error_set(err, ERROR_INPUT,
-                         "no active export that you may use has the segment %s: the event would "
-                         "come to nothing (export list shows exports and their segments)",
-                         segment);
+        return no_export_has(db, segment, err);
     *json = found;
     return true;
 }
@@ -42,7 +63,7 @@ bool publish_targets_of_export(struct db *db, const char *name, char **json, str
     if (!db_query_document(db, of_export_sql, &args, &found, err))
         return error_wrap(err, "export %s", name);
     if (!found)
-        return exports_missing(name, err);
+        return exports_missing(db, name, err);
     *json = found;
     return true;
 }

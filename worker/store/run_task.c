@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
+#include "worker/store/exports.h"
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
@@ -209,8 +210,7 @@ bool run_task_for_preview(struct db *db, const char *export_name, struct run_tas
     if (!db_query(db, find_sql, &args, &rows, err))
         return false;
     if (result_rows(rows) == 0)
-        return error_set(err, ERROR_INPUT,
-                         "there is no export %s that you may use: see export list", export_name);
+        return exports_missing(db, export_name, err);
     task->export_id = result_int64(rows, 0, 0);
     task->first_batch = INT64_MAX; /* no batch is this run's */
     if (!load_export(db, task, err) || !load_guards(db, task, err) || !load_fields(db, task, err))

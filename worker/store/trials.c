@@ -34,12 +34,12 @@ static bool load(struct db *db, const PGresult *rows, struct run_task **out, str
     return true;
 }
 
-static bool refused(const struct trial_order *order, const PGresult *rows, struct error *err)
+static bool refused(struct db *db, const struct trial_order *order, const PGresult *rows, struct error *err)
 {
     const char *what = result_text(rows, 0, 4);
 
     if (strcmp(what, "missing") == 0)
-        return exports_missing(order->export_name, err);
+        return exports_missing(db, order->export_name, err);
     if (strcmp(what, "lost") == 0)
         return error_set(err, ERROR_LOST, "the task is no longer this worker's");
     if (strcmp(what, "busy") == 0)
@@ -70,7 +70,7 @@ bool trials_begin(struct db *db, const struct trial_order *order, struct run_tas
     if (!db_query(db, begin_sql, &args, &rows, err))
         return false;
     if (strcmp(result_text(rows, 0, 4), "begun") != 0)
-        return refused(order, rows, err);
+        return refused(db, order, rows, err);
     return load(db, rows, run, err);
 }
 

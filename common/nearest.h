@@ -1,5 +1,5 @@
-#ifndef WORKER_CLI_NEAREST_H
-#define WORKER_CLI_NEAREST_H
+#ifndef COMMON_NEAREST_H
+#define COMMON_NEAREST_H
 
 #include <stddef.h>
 
