@@ -10,7 +10,7 @@ import pytest
 
 from support import people
 from support.roles import make_logins
-from support.world import ACCOUNT, EXPORT, KEY, SEGMENT, World
+from support.world import ACCOUNT, EXPORT, KEY, LIST, SEGMENT, World
 
 # A million on request; see the test.
 MEMBERS = int(os.environ.get("PREVIEW_MEMBERS", "50000"))
@@ -239,3 +239,35 @@ def test_the_time_is_by_the_arithmetic_of_the_limiter(world: World) -> None:
     shown = preview(world)
 
     assert shown["requests"] == 3 and shown["seconds"] >= 3, "one request in a second"
+
+
+@pytest.mark.timeout(900)
+def test_a_contributor_tries_five_and_previews_many_and_the_run_counts_the_same(world: World) -> None:
+    """Without the key, without the workers' rights: a million on request, as above."""
+    make_members(world, MEMBERS)
+    world.add_connection()
+    mo = make_logins(world.db)["contributor"]
+    world.admin("connection", "grant", "main", mo.name)
+    world.start_worker().wait_ready()
+
+    def as_mo(*words: str) -> Any:
+        result = world.command(*words, DATABASE_URL=mo.url, SECRET_KEY_FILE="")
+        assert result.rc == 0, result
+        return result
+
+    assert SEGMENT in as_mo("segment", "list").stdout
+    assert "email" in as_mo("segment", "fields", SEGMENT).stdout
+    assert LIST in as_mo("connection", "lists", "main").stdout
+    add = ["export", "add", EXPORT, "--connection", "main", "--list", LIST, "--segment", SEGMENT]
+    as_mo(*add, "--email-field", "email", "--attribute", "first_name=first_name", "--max-profiles", str(MEMBERS))
+    tried = as_mo("export", "try", EXPORT, "--rows", "5", "--json").json
+    assert [entry["profiles"] for entry in world.simulator.diary("import")] == [5]
+    assert [row["result"] for row in tried["rows"]] == ["accepted"] * 5
+
+    shown = as_mo("export", "preview", EXPORT, "--json").json
+    as_mo("publish", SEGMENT)
+
+    run = world.wait_runs_ended(2, 800)[0]
+    assert run["state"] == "succeeded" and run["counts"]["unchanged"] == 5
+    assert counts_of(run) == counts_of(shown)
+    assert len(world.simulator.diary("import")) == 1 + shown["requests"]

@@ -203,6 +203,7 @@ def test_the_documented_steps_work_one_by_one(world: World, own_postgres: Postgr
         done = subprocess.run(command, env=step_env, cwd=world.folder, capture_output=True, text=True, timeout=90)
         assert done.returncode == 0, f"{user}: {step}\n{done.stdout}{done.stderr}"
     wait_until(lambda: world.simulator.count("XyZ123") == 20, 30, "the list to be filled")
+    assert [entry["profiles"] for entry in world.simulator.diary("import")] == [5, 15], "tried, then sent"
     for worker in workers:
         worker.terminate()
         assert worker.wait(30) == 0

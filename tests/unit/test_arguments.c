@@ -5,8 +5,8 @@
 
 #include <cmocka.h>
 
-#include "worker/cli/arguments.h"
 #include "common/nearest.h"
+#include "worker/cli/arguments.h"
 
 static const struct option_spec options[] = {
     { "--list", OPTION_VALUE, true, "LIST_ID", "the list" },

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "worker/admin/name.h"
 #include "common/nearest.h"
+#include "worker/admin/name.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/attribute.h"
 

@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/nearest.h"
 #include "worker/admin/follow.h"
 #include "worker/admin/name.h"
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
-#include "common/nearest.h"
 #include "worker/cli/print.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/guard.h"

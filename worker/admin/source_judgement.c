@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/admin/field_path.h"
 #include "common/nearest.h"
+#include "worker/admin/field_path.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/attribute.h"
 

@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "common/parse.h"
 #include "common/nearest.h"
+#include "common/parse.h"
 
 static const struct option_spec *find_option(const struct command *command, const char *name,
                                              size_t n)

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "worker/cli/help.h"
 #include "common/nearest.h"
+#include "worker/cli/help.h"
 
 enum { WORDS_MAX = 64 }; /* of all commands */
 

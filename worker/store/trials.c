@@ -34,7 +34,8 @@ static bool load(struct db *db, const PGresult *rows, struct run_task **out, str
     return true;
 }
 
-static bool refused(struct db *db, const struct trial_order *order, const PGresult *rows, struct error *err)
+static bool refused(struct db *db, const struct trial_order *order, const PGresult *rows,
+                    struct error *err)
 {
     const char *what = result_text(rows, 0, 4);
 
