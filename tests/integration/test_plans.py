@@ -118,6 +118,59 @@ def test_a_small_segment_is_read_by_its_indexes(explained: World) -> None:
     assert "Gather Merge" not in kinds(members)
 
 
+SITE_VIEW = """
+create table public.consent (person text primary key, given boolean not null);
+insert into public.consent select profile_id, right(profile_id, 1) <> '7'
+from insights.customer_profile;
+create or replace view insights.segment_profile as
+select m.segment_id, m.profile_id, p.attributes
+from insights.segment_member m join insights.customer_profile p using (profile_id)
+join public.consent c on c.person = m.profile_id
+where c.given and not p.attributes ? 'deleted';
+"""
+
+
+def read_as_a_whole(plan: list[Node]) -> set[str]:
+    return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"}
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "cold-statistics"])
+def test_a_view_with_a_join_and_a_filter_is_read_by_indexes_for_a_small_segment(
+    explained: World, analyzed: bool
+) -> None:
+    explained.db.execute(SITE_VIEW)
+    if not analyzed:
+        for table in ("insights.customer_profile", "insights.segment_member", "public.consent"):
+            explained.db.execute(f"alter table {table} set (autovacuum_enabled = off)")
+    for segment, count in (("large", LARGE), (SEGMENT, 50)):
+        explained.db.execute(MEMBERS.format(segment, count))
+    if analyzed:
+        explained.db.execute("analyze")
+
+    run(explained, 1)
+    members = plan_of(explained, MEMBER_STREAM)
+
+    # Of a table of the site's that was never analyzed PostgreSQL does not know better.
+    assert read_as_a_whole(members) <= (set() if analyzed else {"consent"})
+    assert "Gather Merge" not in kinds(members)
+
+
+def test_a_view_with_a_join_and_a_filter_is_sorted_in_parallel_for_a_large_segment(
+    explained: World,
+) -> None:
+    explained.db.execute(SITE_VIEW)
+    add_members(explained, SEGMENT, LARGE)
+    explained.db.execute("analyze public.consent")
+
+    run(explained, 1, "--max-profiles", str(LARGE))
+    members = plan_of(explained, MEMBER_STREAM)
+
+    assert "Gather Merge" in kinds(members) and "Seq Scan" in kinds(members)
+    assert "SubPlan" not in json.dumps(members)
+    read = [node["Relation Name"] for node in members if "Relation Name" in node]
+    assert sorted(read) == ["consent", "customer_profile", "segment_member"], "each once"
+
+
 def allocations(world: World, members: int) -> dict[str, int]:
     """Of our own code, by what it did; addresses and values are of one length."""
     world.db.execute("truncate insights.customer_profile, insights.segment_member")
