@@ -121,6 +121,28 @@ static void an_empty_outcome_topic_turns_outcomes_off(void **state)
     assert_string_equal(s.kafka_topic, "segment-refresh"); /* empty is as good as not set */
 }
 
+static void no_topic_has_two_uses(void **state)
+{
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    set("KAFKA_TOPIC", "one");
+    set("KAFKA_OUTCOME_TOPIC", "one");
+    assert_false(settings_load(&s, NULL, &err));
+    assert_string_equal(err.text, "KAFKA_OUTCOME_TOPIC is KAFKA_TOPIC");
+    set("KAFKA_OUTCOME_TOPIC", "two");
+    set("KAFKA_DEAD_LETTER_TOPIC", "two");
+    assert_false(settings_load(&s, NULL, &err));
+    assert_string_equal(err.text, "KAFKA_OUTCOME_TOPIC is KAFKA_DEAD_LETTER_TOPIC");
+    set("KAFKA_OUTCOME_TOPIC", "");
+    set("KAFKA_DEAD_LETTER_TOPIC", "one");
+    assert_false(settings_load(&s, NULL, &err));
+    assert_string_equal(err.text, "KAFKA_DEAD_LETTER_TOPIC is KAFKA_TOPIC");
+    set("KAFKA_DEAD_LETTER_TOPIC", "three");
+    assert_true(settings_load(&s, NULL, &err));
+}
+
 static void all_problems_are_named_at_once_a_line_each(void **state)
 {
     struct settings s;
@@ -281,6 +303,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_is_not_set_has_its_default),
         TEST(an_empty_outcome_topic_turns_outcomes_off),
+        TEST(no_topic_has_two_uses),
         TEST(all_problems_are_named_at_once_a_line_each),
         TEST(a_number_is_a_number_within_its_bounds_and_nothing_else),
         TEST(the_address_of_klaviyo_is_encrypted_or_this_machine),

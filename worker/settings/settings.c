@@ -288,6 +288,22 @@ static bool apply(struct settings *settings, const struct setting *s,
     return apply_text(s, text, member, problems);
 }
 
+/* A worker that reads what it writes would answer itself for ever. */
+static bool check_topics(const struct settings *loaded, struct strbuf *problems)
+{
+    const char *events = loaded->kafka_topic, *letters = loaded->kafka_dead_letter_topic;
+    const char *outcomes = loaded->kafka_outcome_topic;
+    bool ok = true;
+
+    if (strcmp(letters, events) == 0)
+        ok = problem(problems, "KAFKA_DEAD_LETTER_TOPIC", "is KAFKA_TOPIC");
+    if (strcmp(outcomes, events) == 0)
+        ok = problem(problems, "KAFKA_OUTCOME_TOPIC", "is KAFKA_TOPIC");
+    if (strcmp(outcomes, letters) == 0)
+        ok = problem(problems, "KAFKA_OUTCOME_TOPIC", "is KAFKA_DEAD_LETTER_TOPIC");
+    return ok;
+}
+
 bool settings_load(struct settings *settings, settings_check *check_database_url, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf problems = STRBUF_INIT(PROBLEMS_MAX_BYTES);
@@ -299,6 +315,7 @@ bool settings_load(struct settings *settings, settings_check *check_database_url
         ok = apply(&loaded, &table[i], check_database_url, &problems) && ok;
     if (ok && loaded.poll_interval_min_ms > loaded.poll_interval_max_ms)
         ok = problem(&problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
+    ok = ok && check_topics(&loaded, &problems);
     if (!ok)
         return error_set(err, ERROR_FATAL, "%s", problems.data ? problems.data : "out of memory");
     *settings = loaded;
