@@ -264,7 +264,9 @@ static struct response call(struct client *client, const struct request *request
     struct error err = ERROR_INIT;
     struct response response = RESPONSE_INIT;
 
-    assert_true(client_call(client, request, &response, &err));
+    assert_true(client_start(client, request, NULL, &err));
+    while (!client_next(client, &response))
+        assert_true(client_wait(client, TIMEOUT_MS, -1, &err));
     return response;
 }
 

@@ -823,6 +823,19 @@ static void send_performed(struct delivery *d, const struct effect *effect,
     }
 }
 
+/* What was to be told or stored once. */
+static void want_no_more(struct delivery *d, enum effect_kind kind)
+{
+    if (kind == EFFECT_BLOCK_ACCOUNT)
+        d->blocked_ms = 0;
+    else if (kind == EFFECT_STORE_LIST_NAME)
+        d->list_name_wanted = false;
+    else if (kind == EFFECT_GIVE_UP_LISTING)
+        d->listing_status = -1;
+    else
+        d->words_wanted = false;
+}
+
 bool delivery_performed(struct delivery *delivery, const struct effect *effect,
                         struct effect_result *result, int64_t now_ms, struct error *err)
 {
@@ -836,16 +849,10 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
         import_performed(delivery, effect, now_ms);
         return true;
     case EFFECT_BLOCK_ACCOUNT:
-        delivery->blocked_ms = 0;
-        return true;
     case EFFECT_STORE_LIST_NAME:
-        delivery->list_name_wanted = false;
-        return true;
     case EFFECT_GIVE_UP_LISTING:
-        delivery->listing_status = -1;
-        return true;
     case EFFECT_KEEP_WORDS:
-        delivery->words_wanted = false;
+        want_no_more(delivery, effect->kind);
         return true;
     case EFFECT_FETCH_PLANNED:
         return batches_fetched(delivery, effect, result, err);

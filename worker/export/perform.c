@@ -79,6 +79,18 @@ static bool perform_leave_late_job(const struct performer *p, const struct effec
     return true;
 }
 
+static bool perform_on_job(const struct performer *p, const struct effect *effect,
+                           struct error *err)
+{
+    if (effect->kind == EFFECT_MARK_SENT)
+        return perform_mark_sent(p, effect, err);
+    if (effect->kind == EFFECT_RESEND)
+        return perform_resend(p, effect, err);
+    if (effect->kind == EFFECT_SETTLE_LATE_JOB)
+        return perform_settle_late_job(p, effect, err);
+    return perform_leave_late_job(p, effect, err);
+}
+
 /* ---- confirming ---- */
 
 static void add_refused(struct refused_rows *refused, const struct effect *effect)
@@ -200,6 +212,18 @@ static bool perform_forget_leavers(const struct performer *p, const struct effec
     return true;
 }
 
+static bool perform_removal(const struct performer *p, const struct effect *effect,
+                            struct effect_result *result, struct error *err)
+{
+    if (effect->kind == EFFECT_CLAIM_LIST)
+        return leavers_claim_list(p->db, p->task, &result->claim, err);
+    if (effect->kind == EFFECT_RELEASE_HELD)
+        return perform_release_held(p, effect, result, err);
+    if (effect->kind == EFFECT_FETCH_LEAVERS)
+        return perform_fetch_leavers(p, effect, result, err);
+    return perform_forget_leavers(p, effect, err);
+}
+
 /* ---- sending ---- */
 
 static bool acquire_permit(const struct performer *p, const struct effect *effect,
@@ -296,10 +320,12 @@ static bool perform_block_account(const struct performer *p, const struct effect
     return true;
 }
 
-static void log_listing_given_up(const struct performer *p, const struct effect *effect)
+/* Nothing is written of it. */
+static bool perform_give_up_listing(const struct performer *p, const struct effect *effect)
 {
     log_info("job_listing_given_up", LOG_INT("run", p->task->run_id),
              LOG_INT("status", effect->status));
+    return true;
 }
 
 bool perform(const struct performer *performer, const struct effect *effect,
@@ -308,13 +334,10 @@ bool perform(const struct performer *performer, const struct effect *effect,
     log_step(performer, effect);
     switch (effect->kind) {
     case EFFECT_MARK_SENT:
-        return perform_mark_sent(performer, effect, err);
     case EFFECT_RESEND:
-        return perform_resend(performer, effect, err);
     case EFFECT_SETTLE_LATE_JOB:
-        return perform_settle_late_job(performer, effect, err);
     case EFFECT_LEAVE_LATE_JOB:
-        return perform_leave_late_job(performer, effect, err);
+        return perform_on_job(performer, effect, err);
     case EFFECT_CONFIRM:
         return perform_confirm(performer, effect, err);
     case EFFECT_SPLIT:
@@ -324,8 +347,7 @@ bool perform(const struct performer *performer, const struct effect *effect,
     case EFFECT_STORE_LIST_NAME:
         return runs_store_list_name(performer->db, performer->task, effect->list_name, err);
     case EFFECT_GIVE_UP_LISTING:
-        log_listing_given_up(performer, effect);
-        return true;
+        return perform_give_up_listing(performer, effect);
     case EFFECT_KEEP_WORDS:
         return rejections_keep_words(performer->db, performer->task, effect->code, effect->detail,
                                      err);
@@ -334,13 +356,10 @@ bool perform(const struct performer *performer, const struct effect *effect,
     case EFFECT_LOAD_BODY:
         return outbox_body(performer->db, performer->task, effect->batch_id, effect->body, err);
     case EFFECT_CLAIM_LIST:
-        return leavers_claim_list(performer->db, performer->task, &result->claim, err);
     case EFFECT_RELEASE_HELD:
-        return perform_release_held(performer, effect, result, err);
     case EFFECT_FETCH_LEAVERS:
-        return perform_fetch_leavers(performer, effect, result, err);
     case EFFECT_FORGET_LEAVERS:
-        return perform_forget_leavers(performer, effect, err);
+        return perform_removal(performer, effect, result, err);
     case EFFECT_SEND:
         return perform_send(performer, effect, result, err);
     case EFFECT_NONE:

@@ -103,6 +103,7 @@ void removal_release(struct removal *removal);
 void removal_decide(struct removal *removal, const struct removal_figures *figures,
                     const char *export_name, const char *connection_name);
 
+/* Nothing is left to be done: all are off the list, or none is to be taken off. */
 bool removal_is_over(const struct removal *removal);
 
 /* The next effect; to be asked only when no batch is on its way or will come. */

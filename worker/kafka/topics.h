@@ -42,7 +42,7 @@ bool topics_look(const struct settings *settings, struct topic_status *topics, s
 
 /*
  * What the group has committed for a partition of KAFKA_TOPIC, and the
- * partition's first and next offset: for `check` and for lag without a worker.
+ * partition's first and next offset: what tests see of offsets without a worker.
  */
 struct topic_progress {
     int64_t committed; /* -1: nothing yet */

@@ -371,18 +371,3 @@ size_t client_in_flight(const struct client *client)
 {
     return client->n_in_flight;
 }
-
-bool client_call(struct client *client, const struct request *request, struct response *response,
-                 struct error *err)
-{
-    assert(client->n_in_flight == 0);
-
-    if (!client_start(client, request, NULL, err))
-        return false;
-    while (!client_next(client, response))
-        if (!client_wait(client, INT_MAX, -1, err)) {
-            client_abort_all(client);
-            return false;
-        }
-    return true;
-}

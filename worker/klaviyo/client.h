@@ -91,11 +91,4 @@ size_t client_in_flight(const struct client *client);
  */
 void client_abort_all(struct client *client);
 
-/*
- * One request, start to response; for commands that have nothing else to do. No
- * other may be in flight. The caller owns *response.
- */
-bool client_call(struct client *client, const struct request *request, struct response *response,
-                 struct error *err) MUST_USE;
-
 #endif

@@ -33,6 +33,4 @@ struct outcome_sender *outcome_sender_start(const struct settings *settings,
  */
 void outcome_sender_free(struct outcome_sender *sender);
 
-DEFINE_OWNER(outcome_sender)
-
 #endif

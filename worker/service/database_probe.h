@@ -26,6 +26,4 @@ struct database_probe *database_probe_start(const struct database_probe_ports *p
 /* Waits for an attempt that is being made: the time-out of a connection, at most. */
 void database_probe_free(struct database_probe *probe);
 
-DEFINE_OWNER(database_probe)
-
 #endif

@@ -20,6 +20,5 @@ struct housekeeping *housekeeping_start(const struct settings *settings, struct 
 
 /* Stops it and waits for its thread. */
 void housekeeping_free(struct housekeeping *housekeeping);
-DEFINE_OWNER(housekeeping)
 
 #endif

@@ -45,6 +45,7 @@ struct leaver {
     bool kept;  /* Klaviyo refused it: it stays, and is tried again by the next run */
 };
 
+/* Frees the array with its addresses; NULL is accepted. */
 void leavers_free(struct leaver *leavers, size_t n);
 
 enum list_claim {

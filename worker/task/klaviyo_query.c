@@ -2,8 +2,8 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/retry.h"
@@ -163,10 +163,7 @@ static bool ask_once(struct klaviyo_query *query, const struct request *request,
 
 static int64_t pause_before(unsigned attempt, const struct verdict *verdict)
 {
-    uint32_t random = 0;
-
-    (void)!getrandom(&random, sizeof random, 0);
-    return retry_wait_ms(RETRY_POLICY, attempt, random, verdict->retry_after_ms);
+    return retry_wait_ms(RETRY_POLICY, attempt, randombytes_random(), verdict->retry_after_ms);
 }
 
 static enum klaviyo_query_outcome outcome_of(const struct verdict *verdict, struct error *err)

@@ -27,6 +27,5 @@ void task_runner_drain(struct task_runner *runner);
 
 /* The same, and waits for its thread. */
 void task_runner_free(struct task_runner *runner);
-DEFINE_OWNER(task_runner)
 
 #endif

@@ -40,6 +40,5 @@ bool task_work_answer(const struct task_work *work, const char **answer, struct 
 
 /* Stops it and waits for its thread. */
 void task_work_free(struct task_work *work);
-DEFINE_OWNER(task_work)
 
 #endif
