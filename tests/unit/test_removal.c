@@ -232,6 +232,7 @@ static void respond(struct people *w, size_t which)
     struct error err = ERROR_INIT;
 
     land(w, which, &asked);
+    response.tag = asked.pending;
     response.endpoint = asked.pending->endpoint;
     if (is_cursed(w, &asked) || (w->list_is_gone && response.endpoint == ENDPOINT_LIST_REMOVE)) {
         w->n_refused++;
@@ -244,8 +245,7 @@ static void respond(struct people *w, size_t which)
         for (size_t i = 0; i < asked.n; i++)
             w->person[asked.people[i]].on_list = false;
     }
-    assert_true(removal_response(&w->removal, &w->schedule, asked.pending, &response, &verdict,
-                                 w->now_ms, &err));
+    assert_true(removal_response(&w->removal, &w->schedule, &response, &verdict, w->now_ms, &err));
 }
 
 /* As the delivery does with what a later attempt may mend. */

@@ -387,11 +387,10 @@ static bool import_response(struct delivery *d, struct batch_import *import,
     return batch_import_response(import, &context, response, verdict, err);
 }
 
-static bool response_of_removal(struct delivery *d, struct pending_request *pending,
-                                const struct response *response, const struct verdict *verdict,
-                                int64_t now_ms, struct error *err)
+static bool response_of_removal(struct delivery *d, const struct response *response,
+                                const struct verdict *verdict, int64_t now_ms, struct error *err)
 {
-    if (!removal_response(&d->removal, &d->schedule, pending, response, verdict, now_ms, err))
+    if (!removal_response(&d->removal, &d->schedule, response, verdict, now_ms, err))
         return false;
     if (removal_wants_list(&d->removal))
         d->list_state = LIST_WANTED;
@@ -406,7 +405,7 @@ static bool useful_response(struct delivery *d, struct pending_request *pending,
     if (pending->import)
         return import_response(d, pending->import, response, verdict, now_ms, err);
     if (removal_owns(&d->removal, pending))
-        return response_of_removal(d, pending, response, verdict, now_ms, err);
+        return response_of_removal(d, response, verdict, now_ms, err);
     if (pending == &d->list)
         list_response(d, response, verdict, now_ms);
     else if (pending == &d->listing)

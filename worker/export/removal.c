@@ -9,6 +9,7 @@
 #include "worker/export/address.h"
 
 enum {
+    FILTER_MAX_BYTES = 2 * PROFILE_LOOKUP_MAX_BYTES,
     BODY_MAX_BYTES = 1024 * 1024, /* 1,000 ids of 128 characters and what is around them */
     CLAIM_PAUSE_MIN_MS = 500,
     CLAIM_PAUSE_MAX_MS = 5000, /* chosen: long enough to give the slot back meanwhile */
@@ -20,7 +21,7 @@ void removal_init(struct removal *removal, const char *list_id, bool was_busy)
         .list_id = list_id,
         .claim_pause_ms = was_busy ? CLAIM_PAUSE_MAX_MS : CLAIM_PAUSE_MIN_MS,
         .remove = { .pending = { .endpoint = ENDPOINT_LIST_REMOVE } },
-        .filter = STRBUF_INIT(2 * PROFILE_LOOKUP_MAX_BYTES),
+        .filter = STRBUF_INIT(FILTER_MAX_BYTES),
         .body = STRBUF_INIT(BODY_MAX_BYTES),
     };
     for (size_t i = 0; i < REMOVAL_LOOKUPS; i++)
@@ -442,10 +443,10 @@ static struct removal_request *request_of(struct removal *r, const struct pendin
 }
 
 bool removal_response(struct removal *removal, struct request_schedule *schedule,
-                      struct pending_request *pending, const struct response *response,
-                      const struct verdict *verdict, int64_t now_ms, struct error *err)
+                      const struct response *response, const struct verdict *verdict,
+                      int64_t now_ms, struct error *err)
 {
-    struct removal_request *request = request_of(removal, pending);
+    struct removal_request *request = request_of(removal, response->tag);
     bool is_removal = request == &removal->remove;
 
     if (is_refusal(verdict->action)) {

@@ -118,12 +118,12 @@ bool removal_performed(struct removal *removal, const struct effect *effect,
 bool removal_owns(const struct removal *removal, const struct pending_request *pending);
 
 /*
- * A response that the delivery does not answer by itself: of use, or a refusal. ERROR_RETRY:
- * out of memory.
+ * A response that the delivery does not answer by itself: of use, or a refusal. Its tag is the
+ * pending request, which removal_owns(). ERROR_RETRY: out of memory.
  */
 bool removal_response(struct removal *removal, struct request_schedule *schedule,
-                      struct pending_request *pending, const struct response *response,
-                      const struct verdict *verdict, int64_t now_ms, struct error *err) MUST_USE;
+                      const struct response *response, const struct verdict *verdict,
+                      int64_t now_ms, struct error *err) MUST_USE;
 
 /* It refused a removal as a whole: is the list still there? */
 bool removal_wants_list(const struct removal *removal);
