@@ -170,7 +170,7 @@ struct confirmation {
     enum event_verdict verdict; /* why reading stopped */
 };
 
-/* What names no guard confirms nothing, and the refresh is as good as without it. */
+/* A name of none is a typing error: the confirmation would never count. */
 static bool take_guard(void *opaque, struct bytes value)
 {
     struct confirmation *confirmation = opaque;
@@ -184,8 +184,11 @@ static bool take_guard(void *opaque, struct bytes value)
     if (confirmation->verdict != EVENT_VALID)
         return false;
     struct bytes name = bytes_of(&text);
-    if (guard_find(name.at, name.n, &guard))
-        p->event.confirmed |= GUARD_BIT(guard);
+    if (!guard_find(name.at, name.n, &guard)) {
+        confirmation->verdict = invalid(p, "confirm", "names no guard that there is");
+        return false;
+    }
+    p->event.confirmed |= GUARD_BIT(guard);
     return true;
 }
 

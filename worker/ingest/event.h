@@ -46,7 +46,7 @@ struct event {
     char *export_id; /* NULL: every export of the segment */
     bool full;
     bool confirm_removals;
-    unsigned confirmed; /* set of guards (store/guard.h); names of none are passed over */
+    unsigned confirmed;                           /* set of guards (store/guard.h) */
     char traceparent[TRACEPARENT_CHARACTERS + 1]; /* "": none, or not one */
 };
 
