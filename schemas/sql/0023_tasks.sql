@@ -77,7 +77,7 @@ begin
     returning task_id into v_task_id;
     if p_kind = 'export try' then -- it sends
         perform klaviyo.audit_write('try', 'export', p_name, jsonb_build_object(
-            'rows', p_arguments -> 'rows', 'profile', p_arguments -> 'profile'));
+            'rows', coalesce(p_arguments -> 'rows', '1')));
     end if;
     perform pg_notify('klaviyo_task', '');
     return v_task_id;
