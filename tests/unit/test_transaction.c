@@ -25,9 +25,9 @@ struct message {
     size_t len;
 };
 
-#define MESSAGE(text)         \
-    {                         \
-        text, sizeof text - 1 \
+#define MESSAGE(text)            \
+    {                            \
+        (text), sizeof(text) - 1 \
     }
 #define PARSED MESSAGE("1\0\0\0\4")
 #define BOUND MESSAGE("2\0\0\0\4")
