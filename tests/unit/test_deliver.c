@@ -266,16 +266,18 @@ static void world_begin(const char *failing)
                                          .flows = GUARDS_UNKNOWN };
 }
 
+static char export_name[] = "news", connection_name[] = "shop", list_id[] = "L", account[] = "A";
+
 static struct run_task new_task(void)
 {
     return (struct run_task){ .run_id = 7,
                               .epoch = 1,
                               .max_profiles = 100,
                               .list_known = true,
-                              .export_name = (char *)(uintptr_t) "news",
-                              .connection_name = (char *)(uintptr_t) "shop",
-                              .list_id = (char *)(uintptr_t) "L",
-                              .account = (char *)(uintptr_t) "A",
+                              .export_name = export_name,
+                              .connection_name = connection_name,
+                              .list_id = list_id,
+                              .account = account,
                               .guards = { .max_invalid_percent = 20, .last_distinct = -1 } };
 }
 

@@ -226,14 +226,15 @@ static const struct scan_observer observer = { .counted = counted,
 
 /* ---- the cases ---- */
 
-static struct export_field fields[] = { { .name = (char *)(uintptr_t) "first_name" } };
+static char first_name[] = "first_name", list_id[] = "L";
+static struct export_field fields[] = { { .name = first_name } };
 
 static struct run_task new_task(void)
 {
     return (struct run_task){ .run_id = 7,
                               .max_profiles = 100000,
                               .removes_leavers = true,
-                              .list_id = (char *)(uintptr_t) "L",
+                              .list_id = list_id,
                               .fields = fields,
                               .n_fields = 1 };
 }

@@ -171,10 +171,10 @@ FAKE(client_start, (struct client * client UNUSED, const struct request *request
 
 static struct run_control control;
 static struct lease lease;
-static const struct run_task task = { .run_id = 7,
-                                      .export_name = (char *)(uintptr_t) "news",
-                                      .account = (char *)(uintptr_t) "A",
-                                      .traceparent = (char *)(uintptr_t) "00-trace" };
+static char export_name[] = "news", account[] = "A", traceparent[] = "00-trace";
+static const struct run_task task = {
+    .run_id = 7, .export_name = export_name, .account = account, .traceparent = traceparent
+};
 static const struct performer performer = {
     .task = &task, .control = &control, .lease = &lease, .timeout_ms = 30000
 };
@@ -190,60 +190,55 @@ static void begin(const char *failing)
     world.starts = true;
 }
 
+static const struct leaver leavers[] = { { .found = true }, { .kept = true } };
+static const struct {
+    struct effect effect;
+    const char *diary;
+    const char *call; /* that can fail */
+} effects[] = {
+    { { .kind = EFFECT_MARK_SENT, .batch_id = 3, .job_id = "j", .to = IMPORT_POLL },
+      "sent:3:j",
+      "sent" },
+    { { .kind = EFFECT_MARK_SENT, .batch_id = 3, .job_id = "j", .unanswered = true },
+      "sent:3:j!",
+      "sent" },
+    { { .kind = EFFECT_RESEND, .batch_id = 3, .why = "gone" }, "again:3:-", "again" },
+    { { .kind = EFFECT_RESEND, .batch_id = 3, .job_id = "j", .why = "late" },
+      "again:3:j",
+      "again" },
+    { { .kind = EFFECT_SETTLE_LATE_JOB, .late_job_id = 5, .job_id = "j" }, "settle:5", "settle" },
+    { { .kind = EFFECT_LEAVE_LATE_JOB, .late_job_id = 5, .job_id = "j" }, "leave:5", "leave" },
+    { { .kind = EFFECT_CONFIRM, .batch_id = 3, .n_rows = 4 }, "confirm:3:0+0", "confirm" },
+    { { .kind = EFFECT_STORE_LIST_NAME, .list_name = "News" }, "list:News", "list" },
+    { { .kind = EFFECT_KEEP_WORDS, .code = "c", .detail = "d" }, "words:c:d", "words" },
+    { { .kind = EFFECT_FETCH_PLANNED, .n_held = 2, .max = 3 }, "planned:2:3", "planned" },
+    { { .kind = EFFECT_LOAD_BODY, .batch_id = 3 }, "body:3", "body" },
+    { { .kind = EFFECT_CLAIM_LIST }, "claim", "claim" },
+    { { .kind = EFFECT_RELEASE_HELD, .after = "a@b.cd", .max = 9 }, "held:a@b.cd:9", "held" },
+    { { .kind = EFFECT_FETCH_LEAVERS, .max = 9 }, "leavers:-:9", "leavers" },
+    { { .kind = EFFECT_FORGET_LEAVERS, .leavers = leavers, .n_leavers = 2 },
+      "removed:2",
+      "removed" },
+    { { .kind = EFFECT_BLOCK_ACCOUNT, .endpoint = ENDPOINT_LIST, .wait_ms = 90000 },
+      "block:list:90000",
+      "block" },
+    { { .kind = EFFECT_BLOCK_ACCOUNT, .endpoint = ENDPOINT_LIST, .wait_ms = 9, .throttled = true },
+      "block:list:9 slow:A",
+      "slow" },
+};
+
 static void each_effect_is_one_write_and_what_fails_is_told(void **state)
 {
-    static const struct leaver leavers[] = { { .found = true }, { .kept = true } };
-    static const struct {
-        struct effect effect;
-        const char *diary;
-        const char *call; /* that can fail */
-    } cases[] = {
-        { { .kind = EFFECT_MARK_SENT, .batch_id = 3, .job_id = "j", .to = IMPORT_POLL },
-          "sent:3:j",
-          "sent" },
-        { { .kind = EFFECT_MARK_SENT, .batch_id = 3, .job_id = "j", .unanswered = true },
-          "sent:3:j!",
-          "sent" },
-        { { .kind = EFFECT_RESEND, .batch_id = 3, .why = "gone" }, "again:3:-", "again" },
-        { { .kind = EFFECT_RESEND, .batch_id = 3, .job_id = "j", .why = "late" },
-          "again:3:j",
-          "again" },
-        { { .kind = EFFECT_SETTLE_LATE_JOB, .late_job_id = 5, .job_id = "j" },
-          "settle:5",
-          "settle" },
-        { { .kind = EFFECT_LEAVE_LATE_JOB, .late_job_id = 5, .job_id = "j" }, "leave:5", "leave" },
-        { { .kind = EFFECT_CONFIRM, .batch_id = 3, .n_rows = 4 }, "confirm:3:0+0", "confirm" },
-        { { .kind = EFFECT_STORE_LIST_NAME, .list_name = "News" }, "list:News", "list" },
-        { { .kind = EFFECT_KEEP_WORDS, .code = "c", .detail = "d" }, "words:c:d", "words" },
-        { { .kind = EFFECT_FETCH_PLANNED, .n_held = 2, .max = 3 }, "planned:2:3", "planned" },
-        { { .kind = EFFECT_LOAD_BODY, .batch_id = 3 }, "body:3", "body" },
-        { { .kind = EFFECT_CLAIM_LIST }, "claim", "claim" },
-        { { .kind = EFFECT_RELEASE_HELD, .after = "a@b.cd", .max = 9 }, "held:a@b.cd:9", "held" },
-        { { .kind = EFFECT_FETCH_LEAVERS, .max = 9 }, "leavers:-:9", "leavers" },
-        { { .kind = EFFECT_FORGET_LEAVERS, .leavers = leavers, .n_leavers = 2 },
-          "removed:2",
-          "removed" },
-        { { .kind = EFFECT_BLOCK_ACCOUNT, .endpoint = ENDPOINT_LIST, .wait_ms = 90000 },
-          "block:list:90000",
-          "block" },
-        { { .kind = EFFECT_BLOCK_ACCOUNT,
-            .endpoint = ENDPOINT_LIST,
-            .wait_ms = 9,
-            .throttled = true },
-          "block:list:9 slow:A",
-          "slow" },
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof effects / sizeof effects[0]; i++) {
         struct effect_result result = EFFECT_RESULT_INIT;
         struct error err = ERROR_INIT;
 
         begin(NULL);
-        assert_true(perform(&performer, &cases[i].effect, &result, &err));
-        assert_string_equal(diary.text, cases[i].diary);
-        begin(cases[i].call);
-        assert_false(perform(&performer, &cases[i].effect, &result, &err));
+        assert_true(perform(&performer, &effects[i].effect, &result, &err));
+        assert_string_equal(diary.text, effects[i].diary);
+        begin(effects[i].call);
+        assert_false(perform(&performer, &effects[i].effect, &result, &err));
         assert_int_equal(err.kind, ERROR_LOST);
         assert_int_equal(control.batches_sent + control.accepted_rows + control.slowed, 0);
     }
@@ -322,53 +317,54 @@ static void a_split_says_of_each_row_where_it_goes(void **state)
     strbuf_release(&body);
 }
 
+static const struct {
+    enum endpoint endpoint;
+    bool permit, starts, lease;
+    const char *failing;
+    bool ok;
+    enum effect_sent sent;
+    const char *diary;
+} requests[] = {
+    { ENDPOINT_IMPORT, true, true, true, NULL, true, EFFECT_SENT,
+      "permit:A:import posted:3 start:00-trace" },
+    { ENDPOINT_JOB, true, true, true, NULL, true, EFFECT_SENT, "permit:A:job start:00-trace" },
+    { ENDPOINT_JOB, true, true, false, NULL, true, EFFECT_SENT, "permit:A:job start:00-trace" },
+    { ENDPOINT_IMPORT, false, true, true, NULL, true, EFFECT_NO_PERMIT, "permit:A:import" },
+    { ENDPOINT_IMPORT, true, true, false, NULL, true, EFFECT_NOT_ALLOWED,
+      "permit:A:import posted:3 release:44" },
+    { ENDPOINT_IMPORT, true, false, true, NULL, true, EFFECT_NOT_STARTED,
+      "permit:A:import posted:3 start:00-trace release:44" },
+    { ENDPOINT_IMPORT, true, true, true, "permit", false, 0, "permit:A:import" },
+    { ENDPOINT_IMPORT, true, true, true, "posted", false, 0, "permit:A:import posted:3" },
+    { ENDPOINT_IMPORT, true, false, true, "release", false, 0,
+      "permit:A:import posted:3 start:00-trace release:44" },
+};
+
 /* Nothing is sent without a permit, and a permit that was not used is given back. */
 static void a_request_goes_with_a_permit_or_not_at_all(void **state)
 {
-    static const struct {
-        enum endpoint endpoint;
-        bool permit, starts, lease;
-        const char *failing;
-        bool ok;
-        enum effect_sent sent;
-        const char *diary;
-    } cases[] = {
-        { ENDPOINT_IMPORT, true, true, true, NULL, true, EFFECT_SENT,
-          "permit:A:import posted:3 start:00-trace" },
-        { ENDPOINT_JOB, true, true, true, NULL, true, EFFECT_SENT, "permit:A:job start:00-trace" },
-        { ENDPOINT_JOB, true, true, false, NULL, true, EFFECT_SENT, "permit:A:job start:00-trace" },
-        { ENDPOINT_IMPORT, false, true, true, NULL, true, EFFECT_NO_PERMIT, "permit:A:import" },
-        { ENDPOINT_IMPORT, true, true, false, NULL, true, EFFECT_NOT_ALLOWED,
-          "permit:A:import posted:3 release:44" },
-        { ENDPOINT_IMPORT, true, false, true, NULL, true, EFFECT_NOT_STARTED,
-          "permit:A:import posted:3 start:00-trace release:44" },
-        { ENDPOINT_IMPORT, true, true, true, "permit", false, 0, "permit:A:import" },
-        { ENDPOINT_IMPORT, true, true, true, "posted", false, 0, "permit:A:import posted:3" },
-        { ENDPOINT_IMPORT, true, false, true, "release", false, 0,
-          "permit:A:import posted:3 start:00-trace release:44" },
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct pending_request pending = { .endpoint = cases[i].endpoint };
-        const struct effect effect = {
-            .kind = EFFECT_SEND, .batch_id = 3, .endpoint = cases[i].endpoint, .pending = &pending
-        };
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        struct pending_request pending = { .endpoint = requests[i].endpoint };
+        const struct effect effect = { .kind = EFFECT_SEND,
+                                       .batch_id = 3,
+                                       .endpoint = requests[i].endpoint,
+                                       .pending = &pending };
         struct effect_result result = EFFECT_RESULT_INIT;
         struct error err = ERROR_INIT;
 
-        begin(cases[i].failing);
-        world.starts = cases[i].starts;
-        if (!cases[i].permit)
+        begin(requests[i].failing);
+        world.starts = requests[i].starts;
+        if (!requests[i].permit)
             world.permit = (struct rate_limit_permit){ .wait_ms = 250 };
-        if (!cases[i].lease)
+        if (!requests[i].lease)
             lease_init(&lease, 60000, clock_ms() - 59000);
-        assert_int_equal(perform(&performer, &effect, &result, &err), cases[i].ok);
-        assert_string_equal(diary.text, cases[i].diary);
-        if (cases[i].ok)
-            assert_int_equal(result.sent, cases[i].sent);
-        assert_int_equal(result.wait_ms, cases[i].permit ? 0 : 250);
-        assert_int_equal(control.limit_wait_ms, cases[i].permit ? 0 : 250);
+        assert_int_equal(perform(&performer, &effect, &result, &err), requests[i].ok);
+        assert_string_equal(diary.text, requests[i].diary);
+        if (requests[i].ok)
+            assert_int_equal(result.sent, requests[i].sent);
+        assert_int_equal(result.wait_ms, requests[i].permit ? 0 : 250);
+        assert_int_equal(control.limit_wait_ms, requests[i].permit ? 0 : 250);
     }
 }
 

@@ -116,12 +116,12 @@ static const struct settings settings = { .request_timeout_seconds = 30 };
 static const struct run_options options = { .settings = &settings, .control = &control };
 static unsigned char sealed[] = "sealed";
 
-static bool execute(enum run_reason waited, const unsigned char *key, struct error *err)
+static bool execute(enum run_reason waited, unsigned char *key, struct error *err)
 {
     struct run_task task = { .run_id = 7,
                              .taken_over = true,
                              .wait_reason = waited,
-                             .sealed_key = (unsigned char *)(uintptr_t)key,
+                             .sealed_key = key,
                              .sealed_key_len = sizeof sealed };
 
     memset(&control, 0, sizeof control);
@@ -129,140 +129,140 @@ static bool execute(enum run_reason waited, const unsigned char *key, struct err
 }
 
 /* What a delivery comes to, and what is written of it. */
+static const struct {
+    struct deliver_result delivered;
+    enum run_state recorded;
+    bool marked;
+    const char *failing;
+    bool ok;
+    enum error_kind kind; /* where it is not */
+    const char *diary;
+} outcomes[] = {
+    { { .outcome = DELIVER_DONE },
+      RUN_SUCCEEDED,
+      false,
+      NULL,
+      true,
+      0,
+      "deliver end:succeeded:-:- close" },
+    { { .outcome = DELIVER_DONE, .reason = REASON_REMOVALS_WITHHELD, .detail = "9 of 10" },
+      RUN_SUCCEEDED,
+      false,
+      NULL,
+      true,
+      0,
+      "deliver end:succeeded:removals_withheld:9 of 10 close" },
+    { { .outcome = DELIVER_DONE },
+      RUN_RUNNING,
+      false,
+      NULL,
+      false,
+      ERROR_RETRY,
+      "deliver end:succeeded:-:- close" },
+    { { .outcome = DELIVER_DONE },
+      RUN_SUCCEEDED,
+      false,
+      "end",
+      true,
+      0,
+      "deliver end:succeeded:-:- close" }, /* lost: it is another's */
+    { { .outcome = DELIVER_FAILED, .reason = REASON_LIST_GONE, .detail = "gone" },
+      RUN_FAILED,
+      false,
+      NULL,
+      true,
+      0,
+      "deliver end:failed:list_gone:gone close" },
+    { { .outcome = DELIVER_FAILED,
+        .reason = REASON_KEY_REFUSED,
+        .detail = "401",
+        .key_refused = true },
+      RUN_FAILED,
+      true,
+      NULL,
+      true,
+      0,
+      "deliver mark:key_refused end:failed:key_refused:401 close" },
+    { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
+      RUN_FAILED,
+      false,
+      NULL,
+      false,
+      ERROR_RETRY,
+      "deliver mark:key_refused close" },
+    { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
+      RUN_FAILED,
+      true,
+      "mark",
+      false,
+      ERROR_LOST,
+      "deliver mark:key_refused close" },
+    { { .outcome = DELIVER_CANCELLED, .reason = REASON_CANCELLED_BY, .detail = "by ada" },
+      RUN_CANCELLED,
+      false,
+      NULL,
+      true,
+      0,
+      "deliver end:cancelled:cancelled_by:by ada close" },
+    { { .outcome = DELIVER_DRAINED },
+      RUN_RUNNING,
+      false,
+      NULL,
+      true,
+      0,
+      "deliver give-back:0 close" },
+    { { .outcome = DELIVER_DRAINED },
+      RUN_RUNNING,
+      false,
+      "give-back",
+      false,
+      ERROR_LOST,
+      "deliver give-back:0 close" },
+    { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
+      RUN_RUNNING,
+      false,
+      NULL,
+      true,
+      0,
+      "deliver park:4000 close" },
+    { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_RETRY },
+      RUN_RUNNING,
+      false,
+      NULL,
+      false,
+      ERROR_RETRY,
+      "deliver close" },
+    { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
+      RUN_CANCELLED,
+      false,
+      NULL,
+      false,
+      ERROR_LOST,
+      "deliver read-ended close" },
+    { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
+      RUN_CANCELLED,
+      false,
+      "read-ended",
+      false,
+      ERROR_LOST,
+      "deliver read-ended close" },
+};
+
 static void each_outcome_of_a_delivery_is_written_as_it_is(void **state)
 {
-    static const struct {
-        struct deliver_result delivered;
-        enum run_state recorded;
-        bool marked;
-        const char *failing;
-        bool ok;
-        enum error_kind kind; /* where it is not */
-        const char *diary;
-    } cases[] = {
-        { { .outcome = DELIVER_DONE },
-          RUN_SUCCEEDED,
-          false,
-          NULL,
-          true,
-          0,
-          "deliver end:succeeded:-:- close" },
-        { { .outcome = DELIVER_DONE, .reason = REASON_REMOVALS_WITHHELD, .detail = "9 of 10" },
-          RUN_SUCCEEDED,
-          false,
-          NULL,
-          true,
-          0,
-          "deliver end:succeeded:removals_withheld:9 of 10 close" },
-        { { .outcome = DELIVER_DONE },
-          RUN_RUNNING,
-          false,
-          NULL,
-          false,
-          ERROR_RETRY,
-          "deliver end:succeeded:-:- close" },
-        { { .outcome = DELIVER_DONE },
-          RUN_SUCCEEDED,
-          false,
-          "end",
-          true,
-          0,
-          "deliver end:succeeded:-:- close" }, /* lost: it is another's */
-        { { .outcome = DELIVER_FAILED, .reason = REASON_LIST_GONE, .detail = "gone" },
-          RUN_FAILED,
-          false,
-          NULL,
-          true,
-          0,
-          "deliver end:failed:list_gone:gone close" },
-        { { .outcome = DELIVER_FAILED,
-            .reason = REASON_KEY_REFUSED,
-            .detail = "401",
-            .key_refused = true },
-          RUN_FAILED,
-          true,
-          NULL,
-          true,
-          0,
-          "deliver mark:key_refused end:failed:key_refused:401 close" },
-        { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
-          RUN_FAILED,
-          false,
-          NULL,
-          false,
-          ERROR_RETRY,
-          "deliver mark:key_refused close" },
-        { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
-          RUN_FAILED,
-          true,
-          "mark",
-          false,
-          ERROR_LOST,
-          "deliver mark:key_refused close" },
-        { { .outcome = DELIVER_CANCELLED, .reason = REASON_CANCELLED_BY, .detail = "by ada" },
-          RUN_CANCELLED,
-          false,
-          NULL,
-          true,
-          0,
-          "deliver end:cancelled:cancelled_by:by ada close" },
-        { { .outcome = DELIVER_DRAINED },
-          RUN_RUNNING,
-          false,
-          NULL,
-          true,
-          0,
-          "deliver give-back:0 close" },
-        { { .outcome = DELIVER_DRAINED },
-          RUN_RUNNING,
-          false,
-          "give-back",
-          false,
-          ERROR_LOST,
-          "deliver give-back:0 close" },
-        { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
-          RUN_RUNNING,
-          false,
-          NULL,
-          true,
-          0,
-          "deliver park:4000 close" },
-        { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_RETRY },
-          RUN_RUNNING,
-          false,
-          NULL,
-          false,
-          ERROR_RETRY,
-          "deliver close" },
-        { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
-          RUN_CANCELLED,
-          false,
-          NULL,
-          false,
-          ERROR_LOST,
-          "deliver read-ended close" },
-        { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
-          RUN_CANCELLED,
-          false,
-          "read-ended",
-          false,
-          ERROR_LOST,
-          "deliver read-ended close" },
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
         struct error err = ERROR_INIT;
 
-        diary_begin(cases[i].failing);
-        world.delivered = cases[i].delivered;
-        world.record = (struct run_record){ .state = cases[i].recorded };
-        world.marked = cases[i].marked;
+        diary_begin(outcomes[i].failing);
+        world.delivered = outcomes[i].delivered;
+        world.record = (struct run_record){ .state = outcomes[i].recorded };
+        world.marked = outcomes[i].marked;
         world.key_fails = ERROR_NONE;
-        assert_int_equal(execute(REASON_NONE, sealed, &err), cases[i].ok);
-        if (!cases[i].ok)
-            assert_int_equal(err.kind, cases[i].kind);
-        assert_string_equal(diary.text, cases[i].diary);
+        assert_int_equal(execute(REASON_NONE, sealed, &err), outcomes[i].ok);
+        if (!outcomes[i].ok)
+            assert_int_equal(err.kind, outcomes[i].kind);
+        assert_string_equal(diary.text, outcomes[i].diary);
     }
 }
 
@@ -299,7 +299,7 @@ static void
 a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not(void **state)
 {
     static const struct {
-        const unsigned char *key;
+        unsigned char *key;
         enum error_kind fails;
         bool ok;
         const char *diary;
