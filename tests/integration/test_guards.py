@@ -98,6 +98,23 @@ def test_a_confirmation_passes_one_run(world: World) -> None:
     assert world.simulator.count(LIST) == 150
 
 
+def test_a_confirmation_goes_along_where_an_export_is_changed_under_its_run(world: World) -> None:
+    world.set_up_export(people.simple(200))
+    world.db.execute(SPOIL.format(150))
+    world.simulator.settings(queued_ms=5000)
+    world.start_worker()
+    world.refresh(confirm=["too_many_invalid"])
+    world.wait_requests("import", 1)
+
+    changed = world.admin("export", "update", EXPORT, "--max-profiles", "5000")
+    assert "was ended" in changed.stdout
+    newest, ended = world.wait_runs_ended(2, 90)
+    assert (ended["state"], ended["reason"]) == ("cancelled", "export_changed")
+    assert (newest["state"], newest["counts"]["accepted"]) == ("succeeded", 50), newest
+    run = refreshed(world, 3)
+    assert (run["state"], run["reason"]) == ("failed", "too_many_invalid"), run
+
+
 def test_events_confirm_by_name(world: World) -> None:
     world.set_up_export(people.simple(200))
     world.db.execute(SPOIL.format(150))
