@@ -199,6 +199,14 @@ class Walk:
         assert on_list == self.list, (number, on_list - self.list, self.list - on_list)
         assert not self.world.simulator.diary("consent")
 
+    def verify(self) -> None:
+        """What `export verify` counts is what is there."""
+        for name, export in self.exports.items():
+            counts = self.world.admin("export", "verify", name, "--json").json["counts"]
+            ours = len(self.list & export.there)
+            assert (counts["profiles"], counts["ours"]) == (len(self.list), ours), (name, counts)
+            assert counts["not_ours"] == len(self.list) - ours, (name, counts)
+
     def one_round(self, number: int) -> None:
         full = self.random.random() < 0.1
         runs = len(self.world.runs("--limit", "100000"))
@@ -213,6 +221,7 @@ class Walk:
             self.follow(name, full)
         self.check(number)
         self.world.simulator.clear_faults()
+        self.verify()
 
 
 def set_up(world: World) -> Walk:
