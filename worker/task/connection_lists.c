@@ -11,6 +11,7 @@
 #include "worker/klaviyo/list_page.h"
 #include "worker/task/json.h"
 #include "worker/task/stored_key.h"
+#include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"
 
 enum {

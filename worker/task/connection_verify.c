@@ -12,6 +12,7 @@
 #include "worker/store/export_lists.h"
 #include "worker/task/json.h"
 #include "worker/task/stored_key.h"
+#include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"
 
 enum { SCOPES_MAX_BYTES = 256 };

@@ -17,6 +17,7 @@
 #include "worker/task/json.h"
 #include "worker/task/payload_mask.h"
 #include "worker/task/stored_key.h"
+#include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"
 
 /* A preview in the making. */

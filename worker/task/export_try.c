@@ -21,6 +21,7 @@
 #include "worker/store/history.h"
 #include "worker/store/trials.h"
 #include "worker/task/json.h"
+#include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"
 
 enum {

@@ -17,6 +17,7 @@
 #include "worker/store/run_task.h"
 #include "worker/task/json.h"
 #include "worker/task/stored_key.h"
+#include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"
 
 enum {

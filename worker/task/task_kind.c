@@ -15,10 +15,3 @@ const struct task_kind *task_kind_find(const char *name)
             return kind;
     return NULL;
 }
-
-const char *task_name(const json_t *arguments)
-{
-    const char *name = json_string_value(json_object_get(arguments, "name"));
-
-    return name ? name : "";
-}

@@ -41,7 +41,4 @@ task_fn export_preview_task;
 task_fn export_try_task;
 task_fn export_verify_task;
 
-/* The connection or export of the arguments; never NULL. */
-const char *task_name(const json_t *arguments);
-
 #endif
