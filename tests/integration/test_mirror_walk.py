@@ -172,9 +172,10 @@ class Walk:
         for segment in SEGMENTS.values():
             self.world.refresh(segment, full=full)
 
-    def settle(self, runs: int) -> None:
-        """Until the runs have ended, with as many workers as it takes."""
+    def settle(self, runs: int) -> bool:
+        """Until the runs have ended, with as many workers as it takes. True: upstream changed meanwhile."""
         world = self.world
+        changed = False
         deadline = time.monotonic() + 90
         while not self._ended(runs):
             assert time.monotonic() < deadline, world.runs()
@@ -182,8 +183,10 @@ class Walk:
                 for export in SEGMENTS:
                     self.join(export)
                     self.leave(export, interrupted=True)
+                changed = True
                 world.start_worker(**SHORT_LEASE).wait_ready()
             time.sleep(0.1)
+        return changed
 
     def _ended(self, runs: int) -> bool:
         states = self.world.db.rows("select finished_at is not null from klaviyo.run")
@@ -216,7 +219,10 @@ class Walk:
         if self.random.random() < 0.5:
             self.crash()
         self.refresh(full)
-        self.settle(runs + 2)
+        runs += 2
+        while self.settle(runs):  # a run that had read its members before sees it next time
+            self.refresh(full=False)
+            runs += 2
         for name in SEGMENTS:
             self.follow(name, full)
         self.check(number)
