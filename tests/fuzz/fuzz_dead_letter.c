@@ -6,7 +6,7 @@
 
 enum { HEADERS_MAX = 16 };
 
-static size_t read_headers(struct fuzz_input *input, struct record_header *headers)
+static size_t read_headers(struct fuzz_input *input, struct record_header *headers, char **names)
 {
     size_t n = 0;
 
@@ -17,7 +17,8 @@ static size_t read_headers(struct fuzz_input *input, struct record_header *heade
 
         if (line.n == 0)
             break;
-        headers[n].name = fuzz_text((struct bytes){ line.at, name_bytes });
+        names[n] = fuzz_text((struct bytes){ line.at, name_bytes });
+        headers[n].name = names[n];
         headers[n].value = colon ? colon + 1 : NULL;
         headers[n++].value_bytes = colon ? line.n - name_bytes - 1 : 0;
     }
@@ -48,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = { (const char *)data, size };
     struct record_header headers[HEADERS_MAX];
-    size_t n = read_headers(&input, headers);
+    char *names[HEADERS_MAX];
+    size_t n = read_headers(&input, headers, names);
     struct record record = { .topic = "segment-refresh.dead-letter",
                              .value = input.n > 0 ? input.at : NULL,
                              .value_bytes = input.n,
@@ -65,6 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     record_free(revived);
     must_replace(&record);
     for (size_t i = 0; i < n; i++)
-        free((char *)(uintptr_t)headers[i].name);
+        free(names[i]);
     return 0;
 }

@@ -37,16 +37,17 @@ static inline struct bytes fuzz_line(struct fuzz_input *input)
     return line;
 }
 
+enum { FUZZ_TEXT_MAX_BYTES = 1 << 24 };
+
 /* A copy with a NUL behind it, of exactly that size, so that a sanitizer sees a read beyond. */
 static inline char *fuzz_text(struct bytes bytes)
 {
-    char *text = malloc(bytes.n + 1);
+    char *text = bytes.n < FUZZ_TEXT_MAX_BYTES ? calloc(bytes.n + 1, 1) : NULL;
 
     if (!text)
         abort();
     if (bytes.n > 0)
         memcpy(text, bytes.at, bytes.n);
-    text[bytes.n] = '\0';
     return text;
 }
 

@@ -33,6 +33,7 @@ OF_BATCHES = {"plan_batch", "request", "answer", "mark_sent", "confirm"}
 # test_leavers.
 ELSEWHERE = {"park", "settle_late_job", "leave_late_job"}
 ELSEWHERE |= {"leavers", "claim_list", "release_held", "fetch_leavers", "leavers_removed"}
+ELSEWHERE |= {"task_take", "task_end", "trial_begin", "trial_plan"}  # test_tasks.py, test_trial.py
 ELSEWHERE |= {"claim_outcomes", "outcomes_handed_over", "settle_outcomes"}
 AROUND = re.compile(r'FAILPOINT_AROUND\("(\w+)"')
 SINGLE = re.compile(r'FAILPOINT\("([\w.]+)"\)')
@@ -56,7 +57,7 @@ def people_with_trouble(world: World) -> people.Population:
     maker.malformed(5)
     refused = sorted(maker.population.wanted)[ROWS // 2]
     world.simulator.control("POST", "rejects", {"emails": [refused], "stage": "sync"})
-    world.simulator.fault("import", {"job": "cancelled"}, times=1)
+    world.simulator.fault("import", {"job": "cancelled"}, times=2)  # one of them is refused, perhaps
     maker.population.wanted.pop(refused)
     return maker.population
 

@@ -290,6 +290,7 @@ static void world_split(struct world *w, const struct effect *e)
     world_note(w, "split:%d(%d,%d,%d)", (int)e->batch_id, n[1], n[2], n[0]);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one case for each effect */
 static void world_perform(struct world *w, struct effect *e)
 {
     struct effect_result result = EFFECT_RESULT_INIT;

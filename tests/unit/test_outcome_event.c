@@ -87,6 +87,7 @@ static void the_trace_of_the_cause_goes_with_it(void **state)
 static void a_source_is_a_reference_whatever_the_name(void **state)
 {
     char long_name[801] = "";
+    static const char face[4] = { '\xF0', '\x9F', '\x98', '\x80' };
 
     (void)state;
     source_is("a-b_c.d~9", "/klaviyo-worker/exports/a-b_c.d~9");
@@ -96,7 +97,7 @@ static void a_source_is_a_reference_whatever_the_name(void **state)
     source_is("line\nfeed\x1b", "/klaviyo-worker/exports/line%0Afeed%1B");
     /* 200 characters of four bytes: the longest name there is. */
     for (size_t i = 0; i < 200; i++)
-        memcpy(long_name + 4 * i, "\xF0\x9F\x98\x80", 4);
+        memcpy(long_name + 4 * i, face, sizeof face);
     struct outcome outcome = plain;
     outcome.export_name = long_name;
     CLEANUP(record_freep) struct record *record = outcome_event_record(&outcome);

@@ -82,8 +82,8 @@ static void claims_of_pending_ones_are_renewed_in_time(void **state)
 static void a_claim_after_a_rest_is_not_due_at_once(void **state)
 {
     (void)state;
-    (void)add(1, 1000 * 1000);
-    assert_int_equal(due(1000 * 1000 + 1), 0);
+    (void)add(1, INT64_C(1000000));
+    assert_int_equal(due(INT64_C(1000001)), 0);
 }
 
 static void room_is_bounded_by_number_and_by_bytes(void **state)

@@ -8,7 +8,8 @@
 
 static void an_address_arrives_as_it_is(void **state)
 {
-    CLEANUP(strbuf_release) struct strbuf filter = STRBUF_INIT(2 * PROFILE_LOOKUP_MAX_BYTES);
+    CLEANUP(strbuf_release)
+    struct strbuf filter = STRBUF_INIT((size_t)2 * PROFILE_LOOKUP_MAX_BYTES);
     struct error err = ERROR_INIT;
     char *url = NULL;
 
@@ -31,7 +32,8 @@ static void an_address_arrives_as_it_is(void **state)
 /* The longest addresses there are, of characters that are all escaped. */
 static void a_filter_ends_before_its_request_is_too_long(void **state)
 {
-    CLEANUP(strbuf_release) struct strbuf filter = STRBUF_INIT(2 * PROFILE_LOOKUP_MAX_BYTES);
+    CLEANUP(strbuf_release)
+    struct strbuf filter = STRBUF_INIT((size_t)2 * PROFILE_LOOKUP_MAX_BYTES);
     struct error err = ERROR_INIT;
     char address[255], *url = NULL;
     int n = 0;
@@ -48,13 +50,14 @@ static void a_filter_ends_before_its_request_is_too_long(void **state)
 
     struct request request = profile_lookup_request(filter.data, NULL);
     assert_true(url_make("https://a.klaviyo.com", &request, &url, &err));
-    assert_true(strlen(url) < 16 * 1024);
+    assert_true(strlen(url) < (size_t)16 * 1024);
     free(url);
 }
 
 static void a_hundred_usual_addresses_fit_into_one_request(void **state)
 {
-    CLEANUP(strbuf_release) struct strbuf filter = STRBUF_INIT(2 * PROFILE_LOOKUP_MAX_BYTES);
+    CLEANUP(strbuf_release)
+    struct strbuf filter = STRBUF_INIT((size_t)2 * PROFILE_LOOKUP_MAX_BYTES);
 
     (void)state;
     profile_lookup_begin(&filter);

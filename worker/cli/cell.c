@@ -71,11 +71,11 @@ void cell_add(struct strbuf *text, json_t *value)
 
 static void add_duration(struct strbuf *text, int64_t seconds)
 {
-    if (seconds >= 2 * DAY)
+    if (seconds >= INT64_C(2) * DAY)
         strbuf_addf(text, "%" PRId64 " d", seconds / DAY);
-    else if (seconds >= 2 * HOUR)
+    else if (seconds >= INT64_C(2) * HOUR)
         strbuf_addf(text, "%" PRId64 " h", seconds / HOUR);
-    else if (seconds >= 2 * MINUTE)
+    else if (seconds >= INT64_C(2) * MINUTE)
         strbuf_addf(text, "%" PRId64 " min", seconds / MINUTE);
     else
         strbuf_addf(text, "%" PRId64 " s", seconds);

@@ -204,7 +204,7 @@ static void add_csv_cell(struct strbuf *line, const char *text)
 
 static bool print_csv_row(const struct column *columns, json_t *object, struct error *err)
 {
-    CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(COLUMNS_MAX * SHOWN_MAX_BYTES);
+    CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT((size_t)COLUMNS_MAX * SHOWN_MAX_BYTES);
 
     for (const struct column *c = columns; c->title; c++) {
         CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
