@@ -338,7 +338,7 @@ static bool question_answered(struct delivery *d, const struct pending_request *
         !questions_response(&d->questions, question, response, verdict))
         return false;
     d->counts.throttled += verdict->action == VERDICT_THROTTLED;
-    request_schedule_key_accepted(&d->schedule, pending->endpoint);
+    request_schedule_key_accepted(&d->schedule, pending);
     return true;
 }
 
@@ -401,7 +401,7 @@ static bool useful_response(struct delivery *d, struct pending_request *pending,
                             const struct response *response, struct verdict *verdict,
                             int64_t now_ms, struct error *err)
 {
-    request_schedule_key_accepted(&d->schedule, pending->endpoint);
+    request_schedule_key_accepted(&d->schedule, pending);
     if (pending->import)
         return import_response(d, pending->import, response, verdict, now_ms, err);
     if (removal_owns(&d->removal, pending))

@@ -74,10 +74,12 @@ bool request_schedule_key_refused(struct request_schedule *schedule,
     return now_ms >= schedule->key_not_before_ms;
 }
 
-/* Another endpoint may need less of the key: its success says nothing. */
-void request_schedule_key_accepted(struct request_schedule *schedule, enum endpoint endpoint)
+/* Another endpoint may need less of the key, and what was on its way before: they say nothing. */
+void request_schedule_key_accepted(struct request_schedule *schedule,
+                                   const struct pending_request *pending)
 {
-    if (endpoint == schedule->key_refused_at)
+    if (pending->endpoint == schedule->key_refused_at &&
+        pending->started_ms >= schedule->key_not_before_ms)
         schedule->key_not_before_ms = 0;
 }
 

@@ -82,8 +82,12 @@ void request_schedule_close(struct request_schedule *schedule, enum endpoint end
 bool request_schedule_key_refused(struct request_schedule *schedule,
                                   struct pending_request *pending, int64_t now_ms);
 
-/* A response of use to that endpoint: ends the rest of the key if it was refused there. */
-void request_schedule_key_accepted(struct request_schedule *schedule, enum endpoint endpoint);
+/*
+ * A response of use: ends the rest of the key if it was refused at that endpoint, and the
+ * request was made after the refusal had come.
+ */
+void request_schedule_key_accepted(struct request_schedule *schedule,
+                                   const struct pending_request *pending);
 
 /*
  * How long nothing can be done but wait for a limit: 0 while something is in

@@ -1,0 +1,56 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "worker/export/request_schedule.h"
+
+enum { START = 1000, REST_MS = 10 * 1000 };
+
+static struct pending_request sent(enum endpoint endpoint, int64_t started_ms)
+{
+    return (struct pending_request){ .endpoint = endpoint, .started_ms = started_ms };
+}
+
+static void a_refused_key_rests_whatever_else_was_on_its_way(void **state)
+{
+    struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
+    struct pending_request first = sent(ENDPOINT_IMPORT, START);
+    struct pending_request beside = sent(ENDPOINT_IMPORT, START);
+    struct pending_request job = sent(ENDPOINT_JOB, START + 5);
+
+    (void)state;
+    assert_false(request_schedule_key_refused(&schedule, &first, START + 10));
+    request_schedule_key_accepted(&schedule, &beside);
+    request_schedule_key_accepted(&schedule, &job);
+    assert_false(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS - 1));
+    assert_true(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS));
+    /* So was this one, whose refusal comes while the key rests. */
+    assert_false(request_schedule_key_refused(&schedule, &beside, START + 11));
+    assert_true(request_schedule_key_refused(&schedule, &first, START + 10 + REST_MS + 1));
+}
+
+static void a_key_that_is_accepted_after_its_rest_has_not_been_refused(void **state)
+{
+    struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
+    struct pending_request first = sent(ENDPOINT_IMPORT, START);
+    struct pending_request again = sent(ENDPOINT_IMPORT, START + 10 + REST_MS);
+
+    (void)state;
+    assert_false(request_schedule_key_refused(&schedule, &first, START + 10));
+    request_schedule_key_accepted(&schedule, &again);
+    assert_true(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS));
+    assert_false(request_schedule_key_refused(&schedule, &first, START + 30 + REST_MS));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_refused_key_rests_whatever_else_was_on_its_way),
+        cmocka_unit_test(a_key_that_is_accepted_after_its_rest_has_not_been_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
