@@ -62,6 +62,43 @@ static void a_question_is_asked_once_and_its_answer_is_told(void **state)
     world_release(&w);
 }
 
+static void who_does_not_know_a_question_leaves_it_unknown_at_once(void **state)
+{
+    static const int statuses[] = { 400, 404, 405, 410, 422, 501 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        struct world w;
+
+        world_init(&w, true);
+        ask(&w, &plan_first);
+        answer(&w, statuses[i], "not found");
+        assert_int_equal(told(&w).plan, GUARDS_UNKNOWN);
+        assert_false(w.over);
+        world_release(&w);
+    }
+}
+
+static void answers_that_cannot_be_read_are_asked_for_four_times(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w, true);
+    ask(&w, &plan_first);
+    for (int n = 0; n < 4; n++) {
+        assert_int_equal(told(&w).plan, GUARDS_UNASKED);
+        while (w.n_in_flight == 0) {
+            w.now_ms += 1000;
+            world_settle(&w);
+        }
+        answer(&w, 200, "{}");
+    }
+    assert_int_equal(told(&w).plan, GUARDS_UNKNOWN);
+    assert_false(w.over);
+    world_release(&w);
+}
+
 static void a_key_that_may_not_read_it_makes_it_unknown_and_is_not_refused(void **state)
 {
     struct world w;
@@ -178,6 +215,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_question_is_asked_once_and_its_answer_is_told),
+        cmocka_unit_test(who_does_not_know_a_question_leaves_it_unknown_at_once),
+        cmocka_unit_test(answers_that_cannot_be_read_are_asked_for_four_times),
         cmocka_unit_test(a_key_that_may_not_read_it_makes_it_unknown_and_is_not_refused),
         cmocka_unit_test(a_question_that_is_needed_is_asked_until_it_is_answered),
         cmocka_unit_test(a_question_for_a_warning_is_asked_once_whatever_comes_of_it),

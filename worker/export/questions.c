@@ -3,6 +3,9 @@
 #include "worker/klaviyo/list_flows.h"
 #include "worker/klaviyo/usage.h"
 
+/* Chosen: a half answer may be whole the next time; a fourth one will not. */
+enum { MALFORMED_MAX = 3 };
+
 void questions_init(struct questions *questions)
 {
     *questions = (struct questions){
@@ -115,15 +118,32 @@ bool questions_leave(struct questions *questions, enum question question)
     return !questions->needed[question] && end_as(questions, question, GUARDS_UNKNOWN);
 }
 
+/*
+ * Whoever answers does not know the question: a receiver, or a revision, without it. Not so
+ * 401 and 403 without JSON, which are a gateway's.
+ */
+static bool is_not_served(const struct response *response)
+{
+    int status = response->transport == TRANSPORT_ANSWERED ? response->status : 0;
+
+    return status == 400 || (status >= 404 && status <= 407) ||
+           (status >= 409 && status < 500 && status != 425 && status != 429) || status == 501;
+}
+
 bool questions_response(struct questions *questions, enum question question,
                         const struct response *response, const struct verdict *verdict)
 {
     bool read;
 
+    if (is_not_served(response))
+        return end_as(questions, question, GUARDS_UNKNOWN);
+
     switch (verdict->action) {
     case VERDICT_OK:
         read = question == QUESTION_PLAN ? read_plan(questions, response)
                                          : read_flows(questions, response);
+        if (!read && questions->pending[question].attempts >= MALFORMED_MAX)
+            break;
         return read ? end_as(questions, question, GUARDS_KNOWN)
                     : questions_leave(questions, question);
     case VERDICT_THROTTLED:

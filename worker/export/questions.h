@@ -16,7 +16,8 @@
  *
  * One that the first import waits for is asked until there is an answer, like any
  * other request. One for a warning is asked once: whatever else comes of it counts
- * as not known. So does a key that may not read it, in both cases.
+ * as not known. So does, in both cases, a key that may not read it, and who does not know
+ * the question (404 and the like) or never gives an answer that can be read.
  */
 enum question { QUESTION_PLAN, QUESTION_FLOWS, QUESTIONS_N };
 
