@@ -12,7 +12,7 @@ static size_t read_headers(struct fuzz_input *input, struct record_header *heade
 
     while (n < HEADERS_MAX) {
         struct bytes line = fuzz_line(input);
-        const char *colon = line.n > 0 ? memchr(line.at, ':', line.n) : NULL;
+        const char *colon = fuzz_find(line, ':');
         size_t name_bytes = colon ? (size_t)(colon - line.at) : line.n;
 
         if (line.n == 0)

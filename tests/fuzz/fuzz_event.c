@@ -11,7 +11,7 @@ enum { HEADERS_MAX = 8 };
 /* *name is the caller's. */
 static void read_header(struct bytes line, struct record_header *header, char **name)
 {
-    const char *colon = line.n > 0 ? memchr(line.at, ':', line.n) : NULL;
+    const char *colon = fuzz_find(line, ':');
     size_t name_bytes = colon ? (size_t)(colon - line.at) : line.n;
 
     *name = fuzz_text((struct bytes){ line.at, name_bytes });

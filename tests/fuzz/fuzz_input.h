@@ -51,4 +51,10 @@ static inline char *fuzz_text(struct bytes bytes)
     return text;
 }
 
+/* Where the character is first; NULL: it is not there. */
+static inline const char *fuzz_find(struct bytes bytes, char c)
+{
+    return bytes.n > 0 && bytes.n < FUZZ_TEXT_MAX_BYTES ? memchr(bytes.at, c, bytes.n) : NULL;
+}
+
 #endif
