@@ -181,7 +181,7 @@ const struct command connection_commands[] = {
       .options = lists_options, .needs = NEEDS_DATABASE, .run = connection_lists,
       .summary = "the lists of its Klaviyo account: ids, names, sizes",
       .details = "Those that were changed last come first. Klaviyo tells the size of 15 lists a minute:\n"
-                 "without --sizes only the first 15 have one.\n" TASK_DETAILS },
+                 "without --sizes only the first 7 have one.\n" TASK_DETAILS },
     { .words = "connection grant", .who = ADMINS,
       .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = grant,
