@@ -427,7 +427,7 @@ def test_functions_that_run_in_others_names_look_up_nothing_in_the_callers_path(
 def test_functions_with_their_owners_rights_have_an_owner_with_few(site: Site) -> None:
     owners = dict(
         site.db.rows(
-            "select r.rolname, array_agg(p.proname::text order by 1) from pg_proc p"
+            "select r.rolname, array_agg(p.proname::text order by p.proname::text) from pg_proc p"
             " join pg_roles r on r.oid = p.proowner"
             " where p.pronamespace = 'klaviyo'::regnamespace and p.prosecdef group by 1"
         )
