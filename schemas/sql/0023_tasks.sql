@@ -5,8 +5,20 @@
 -- a run's epoch does: who writes for a task names the token under which it took
 -- it. An answer may hold values of members, so only its maker may read it, the
 -- command deletes it once it has it, and retention deletes what is left of a day.
+--
+-- Numbers of a sequence come again where the database is set back to a copy, and a
+-- worker that still holds one would write what is meant for another: an answer
+-- for another person, or a trial. So what a worker holds has a number that does not.
+create function klaviyo.random_id() returns bigint
+language sql volatile as $$
+    select ('x' || right(u.t, 12) || left(u.t, 4))::bit(64)::bigint & 9223372036854775807
+    from (select gen_random_uuid()::text as t) u
+$$;
+revoke execute on function klaviyo.random_id() from public;
+grant execute on function klaviyo.random_id() to klaviyo_worker, klaviyo_definer;
+
 create table klaviyo.task (
-    task_id       bigint generated always as identity primary key,
+    task_id       bigint primary key default klaviyo.random_id(),
     kind          text not null check (kind ~ '^(connection|export) [a-z]+( [a-z]+)?$'),
     connection_id bigint not null references klaviyo.connection on delete cascade,
     arguments     jsonb not null,
@@ -24,7 +36,7 @@ create table klaviyo.task (
     created_at    timestamptz not null default clock_timestamp(),
     ended_at      timestamptz
 );
-create index on klaviyo.task (task_id) where state in ('waiting', 'running');
+create index on klaviyo.task (created_at, task_id) where state in ('waiting', 'running');
 create index on klaviyo.task (created_at);
 create index on klaviyo.task (connection_id);
 
@@ -101,7 +113,7 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
         'state', t.state, 'progress', t.progress, 'answer', t.answer, 'error', t.error,
         'again', t.again,
         'before', (select count(*) from klaviyo.task o
-                   where o.task_id < t.task_id and o.state in ('waiting', 'running')),
+                   where (o.created_at, o.task_id) < (t.created_at, t.task_id) and o.state in ('waiting', 'running')),
         'served', klaviyo.is_task_served(t.kind))
     from klaviyo.task t
     where t.task_id = p_task_id and t.created_by = klaviyo.caller()
@@ -142,7 +154,7 @@ begin
           and not coalesce(klaviyo.lease_holds(t.lease_until), false)
           and (coalesce(k.key_pair_id, p_key_pair) = p_key_pair
                or k.key_pair_id <> (select max(p.key_pair_id) from klaviyo.key_pair p))
-        order by t.task_id
+        order by t.created_at, t.task_id
         limit 1 for update of t skip locked;
         if not found then
             return;

@@ -5,7 +5,7 @@
 -- broker has acknowledged it. data is the event's data as it is sent: it names no
 -- address. A row needs nothing of its run or its export, which may be gone by then.
 create table klaviyo.outcome (
-    outcome_id    bigint generated always as identity primary key,
+    outcome_id    bigint primary key default klaviyo.random_id(), -- a sender holds it
     run_id        bigint not null,
     epoch         integer not null, -- of the run's end
     export_name   text not null,
@@ -17,7 +17,7 @@ create table klaviyo.outcome (
     claimed_until timestamptz, -- a worker is sending it
     unique (run_id, epoch, segment_id)
 );
-create index on klaviyo.outcome (ended_at);
+create index on klaviyo.outcome (ended_at, outcome_id);
 
 -- The refreshes that a run answers, the newest ones as far as they find room (a
 -- broker takes 1 MB by default): the array, and how many were left out.

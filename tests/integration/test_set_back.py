@@ -108,3 +108,51 @@ def test_behind_a_pooler_that_hides_it_neither(own_world: World, pooler_url: str
     old.wait_for_event("run_let_go", 60)
     assert old.events("batch_sent") == [], "what it had in flight is not the other run's"
     check_undisturbed(own_world, new)
+
+
+def lists_task(world: World, connection: str) -> None:
+    world.db.execute(f"select klaviyo.add_task('connection lists', '{connection}', '{{}}')")
+
+
+def wait_taken(world: World) -> None:
+    taken = "select from klaviyo.task where state = 'running'"
+    wait_until(lambda: world.db.rows(taken), 30, "the task to be taken")
+
+
+def test_a_task_gets_no_answer_of_a_forgotten_one(own_world: World) -> None:
+    """Both wait for Klaviyo, the forgotten one for another connection's lists."""
+    own_world.simulator.fault("lists", {"delay_ms": 4000}, times=-1)
+    copy = own_world.postgres.data.parent / "copy"
+    own_world.postgres.back_up(copy)
+    old = own_world.start_worker(LEASE_SECONDS=LEASE).wait_ready()
+    lists_task(own_world, "main")
+    wait_taken(own_world)
+    old.freeze()
+    own_world.postgres.set_back(copy)
+    own_world.start_worker(LEASE_SECONDS=LEASE).wait_ready()
+    lists_task(own_world, "other")
+    wait_taken(own_world)
+
+    old.thaw()
+
+    answers = "select answer from klaviyo.task where state = 'done'"
+    ((answer,),) = wait_until(lambda: own_world.db.rows(answers), 30, "the answer")
+    assert [entry["id"] for entry in answer["lists"]] == [OTHER_LIST]
+
+
+def test_no_outcome_has_the_number_of_a_forgotten_one(own_world: World) -> None:
+    """Who has sent that one deletes it by its number, and would delete another's."""
+    own_world.simulator.clear_faults()
+    copy = own_world.postgres.data.parent / "copy"
+    own_world.postgres.back_up(copy)
+    numbers, runs = [], []
+    for again in range(2):
+        if again:
+            own_world.postgres.set_back(copy)
+        worker = own_world.start_worker().wait_ready()
+        own_world.refresh("others")
+        runs += [run["id"] for run in own_world.wait_runs_ended(1, 60)]
+        numbers += [number for (number,) in own_world.db.rows("select outcome_id from klaviyo.outcome")]
+        worker.kill()
+    assert runs.count(1) == 2, "the number of a run has come again"
+    assert len(set(numbers)) == len(numbers) == len(runs)

@@ -33,7 +33,7 @@ def start_as(world: World, user: Login, *words: str) -> subprocess.Popen[bytes]:
 
 
 def tasks(world: World, columns: str = "kind, state") -> list[tuple[object, ...]]:
-    return world.db.rows(f"select {columns} from klaviyo.task order by task_id")
+    return world.db.rows(f"select {columns} from klaviyo.task order by created_at")
 
 
 def serving(world: World, **settings: str) -> Worker:
@@ -193,12 +193,13 @@ def test_tasks_are_forgotten_within_a_day(world: World) -> None:
             connection.execute("select klaviyo.add_task('export preview', %s, '{}')", [EXPORT])
     serving(world)
     wait_until(lambda: [s for _, s in tasks(world)] == ["done", "done"], 20, "the tasks to be done")
-    world.db.execute("update klaviyo.task set created_at = now() - interval '25 hours' where task_id = 1")
+    ((old,), (young,)) = tasks(world, "task_id")
+    world.db.execute(f"update klaviyo.task set created_at = now() - interval '25 hours' where task_id = {old}")
     world.workers[0].stop()
 
     world.start_worker()
 
-    wait_until(lambda: tasks(world, "task_id") == [(2,)], 20, "the older task to be deleted")
+    wait_until(lambda: tasks(world, "task_id") == [(young,)], 20, "the older task to be deleted")
 
 
 def test_a_worker_that_left_is_not_waited_for(world: World) -> None:

@@ -14,11 +14,12 @@ enum {
 
 /* Of a row that is too large the number of its refreshes stays; the rest is some 2 KiB. */
 static const char claim_sql[] =
-    "with free as (select o.outcome_id, octet_length(o.data::text) as bytes from klaviyo.outcome o"
+    "with free as (select o.outcome_id, o.ended_at, octet_length(o.data::text) as bytes"
+    "  from klaviyo.outcome o"
     "  where o.claimed_until is null or o.claimed_until < clock_timestamp()"
-    "  order by o.outcome_id limit $1 for update skip locked),"
+    "  order by o.ended_at, o.outcome_id limit $1 for update skip locked),"
     " fitting as (select outcome_id from (select outcome_id,"
-    "  sum(bytes) over (order by outcome_id) - bytes as before from free) f where f.before < $2),"
+    "  sum(bytes) over (order by ended_at, outcome_id) - bytes as before from free) f where f.before < $2),"
     " claimed as (update klaviyo.outcome o"
     "  set claimed_until = clock_timestamp() + $3::bigint * interval '1 ms'"
     "  from fitting f where f.outcome_id = o.outcome_id returning o.*)"
@@ -26,7 +27,7 @@ static const char claim_sql[] =
     " segment_id, case when too_large then (data::jsonb || jsonb_build_object('refresh_ids',"
     "  '[]'::jsonb, 'refresh_ids_omitted', json_array_length(data -> 'refresh_ids')"
     "  + coalesce((data ->> 'refresh_ids_omitted')::bigint, 0)))::text else data::text end,"
-    " traceparent, klaviyo.utc(ended_at) from claimed order by outcome_id";
+    " traceparent, klaviyo.utc(ended_at) from claimed order by claimed.ended_at, outcome_id";
 
 static const char settle_sql[] =
     "with gone as (delete from klaviyo.outcome where outcome_id = any ($1::bigint[]))"
