@@ -31,6 +31,7 @@ class Receiver(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.jobs: dict[str, list[str]] = {}
         self.refused: set[str] = set()
+        self.asked: list[str] = []  # paths of GETs
         self.failed_count_told = True
         self.page_rows = 100
         self.repeated_pages = 0  # the first page comes so often again, before the others
@@ -105,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
             self.give(404)
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path.split("?")[0])
         found = re.fullmatch(rf"{JOBS}/(job\d+)(/import-errors)?/?(\?.*)?", self.path)
         if found and found[2]:
             self.give_errors(found[1])
@@ -156,6 +158,19 @@ def test_a_receiver_of_few_words_gets_every_member(
     assert {row["email"] for row in world.rejections(run["id"])} == receiver.refused
     assert receiver.members() == population.wanted.keys() - receiver.refused
     assert sum(map(len, receiver.jobs.values())) == len(population.wanted)
+
+
+def test_a_preview_does_not_wait_for_what_is_not_there(world: World, receiver: Receiver) -> None:
+    set_up(world, receiver, people.simple(1500))
+    world.wait_runs_ended()
+    world.add_export("second", segments=("loyal",), connection="plain", list_id="Second")
+    before = len(receiver.asked)
+
+    shown = world.command("export", "preview", "second", "--json", KLAVIYO_BASE_URL=receiver.url)
+
+    assert (shown.rc, shown.json["usage"]) == (0, None), shown
+    optional = [path for path in receiver.asked[before:] if "billing" in path or "flow" in path]
+    assert len(optional) == len(set(optional)) == 2, "each was asked for once"
 
 
 def test_pages_that_tell_of_the_same_rows_again_are_not_the_last(

@@ -118,25 +118,10 @@ bool questions_leave(struct questions *questions, enum question question)
     return !questions->needed[question] && end_as(questions, question, GUARDS_UNKNOWN);
 }
 
-/*
- * Whoever answers does not know the question: a receiver, or a revision, without it. Not so
- * 401 and 403 without JSON, which are a gateway's.
- */
-static bool is_not_served(const struct response *response)
-{
-    int status = response->transport == TRANSPORT_ANSWERED ? response->status : 0;
-
-    return status == 400 || (status >= 404 && status <= 407) ||
-           (status >= 409 && status < 500 && status != 425 && status != 429) || status == 501;
-}
-
 bool questions_response(struct questions *questions, enum question question,
                         const struct response *response, const struct verdict *verdict)
 {
     bool read;
-
-    if (is_not_served(response))
-        return end_as(questions, question, GUARDS_UNKNOWN);
 
     switch (verdict->action) {
     case VERDICT_OK:

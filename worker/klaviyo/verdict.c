@@ -32,12 +32,26 @@ static enum verdict_action action_of_404(enum endpoint endpoint)
     return endpoint_path(endpoint).after ? VERDICT_GONE : VERDICT_UNEXPECTED;
 }
 
-/* Answers that only Klaviyo can give: the same status from a gateway means nothing. */
+/* What only guards and previews ask for: a receiver, or a revision, may not have it. */
+static bool is_optional(enum endpoint endpoint)
+{
+    return endpoint == ENDPOINT_USAGE || endpoint == ENDPOINT_FLOWS;
+}
+
+/* The same status from a gateway means nothing; but for who does not know an optional path. */
+static enum verdict_action action_of_foreign_refusal(const struct response *response)
+{
+    bool is_unknown = response->status == 400 || response->status == 404;
+
+    return is_unknown && is_optional(response->endpoint) ? VERDICT_UNEXPECTED : VERDICT_AGAIN;
+}
+
+/* Answers that only Klaviyo can give. */
 static enum verdict_action action_of_refusal(const struct response *response,
                                              const struct refusal *refusal)
 {
     if (!refusal->is_json)
-        return VERDICT_AGAIN;
+        return action_of_foreign_refusal(response);
     switch (response->status) {
     case 400:
         return action_of_400(response->endpoint, refusal->names_only_rows);
@@ -65,6 +79,8 @@ static enum verdict_action action_of(const struct response *response, const stru
 
     if (status == 429)
         return VERDICT_THROTTLED;
+    if (status == 501 && is_optional(response->endpoint))
+        return VERDICT_UNEXPECTED;
     if (status == 408 || status == 425 || (status >= 500 && status <= 599))
         return VERDICT_AGAIN;
     if (is_too_large(response->endpoint, status))

@@ -31,6 +31,7 @@
  *   JOB, IMPORT_ERRORS, LIST, LIST_PROFILES, LIST_REMOVE, FLOWS   404, JSON   GONE
  *   (extra: ACCOUNTS, USAGE, FLOWS, LIST_PROFILES)
  *   any      429                                  THROTTLED
+ *   USAGE, FLOWS  400, 404, not JSON; 501          UNEXPECTED (who answers does not have them)
  *   any      408, 425, 5xx                        AGAIN
  *   any      400, 401, 403, 404, not JSON         AGAIN (a gateway spoke, not Klaviyo)
  *   any      2xx of IMPORT without a job id       AGAIN (malformed)
