@@ -1,29 +1,8 @@
 /* A dead letter as anybody may have written it: headers, an empty line, the value. */
 #include <assert.h>
 
-#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/fuzz_record.h"
 #include "worker/ingest/dead_letter.h"
-
-enum { HEADERS_MAX = 16 };
-
-static size_t read_headers(struct fuzz_input *input, struct record_header *headers, char **names)
-{
-    size_t n = 0;
-
-    while (n < HEADERS_MAX) {
-        struct bytes line = fuzz_line(input);
-        const char *colon = fuzz_find(line, ':');
-        size_t name_bytes = colon ? (size_t)(colon - line.at) : line.n;
-
-        if (line.n == 0)
-            break;
-        names[n] = fuzz_text((struct bytes){ line.at, name_bytes });
-        headers[n].name = names[n];
-        headers[n].value = colon ? colon + 1 : NULL;
-        headers[n++].value_bytes = colon ? line.n - name_bytes - 1 : 0;
-    }
-    return n;
-}
 
 /* A letter of a letter: what an earlier one added is replaced, never appended. */
 static void must_replace(const struct record *record)
@@ -47,26 +26,16 @@ static void must_replace(const struct record *record)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct fuzz_input input = { (const char *)data, size };
-    struct record_header headers[HEADERS_MAX];
-    char *names[HEADERS_MAX];
-    size_t n = read_headers(&input, headers, names);
-    struct record record = { .topic = "segment-refresh.dead-letter",
-                             .value = input.n > 0 ? input.at : NULL,
-                             .value_bytes = input.n,
-                             .headers = headers,
-                             .headers_n = n };
+    CLEANUP(fuzz_record_release) struct fuzz_record given = { .record.headers_n = 0 };
     struct dead_letter_view view;
     struct error err = ERROR_INIT;
-    struct record *revived = NULL;
 
-    dead_letter_read(&record, &view);
+    fuzz_record_read(&given, data, size);
+    dead_letter_read(&given.record, &view);
     assert(view.attempts >= 0 && view.run_id >= 0);
-    revived = dead_letter_revive(&record, &err);
+    struct record *revived = dead_letter_revive(&given.record, &err);
     assert(revived || err.text[0] != '\0');
     record_free(revived);
-    must_replace(&record);
-    for (size_t i = 0; i < n; i++)
-        free(names[i]);
+    must_replace(&given.record);
     return 0;
 }
