@@ -150,6 +150,14 @@ def test_the_pages_of_an_export_and_of_a_run_show_what_became_of_the_members(
     look_at(browser, "run")
 
 
+def test_an_accounts_limit_is_the_share_that_is_ours(world: World) -> None:
+    world.set_up_export(people.simple(5))
+    worker = world.start_worker().wait_ready()
+    assert " of 150</b>" in worker.page("/")
+    world.admin("connection", "update", "main", "--share", "20%")
+    wait_until(lambda: " of 30</b>" in worker.page("/"), 10, "the share to be shown")
+
+
 def test_what_is_not_there_is_said_with_404(world: World) -> None:
     worker = world.start_worker().wait_ready()
     for path in ("/export?name=nobody", "/export", "/run?id=12345", "/run?id=x", "/run"):

@@ -259,9 +259,18 @@ static void add_minutes(struct strbuf *out, const json_t *report)
                    "<span class=\"detail\">by the minute in which their run ended</span></div>\n");
 }
 
+/* Imports that all workers together may do in a minute: this product's share of the limit. */
+static int64_t limit_of(const json_t *account)
+{
+    int64_t limit =
+        endpoint_limit(ENDPOINT_IMPORT).per_minute * page_count_of(account, "share") / 100;
+
+    return limit > 1 ? limit : 1;
+}
+
 static void add_account(struct strbuf *out, const json_t *account, int64_t now_us)
 {
-    int64_t limit = endpoint_limit(ENDPOINT_IMPORT).per_minute;
+    int64_t limit = limit_of(account);
     int64_t used = page_count_of(account, "imports_in_minute");
     const char *blocked = page_text_of(account, "blocked_until");
     char label[96];

@@ -4,15 +4,16 @@
 #include "worker/store/statement.h"
 
 /* A key's requests are counted under the connection until its account is known. */
-#define ACCOUNTS_SQL                                                                      \
-    "select coalesce(json_agg(shown), '[]') from (select a.id, a.name, a.connections,"    \
-    " (select count(*) from klaviyo.rate_place p where p.endpoint = 'import'"             \
-    " and p.account = a.id and p.steady_until > clock_timestamp()) as imports_in_minute," \
-    " (select klaviyo.utc(max(b.blocked_until)) from klaviyo.rate_budget b"               \
-    " where b.account = a.id and b.blocked_until > clock_timestamp()) as blocked_until"   \
-    " from (select coalesce(c.account_id, 'connection:' || c.connection_id) as id,"       \
-    " max(coalesce(c.account_name, c.name)) as name, count(*) as connections"             \
-    " from klaviyo.connection c group by 1) as a order by 4 desc, 2 limit $1) as shown"
+#define ACCOUNTS_SQL                                                                            \
+    "select coalesce(json_agg(shown), '[]') from (select a.id, a.name, a.connections, a.share," \
+    " (select count(*) from klaviyo.rate_place p where p.endpoint = 'import'"                   \
+    " and p.account = a.id and p.steady_until > clock_timestamp()) as imports_in_minute,"       \
+    " (select klaviyo.utc(max(b.blocked_until)) from klaviyo.rate_budget b"                     \
+    " where b.account = a.id and b.blocked_until > clock_timestamp()) as blocked_until"         \
+    " from (select coalesce(c.account_id, 'connection:' || c.connection_id) as id,"             \
+    " max(coalesce(c.account_name, c.name)) as name, count(*) as connections,"                  \
+    " min(c.share) as share"                                                                    \
+    " from klaviyo.connection c group by 1) as a order by imports_in_minute desc, a.name limit $1) as shown"
 
 #define ATTENTION_SQL                                                     \
     "select coalesce(json_agg(shown), '[]') from (select c.name,"         \

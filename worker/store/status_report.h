@@ -11,7 +11,7 @@
  * What the status page shows beside the listings of runs and exports. One JSON
  * object, without an address or a secret:
  *
- *     accounts      [{id, name, connections, imports_in_minute, blocked_until}]
+ *     accounts      [{id, name, connections, share, imports_in_minute, blocked_until}]
  *     attention     [{name, reason, since}]          connections, newest first
  *     dead_letters  [{segment, reason, exports, at, solved}]   newest first
  *     minutes       [60 numbers]   rows accepted by runs that ended in that minute, oldest first
