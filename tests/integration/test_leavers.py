@@ -94,6 +94,10 @@ def test_who_left_is_taken_off_the_list_and_forgotten(world: World) -> None:
     assert (len(lookups(world)), len(removals(world))) == (1, 1)
     assert klaviyo.profile(world.simulator, gone[0])["email"] == gone[0]  # the profile is still there
     assert not world.simulator.diary("consent")
+    (worker,) = world.workers
+    (ended,) = [event for event in worker.events("run_ended") if event["run"] == run["id"]]
+    assert (ended["left"], ended["removed"]) == (5, 5)
+    wait_until(lambda: 'outcome="removed"} 5\n' in worker.page("/metrics"), 10, "the removals to be counted")
 
     run = run_once(world)
     assert run["counts"]["left"] == 0

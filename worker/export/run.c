@@ -15,8 +15,9 @@ static void log_end(const struct run_task *task, const struct run_ending *ending
              LOG_INT("duplicate", counts->duplicate), LOG_INT("unchanged", counts->unchanged),
              LOG_INT("selected", counts->selected), LOG_INT("accepted", record->accepted),
              LOG_INT("rejected", record->rejected), LOG_INT("left", counts->left),
-             LOG_INT("requests", record->requests), LOG_INT("throttled", record->throttled),
-             LOG_INT("retries", record->retries), LOG_STR("trace", task->traceparent));
+             LOG_INT("removed", record->removed), LOG_INT("requests", record->requests),
+             LOG_INT("throttled", record->throttled), LOG_INT("retries", record->retries),
+             LOG_STR("trace", task->traceparent));
 }
 
 /*
@@ -30,7 +31,7 @@ static void count_members(struct run_control *control, const struct run_record *
 
     if (counts.selected < done)
         counts.selected = done;
-    run_metrics_counts(&control->run_metrics, &counts);
+    run_metrics_counts(&control->run_metrics, &counts, record->removed);
 }
 
 static void count_end(struct run_control *control, const struct run_ending *ending,

@@ -12,6 +12,7 @@ const char *const run_metrics_member_names[RUN_METRICS_MEMBERS] = {
     [RUN_METRICS_READ] = "read",           [RUN_METRICS_INVALID] = "invalid",
     [RUN_METRICS_DUPLICATE] = "duplicate", [RUN_METRICS_UNCHANGED] = "unchanged",
     [RUN_METRICS_SELECTED] = "selected",   [RUN_METRICS_LEFT] = "left",
+    [RUN_METRICS_REMOVED] = "removed",
 };
 
 static void add(atomic_llong *number, int64_t n)
@@ -39,7 +40,8 @@ void run_metrics_response(struct run_metrics *run_metrics, const struct response
     add(&endpoint->duration_ms, response->duration_ms);
 }
 
-void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts *counts)
+void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts *counts,
+                        int64_t removed)
 {
     add(&run_metrics->members[RUN_METRICS_READ], counts->read);
     add(&run_metrics->members[RUN_METRICS_INVALID], counts->invalid);
@@ -47,6 +49,7 @@ void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts
     add(&run_metrics->members[RUN_METRICS_UNCHANGED], counts->unchanged);
     add(&run_metrics->members[RUN_METRICS_SELECTED], counts->selected);
     add(&run_metrics->members[RUN_METRICS_LEFT], counts->left);
+    add(&run_metrics->members[RUN_METRICS_REMOVED], removed);
 }
 
 void run_metrics_failure(struct run_metrics *run_metrics, enum run_reason reason)

@@ -29,6 +29,7 @@ enum run_metrics_member {
     RUN_METRICS_UNCHANGED,
     RUN_METRICS_SELECTED,
     RUN_METRICS_LEFT,
+    RUN_METRICS_REMOVED, /* of those that left */
     RUN_METRICS_MEMBERS,
 };
 
@@ -53,8 +54,9 @@ extern const char *const run_metrics_member_names[RUN_METRICS_MEMBERS];
 /* Once per response; any thread. */
 void run_metrics_response(struct run_metrics *run_metrics, const struct response *response);
 
-/* Once a run, when it has come to its end. */
-void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts *counts);
+/* Once a run, when it has come to its end. removed: of counts->left. */
+void run_metrics_counts(struct run_metrics *run_metrics, const struct run_counts *counts,
+                        int64_t removed);
 
 /* Once per failed run; any thread. */
 void run_metrics_failure(struct run_metrics *run_metrics, enum run_reason reason);

@@ -67,9 +67,10 @@ static const char end_plan_sql[] =
     " then klaviyo.address_changes(export_id) else 0 end"
     " where run_id = $1 and take_id = $2::uuid returning run_id";
 
-#define RECORD_COLUMNS                                                                   \
-    " r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows, r.selected_rows," \
-    " r.left_rows, r.accepted_rows, r.rejected_rows, r.requests, r.throttled, r.retries"
+#define RECORD_COLUMNS                                                                    \
+    " r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows, r.selected_rows,"  \
+    " r.left_rows, r.accepted_rows, r.rejected_rows, r.requests, r.throttled, r.retries," \
+    " r.removed_rows"
 
 /* Its counts stood before: the end changes none of them. */
 static const char end_sql[] =
@@ -266,6 +267,7 @@ static void read_record(const PGresult *rows, struct run_record *record)
     record->requests = result_int64(rows, 0, 9);
     record->throttled = result_int64(rows, 0, 10);
     record->retries = result_int64(rows, 0, 11);
+    record->removed = result_int64(rows, 0, 12);
 }
 
 bool runs_end(struct db *db, const struct run_task *task, const struct run_ending *ending,
@@ -302,8 +304,8 @@ bool runs_read_ended(struct db *db, const struct run_task *task, struct run_reco
     if (result_rows(rows) == 0)
         return true;
     read_record(rows, record);
-    record->reason = run_reason_of(result_text(rows, 0, 12));
-    const char *detail = result_text(rows, 0, 13);
+    record->reason = run_reason_of(result_text(rows, 0, 13));
+    const char *detail = result_text(rows, 0, 14);
     (void)snprintf(record->detail, sizeof record->detail, "%s", detail ? detail : "");
     return true;
 }

@@ -111,6 +111,7 @@ struct run_record {
     enum run_state state; /* RUNNING as long as it has not ended */
     struct run_counts counts;
     int64_t accepted, rejected;
+    int64_t removed; /* of counts.left: taken off the list */
     int64_t requests, throttled, retries;
     enum run_reason reason; /* this and the next are read by runs_read_ended() only */
     char detail[512];
