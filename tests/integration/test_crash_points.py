@@ -57,7 +57,7 @@ def people_with_trouble(world: World) -> people.Population:
     maker.malformed(5)
     refused = sorted(maker.population.wanted)[ROWS // 2]
     world.simulator.control("POST", "rejects", {"emails": [refused], "stage": "sync"})
-    world.simulator.fault("import", {"job": "cancelled"}, times=2)  # one of them is refused, perhaps
+    world.simulator.fault("import", {"job": "cancelled"}, times=1)
     maker.population.wanted.pop(refused)
     return maker.population
 

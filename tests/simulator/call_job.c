@@ -88,6 +88,15 @@ static void answer_job(struct call *call, const struct job *job, int status)
     strbuf_add_str(out, "}");
 }
 
+/* What would have become of a job is for the next import that makes one. */
+static void give_fate_back(struct call *call)
+{
+    if (call->fate == FATE_NORMAL)
+        return;
+    faults_give_back(&call->world->faults, call->fault);
+    call->fault = 0;
+}
+
 void call_import(struct call *call)
 {
     struct job_plan plan = { .account = call->account,
@@ -98,8 +107,10 @@ void call_import(struct call *call)
     find_lists(call, &plan);
     check_ids(call);
     rejects_judge(&call->world->rejects, &call->import);
-    if (refuse(call))
+    if (refuse(call)) {
+        give_fate_back(call);
         return;
+    }
     plan_times(call, &plan);
     answer_job(call, create_job(call, &plan), 202);
 }

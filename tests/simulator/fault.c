@@ -180,6 +180,13 @@ const struct fault *faults_draw(struct faults *faults, const struct fault_subjec
     return NULL;
 }
 
+void faults_give_back(struct faults *faults, unsigned id)
+{
+    for (size_t i = 0; i < faults->n; i++)
+        if (faults->list[i].id == id && faults->list[i].hits > 0)
+            faults->list[i].hits--;
+}
+
 json_t *faults_json(const struct faults *faults)
 {
     json_t *list = json_array();

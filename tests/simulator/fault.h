@@ -66,6 +66,9 @@ unsigned faults_add(struct faults *faults, json_t *rule, struct error *err) MUST
 const struct fault *faults_draw(struct faults *faults, const struct fault_subject *subject)
     MUST_USE;
 
+/* It could not take effect: the rule may strike once more. One that is gone is no error. */
+void faults_give_back(struct faults *faults, unsigned id);
+
 /* The rules with their counts; the caller owns the result. */
 json_t *faults_json(const struct faults *faults) MUST_USE;
 

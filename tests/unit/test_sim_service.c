@@ -266,6 +266,20 @@ static void fates_of_jobs_can_be_chosen(void **state)
     }
 }
 
+static void the_fate_of_a_job_waits_for_an_import_that_makes_one(void **state)
+{
+    struct scene *scene = *state;
+    char job[256];
+
+    (void)ask(scene, "POST", "/control/rejects", "{\"emails\":[\"bob@x.example\"]}");
+    (void)ask(scene, "POST", "/control/faults",
+              "{\"endpoint\":\"import\",\"action\":{\"job\":\"cancelled\"}}");
+    assert_int_equal(ask(scene, "POST", JOBS, JOB(BOB)), 400);
+    import(scene, job, JOB(ADA));
+    (void)ask_job(scene, job, "");
+    assert_true(says(scene, "\"status\":\"cancelled\""));
+}
+
 static void keys_and_scopes_are_enforced(void **state)
 {
     struct scene *scene = *state;
@@ -427,6 +441,7 @@ int main(void)
         IN_SCENE(bad_rows_can_be_named_in_rounds),
         IN_SCENE(rows_that_fail_in_the_job_are_import_errors),
         IN_SCENE(fates_of_jobs_can_be_chosen),
+        IN_SCENE(the_fate_of_a_job_waits_for_an_import_that_makes_one),
         IN_SCENE(keys_and_scopes_are_enforced),
         IN_SCENE(limits_are_enforced_and_can_be_lifted),
         IN_SCENE(a_throttled_endpoint_stays_closed_and_marks_who_comes_early),
