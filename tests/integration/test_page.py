@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 
 from support import people
 from support.browser import accessibility_faults, complaints, open_browser, set_width, take_screenshot
@@ -44,6 +45,19 @@ def text(browser: webdriver.Chrome) -> str:
 def wait_text(browser: webdriver.Chrome, words: str, seconds: float = 30) -> None:
     """Without loading the page again: it renews itself."""
     wait_until(lambda: words in text(browser), seconds, f"the page to say {words!r}")
+
+
+def follow(browser: webdriver.Chrome, link: str, then: str) -> None:
+    """Found and clicked anew where the page renewed itself in between, until the other page is there."""
+
+    def there() -> bool:
+        try:
+            browser.find_element("link text", link).click()
+        except (NoSuchElementException, StaleElementReferenceException):
+            pass
+        return then in text(browser)
+
+    wait_until(there, 30, f"the page behind {link!r}")
 
 
 def idle(world: World) -> str:
@@ -141,13 +155,19 @@ def test_the_pages_of_an_export_and_of_a_run_show_what_became_of_the_members(
     (run,) = world.wait_runs_ended()
     browser.get(url(worker))
     wait_text(browser, "succeeded")
-    browser.find_element("link text", EXPORT).click()
-    assert f"Export {EXPORT}" in text(browser)
+    follow(browser, EXPORT, f"Export {EXPORT}")
     look_at(browser, "export")
-    browser.find_element("link text", str(run["id"])).click()
-    seen = text(browser)
-    assert f"Run {run['id']} of {EXPORT}" in seen and "accepted 60" in seen
+    follow(browser, str(run["id"]), f"Run {run['id']} of {EXPORT}")
+    assert "accepted 60" in text(browser)
     look_at(browser, "run")
+
+
+def test_a_link_that_is_pressed_for_seconds_is_followed(world: World, browser: webdriver.Chrome) -> None:
+    world.set_up_export(people.simple(5))
+    browser.get(url(world.start_worker().wait_ready()))
+    link = browser.find_element("link text", EXPORT)
+    webdriver.ActionChains(browser).click_and_hold(link).pause(5).release().perform()
+    wait_text(browser, f"Export {EXPORT}", 5)
 
 
 def test_an_accounts_limit_is_the_share_that_is_ours(world: World) -> None:
