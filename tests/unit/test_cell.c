@@ -7,8 +7,6 @@
 
 #include "worker/cli/cell.h"
 
-#define NOW_US INT64_C(1795593600000000) /* 2026-11-25T08:00:00Z */
-
 static void values_are_shown_in_words(void **state)
 {
     static const struct {
@@ -45,25 +43,6 @@ static void a_member_is_found_by_its_path(void **state)
     json_decref(run);
 }
 
-static void times_are_said_as_ages(void **state)
-{
-    static const struct {
-        const char *time, *text;
-    } cases[] = {
-        { "2026-11-25T07:59:55.5Z", "4 s ago" }, { "2026-11-25T07:58:00Z", "2 min ago" },
-        { "2026-11-25T05:00:00Z", "3 h ago" },   { "2026-11-22T08:00:00Z", "3 d ago" },
-        { "2026-11-25T08:05:00Z", "in 5 min" },  { "never", "never" },
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
-
-        cell_add_age(&text, cases[i].time, NOW_US);
-        assert_string_equal(text.data, cases[i].text);
-    }
-}
-
 static void width_counts_characters_and_wide_ones_twice(void **state)
 {
     (void)state;
@@ -77,7 +56,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_shown_in_words),
         cmocka_unit_test(a_member_is_found_by_its_path),
-        cmocka_unit_test(times_are_said_as_ages),
         cmocka_unit_test(width_counts_characters_and_wide_ones_twice),
     };
 

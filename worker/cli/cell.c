@@ -1,11 +1,6 @@
 #include "worker/cli/cell.h"
 
-#include <inttypes.h>
 #include <string.h>
-
-#include "common/parse.h"
-
-enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 
 json_t *cell_member(json_t *object, const char *path)
 {
@@ -67,32 +62,6 @@ void cell_add(struct strbuf *text, json_t *value)
     case JSON_NULL:
         break;
     }
-}
-
-static void add_duration(struct strbuf *text, int64_t seconds)
-{
-    if (seconds >= INT64_C(2) * DAY)
-        strbuf_addf(text, "%" PRId64 " d", seconds / DAY);
-    else if (seconds >= INT64_C(2) * HOUR)
-        strbuf_addf(text, "%" PRId64 " h", seconds / HOUR);
-    else if (seconds >= INT64_C(2) * MINUTE)
-        strbuf_addf(text, "%" PRId64 " min", seconds / MINUTE);
-    else
-        strbuf_addf(text, "%" PRId64 " s", seconds);
-}
-
-void cell_add_age(struct strbuf *text, const char *time, int64_t now_us)
-{
-    int64_t at_us = 0;
-
-    if (!parse_rfc3339(time, strlen(time), &at_us)) {
-        strbuf_add_str(text, time);
-        return;
-    }
-    int64_t seconds = (now_us - at_us) / 1000000;
-    strbuf_add_str(text, seconds < 0 ? "in " : "");
-    add_duration(text, seconds < 0 ? -seconds : seconds);
-    strbuf_add_str(text, seconds < 0 ? "" : " ago");
 }
 
 int cell_width(const char *text)

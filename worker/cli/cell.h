@@ -17,9 +17,6 @@ json_t *cell_member(json_t *object, const char *path);
 /* Lists with commas, objects as "role: team", booleans as yes and no; nothing for null. */
 void cell_add(struct strbuf *text, json_t *value);
 
-/* "3 min ago", "in 2 h": an RFC 3339 time seen from now_us; another text as it is. */
-void cell_add_age(struct strbuf *text, const char *time, int64_t now_us);
-
 /* How many columns of a terminal a text takes; a wide character takes two. */
 int cell_width(const char *text);
 

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/age.h"
 #include "common/clock.h"
 #include "common/strbuf.h"
 #include "common/visible_text.h"
@@ -75,10 +76,10 @@ static void add_shown(struct strbuf *text, const struct column *column, json_t *
 {
     json_t *value = cell_member(object, column->path);
 
-    if (column->kind == COLUMN_TIME && style->ages && json_is_string(value))
-        cell_add_age(text, json_string_value(value), style->now_us);
-    else
-        cell_add(text, value);
+    if (column->kind == COLUMN_TIME && style->ages && json_is_string(value) &&
+        age_add(text, json_string_value(value), style->now_us))
+        return;
+    cell_add(text, value);
 }
 
 static int width_of(const struct column *column, const json_t *array,

@@ -3,14 +3,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "common/parse.h"
+#include "common/age.h"
 #include "common/visible_text.h"
 
 enum {
     TEXT_MAX_BYTES = 4096, /* a name has 200 characters, a detail 1 KiB */
-    MINUTE = 60,
-    HOUR = 60 * MINUTE,
-    DAY = 24 * HOUR,
+    AGE_MAX_BYTES = 64,
 };
 
 static void add_escaped(struct strbuf *out, char c)
@@ -70,39 +68,13 @@ void html_add_words(struct strbuf *out, const char *code)
         strbuf_add(out, *code == '_' ? " " : code, 1);
 }
 
-/* "2 h 5 min": the second one is left out where it is 0. */
-static void add_units(struct strbuf *out, int64_t whole, const char *unit, int64_t rest,
-                      const char *rest_unit)
-{
-    strbuf_addf(out, "%" PRId64 "\u00a0%s", whole, unit);
-    if (rest > 0)
-        strbuf_addf(out, " %" PRId64 "\u00a0%s", rest, rest_unit);
-}
-
-void html_add_duration(struct strbuf *out, int64_t seconds)
-{
-    if (seconds >= DAY)
-        add_units(out, seconds / DAY, "d", seconds % DAY / HOUR, "h");
-    else if (seconds >= HOUR)
-        add_units(out, seconds / HOUR, "h", seconds % HOUR / MINUTE, "min");
-    else if (seconds >= MINUTE)
-        add_units(out, seconds / MINUTE, "min", 0, "");
-    else
-        add_units(out, seconds > 0 ? seconds : 0, "s", 0, "");
-}
-
 void html_add_time(struct strbuf *out, const char *time, int64_t now_us)
 {
-    int64_t at_us = 0;
+    CLEANUP(strbuf_release) struct strbuf age = STRBUF_INIT(AGE_MAX_BYTES);
 
-    if (!parse_rfc3339(time, strlen(time), &at_us)) {
+    if (age_add(&age, time, now_us))
+        strbuf_addf(out, "<time datetime=\"%.19sZ\" title=\"%.10s %.8s UTC\">%s</time>", time, time,
+                    time + 11, age.data);
+    else
         strbuf_add_str(out, "–");
-        return;
-    }
-    int64_t seconds = (now_us - at_us) / 1000000;
-    strbuf_addf(out, "<time datetime=\"%.19sZ\" title=\"%.10s %.8s UTC\">", time, time, time + 11);
-    if (seconds < 0)
-        strbuf_add_str(out, "in ");
-    html_add_duration(out, seconds < 0 ? -seconds : seconds);
-    strbuf_add_str(out, seconds < 0 ? "</time>" : " ago</time>");
 }

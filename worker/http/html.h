@@ -22,9 +22,6 @@ void html_add_count(struct strbuf *out, int64_t number);
 /* "succeeded_with_rejections" as words. */
 void html_add_words(struct strbuf *out, const char *code);
 
-/* "42 s", "3 min", "2 h 5 min", "4 d 3 h": two units at most. seconds: below 0 counts as 0. */
-void html_add_duration(struct strbuf *out, int64_t seconds);
-
 /*
  * How long ago an RFC 3339 time was, or how far away it is, in a <time> that has the whole
  * of it; "–" where there is none. now_us: UTC.
