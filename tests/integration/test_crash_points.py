@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
-import signal
 import time
 
 import pytest
 
 from support import events, people
-from support.paths import TREE
+from support.fail_points import fail_points, killed_or_done
 from support.process import wait_until
-from support.worker import Worker
 from support.world import ACCOUNT, LIST, SEGMENT, World, check_sums
 
 RANDOM_KILLS = int(os.environ.get("RANDOM_KILLS", "10"))
@@ -35,18 +32,6 @@ ELSEWHERE = {"park", "settle_late_job", "leave_late_job"}
 ELSEWHERE |= {"leavers", "claim_list", "release_held", "fetch_leavers", "leavers_removed"}
 ELSEWHERE |= {"task_take", "task_end", "trial_begin", "trial_plan"}  # test_tasks.py, test_trial.py
 ELSEWHERE |= {"claim_outcomes", "outcomes_handed_over", "settle_outcomes"}
-AROUND = re.compile(r'FAILPOINT_AROUND\("(\w+)"')
-SINGLE = re.compile(r'FAILPOINT\("([\w.]+)"\)')
-
-
-def fail_points() -> list[str]:
-    found: set[str] = set()
-    for source in (TREE / "worker").rglob("*.c"):
-        text = source.read_text()
-        found |= set(SINGLE.findall(text))
-        for name in AROUND.findall(text):
-            found |= {f"{name}.before", f"{name}.after"}
-    return sorted(found)
 
 
 def people_with_trouble(world: World) -> people.Population:
@@ -108,22 +93,6 @@ def test_a_kill_at_any_step_loses_nothing(world: World, point: str, hit: int) ->
     more_takes = max(0, len(heir.events("run_taken")) - 1)
     again = BATCH_ROWS + more_takes * BATCHES_IN_FLIGHT * BATCH_ROWS
     assert sent <= ROWS - accepted + again, "confirmed rows were sent again"
-
-
-def killed_or_done(world: World, victim: Worker) -> bool:
-    """Whether the fail point killed it, rather than the work coming to its end."""
-
-    def known() -> str:
-        if not victim.process.running:
-            return "killed"
-        if world.committed() == world.end():
-            return "done"
-        return ""
-
-    answer = wait_until(known, 60, "the worker to be killed or to be done", 0.2)
-    if answer == "killed":
-        assert victim.process.exit_status == -signal.SIGKILL, victim.log.read_text()[-2000:]
-    return answer == "killed"
 
 
 # What was confirmed, as seen by the database: the rows of batches go when their run ends.

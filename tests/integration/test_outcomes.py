@@ -4,59 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import Any
-from urllib.parse import unquote
 
 import jsonschema
 import pytest
 
 from support import events, people
-from support.events import Record
-from support.kafka_broker import KafkaBroker
-from support.paths import TREE
+from support.outcomes import FOLDER, STRICT, SUCCEEDED, check_all, read
 from support.process import wait_until
-from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, MakeWorld, World, check_sums
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World, check_sums
 
-FOLDER = TREE / "schemas" / "events"
-SCHEMA = json.loads((FOLDER / "segment-export.v1.schema.json").read_text())
-# As consumers have it that validate; and nothing beside what it names.
-STRICT = {**SCHEMA, "additionalProperties": False}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-SUCCEEDED = {"succeeded", "succeeded_with_rejections"}
 SHORT_LEASE = {"LEASE_SECONDS": "2"}
-
-
-def read(record: Record) -> dict[str, Any]:
-    """The data of a record that is as a consumer expects it."""
-    assert record.value and record.key
-    data = json.loads(record.value)
-    jsonschema.validate(data, STRICT, jsonschema.Draft202012Validator)
-    exported = data["state"] in SUCCEEDED
-    kind = "segment.exported.v1" if exported else "segment.export.failed.v1"
-    assert record.header("ce_type") == kind
-    assert record.header("ce_specversion") == "1.0"
-    assert record.header("content-type") == "application/json"
-    assert record.header("ce_time") == data["finished_at"]
-    assert record.header("ce_id").startswith(f"{data['run']}-")
-    source = record.header("ce_source")
-    assert source.isascii() and " " not in source
-    assert unquote(source) == f"/klaviyo-worker/exports/{data['export']}"
-    assert "@" not in record.value.decode(), "an address"
-    return data
-
-
-def check_all(world: World, records: list[Record]) -> None:
-    """At least one for each run that has ended, with one id, for each of its segments."""
-    ids: dict[int, set[str]] = {}
-    for record in records:
-        data = read(record)
-        ids.setdefault(data["run"], set()).add(record.header("ce_id"))
-        shown = world.run(data["run"])
-        assert {name: shown[name] for name in data if name in shown and name != "trigger"} == {
-            name: data[name] for name in data if name in shown and name != "trigger"
-        }
-    ended = world.db.rows("select run_id, epoch from klaviyo.run where finished_at is not null")
-    assert ids == {run: {f"{run}-{epoch}"} for run, epoch in ended}
 
 
 def refresh_traced(world: World, refresh_id: str) -> None:
@@ -222,32 +180,6 @@ def test_a_topic_that_is_not_there_holds_up_nothing(world: World) -> None:
     assert [read(r)["refresh_ids"] for r in records] == [["first"], ["second"]]
     wait_until(lambda: worker.events("outcomes_sent_again"), 20, "the end of it to be said")
     assert len(worker.events("outcomes_sent_again")) == 1
-
-
-def test_a_broker_that_is_away_delays_outcomes_and_no_run(
-    make_world: MakeWorld, own_kafka: KafkaBroker
-) -> None:
-    world = make_world(kafka=own_kafka)
-    world.turn_on_outcomes()
-    world.set_up_export(people.simple(20))
-    world.simulator.fault("import", {"status": 503}, times=-1)
-    worker = world.start_worker().wait_ready()
-    world.refresh(refresh_id="late")
-    world.wait_requests("import", 1)
-    own_kafka.kill()
-
-    world.simulator.clear_faults()
-    (run,) = world.wait_runs_ended(1, 60)
-    assert run["state"] == "succeeded"
-    assert world.db.value("select count(*) from klaviyo.outcome") == 1
-    wait_until(lambda: worker.events("outcomes_waiting"), 60, "it to be said")
-
-    own_kafka.start()
-    own_kafka.wait_ready()
-    records = world.wait_outcomes_sent(60)
-    check_all(world, records)
-    assert {d["run"]: d["refresh_ids"] for d in map(read, records)} == {run["id"]: ["late"]}
-    world.wait_all_committed(60)
 
 
 def test_a_worker_that_stops_sends_what_ended_last(world: World) -> None:
