@@ -10,6 +10,7 @@
 #include "tests/unit/diary.h"
 #include "worker/export/deliver.h"
 #include "worker/export/delivery.h"
+#include "worker/export/delivery_wait.h"
 #include "worker/export/perform.h"
 #include "worker/store/late_jobs.h"
 #include "worker/store/rate_limit.h"

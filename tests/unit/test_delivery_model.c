@@ -92,8 +92,8 @@ static void add_random_listing(struct world *w, char *body)
     bool any = false;
 
     body_add(body, "{\"data\":[");
-    for (size_t i = 0; i < w->delivery.n_imports; i++) {
-        const struct batch_import *import = w->delivery.imports[i];
+    for (size_t i = 0; i < w->delivery.imports.n; i++) {
+        const struct batch_import *import = w->delivery.imports.import[i];
 
         if (import->step != IMPORT_POLL || dice(4) == 0)
             continue;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "worker/export/delivery.h"
+#include "worker/export/delivery_wait.h"
 
 /*
  * The world around a delivery, for its tests: an outbox, a Klaviyo, a clock that

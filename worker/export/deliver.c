@@ -10,9 +10,12 @@
 #include "common/log.h"
 #include "common/wakeup.h"
 #include "worker/export/delivery.h"
+#include "worker/export/delivery_wait.h"
+#include "worker/export/guard_watch.h"
 #include "worker/export/lease.h"
 #include "worker/export/perform.h"
 #include "worker/export/retry_budget.h"
+#include "worker/export/wait_report.h"
 #include "worker/store/late_jobs.h"
 #include "worker/store/rate_limit.h"
 
@@ -20,9 +23,6 @@ enum {
     REPORT_COUNTS_MS = 1000, /* while the plan reads, its counts are reported so often */
     TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
     TURN_MIN_MS = 5,         /* no spinning, whatever is due */
-    LOG_WAIT_MS = 60 * 1000, /* that a run waits is logged once a minute (contract) */
-    STEADY_MS = 2500,        /* a parked run goes on waiting before it says otherwise */
-    DETAIL_BYTES = 384,
 };
 
 struct deliver {
@@ -34,16 +34,12 @@ struct deliver {
     struct performer performer;
     struct lease lease;
     struct retry_budget budget;
-    int64_t batches_seen;            /* of the plan */
-    bool passed;                     /* by the guards: imports may begin */
-    bool plan_warned;                /* it was said that Klaviyo's plan may be exceeded */
+    int64_t batches_seen; /* of the plan */
+    struct guard_watch guards;
     struct delivery_counts reported; /* by the last heartbeat */
     struct delivery_counts counted;  /* in the metrics */
     bool progress;                   /* since the last heartbeat */
-    enum wait_kind reported_wait;    /* by the last heartbeat */
-    int64_t wait_since_us;           /* UTC; while one is reported */
-    int64_t wait_logged_ms;          /* when that was logged last */
-    int64_t steady_from_ms;          /* a parked run has just begun: it may wait on */
+    struct wait_report waits;        /* by the last heartbeat */
 };
 
 /* ---- how it ends ---- */
@@ -217,15 +213,6 @@ static bool is_waiting(const struct deliver *d, int64_t now)
     return (plan && plan_waiting_since_ms(plan) > 0) || delivery_waiting_ms(&d->delivery, now) > 0;
 }
 
-/* "Klaviyo answered 503 to import; since 2026-11-24T08:00:47Z" */
-static void wait_text(const struct deliver *d, const struct delivery_wait *wait, char *text)
-{
-    char since[CLOCK_TEXT_BYTES];
-
-    clock_format_us(d->wait_since_us, since);
-    (void)snprintf(text, DETAIL_BYTES, "%s; it waits since %s", wait->why, since);
-}
-
 static struct run_heartbeat make_heartbeat(struct deliver *d, const struct delivery_counts *counts,
                                            const struct delivery_wait *wait)
 {
@@ -244,16 +231,10 @@ static struct run_heartbeat make_heartbeat(struct deliver *d, const struct deliv
     };
 }
 
-static bool is_to_be_logged(const struct deliver *d, enum wait_kind kind, int64_t now)
-{
-    return kind != d->reported_wait ||
-           (kind != WAIT_NONE && now - d->wait_logged_ms >= LOG_WAIT_MS);
-}
-
 /* As listings show it: running becomes waiting, once a minute, and the other way round. */
 static void log_wait(struct deliver *d, const struct run_heartbeat *heartbeat)
 {
-    d->wait_logged_ms = clock_ms();
+    d->waits.logged_ms = clock_ms();
     log_info(
         heartbeat->wait_reason != REASON_NONE ? "run_waiting" : "run_resumed",
         LOG_INT("run", d->task->run_id), LOG_STR("export", d->task->export_name),
@@ -263,12 +244,6 @@ static void log_wait(struct deliver *d, const struct run_heartbeat *heartbeat)
         LOG_INT("accepted", d->delivery.counts.accepted), LOG_STR("trace", d->task->traceparent));
 }
 
-static void note_wait(struct deliver *d, const struct delivery_wait *wait)
-{
-    if (wait->kind != WAIT_NONE && wait->kind != d->reported_wait)
-        d->wait_since_us = clock_utc_us() - (clock_ms() - wait->since_ms) * 1000;
-}
-
 static void renewed(struct deliver *d, const struct run_heartbeat *heartbeat,
                     const struct delivery_wait *wait, int64_t sent_ms)
 {
@@ -276,7 +251,7 @@ static void renewed(struct deliver *d, const struct run_heartbeat *heartbeat,
     delivery_allow_imports(&d->delivery, lease_imports_until_ms(&d->lease));
     if (heartbeat->wait_logged)
         log_wait(d, heartbeat);
-    d->reported_wait = wait->kind;
+    d->waits.kind = wait->kind;
     d->progress = false;
 }
 
@@ -287,15 +262,15 @@ static void renew_lease(struct deliver *d)
     struct delivery_wait wait = current_wait(d, sent_ms);
     struct delivery_counts counts = delivery_counts(&d->delivery);
     struct run_heartbeat heartbeat = make_heartbeat(d, &counts, &wait);
-    char detail[DETAIL_BYTES];
+    char detail[WAIT_REPORT_DETAIL_BYTES];
     char *cancelled_by = NULL;
 
-    note_wait(d, &wait);
+    wait_report_note(&d->waits, &wait, sent_ms, clock_utc_us());
     if (wait.kind != WAIT_NONE) {
-        wait_text(d, &wait, detail);
+        wait_report_text(&d->waits, &wait, detail);
         heartbeat.wait_detail = detail;
     }
-    heartbeat.wait_logged = is_to_be_logged(d, wait.kind, sent_ms);
+    heartbeat.wait_logged = wait_report_is_due(&d->waits, wait.kind, sent_ms);
     if (!runs_heartbeat(d->options->db, d->task, &heartbeat, &cancelled_by, &err)) {
         relinquish(d, &err);
         return;
@@ -312,7 +287,7 @@ static bool has_news(const struct deliver *d, int64_t now)
 {
     if (!d->delivery.plan_done && now - d->lease.renewed_ms >= REPORT_COUNTS_MS)
         return true;
-    return now >= d->steady_from_ms && is_to_be_logged(d, current_wait(d, now).kind, now);
+    return wait_report_has_news(&d->waits, current_wait(d, now).kind, now);
 }
 
 static void check_lease(struct deliver *d)
@@ -337,7 +312,7 @@ static bool is_only_reading(const struct deliver *d)
 {
     const struct plan *plan = *d->options->plan;
 
-    return plan && !plan_has_ended(plan) && d->delivery.n_imports == 0;
+    return plan && !plan_has_ended(plan) && d->delivery.imports.n == 0;
 }
 
 static void check_retry_budget(struct deliver *d)
@@ -349,7 +324,8 @@ static void check_retry_budget(struct deliver *d)
         return;
     fail_run(d, REASON_RETRY_BUDGET_USED_UP, "no progress for %lld s; last: %s",
              (long long)d->options->settings->retry_budget_seconds,
-             d->delivery.trouble[0] ? d->delivery.trouble : "an import job did not end");
+             d->delivery.availability.trouble[0] ? d->delivery.availability.trouble
+                                                 : "an import job did not end");
 }
 
 /* ---- what the plan did ---- */
@@ -386,45 +362,12 @@ static void begin_plan(struct deliver *d)
 
 /* ---- the guards ---- */
 
-static void warn_of_plan(struct deliver *d, const struct guards_facts *facts)
-{
-    if (d->plan_warned)
-        return;
-    d->plan_warned = true;
-    log_warn("plan_may_be_exceeded", LOG_INT("run", d->task->run_id),
-             LOG_STR("export", d->task->export_name), LOG_INT("new", facts->fresh),
-             LOG_INT("used", facts->plan_used), LOG_INT("maximum", facts->plan_maximum),
-             LOG_STR("trace", d->task->traceparent));
-}
-
-/* Klaviyo is asked as soon as its answer may decide. */
-static void look_at_guards(struct deliver *d, struct guards_verdict *verdict)
-{
-    const struct guards_names names = { d->task->export_name, d->task->list_id,
-                                        d->task->email_field };
-    struct guards_facts facts = plan_facts(*d->options->plan);
-
-    delivery_tell(&d->delivery, &facts);
-    struct guards_questions ask = guards_questions(&d->task->guards, d->task->max_profiles, &facts);
-    delivery_ask(&d->delivery, &ask);
-    guards_judge(&d->task->guards, d->task->max_profiles, &facts, &names, verdict);
-    if (verdict->plan_warned)
-        warn_of_plan(d, &facts);
-}
-
-/* Once it has passed, nothing that comes can trip one (guards.h). */
 static void check_guards(struct deliver *d)
 {
     struct guards_verdict verdict;
 
-    if (d->over)
-        return;
-    look_at_guards(d, &verdict);
-    if (d->passed || verdict.state == GUARDS_UNDECIDED)
-        return;
-    if (verdict.state == GUARDS_PASS)
-        d->passed = true;
-    else
+    if (!d->over &&
+        !guard_watch_look(&d->guards, d->task, *d->options->plan, &d->delivery, &verdict))
         fail_run(d, verdict.reason, "%s", verdict.detail);
 }
 
@@ -455,7 +398,7 @@ static void check_plan(struct deliver *d)
     check_guards(d);
     struct run_counts counts = plan_counts(plan);
     struct delivery_plan_news news = { .more = batches != d->batches_seen,
-                                       .may_deliver = d->passed,
+                                       .may_deliver = d->guards.passed,
                                        .done = ended,
                                        .figures = figures_of(d->task, &counts) };
     d->batches_seen = batches;
@@ -468,7 +411,7 @@ static void check_plan(struct deliver *d)
 /* A parked run is not planned again, so the guards have let it pass. */
 static bool may_plan_wait(const struct deliver *d)
 {
-    return !*d->options->plan || (d->delivery.plan_done && d->passed);
+    return !*d->options->plan || (d->delivery.plan_done && d->guards.passed);
 }
 
 /* Slots hold work, not waits: all that is known of the run is in the database. */
@@ -487,7 +430,7 @@ static void check_wait(struct deliver *d)
     renew_lease(d);
     if (d->over)
         return;
-    (void)snprintf(parking.trouble, sizeof parking.trouble, "%s", d->delivery.trouble);
+    (void)snprintf(parking.trouble, sizeof parking.trouble, "%s", d->delivery.availability.trouble);
     d->result->parking = parking;
     end_as(d, DELIVER_PARKED);
 }
@@ -596,17 +539,13 @@ static void go_on_as_parked(struct deliver *d)
     const struct delivery_plan_news planned = { .may_deliver = true,
                                                 .done = true,
                                                 .figures = figures_of(d->task, &counts) };
-    int64_t now = clock_ms();
 
     if (d->task->planned)
         delivery_plan(&d->delivery, &planned);
-    d->passed = d->task->planned;
-    if (d->task->wait_reason == REASON_NONE)
-        return;
-    d->reported_wait = waited_for(d->task);
-    d->wait_since_us = d->task->wait_since_us;
-    d->wait_logged_ms = now - d->task->wait_logged_ms;
-    d->steady_from_ms = now + STEADY_MS;
+    d->guards.passed = d->task->planned;
+    if (d->task->wait_reason != REASON_NONE)
+        wait_report_resume(&d->waits, waited_for(d->task), d->task->wait_since_us,
+                           d->task->wait_logged_ms, clock_ms());
 }
 
 static bool begin(struct deliver *d, struct error *err)

@@ -6,20 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/array.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/klaviyo/job_listing.h"
 
 enum {
-    BODIES_MAX_BYTES = 15 * 1000 * 1000, /* three of Klaviyo's largest: 64 MiB a run in all */
-    LISTING_TRIES = 2,                   /* in vain, one after the other */
     THROTTLED_MS = 1000, /* a 429 that does not say for how long: the burst window */
     TAIL_MAX_BYTES = 1024,
-    IN_VAIN_MS = 2000,     /* in vain for so long: told within 5 s of the first (contract) */
-    QUIET_MS = 4000,       /* no response for so long: the same */
-    HUNG_PAUSE_MS = 3000,  /* chosen: what was begun with it has ended by then, too */
-    PARK_MIN_MS = 3000,    /* chosen: less is not worth taking the run again */
-    PARK_IN_VAIN_MS = 500, /* chosen: unless it has been in vain for longer than that */
+    HUNG_PAUSE_MS = 3000, /* chosen: what was begun with it has ended by then, too */
 };
 
 bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
@@ -33,18 +26,13 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .tail = STRBUF_INIT(TAIL_MAX_BYTES),
         .plain_tail = STRBUF_INIT(TAIL_MAX_BYTES),
         .more_planned = true,
-        .listing = { .endpoint = ENDPOINT_JOBS },
-        .listing_status = -1,
         .list = { .endpoint = ENDPOINT_LIST },
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
     questions_init(&delivery->questions);
-    if (options->unavailable)
-        delivery->unavailable_since_ms = options->now_ms - PARK_MIN_MS;
-    if (options->limited)
-        delivery->limited_since_ms = options->now_ms - PARK_MIN_MS;
-    if (options->trouble)
-        (void)snprintf(delivery->trouble, sizeof delivery->trouble, "%s", options->trouble);
+    job_polls_init(&delivery->polls);
+    availability_init(&delivery->availability, options->unavailable, options->limited,
+                      options->trouble, options->now_ms);
     removal_init(&delivery->removal, options->list_id, options->list_was_busy);
     import_body_add_tail(&delivery->tail, options->list_id);
     import_body_add_tail(&delivery->plain_tail, NULL);
@@ -53,9 +41,7 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
 
 void delivery_release(struct delivery *delivery)
 {
-    for (size_t i = 0; i < delivery->n_imports; i++)
-        batch_import_free(delivery->imports[i]);
-    free(delivery->imports);
+    import_set_release(&delivery->imports);
     strbuf_release(&delivery->tail);
     strbuf_release(&delivery->plain_tail);
     removal_release(&delivery->removal);
@@ -84,43 +70,14 @@ static void fail_run(struct delivery *d, enum run_reason reason, const char *fmt
 
 /* ---- the imports ---- */
 
-static bool add_import(struct delivery *d, struct batch_import *import)
-{
-    if (!import)
-        return false;
-    struct batch_import **imports =
-        array_grow(d->imports, d->n_imports, &d->cap_imports, sizeof(struct batch_import *));
-    if (!imports) {
-        batch_import_free(import);
-        return false;
-    }
-    d->imports = imports;
-    d->imports[d->n_imports++] = import;
-    return true;
-}
-
-static bool add_imports(struct delivery *d, struct outbox_batch *batches, size_t n,
-                        struct error *err)
-{
-    bool ok = true;
-
-    for (size_t i = 0; i < n; i++)
-        ok = ok && add_import(d, batch_import_new(&batches[i]));
-    outbox_batches_free(batches, n);
-    return ok || error_no_memory(err);
-}
-
 bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, size_t n,
                     int64_t now_ms, struct error *err)
 {
     struct import_context context = context_of(delivery, now_ms);
 
-    if (!add_imports(delivery, batches, n, err))
+    if (!import_set_take_batches(&delivery->imports, batches, n, err))
         return false;
-    for (size_t i = 0; i < delivery->n_imports; i++) {
-        batch_import_watch(delivery->imports[i], &context);
-        delivery->imports[i]->request.due_ms = now_ms; /* it may have ended meanwhile */
-    }
+    import_set_watch(&delivery->imports, &context);
     return true;
 }
 
@@ -128,67 +85,18 @@ bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, 
                               int64_t now_ms, struct error *err)
 {
     struct import_context context = context_of(delivery, now_ms);
-    bool ok = true;
 
-    for (size_t i = 0; ok && i < n; i++) {
-        ok = add_import(delivery, batch_import_of_late_job(&jobs[i]));
-        if (!ok)
-            break;
-        struct batch_import *import = delivery->imports[delivery->n_imports - 1];
-        batch_import_watch(import, &context);
-        import->request.due_ms = now_ms;
-    }
-    late_jobs_free(jobs, n);
-    return ok || error_no_memory(err);
+    return import_set_take_late_jobs(&delivery->imports, jobs, n, &context, err);
 }
 
 size_t delivery_late_jobs(const struct delivery *delivery)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < delivery->n_imports; i++)
-        n += delivery->imports[i]->late_job_id != 0;
-    return n;
-}
-
-static void drop_finished(struct delivery *d)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < d->n_imports; i++) {
-        if (d->imports[i]->step == IMPORT_OVER)
-            batch_import_free(d->imports[i]);
-        else
-            d->imports[kept++] = d->imports[i];
-    }
-    d->n_imports = kept;
-}
-
-static int64_t bytes_loaded(const struct delivery *d)
-{
-    int64_t bytes = 0;
-
-    for (size_t i = 0; i < d->n_imports; i++)
-        if (d->imports[i]->loaded)
-            bytes += d->imports[i]->batch.bytes;
-    return bytes;
-}
-
-/* One body is let in whatever its size. */
-static bool has_room_for(const struct delivery *d, const struct batch_import *import)
-{
-    int64_t loaded = bytes_loaded(d);
-
-    return import->loaded || loaded == 0 || loaded + import->batch.bytes <= BODIES_MAX_BYTES;
+    return import_set_late_jobs(&delivery->imports);
 }
 
 size_t delivery_posting(const struct delivery *delivery)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < delivery->n_imports; i++)
-        n += delivery->imports[i]->step == IMPORT_POST && delivery->imports[i]->request.in_flight;
-    return n;
+    return import_set_posting(&delivery->imports);
 }
 
 size_t delivery_request_rows(const struct pending_request *pending)
@@ -231,79 +139,14 @@ void delivery_drain(struct delivery *delivery)
     delivery->schedule.draining = true;
 }
 
-/* ---- the listing of jobs ---- */
-
-/* It only saves requests: where it is of no use, each job is asked for by itself. */
-static void give_up_listing(struct delivery *d, int status)
-{
-    d->no_listing = true;
-    d->listing_status = status;
-}
-
-static bool is_listing_useless(const struct delivery *d, enum verdict_action action)
-{
-    switch (action) {
-    case VERDICT_OK:
-    case VERDICT_THROTTLED:
-    case VERDICT_KEY_REFUSED:
-    case VERDICT_SCOPE_MISSING:
-        return false;
-    case VERDICT_AGAIN:
-        return d->listing.attempts >= LISTING_TRIES;
-    case VERDICT_ACCEPTED:
-    case VERDICT_ROWS_REFUSED:
-    case VERDICT_BATCH_REFUSED:
-    case VERDICT_TOO_LARGE:
-    case VERDICT_GONE:
-    case VERDICT_UNEXPECTED:
-        break;
-    }
-    return true;
-}
-
-/* A page of the newest jobs: whose job is not on it is polled alone. */
-static void note_listing(struct delivery *d, const struct job_listing *listing, int64_t now_ms)
-{
-    struct import_context context = context_of(d, now_ms);
-
-    d->listing.attempts = 0;
-    for (size_t i = 0; i < d->n_imports; i++) {
-        struct batch_import *import = d->imports[i];
-        const struct import_job *job;
-
-        if (import->step != IMPORT_POLL || import->request.in_flight)
-            continue;
-        job = job_listing_find(listing, import->batch.job_id);
-        if (job)
-            batch_import_job(import, &context, job);
-        else
-            import->poll_alone = true;
-    }
-}
-
-static void listing_response(struct delivery *d, const struct response *response, int64_t now_ms)
-{
-    struct job_listing listing = JOB_LISTING_INIT;
-    struct error malformed = ERROR_INIT;
-
-    if (job_listing_parse(response, &listing, &malformed)) {
-        note_listing(d, &listing, now_ms);
-        job_listing_release(&listing);
-    } else if (is_listing_useless(d, VERDICT_AGAIN)) {
-        give_up_listing(d, response->status);
-    } else {
-        request_schedule_again(&d->schedule, &d->listing, now_ms, 0);
-    }
-}
-
 /* ---- the list ---- */
 
 static void list_is_there(struct delivery *d, const struct klaviyo_list *list)
 {
     d->list_state = LIST_THERE;
     removal_list_is_there(&d->removal);
-    for (size_t i = 0; i < d->n_imports; i++)
-        d->imports[i]->waits_for_list = false;
+    for (size_t i = 0; i < d->imports.n; i++)
+        d->imports.import[i]->waits_for_list = false;
     if (d->options.list_known)
         return;
     (void)snprintf(d->list_name, sizeof d->list_name, "%s", list->name);
@@ -354,19 +197,6 @@ static bool question_left(struct delivery *d, const struct pending_request *pend
 
 /* ---- responses ---- */
 
-static bool is_quiet(const struct delivery *d, int64_t now_ms)
-{
-    return d->schedule.n_in_flight > 0 && now_ms - d->quiet_since_ms >= QUIET_MS;
-}
-
-static bool has_job(const struct delivery *d, const char *job_id)
-{
-    for (size_t i = 0; i < d->n_imports; i++)
-        if (d->imports[i]->batch.job_id && strcmp(d->imports[i]->batch.job_id, job_id) == 0)
-            return true;
-    return false;
-}
-
 /* The list is asked for once a run, before rows are suspected. */
 static bool import_response(struct delivery *d, struct batch_import *import,
                             const struct response *response, struct verdict *verdict,
@@ -379,8 +209,7 @@ static bool import_response(struct delivery *d, struct batch_import *import,
         import->waits_for_list = true;
         return true;
     }
-    /* A job is that of one batch. */
-    if (verdict->action == VERDICT_ACCEPTED && has_job(d, verdict->job.id)) {
+    if (verdict->action == VERDICT_ACCEPTED && import_set_has_job(&d->imports, verdict->job.id)) {
         request_schedule_again(&d->schedule, &import->request, now_ms, 0);
         return true;
     }
@@ -401,6 +230,8 @@ static bool useful_response(struct delivery *d, struct pending_request *pending,
                             const struct response *response, struct verdict *verdict,
                             int64_t now_ms, struct error *err)
 {
+    struct import_context context = context_of(d, now_ms);
+
     request_schedule_key_accepted(&d->schedule, pending);
     if (pending->import)
         return import_response(d, pending->import, response, verdict, now_ms, err);
@@ -408,8 +239,8 @@ static bool useful_response(struct delivery *d, struct pending_request *pending,
         return response_of_removal(d, response, verdict, now_ms, err);
     if (pending == &d->list)
         list_response(d, response, verdict, now_ms);
-    else if (pending == &d->listing)
-        listing_response(d, response, now_ms);
+    else if (pending == &d->polls.listing)
+        job_polls_response(&d->polls, &d->imports, &context, response);
     else
         request_schedule_again(&d->schedule, pending, now_ms, 0); /* a malformed answer */
     return true;
@@ -434,9 +265,9 @@ static void key_refused(struct delivery *d, struct pending_request *pending,
 static void come_back_later(struct delivery *d, struct pending_request *pending,
                             const struct verdict *verdict, int64_t wait_ms, int64_t now_ms)
 {
-    bool hung = now_ms - pending->started_ms >= QUIET_MS;
+    bool hung = availability_is_slow(pending->started_ms, now_ms);
 
-    verdict_text(verdict, d->trouble);
+    verdict_text(verdict, d->availability.trouble);
     if (wait_ms > 0) {
         request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
         d->blocked = pending->endpoint;
@@ -454,7 +285,7 @@ static void throttled(struct delivery *d, struct pending_request *pending,
 
     d->counts.throttled++;
     pending->limited = true;
-    verdict_text(verdict, d->limit);
+    verdict_text(verdict, d->availability.limit);
     come_back_later(d, pending, verdict, wait_ms, now_ms);
 }
 
@@ -521,28 +352,13 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
     return true;
 }
 
-/* Since when it is so: as before, or from now on; 0: it is not. */
-static int64_t since(bool is_so, int64_t before_ms, int64_t now_ms)
-{
-    if (!is_so)
-        return 0;
-    return before_ms > 0 ? before_ms : now_ms;
-}
-
-/* The listing of jobs only saves requests: it says nothing of the others. */
+/* The listing of jobs only saves requests: in vain, it says nothing of the others. */
 static void note_availability(struct delivery *d, const struct pending_request *pending,
-                              const struct verdict *verdict, int64_t now_ms)
+                              enum verdict_action action, int64_t now_ms)
 {
-    bool again = verdict->action == VERDICT_AGAIN;
-    bool limited = verdict->action == VERDICT_THROTTLED;
-    int64_t began_ms = is_quiet(d, now_ms) ? d->quiet_since_ms : now_ms;
-
-    d->quiet_since_ms = now_ms;
-    if (pending == &d->listing && verdict->action != VERDICT_OK)
-        return;
-    d->unavailable_since_ms = since(again, d->unavailable_since_ms, began_ms);
-    d->limited_since_ms = since(limited, d->limited_since_ms, now_ms);
-    if (!again && !limited)
+    if (pending == &d->polls.listing && action != VERDICT_OK)
+        availability_heard(&d->availability, now_ms);
+    else if (availability_responded(&d->availability, action, d->schedule.n_in_flight, now_ms))
         d->schedule.attempts = 0;
 }
 
@@ -551,11 +367,12 @@ bool delivery_response(struct delivery *delivery, struct pending_request *pendin
                        struct error *err)
 {
     assert(pending->in_flight && delivery->blocked_ms == 0);
-    note_availability(delivery, pending, verdict, now_ms);
+    note_availability(delivery, pending, verdict->action, now_ms);
     request_schedule_ended(&delivery->schedule, pending);
     pending->limited = false;
-    if (pending == &delivery->listing && is_listing_useless(delivery, verdict->action)) {
-        give_up_listing(delivery, verdict->status);
+    if (pending == &delivery->polls.listing &&
+        job_polls_are_useless(&delivery->polls, verdict->action)) {
+        job_polls_give_up(&delivery->polls, verdict->status);
         return true;
     }
     return question_answered(delivery, pending, response, verdict) ||
@@ -566,13 +383,14 @@ bool delivery_response(struct delivery *delivery, struct pending_request *pendin
 
 static bool next_of_imports(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
-    for (size_t i = 0; i < d->n_imports; i++) {
-        batch_import_expire(d->imports[i], now_ms);
-        if (d->imports[i]->wanted == EFFECT_NONE)
+    for (size_t i = 0; i < d->imports.n; i++) {
+        batch_import_expire(d->imports.import[i], now_ms);
+        if (d->imports.import[i]->wanted == EFFECT_NONE)
             continue;
-        batch_import_effect(d->imports[i], effect);
+        batch_import_effect(d->imports.import[i], effect);
         if (effect->kind == EFFECT_RESEND)
-            (void)snprintf(d->trouble, sizeof d->trouble, "an import job %s", effect->why);
+            (void)snprintf(d->availability.trouble, sizeof d->availability.trouble,
+                           "an import job %s", effect->why);
         return true;
     }
     return false;
@@ -587,8 +405,9 @@ static bool next_of_account(const struct delivery *d, struct effect *effect)
                                    .throttled = d->blocked_by_limit };
     else if (d->list_name_wanted)
         *effect = (struct effect){ .kind = EFFECT_STORE_LIST_NAME, .list_name = d->list_name };
-    else if (d->listing_status >= 0)
-        *effect = (struct effect){ .kind = EFFECT_GIVE_UP_LISTING, .status = d->listing_status };
+    else if (d->polls.untold_status >= 0)
+        *effect =
+            (struct effect){ .kind = EFFECT_GIVE_UP_LISTING, .status = d->polls.untold_status };
     else if (d->words_wanted)
         *effect =
             (struct effect){ .kind = EFFECT_KEEP_WORDS, .code = d->words_code, .detail = d->words };
@@ -614,39 +433,15 @@ static bool may_fetch(const struct delivery *d, size_t posts)
 static bool next_fetch(const struct delivery *d, struct effect *effect)
 {
     *effect = (struct effect){ .kind = EFFECT_FETCH_PLANNED };
-    for (size_t i = 0; i < d->n_imports; i++) {
-        if (d->imports[i]->step != IMPORT_POST)
+    for (size_t i = 0; i < d->imports.n; i++) {
+        if (d->imports.import[i]->step != IMPORT_POST)
             continue;
         if (effect->n_held < DELIVERY_IMPORTS_MAX)
-            effect->held[effect->n_held] = d->imports[i]->batch.batch_id;
+            effect->held[effect->n_held] = d->imports.import[i]->batch.batch_id;
         effect->n_held++;
     }
     effect->max = DELIVERY_IMPORTS_MAX - (int64_t)effect->n_held;
     return may_fetch(d, effect->n_held);
-}
-
-/* Now: while it is throttled or failed a moment ago, jobs are polled one by one. */
-static bool listing_may_go(const struct delivery *d, int64_t now_ms)
-{
-    return !d->no_listing && now_ms >= d->listing.due_ms &&
-           now_ms >= d->schedule.not_before_ms[ENDPOINT_JOBS];
-}
-
-/* Polls that the listing of jobs answers all at once. */
-static size_t common_polls(const struct delivery *d, int64_t now_ms, bool *due)
-{
-    size_t n = 0;
-
-    *due = false;
-    for (size_t i = 0; i < d->n_imports && listing_may_go(d, now_ms); i++) {
-        const struct batch_import *import = d->imports[i];
-
-        if (import->step != IMPORT_POLL || import->poll_alone || import->request.in_flight)
-            continue;
-        n++;
-        *due = *due || now_ms >= import->request.due_ms;
-    }
-    return n;
 }
 
 static void want_send(struct effect *effect, struct pending_request *pending,
@@ -665,7 +460,7 @@ static bool next_send_of(struct delivery *d, struct batch_import *import, int64_
         return false;
     if (import->step == IMPORT_POST && delivery_posting(d) >= DELIVERY_IMPORTS_MAX)
         return false;
-    if (import->step != IMPORT_POLL && !has_room_for(d, import))
+    if (import->step != IMPORT_POLL && !import_set_has_room_for(&d->imports, import))
         return false;
     if (import->step != IMPORT_POLL && !import->loaded) {
         *effect = (struct effect){ .kind = EFFECT_LOAD_BODY,
@@ -698,7 +493,7 @@ static bool next_question(struct delivery *d, int64_t now_ms, struct effect *eff
 static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
     bool polls_due;
-    bool common = common_polls(d, now_ms, &polls_due) > 1 || d->listing.in_flight;
+    bool common = job_polls_are_common(&d->polls, &d->imports, &d->schedule, now_ms, &polls_due);
 
     if (d->list_state == LIST_WANTED && d->may_deliver &&
         request_schedule_may_start(&d->schedule, &d->list, now_ms)) {
@@ -706,13 +501,14 @@ static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
         want_send(effect, &d->list, &request);
         return true;
     }
-    if (common && polls_due && request_schedule_may_start(&d->schedule, &d->listing, now_ms)) {
+    if (common && polls_due &&
+        request_schedule_may_start(&d->schedule, &d->polls.listing, now_ms)) {
         struct request request = job_listing_request();
-        want_send(effect, &d->listing, &request);
+        want_send(effect, &d->polls.listing, &request);
         return true;
     }
-    for (size_t i = 0; i < d->n_imports; i++) {
-        struct batch_import *import = d->imports[i];
+    for (size_t i = 0; i < d->imports.n; i++) {
+        struct batch_import *import = d->imports.import[i];
 
         if ((import->step != IMPORT_POLL || import->poll_alone || !common) &&
             next_send_of(d, import, now_ms, effect))
@@ -721,17 +517,16 @@ static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
     return false;
 }
 
-/* Nothing on its way, nothing to come. */
-static bool imports_are_over(const struct delivery *d)
+bool delivery_imports_are_over(const struct delivery *delivery)
 {
-    return d->n_imports == 0 && !d->more_planned && !d->list.in_flight && d->plan_done &&
-           !questions_in_flight(&d->questions);
+    return delivery->imports.n == 0 && !delivery->more_planned && !delivery->list.in_flight &&
+           delivery->plan_done && !questions_in_flight(&delivery->questions);
 }
 
 /* Who left is taken off last. */
 static bool next_end(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
-    if (!imports_are_over(d))
+    if (!delivery_imports_are_over(d))
         return false;
     if (removal_next(&d->removal, &d->schedule, now_ms, effect))
         return true;
@@ -752,15 +547,6 @@ bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *eff
 
 /* ---- what became of an effect ---- */
 
-static struct batch_import *import_of(const struct delivery *d, int64_t batch_id)
-{
-    for (size_t i = 0; i < d->n_imports; i++)
-        if (d->imports[i]->batch.batch_id == batch_id)
-            return d->imports[i];
-    assert(false && "an effect concerns a batch that is on its way");
-    abort();
-}
-
 static void count_performed(struct delivery *d, const struct effect *effect)
 {
     if (effect->kind == EFFECT_CONFIRM) {
@@ -779,8 +565,8 @@ static void import_performed(struct delivery *d, const struct effect *effect, in
     struct import_context context = context_of(d, now_ms);
 
     count_performed(d, effect);
-    batch_import_performed(import_of(d, effect->batch_id), &context);
-    drop_finished(d);
+    batch_import_performed(import_set_find(&d->imports, effect->batch_id), &context);
+    import_set_drop_over(&d->imports);
 }
 
 static bool batches_fetched(struct delivery *d, const struct effect *effect,
@@ -790,7 +576,7 @@ static bool batches_fetched(struct delivery *d, const struct effect *effect,
 
     result->batches = NULL;
     d->more_planned = (int64_t)result->n_batches == effect->max;
-    return add_imports(d, batches, result->n_batches, err);
+    return import_set_take_batches(&d->imports, batches, result->n_batches, err);
 }
 
 static void send_performed(struct delivery *d, const struct effect *effect,
@@ -803,20 +589,21 @@ static void send_performed(struct delivery *d, const struct effect *effect,
     switch (result->sent) {
     case EFFECT_SENT:
         if (d->schedule.n_in_flight == 0)
-            d->quiet_since_ms = now_ms;
+            availability_heard(&d->availability, now_ms);
         request_schedule_started(&d->schedule, pending, now_ms);
         d->counts.requests++;
         return;
     case EFFECT_NO_PERMIT:
-        (void)snprintf(d->limit, sizeof d->limit, "the rate limit of %s is used up",
-                       endpoint_name(pending->endpoint));
+        (void)snprintf(d->availability.limit, sizeof d->availability.limit,
+                       "the rate limit of %s is used up", endpoint_name(pending->endpoint));
         request_schedule_close(&d->schedule, pending->endpoint, now_ms + result->wait_ms);
         return;
     case EFFECT_NOT_ALLOWED: /* until the lease is renewed */
         d->schedule.imports_until_ms = now_ms;
         return;
     case EFFECT_NOT_STARTED:
-        (void)snprintf(d->trouble, sizeof d->trouble, "%.200s", result->why);
+        (void)snprintf(d->availability.trouble, sizeof d->availability.trouble, "%.200s",
+                       result->why);
         request_schedule_again(&d->schedule, pending, now_ms, 0);
         return;
     }
@@ -830,7 +617,7 @@ static void want_no_more(struct delivery *d, enum effect_kind kind)
     else if (kind == EFFECT_STORE_LIST_NAME)
         d->list_name_wanted = false;
     else if (kind == EFFECT_GIVE_UP_LISTING)
-        d->listing_status = -1;
+        d->polls.untold_status = -1;
     else
         d->words_wanted = false;
 }
@@ -877,205 +664,10 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
 
 /* ---- how it stands ---- */
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Nothing of the import is due: a response or a longer lease must come first. */
-static bool waits_for_fact(const struct delivery *d, const struct batch_import *import,
-                           int64_t now_ms)
-{
-    switch (import->step) {
-    case IMPORT_POST:
-        return import->waits_for_list || now_ms >= d->schedule.imports_until_ms ||
-               delivery_posting(d) >= DELIVERY_IMPORTS_MAX || !has_room_for(d, import);
-    case IMPORT_POLL:
-        return !import->poll_alone && d->listing.in_flight;
-    case IMPORT_ERRORS:
-        return !has_room_for(d, import);
-    case IMPORT_OVER:
-        break;
-    }
-    return true;
-}
-
-int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
-{
-    int64_t due = REQUEST_SCHEDULE_NEVER;
-
-    if (delivery->schedule.draining)
-        return due;
-    due = questions_due_ms(&delivery->questions, &delivery->schedule);
-    if (delivery->list_state == LIST_WANTED && delivery->may_deliver)
-        due = earlier(due, request_schedule_due_ms(&delivery->schedule, &delivery->list));
-    for (size_t i = 0; i < delivery->n_imports; i++)
-        if (!waits_for_fact(delivery, delivery->imports[i], now_ms))
-            due = earlier(
-                due, request_schedule_due_ms(&delivery->schedule, &delivery->imports[i]->request));
-    if (imports_are_over(delivery))
-        due = earlier(due, removal_due_ms(&delivery->removal, &delivery->schedule, now_ms));
-    return due;
-}
-
-/* When it can go on, where nothing but time is waited for; 0: not known. */
-static int64_t until_ms(const struct delivery *d, int64_t now_ms)
-{
-    int64_t due = delivery_due_ms(d, now_ms);
-
-    return d->schedule.n_in_flight == 0 && due < REQUEST_SCHEDULE_NEVER && due > now_ms ? due : 0;
-}
-
-/* The request that is due next is made again because of a limit. */
-static bool next_is_limited(const struct delivery *d, int64_t due_ms)
-{
-    for (size_t i = 0; i < d->n_imports; i++) {
-        const struct pending_request *request = &d->imports[i]->request;
-
-        if (request->limited && request_schedule_due_ms(&d->schedule, request) == due_ms)
-            return true;
-    }
-    return (d->list.limited && request_schedule_due_ms(&d->schedule, &d->list) == due_ms) ||
-           removal_is_limited(&d->removal, &d->schedule, due_ms);
-}
-
-int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
-{
-    int64_t waiting_ms = request_schedule_waiting_ms(&delivery->schedule, now_ms);
-    int64_t until = until_ms(delivery, now_ms);
-
-    if (delivery->removal.list_busy)
-        return delivery->removal.claim_due_ms > now_ms ? delivery->removal.claim_due_ms - now_ms
-                                                       : 1;
-
-    if (until - now_ms > waiting_ms && until - now_ms > REQUEST_SCHEDULE_WAITING_MIN_MS &&
-        next_is_limited(delivery, until))
-        return until - now_ms;
-    return waiting_ms;
-}
-
-enum run_reason wait_reason(enum wait_kind kind)
-{
-    switch (kind) {
-    case WAIT_NONE:
-        return REASON_NONE;
-    case WAIT_RATE_LIMITED:
-        return REASON_RATE_LIMITED;
-    case WAIT_DATABASE_UNAVAILABLE:
-        return REASON_DATABASE_UNAVAILABLE;
-    case WAIT_LIST_IN_USE:
-        return REASON_LIST_IN_USE;
-    case WAIT_KLAVIYO_UNAVAILABLE:
-        break;
-    }
-    return REASON_KLAVIYO_UNAVAILABLE;
-}
-
-static struct delivery_wait unavailable_wait(const struct delivery *d, int64_t now_ms)
-{
-    bool failed = d->unavailable_since_ms > 0;
-
-    return (struct delivery_wait){
-        .kind = WAIT_KLAVIYO_UNAVAILABLE,
-        .since_ms = failed ? d->unavailable_since_ms : d->quiet_since_ms,
-        .until_ms = until_ms(d, now_ms),
-        .why = failed ? d->trouble : "Klaviyo does not answer",
-    };
-}
-
-static struct delivery_wait limited_wait(const struct delivery *d, int64_t now_ms)
-{
-    int64_t limited_ms = delivery_waiting_ms(d, now_ms);
-
-    return (struct delivery_wait){
-        .kind = WAIT_RATE_LIMITED,
-        .since_ms = d->limited_since_ms > 0 ? d->limited_since_ms : now_ms,
-        .until_ms = limited_ms > 0 ? now_ms + limited_ms : until_ms(d, now_ms),
-        .why = d->limit[0] ? d->limit : d->trouble,
-    };
-}
-
-/* For how long nothing has come but that; 0: something else has. */
-static int64_t in_vain_ms(int64_t since_ms, int64_t now_ms)
-{
-    return since_ms > 0 ? now_ms - since_ms : 0;
-}
-
-struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_ms)
-{
-    if (in_vain_ms(delivery->unavailable_since_ms, now_ms) >= IN_VAIN_MS ||
-        is_quiet(delivery, now_ms))
-        return unavailable_wait(delivery, now_ms);
-    if (delivery->removal.list_busy)
-        return (struct delivery_wait){ .kind = WAIT_LIST_IN_USE,
-                                       .since_ms = delivery->removal.busy_since_ms,
-                                       .until_ms = delivery->removal.claim_due_ms,
-                                       .why = "another run is sending to the same list" };
-    if (delivery_waiting_ms(delivery, now_ms) > 0 ||
-        in_vain_ms(delivery->limited_since_ms, now_ms) >= IN_VAIN_MS)
-        return limited_wait(delivery, now_ms);
-    return (struct delivery_wait){ .kind = WAIT_NONE };
-}
-
-static unsigned most_attempts(const struct delivery *d)
-{
-    unsigned most = d->list.attempts > removal_attempts(&d->removal)
-                        ? d->list.attempts
-                        : removal_attempts(&d->removal);
-
-    for (size_t i = 0; i < d->n_imports; i++)
-        if (d->imports[i]->request.attempts > most)
-            most = d->imports[i]->request.attempts;
-    return most > d->schedule.attempts ? most : d->schedule.attempts;
-}
-
-int64_t delivery_park_ms(const struct delivery *delivery, int64_t now_ms, unsigned *attempts)
-{
-    int64_t due = delivery_due_ms(delivery, now_ms);
-    bool long_in_vain = in_vain_ms(delivery->unavailable_since_ms, now_ms) >= PARK_MIN_MS ||
-                        in_vain_ms(delivery->limited_since_ms, now_ms) >= PARK_MIN_MS;
-
-    if (delivery->schedule.n_in_flight > 0 || delivery->schedule.draining ||
-        due == REQUEST_SCHEDULE_NEVER ||
-        due - now_ms < (long_in_vain ? PARK_IN_VAIN_MS : PARK_MIN_MS) ||
-        delivery_wait(delivery, now_ms).kind == WAIT_NONE)
-        return 0;
-    *attempts = most_attempts(delivery);
-    return due - now_ms;
-}
-
 struct delivery_counts delivery_counts(const struct delivery *delivery)
 {
     struct delivery_counts counts = delivery->counts;
 
     counts.retries = delivery->schedule.retries;
     return counts;
-}
-
-const char *effect_name(enum effect_kind kind)
-{
-    static const char *const names[] = {
-        [EFFECT_NONE] = "none",
-        [EFFECT_MARK_SENT] = "mark_sent",
-        [EFFECT_RESEND] = "resend",
-        [EFFECT_SETTLE_LATE_JOB] = "settle_late_job",
-        [EFFECT_LEAVE_LATE_JOB] = "leave_late_job",
-        [EFFECT_CONFIRM] = "confirm",
-        [EFFECT_SPLIT] = "split",
-        [EFFECT_BLOCK_ACCOUNT] = "block",
-        [EFFECT_STORE_LIST_NAME] = "list_name",
-        [EFFECT_GIVE_UP_LISTING] = "no_listing",
-        [EFFECT_KEEP_WORDS] = "keep_words",
-        [EFFECT_FETCH_PLANNED] = "fetch",
-        [EFFECT_LOAD_BODY] = "load",
-        [EFFECT_CLAIM_LIST] = "claim",
-        [EFFECT_RELEASE_HELD] = "release",
-        [EFFECT_FETCH_LEAVERS] = "leavers",
-        [EFFECT_FORGET_LEAVERS] = "forget",
-        [EFFECT_SEND] = "send",
-        [EFFECT_FAIL] = "fail",
-        [EFFECT_DONE] = "done",
-    };
-
-    return names[kind];
 }

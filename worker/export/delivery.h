@@ -8,8 +8,11 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
+#include "worker/export/availability.h"
 #include "worker/export/batch_import.h"
 #include "worker/export/effect.h"
+#include "worker/export/import_set.h"
+#include "worker/export/job_polls.h"
 #include "worker/export/questions.h"
 #include "worker/export/removal.h"
 #include "worker/export/request_schedule.h"
@@ -51,25 +54,6 @@ struct delivery_options {
     int64_t now_ms;
 };
 
-/* Why a run cannot go on. */
-enum wait_kind {
-    WAIT_NONE,
-    WAIT_RATE_LIMITED,
-    WAIT_KLAVIYO_UNAVAILABLE,
-    WAIT_LIST_IN_USE,          /* by another run, while people are to be taken off it */
-    WAIT_DATABASE_UNAVAILABLE, /* the plan's: no connections */
-};
-
-struct delivery_wait {
-    enum wait_kind kind;
-    int64_t since_ms;
-    int64_t until_ms; /* 0: not known */
-    const char *why;  /* lent by the delivery */
-};
-
-/* As listings name it; NONE for NONE. */
-enum run_reason wait_reason(enum wait_kind kind);
-
 enum list_state { LIST_UNASKED, LIST_WANTED, LIST_THERE };
 
 /* Since the beginning. */
@@ -87,17 +71,14 @@ struct delivery {
     struct strbuf tail;       /* of an import that names the list */
     struct strbuf plain_tail; /* of one that does not */
 
-    struct batch_import **imports;
-    size_t n_imports, cap_imports;
+    struct import_set imports;
     bool may_deliver; /* the plan allows it */
     bool plan_done;   /* every batch that there will be is in the outbox */
     struct removal removal;
     bool more_planned; /* the outbox may hold batches that were not fetched yet */
 
-    struct questions questions;     /* of the guards */
-    struct pending_request listing; /* of jobs */
-    bool no_listing;                /* it is not served, or does not help */
-    int listing_status;             /* with which it was given up, until that was told; -1 */
+    struct questions questions; /* of the guards */
+    struct job_polls polls;
     struct pending_request list;
     enum list_state list_state;
     bool list_name_wanted; /* to be stored */
@@ -112,11 +93,7 @@ struct delivery {
     enum run_reason reason;           /* of the failed run; NONE: it has not failed */
     char detail[1536];
     bool key_refused;
-    char trouble[VERDICT_TEXT_BYTES]; /* the last, in words fit for a log */
-    char limit[VERDICT_TEXT_BYTES];   /* the last that was reached, the same */
-    int64_t unavailable_since_ms;     /* nothing but responses in vain since; 0: not */
-    int64_t limited_since_ms;         /* nothing but reached limits since; 0: not */
-    int64_t quiet_since_ms;           /* while something is in flight: no response since */
+    struct availability availability;
     struct delivery_counts counts;
 };
 
@@ -176,22 +153,10 @@ bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *eff
 bool delivery_performed(struct delivery *delivery, const struct effect *effect,
                         struct effect_result *result, int64_t now_ms, struct error *err) MUST_USE;
 
-/* ---- how it stands ---- */
+/* ---- how it stands; when it goes on: delivery_wait.h ---- */
 
-/* When the next effect may be due without another fact; NEVER where none is. */
-int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms);
-
-/* How long nothing can be done but wait for a limit; 0: something can. */
-int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms);
-
-/* What people are to be told. */
-struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_ms);
-
-/*
- * How long there is nothing to do while it waits, for a run that may give its
- * slot back; 0: it had better stay. *attempts: in vain, in a row.
- */
-int64_t delivery_park_ms(const struct delivery *delivery, int64_t now_ms, unsigned *attempts);
+/* Every batch has ended, and none will come. */
+bool delivery_imports_are_over(const struct delivery *delivery);
 
 /* Rows of the request that pending is, for the verdict; 0 for others than imports. */
 size_t delivery_request_rows(const struct pending_request *pending);
