@@ -94,6 +94,22 @@ def test_the_database_refuses_a_second_run_of_an_export(world: World) -> None:
     world.wait_runs_ended(2)
 
 
+def test_the_database_ends_no_run_that_has_a_batch_to_send(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    hold(world)
+    world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    wait_for_rows(world, 1, "select count(*) from klaviyo.run where planned")
+
+    end = "select klaviyo.end_run(run_id, take_id, 'succeeded', null, null) from klaviyo.run"
+    assert world.db.value(end) == "unfinished"
+
+    world.simulator.clear_faults()
+    (run,) = world.wait_runs_ended(1)
+    assert (run["state"], run["counts"]["accepted"]) == ("succeeded", 10)
+
+
 def test_an_idle_worker_helps_with_the_partition_of_another(world: World) -> None:
     account = add_accounts(world, 1)[0]
     exports = add_exports(world, [Export(account, n, 20) for n in range(4)])

@@ -55,6 +55,8 @@ static void each_address_has_its_fault(void **state)
         { "a@" A63 "." A63 "." A63
           ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
           ADDRESS_TOO_LONG },
+        { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+          ADDRESS_TOO_LONG }, /* by one */
         { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
           ADDRESS_FINE },
     };

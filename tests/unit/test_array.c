@@ -19,6 +19,7 @@ static void an_array_keeps_its_items_while_it_grows(void **state)
 
         assert_non_null(larger);
         items = larger;
+        assert_true(n < cap);
         items[n] = (int)n;
     }
     for (size_t i = 0; i < 1000; i++)

@@ -24,6 +24,7 @@ static struct {
     int64_t now_ms;
     int turns;
     int64_t stands_still_ms; /* a wait takes so long */
+    int64_t renewal_ms;      /* and so long a renewal of the lease, until it is answered */
 
     int plan_turns; /* that planning takes; -1: it does not begin */
     int plan_left;  /* until it has ended */
@@ -167,6 +168,7 @@ FAKE(bool, runs_heartbeat,
         diary_note("waits:%s", run_reason_name(heartbeat->wait_reason));
     if (world.cancelled_by)
         *cancelled_by = strdup(world.cancelled_by);
+    world.now_ms += world.renewal_ms;
     return diary_goes_well("heartbeat", err);
 }
 
@@ -414,6 +416,34 @@ static void a_worker_that_stood_still_sends_nothing_more(void **state)
     assert_string_equal(diary.text, "plan abort abort");
 }
 
+/* For the database it began before. */
+static void a_lease_counts_from_before_its_renewal_was_sent(void **state)
+{
+    struct run_task task = new_task();
+
+    (void)state;
+    world_begin(NULL);
+    world.plan_turns = 100;
+    world.renewal_ms = LEASE_SECONDS * 1000 - 500;
+    world.stands_still_ms = 1000;
+    struct deliver_result result = deliver_task(&task);
+    assert_int_equal(result.outcome, DELIVER_RELINQUISHED);
+    assert_int_equal(result.relinquish_kind, ERROR_LOST);
+    assert_true(did("abort"));
+}
+
+static void a_run_is_not_parked_while_its_members_are_read(void **state)
+{
+    struct run_task task = new_task();
+
+    (void)state;
+    world_begin(NULL);
+    world.status = 429;
+    world.plan_turns = 20;
+    assert_int_equal(deliver_task(&task).outcome, DELIVER_PARKED);
+    assert_int_equal(world.plan_left, 0);
+}
+
 static void a_process_that_ends_gives_the_run_back(void **state)
 {
     struct run_task task = new_task();
@@ -533,6 +563,8 @@ int main(void)
         cmocka_unit_test(a_plan_without_connections_waits_for_the_database),
         cmocka_unit_test(who_cancels_a_run_is_named),
         cmocka_unit_test(a_worker_that_stood_still_sends_nothing_more),
+        cmocka_unit_test(a_lease_counts_from_before_its_renewal_was_sent),
+        cmocka_unit_test(a_run_is_not_parked_while_its_members_are_read),
         cmocka_unit_test(a_process_that_ends_gives_the_run_back),
         cmocka_unit_test(a_run_that_waits_for_a_limit_frees_its_slot),
         cmocka_unit_test(a_klaviyo_that_stays_away_uses_up_the_retry_budget),

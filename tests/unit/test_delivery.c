@@ -12,6 +12,7 @@
  *     +MS  time passes        plan:ROWS  one batch more      end  the plan has ended
  *     plan:ROWS!  the same, and an earlier owner of the run began an import of it
  *     lease:MS  imports are allowed for so long              drain
+ *     guards:wait, guards:pass  have they judged? Else: they have
  *     no-permit  for the next request
  *     wait?  whether it waits, as people are told
  *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
@@ -255,6 +256,8 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
         w->plan_done = true;
     else if (strncmp(fact, "lease:", 6) == 0)
         delivery_allow_imports(&w->delivery, w->now_ms + number(fact + 6));
+    else if (strncmp(fact, "guards:", 7) == 0)
+        w->undecided = strcmp(fact, "guards:wait") == 0;
     else if (strcmp(fact, "drain") == 0)
         delivery_drain(&w->delivery);
     else if (strcmp(fact, "no-permit") == 0)
@@ -466,6 +469,27 @@ static const struct script ways[] = {
                " send:import:2" },
     { "nothing is begun while it drains", "drain plan:1 end | fetch | +1000 |" },
     { "nothing planned: done at once", "end | fetch done" },
+    { "nothing is fetched before the guards have judged",
+      "guards:wait plan:1 | | +1000 | | guards:pass | fetch send:import:1" },
+    { "it is not done while members are still planned",
+      "plan:1 | fetch send:import:1 | 202 +1000 | sent:1 send:job:1 | complete | confirm:1(1) |"
+      " +1000 | | end | done" },
+    { "the pauses between two looks at a job grow to the longest one and no further",
+      ACCEPTED "queued +1500 | send:job:1 | queued +2250 | send:job:1 | queued +3375 | send:job:1 |"
+               " queued +5062 | send:job:1 | queued +7593 | send:job:1 | queued +11389 |"
+               " send:job:1 | queued | | +14999 | | +1 | send:job:1 | queued | | +14999 | | +1 |"
+               " send:job:1" },
+    { "a run is not parked while a request is on its way",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | import:1=429/30 +4000 wait? |"
+      " block:import:30000 waits:klaviyo_unavailable:0:park:0" },
+    { "five imports at most are in flight, however many jobs came to nothing",
+      "plan:1 plan:1 plan:1 plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2"
+      " send:import:3 send:import:4 send:import:5 | import:1=202 | sent:1 fetch send:import:6 |"
+      " import:2=202 import:3=202 import:4=202 import:5=202 import:6=202 +1000 |"
+      " sent:2 fetch sent:3 sent:4 sent:5 sent:6 send:jobs |"
+      " jobs:1=cancelled,2=cancelled,3=cancelled,4=cancelled,5=cancelled,6=cancelled +1000 |"
+      " resend:1 resend:2 resend:3 resend:4 resend:5 resend:6 send:import:1 send:import:2"
+      " send:import:3 send:import:4 send:import:5" },
     { "while Klaviyo answers it goes on",
       POSTED "wait? | goes-on | 202 | sent:1 | wait? | goes-on" },
     { "a response in vain is no outage yet; two seconds of them are",
@@ -679,6 +703,34 @@ static void bodies_are_loaded_while_there_is_room(void **state)
     world_release(&w);
 }
 
+/* Of four rows Klaviyo refused two when its job had ended, or one before there was a job. */
+static void what_is_accepted_is_counted_without_what_was_refused(void **state)
+{
+    static const struct {
+        const char *script;
+        int64_t accepted;
+    } cases[] = {
+        { ACCEPTED "complete | ", 4 },
+        { ACCEPTED "complete:2 | send:errors:1 | errors:0,3 | ", 2 },
+        { ACCEPTED "complete:3 | send:errors:1 | errors:? | ", 1 },
+        { POSTED "400:1 | split:1(3,0,1) fetch send:import:2 | 202 +1000 | sent:2 send:job:2 |"
+                 " complete | ",
+          3 },
+    };
+    static struct world w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf seen = STRBUF_INIT(4096);
+        CLEANUP(strbuf_release) struct strbuf wanted = STRBUF_INIT(4096);
+
+        world_init(&w, true);
+        play(&w, cases[i].script, "Invalid input.", &wanted, &seen);
+        assert_int_equal(delivery_counts(&w.delivery).accepted, cases[i].accepted);
+        world_release(&w);
+    }
+}
+
 static void removals_come_last_and_are_withheld_with_a_word(void **state)
 {
     static const struct removal_figures some = {
@@ -714,6 +766,7 @@ int main(void)
         cmocka_unit_test(both_readings_of_a_weak_fact_have_the_same_effects),
         cmocka_unit_test(the_order_of_facts_changes_nothing),
         cmocka_unit_test(bodies_are_loaded_while_there_is_room),
+        cmocka_unit_test(what_is_accepted_is_counted_without_what_was_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

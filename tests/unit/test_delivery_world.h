@@ -55,6 +55,7 @@ struct world {
     bool no_permit; /* for the next request */
     int64_t bytes_per_row;
     bool more_planned, plan_done;
+    bool undecided;                 /* the guards have not judged yet */
     struct removal_figures figures; /* with the end of the plan */
     bool list_busy;                 /* of the next claim: once */
     bool over;
@@ -392,9 +393,10 @@ static inline void world_adopt_late_job(struct world *w, int number, bool given_
 
 static void world_plan_news(struct world *w)
 {
-    struct delivery_plan_news news = {
-        .more = w->more_planned, .may_deliver = true, .done = w->plan_done, .figures = w->figures
-    };
+    struct delivery_plan_news news = { .more = w->more_planned,
+                                       .may_deliver = !w->undecided,
+                                       .done = w->plan_done,
+                                       .figures = w->figures };
 
     w->more_planned = false;
     delivery_plan(&w->delivery, &news);

@@ -149,10 +149,26 @@ static void the_first_words_for_a_row_are_kept(void **state)
     import_failures_release(&failures);
 }
 
+static void an_address_that_begins_another_one_is_a_row_of_its_own(void **state)
+{
+    static char two[] = "{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.ex\"}},\n"
+                        "{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.example\"}}";
+    CLEANUP(rows_release) struct rows rows = ROWS_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_true(rows_parse(&rows, two, strlen(two), &err));
+    assert_int_equal(rows_find(&rows, "a@x.ex"), 0);
+    assert_int_equal(rows_find(&rows, "a@x.example"), 1);
+    assert_int_equal(rows_find(&rows, "a@x.exa"), -1);
+    assert_int_equal(rows_find(&rows, "a@x.e"), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_of_errors_name_rows),
+        cmocka_unit_test(an_address_that_begins_another_one_is_a_row_of_its_own),
         cmocka_unit_test(the_first_words_for_a_row_are_kept),
     };
 

@@ -9,6 +9,7 @@
 #include "tests/unit/diary.h"
 #include "worker/export/member_scan.h"
 #include "worker/export/preview.h"
+#include "worker/klaviyo/import_body.h"
 #include "worker/store/ledger.h"
 #include "worker/store/members.h"
 
@@ -31,6 +32,10 @@ static struct {
     int64_t moved;
     bool stopped; /* the observer says stop */
     int64_t counted;
+    struct copy_field value;    /* of each member's first field, where it is not Ada's */
+    enum error_kind refused_as; /* what a failing write to the outbox says; NONE: that it is lost */
+    bool hashed_unset;          /* the fingerprint was of an object that unsets something */
+    bool planned_unset;         /* the outbox got one that does */
 } world;
 
 /* ---- fakes ---- */
@@ -92,7 +97,7 @@ FAKE(enum members_next, members_next,
     *member = (struct member){ .is_member = true,
                                .profile_id = field_of(one->profile),
                                .address = field_of(one->address),
-                               .fields = &first_name };
+                               .fields = world.value.bytes ? &world.value : &first_name };
     return MEMBERS_ROW;
 }
 
@@ -121,9 +126,10 @@ FAKE(enum ledger_next, ledger_next,
 }
 
 FAKE(int, crypto_shorthash,
-     (unsigned char *out, const unsigned char *in UNUSED, unsigned long long n UNUSED,
+     (unsigned char *out, const unsigned char *in, unsigned long long n,
       const unsigned char *key UNUSED))
 {
+    world.hashed_unset |= memmem(in, n, "unset", 5) != NULL;
     memset(out, 1, sizeof(int64_t));
     return 0;
 }
@@ -134,6 +140,9 @@ FAKE(bool, outbox_plan_begin,
 {
     assert_false(world.writing); /* nothing else is asked of the connection meanwhile */
     diary_note("plan:%d%s", (int)rows->n, plan->names_list ? ":list" : "");
+    world.planned_unset |= memmem(plan->body->data, plan->body->len, "unset", 5) != NULL;
+    if (world.refused_as != ERROR_NONE)
+        return error_set(err, world.refused_as, "the outbox refuses it");
     world.writing = diary_goes_well("plan", err);
     return world.writing;
 }
@@ -364,6 +373,78 @@ static void whatever_fails_ends_the_scan(void **state)
     }
 }
 
+static void what_the_outbox_refuses_is_no_fault_of_the_source(void **state)
+{
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    world_of_six(NULL);
+    world.refused_as = ERROR_INPUT;
+    assert_false(scan(&task, true, &counts, &err));
+    assert_int_equal(err.kind, ERROR_FATAL);
+}
+
+static void who_left_is_counted_and_not_marked_where_the_export_keeps_them(void **state)
+{
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    task.removes_leavers = false;
+    world_of_six(NULL);
+    assert_true(scan(&task, true, &counts, &err));
+    assert_string_equal(diary.text, "plan:1:list plan:1 forget:1 reject:2");
+    assert_int_equal(counts.left, 1);
+}
+
+/* Else who has lost a value would be sent in every run. */
+static void the_fingerprint_is_of_the_values_and_not_of_what_is_unset(void **state)
+{
+    static const struct someone one[] = { { "1", "ada@shop.example" } };
+    static char tier[] = "tier";
+    struct export_field property = { .is_property = true, .name = tier };
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    task.fields = &property;
+    world_begin(one, 1, NULL);
+    world.value = field_of("null");
+    world_knows("ada@shop.example",
+                (struct ledger_row){ .confirmed = true, .has_filled = true, .filled = UINT64_MAX });
+    assert_true(scan(&task, true, &counts, &err));
+    assert_true(world.planned_unset);
+    assert_false(world.hashed_unset);
+}
+
+static void a_profile_of_the_largest_size_is_sent_and_a_byte_more_is_not(void **state)
+{
+    static const struct someone one[] = { { "1", "ada@shop.example" } };
+    static char value[IMPORT_BODY_MAX_ROW_BYTES + 1];
+    static const char rest[] = "{\"type\":\"profile\",\"attributes\":{\"email\":"
+                               "\"ada@shop.example\",\"first_name\":}}";
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    for (size_t more = 0; more <= 1; more++) {
+        size_t n = IMPORT_BODY_MAX_ROW_BYTES - (sizeof rest - 1) + more;
+
+        memset(value, 'a', n);
+        value[0] = value[n - 1] = '"';
+        value[n] = '\0';
+        world_begin(one, 1, NULL);
+        world.value = field_of(value);
+        assert_true(scan(&task, true, &counts, &err));
+        assert_string_equal(diary.text, more ? "reject:1" : "plan:1:list");
+    }
+}
+
 static void who_was_refused_goes_in_batches_of_their_own(void **state)
 {
     static const struct someone two[] = { { "1", "ada@shop.example" },
@@ -491,6 +572,10 @@ int main(void)
         cmocka_unit_test(a_preview_counts_the_same_and_writes_nothing),
         cmocka_unit_test(a_preview_shows_examples_and_counts_changed_addresses),
         cmocka_unit_test(whatever_fails_ends_the_scan),
+        cmocka_unit_test(what_the_outbox_refuses_is_no_fault_of_the_source),
+        cmocka_unit_test(who_left_is_counted_and_not_marked_where_the_export_keeps_them),
+        cmocka_unit_test(the_fingerprint_is_of_the_values_and_not_of_what_is_unset),
+        cmocka_unit_test(a_profile_of_the_largest_size_is_sent_and_a_byte_more_is_not),
         cmocka_unit_test(who_was_refused_goes_in_batches_of_their_own),
         cmocka_unit_test(what_this_run_has_done_with_is_not_sent_again),
         cmocka_unit_test(many_rejections_are_written_on_the_way),

@@ -90,6 +90,23 @@ static void the_end_counts_once_nothing_is_open(void **state)
     watermark_is(offsets, 0, 14);
 }
 
+static void a_partition_that_moves_all_the_time_keeps_no_other_from_its_turn(void **state)
+{
+    CLEANUP(offsets_freep) struct offsets *offsets = with_partition(0);
+
+    (void)state;
+    assert_true(offsets_assign(offsets, 1));
+    offsets_reached(offsets, 0, 10);
+    offsets_reached(offsets, 1, 20);
+    watermark_is(offsets, 0, 10);
+    offsets_reached(offsets, 0, 11);
+    watermark_is(offsets, 1, 20);
+    offsets_reached(offsets, 1, 21);
+    watermark_is(offsets, 0, 11);
+    watermark_is(offsets, 1, 21);
+    nothing_moved(offsets);
+}
+
 static void what_ended_under_an_older_assignment_changes_nothing(void **state)
 {
     CLEANUP(offsets_freep) struct offsets *offsets = with_partition(0);
@@ -397,6 +414,7 @@ int main(void)
         cmocka_unit_test(the_watermark_stops_at_the_lowest_open_offset),
         cmocka_unit_test(the_end_of_an_empty_partition_is_a_watermark),
         cmocka_unit_test(the_end_counts_once_nothing_is_open),
+        cmocka_unit_test(a_partition_that_moves_all_the_time_keeps_no_other_from_its_turn),
         cmocka_unit_test(what_ended_under_an_older_assignment_changes_nothing),
         cmocka_unit_test(a_record_at_an_offset_that_is_open_is_another_one),
         cmocka_unit_test(a_rewind_that_begins_at_an_open_offset_moves_no_watermark_past_it),

@@ -51,6 +51,8 @@ static void a_name_that_only_leads_here_is_not(void **state)
         "metrics.example.com.evil.example",
         "example.com",
         "xstatus.example.net",
+        "status.example.network",
+        "status.example.net.evil.example",
         "svc.cluster.local",
         ".svc.cluster.local",
         "worker-1.evil.example",

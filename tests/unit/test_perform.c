@@ -18,6 +18,7 @@ enum { PERMIT = 44 };
 /* What the fakes answer. */
 static struct {
     struct rate_limit_permit permit;
+    struct rate_limit_claim claim; /* what was asked for */
     int64_t pace;
     int64_t released;
     bool starts; /* a request */
@@ -135,6 +136,7 @@ FAKE(rate_limit_acquire, (struct db * db UNUSED, const struct rate_limit_claim *
                           struct rate_limit_permit *permit, struct error *err))
 {
     diary_note("permit:%s:%s", claim->account, claim->endpoint);
+    world.claim = *claim;
     *permit = world.permit;
     return diary_goes_well("permit", err);
 }
@@ -368,6 +370,30 @@ static void a_request_goes_with_a_permit_or_not_at_all(void **state)
     }
 }
 
+static void a_permit_is_asked_for_within_the_published_limits(void **state)
+{
+    static const struct {
+        enum endpoint endpoint;
+        int per_second, per_minute;
+    } cases[] = { { ENDPOINT_IMPORT, 10, 150 }, { ENDPOINT_PROFILES, 75, 750 } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct pending_request pending = { .endpoint = cases[i].endpoint };
+        const struct effect effect = { .kind = EFFECT_SEND,
+                                       .endpoint = cases[i].endpoint,
+                                       .pending = &pending };
+        struct effect_result result = EFFECT_RESULT_INIT;
+        struct error err = ERROR_INIT;
+
+        begin(NULL);
+        assert_true(perform(&performer, &effect, &result, &err));
+        assert_int_equal(world.claim.burst, cases[i].per_second);
+        assert_int_equal(world.claim.steady, cases[i].per_minute);
+        assert_int_equal(world.claim.timeout_ms, performer.timeout_ms);
+    }
+}
+
 static void an_account_that_is_slow_already_is_not_told_again(void **state)
 {
     const struct effect effect = {
@@ -393,6 +419,7 @@ int main(void)
         cmocka_unit_test(refused_rows_go_with_the_confirmation_and_all_are_counted),
         cmocka_unit_test(a_split_says_of_each_row_where_it_goes),
         cmocka_unit_test(a_request_goes_with_a_permit_or_not_at_all),
+        cmocka_unit_test(a_permit_is_asked_for_within_the_published_limits),
         cmocka_unit_test(an_account_that_is_slow_already_is_not_told_again),
     };
 

@@ -21,6 +21,7 @@ struct person {
     bool held;                   /* by another export on the same list */
     bool known, on_list;         /* in Klaviyo */
     bool cursed;                 /* a request with it is refused as a whole */
+    bool stuck;                  /* a removal with it is; a look-up is not */
 };
 
 struct asked {
@@ -40,6 +41,7 @@ struct people {
     size_t n_asked;
     size_t n_lookups, n_removals, n_refused;
     size_t page_rows; /* of an answer */
+    bool endless;     /* each page names a next one */
     bool list_is_gone, list_asked;
     int claims_refused;
     enum list_claim claim;
@@ -186,9 +188,14 @@ static void perform_one(struct people *w, struct effect *e)
 
 static bool is_cursed(const struct people *w, const struct asked *asked)
 {
-    for (size_t i = 0; i < asked->n; i++)
-        if (w->person[asked->people[i]].cursed)
+    bool removes = asked->pending->endpoint == ENDPOINT_LIST_REMOVE;
+
+    for (size_t i = 0; i < asked->n; i++) {
+        const struct person *p = &w->person[asked->people[i]];
+
+        if (p->cursed || (removes && p->stuck))
             return true;
+    }
     return false;
 }
 
@@ -212,7 +219,7 @@ static void answer_lookup(struct people *w, const struct asked *asked)
                    "%s{\"type\":\"profile\",\"id\":\"other\",\"attributes\":{\"email\":"
                    "\"somebody.else@x.example\"}}],\"links\":{\"next\":%s}}",
                    any ? "," : "",
-                   !asked->next_page && w->page_rows < asked->n
+                   w->endless || (!asked->next_page && w->page_rows < asked->n)
                        ? "\"https://k.example/api/profiles?page=2\""
                        : "null");
 }
@@ -322,7 +329,7 @@ static void assert_all_gone(const struct people *w)
     for (int i = 0; i < w->n; i++) {
         const struct person *p = &w->person[i];
 
-        if (p->cursed)
+        if (p->cursed || (p->stuck && p->known))
             assert_true(p->left && !p->forgotten);
         else if (p->held)
             assert_true(p->on_list && p->forgotten);
@@ -400,6 +407,32 @@ static void who_is_refused_alone_is_kept(void **state)
     removal_release(&w.removal);
 }
 
+static void who_is_refused_by_the_removal_alone_is_kept_and_the_others_are_taken_off(void **state)
+{
+    static struct people w;
+
+    (void)state;
+    people_init(&w, 1000);
+    w.person[0].stuck = w.person[499].stuck = w.person[999].stuck = true;
+    run(&w, 0);
+    assert_all_gone(&w);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(w.person[i].on_list, w.person[i].stuck);
+    removal_release(&w.removal);
+}
+
+static void pages_of_a_look_up_that_have_no_end_are_left(void **state)
+{
+    static struct people w;
+
+    (void)state;
+    people_init(&w, 150);
+    w.endless = true;
+    run(&w, 0);
+    assert_all_gone(&w);
+    removal_release(&w.removal);
+}
+
 static void a_list_that_is_gone_is_asked_for_before_anybody_is_suspected(void **state)
 {
     static struct people w;
@@ -423,7 +456,7 @@ static void a_claim_that_is_refused_is_tried_again(void **state)
     w.claims_refused = 5;
     run(&w, 0);
     assert_all_gone(&w);
-    assert_true(w.now_ms >= 1000 + 500 + 2000 + 3 * 5000);
+    assert_in_range(w.now_ms, 1000 + 500 + 2000 + 3 * 5000, 1000 + 500 + 2000 + 3 * 5000 + 100);
     removal_release(&w.removal);
 }
 
@@ -467,8 +500,10 @@ static void whatever_happens_the_list_is_right_in_the_end(void **state)
             w.person[i].known = !w.person[i].left || dice(10) > 0;
             w.person[i].on_list = !w.person[i].left || dice(10) > 0;
             w.person[i].cursed = w.person[i].left && dice(200) == 0;
+            w.person[i].stuck = w.person[i].left && w.person[i].on_list && dice(200) == 0;
             w.person[i].held = w.claim == LIST_CLAIM_SHARED && w.person[i].left &&
-                               !w.person[i].cursed && w.person[i].on_list && dice(4) == 0;
+                               !w.person[i].cursed && !w.person[i].stuck && w.person[i].on_list &&
+                               dice(4) == 0;
         }
         run(&w, dice(40));
         assert_all_gone(&w);
@@ -526,6 +561,8 @@ int main(void)
         cmocka_unit_test(what_another_export_has_there_stays_and_is_forgotten_here),
         cmocka_unit_test(all_pages_are_read),
         cmocka_unit_test(who_is_refused_alone_is_kept),
+        cmocka_unit_test(who_is_refused_by_the_removal_alone_is_kept_and_the_others_are_taken_off),
+        cmocka_unit_test(pages_of_a_look_up_that_have_no_end_are_left),
         cmocka_unit_test(a_list_that_is_gone_is_asked_for_before_anybody_is_suspected),
         cmocka_unit_test(a_claim_that_is_refused_is_tried_again),
         cmocka_unit_test(nothing_is_begun_while_the_process_drains_or_the_lease_is_short),

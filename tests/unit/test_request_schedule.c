@@ -45,11 +45,24 @@ static void a_key_that_is_accepted_after_its_rest_has_not_been_refused(void **st
     assert_false(request_schedule_key_refused(&schedule, &first, START + 30 + REST_MS));
 }
 
+static void another_endpoint_does_not_say_that_the_key_is_good_again(void **state)
+{
+    struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
+    struct pending_request first = sent(ENDPOINT_IMPORT, START);
+    struct pending_request job = sent(ENDPOINT_JOB, START + 10 + REST_MS);
+
+    (void)state;
+    assert_false(request_schedule_key_refused(&schedule, &first, START + 10));
+    request_schedule_key_accepted(&schedule, &job);
+    assert_true(request_schedule_key_refused(&schedule, &first, START + 30 + REST_MS));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refused_key_rests_whatever_else_was_on_its_way),
         cmocka_unit_test(a_key_that_is_accepted_after_its_rest_has_not_been_refused),
+        cmocka_unit_test(another_endpoint_does_not_say_that_the_key_is_good_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@ static struct {
     struct run_record record;
     bool marked;
     enum error_kind key_fails; /* NONE: the key opens */
+    enum error_kind end_fails; /* NONE: the end is written */
 } world;
 
 void __wrap_deliver(const struct deliver_options *options, struct deliver_result *result);
@@ -59,6 +60,8 @@ bool __wrap_runs_end(struct db *db, const struct run_task *task, const struct ru
     (void)db, (void)task;
     diary_note("end:%s:%s:%s", run_state_name(ending->state), reason ? reason : "-",
                ending->detail ? ending->detail : "-");
+    if (world.end_fails != ERROR_NONE)
+        return error_set(err, world.end_fails, "the database is away");
     if (!diary_goes_well("end", err))
         return false;
     *record = world.record;
@@ -266,6 +269,20 @@ static void each_outcome_of_a_delivery_is_written_as_it_is(void **state)
     }
 }
 
+static void an_end_that_could_not_be_written_is_not_taken_for_written(void **state)
+{
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    diary_begin(NULL);
+    world.delivered = (struct deliver_result){ .outcome = DELIVER_DONE };
+    world.end_fails = ERROR_RETRY;
+    assert_false(execute(REASON_NONE, sealed, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    assert_int_equal(control.runs_ended[RUN_SUCCEEDED], 0);
+    world.end_fails = ERROR_NONE;
+}
+
 static void what_was_recorded_is_counted_whoever_ended_the_run(void **state)
 {
     struct error err = ERROR_INIT;
@@ -325,6 +342,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_outcome_of_a_delivery_is_written_as_it_is),
+        cmocka_unit_test(an_end_that_could_not_be_written_is_not_taken_for_written),
         cmocka_unit_test(what_was_recorded_is_counted_whoever_ended_the_run),
         cmocka_unit_test(
             a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not),

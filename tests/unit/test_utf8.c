@@ -22,6 +22,7 @@ static void characters_are_counted_and_what_is_none_is_refused(void **state)
         { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, 3 },
         { "\xf4\x8f\xbf\xbf", 4, 1 },
         { "\xc3", 1, -1 },     /* ends too early */
+        { "\xc3\xa9", 1, -1 }, /* whatever stands behind its end */
         { "\x80", 1, -1 },     /* begins in the middle */
         { "\xc0\x80", 2, -1 }, /* longer than needed */
         { "\xe0\x9f\xbf", 3, -1 },
