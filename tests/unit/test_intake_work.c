@@ -1,0 +1,291 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "tests/unit/diary.h"
+#include "worker/ingest/intake_work.h"
+
+/* What intake does when: on a clock that stands until the test moves it, without a thread. */
+enum {
+    START_MS = 1000000,
+    AWAY_FOR_MS = 100, /* the shortest pause after a failure; the fake of randomness chooses it */
+    POISON = 5000,     /* its data are refused, with all that come with it */
+    LOCKED = 4000,     /* somebody holds a lock that this one needs */
+};
+
+static struct {
+    int64_t now_ms;
+    bool away;      /* the next call that is not a connect fails as if it were not reachable */
+    bool is_closed; /* the connection, by the server */
+} database;
+
+int64_t __wrap_clock_ms(void);
+int64_t __wrap_clock_ms(void)
+{
+    return database.now_ms;
+}
+
+uint32_t __wrap_randombytes_random(void);
+uint32_t __wrap_randombytes_random(void)
+{
+    return 0;
+}
+
+static bool is_away(struct error *err)
+{
+    bool away = database.away;
+
+    database.away = false;
+    if (away)
+        (void)error_set(err, ERROR_RETRY, "away");
+    return away;
+}
+
+static bool fake_connect(void *world UNUSED, struct error *err UNUSED)
+{
+    diary_note("connect");
+    return true;
+}
+
+static void fake_disconnect(void *world UNUSED)
+{
+    diary_note("disconnect");
+}
+
+static enum events_accepted answer_one(const struct event_row *in, struct event_row_result *out)
+{
+    if (in->offset == POISON && !in->reason)
+        return EVENTS_REFUSED;
+    *out = (struct event_row_result){ .request_id = in->offset + 1, .state = EVENT_ROW_OPEN };
+    if (in->reason)
+        out->state = EVENT_ROW_DEAD_LETTER_DUE;
+    if (in->offset == LOCKED)
+        *out = (struct event_row_result){ .state = EVENT_ROW_BLOCKED };
+    return EVENTS_ACCEPTED;
+}
+
+static enum events_accepted fake_accept(void *world UNUSED, const struct event_row *in, size_t n,
+                                        bool one_by_one, struct event_row_result *out,
+                                        struct error *err)
+{
+    if (is_away(err))
+        return EVENTS_FAILED;
+    if (in[0].offset == LOCKED && !one_by_one)
+        return EVENTS_BLOCKED;
+    diary_note("accept:%d", (int)n);
+    for (size_t i = 0; i < n; i++)
+        if (answer_one(&in[i], &out[i]) == EVENTS_REFUSED) {
+            (void)error_set(err, ERROR_INPUT, "refused (SQLSTATE 22000)");
+            return EVENTS_REFUSED;
+        }
+    return EVENTS_ACCEPTED;
+}
+
+static bool fake_ended(void *world UNUSED, const struct event_key *keys UNUSED, size_t n,
+                       struct event_row_end **ends, size_t *n_ends, struct error *err UNUSED)
+{
+    diary_note("ended?%d", (int)n);
+    *ends = calloc(1, sizeof **ends);
+    *n_ends = 0;
+    return *ends != NULL;
+}
+
+static bool fake_mark(void *world UNUSED, const struct event_key *keys UNUSED, size_t n,
+                      struct error *err)
+{
+    if (is_away(err))
+        return false;
+    diary_note("mark:%d", (int)n);
+    return true;
+}
+
+static bool fake_lock_holder(void *world UNUSED, struct lock_holder *holder,
+                             struct error *err UNUSED)
+{
+    *holder = (struct lock_holder){ .pid = 17, .user = "somebody", .application = "psql" };
+    return true;
+}
+
+static int fake_socket(void *world UNUSED)
+{
+    return -1;
+}
+
+static bool fake_notified(void *world UNUSED)
+{
+    return !database.is_closed;
+}
+
+static const struct intake_ports ports = {
+    .connect = fake_connect,
+    .disconnect = fake_disconnect,
+    .accept = fake_accept,
+    .ended = fake_ended,
+    .mark = fake_mark,
+    .lock_holder = fake_lock_holder,
+    .socket = fake_socket,
+    .notified = fake_notified,
+};
+
+static struct service_metrics metrics;
+static struct intake_work work;
+
+static void add(int64_t offset)
+{
+    static const char good[] =
+        "{\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\"}";
+    const struct record record = {
+        .topic = "t", .offset = offset, .value = good, .value_bytes = strlen(good)
+    };
+    struct pending_event_list list = { 0 };
+    struct pending_event *event = NULL;
+    struct error why = ERROR_INIT;
+
+    assert_int_equal(pending_event_new(&record, 1, &event, &why), EVENT_VALID);
+    pending_event_push(&list, event);
+    intake_work_add(&work, &list);
+}
+
+static void begin(void)
+{
+    diary_begin(NULL);
+    memset(&database, 0, sizeof database);
+    database.now_ms = START_MS;
+    service_metrics_init(&metrics);
+    intake_work_init(&work, &ports, &metrics);
+}
+
+static void turn(void)
+{
+    diary_begin(NULL);
+    intake_work_turn(&work);
+}
+
+/* One event waits for its end, and was just asked for. */
+static void begin_with_one_that_waits(void)
+{
+    begin();
+    add(1);
+    turn();
+    assert_string_equal(diary.text, "connect accept:1 ended?1");
+}
+
+static void who_waits_is_asked_for_now_and_then_and_soon_after_a_notification(void **state)
+{
+    (void)state;
+    begin_with_one_that_waits();
+    assert_int_equal(intake_work_wait_ms(&work), 200);
+    database.now_ms += 199;
+    turn();
+    assert_string_equal(diary.text, "");
+    database.now_ms += 1;
+    turn();
+    assert_string_equal(diary.text, "ended?1");
+    intake_work_notified(&work);
+    assert_int_equal(intake_work_wait_ms(&work), 20);
+    intake_work_release(&work);
+}
+
+static void after_a_failure_it_asks_at_once_for_what_may_have_been_told_meanwhile(void **state)
+{
+    (void)state;
+    begin_with_one_that_waits();
+    add(2);
+    database.away = true;
+    turn();
+    assert_string_equal(diary.text, "disconnect");
+    assert_int_equal(intake_work_wait_ms(&work), AWAY_FOR_MS);
+    database.now_ms += AWAY_FOR_MS;
+    turn();
+    assert_string_equal(diary.text, "connect accept:1 ended?2");
+    intake_work_release(&work);
+}
+
+static void a_connection_that_the_server_closed_is_made_anew_at_once(void **state)
+{
+    (void)state;
+    begin_with_one_that_waits();
+    database.is_closed = true;
+    intake_work_notified(&work);
+    assert_int_equal(intake_work_wait_ms(&work), 0);
+    turn();
+    assert_string_equal(diary.text, "connect");
+    intake_work_release(&work);
+}
+
+static void the_batch_grows_again_once_the_refused_event_is_found(void **state)
+{
+    (void)state;
+    begin();
+    add(POISON);
+    for (int64_t i = 1; i < 8; i++)
+        add(i);
+    diary_begin(NULL);
+    for (int i = 0; i < 8; i++)
+        intake_work_turn(&work);
+    assert_string_equal(diary.text, "connect accept:8 accept:4 accept:2 accept:1 "
+                                    "accept:1 accept:2 ended?2 accept:4 accept:1");
+    intake_work_release(&work);
+}
+
+static void what_a_lock_holds_up_comes_back_later_and_later_up_to_five_seconds(void **state)
+{
+    static const int64_t pauses[] = { 500, 1000, 2000, 4000, 5000, 5000 };
+
+    (void)state;
+    begin();
+    for (size_t i = 0; i < sizeof pauses / sizeof pauses[0]; i++) {
+        add(LOCKED);
+        turn();
+        struct pending_event *event = pending_event_pop(&work.out);
+        assert_non_null(event);
+        assert_int_equal(event->state, PENDING_EVENT_UNREAD);
+        assert_int_equal(event->not_before_ms - database.now_ms, pauses[i]);
+        database.now_ms = event->not_before_ms;
+        pending_event_free(event);
+    }
+    intake_work_release(&work);
+}
+
+static void a_letter_is_marked_before_its_offset_is_released(void **state)
+{
+    (void)state;
+    begin();
+    add(POISON);
+    turn(); /* it dies, and its row says so with the next turn */
+    turn();
+    struct pending_event_list letters = { 0 };
+    pending_event_append(&letters, &work.out);
+    assert_int_equal(letters.n, 1);
+    letters.first->state = PENDING_EVENT_DEAD_LETTERED;
+    intake_work_add(&work, &letters);
+    database.away = true;
+    turn();
+    assert_null(work.out.first);
+    database.now_ms += AWAY_FOR_MS;
+    turn();
+    assert_string_equal(diary.text, "connect mark:1");
+    assert_int_equal(work.out.n, 1);
+    intake_work_release(&work);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_waits_is_asked_for_now_and_then_and_soon_after_a_notification),
+        cmocka_unit_test(after_a_failure_it_asks_at_once_for_what_may_have_been_told_meanwhile),
+        cmocka_unit_test(a_connection_that_the_server_closed_is_made_anew_at_once),
+        cmocka_unit_test(the_batch_grows_again_once_the_refused_event_is_found),
+        cmocka_unit_test(what_a_lock_holds_up_comes_back_later_and_later_up_to_five_seconds),
+        cmocka_unit_test(a_letter_is_marked_before_its_offset_is_released),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
