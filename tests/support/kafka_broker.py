@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from support.paths import BUILD
 from support.process import Process, free_port, wait_until
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1

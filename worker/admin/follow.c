@@ -2,11 +2,14 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "common/clock.h"
 #include "worker/admin/progress.h"
 #include "worker/cli/json.h"
 #include "worker/store/db.h"
+#include "worker/store/history.h"
 
 enum { POLL_INTERVAL_MS = 300, DATABASE_RETRY_MS = 60000 };
 
@@ -27,6 +30,33 @@ static bool check_ends(const json_t *runs, struct error *err)
     return true;
 }
 
+/* Each run that goes on gets a member "outlook"; of the rest nothing is to be told. */
+static bool add_outlooks(struct db *db, json_t *runs, struct error *err)
+{
+    int64_t ids[PROGRESS_RUNS];
+    char *text;
+    size_t i, n = 0;
+    json_t *run;
+
+    json_array_foreach(runs, i, run)
+        if (!run_has_ended(run) && n < PROGRESS_RUNS)
+            ids[n++] = json_integer_value(json_object_get(run, "id"));
+    if (n == 0)
+        return true;
+    if (!history_outlooks(db, ids, n, &text, err))
+        return false;
+    CLEANUP(json_freep) json_t *outlooks = json_loads(text, 0, NULL);
+    free(text);
+    json_array_foreach(runs, i, run) {
+        char key[24];
+
+        (void)snprintf(key, sizeof key, "%" PRId64,
+                       (int64_t)json_integer_value(json_object_get(run, "id")));
+        (void)json_object_set(run, "outlook", json_object_get(outlooks, key));
+    }
+    return true;
+}
+
 /* One poll; an ERROR_RETRY is tolerated for a minute. */
 static bool poll_runs(struct context *context, const struct follow *follow, int64_t *good_ms,
                       json_t **runs, bool *over, struct error *err)
@@ -35,7 +65,8 @@ static bool poll_runs(struct context *context, const struct follow *follow, int6
 
     *over = false;
     if (db_ready(context->db, &why) &&
-        follow->read_runs(follow->opaque, context->db, runs, over, &why)) {
+        follow->read_runs(follow->opaque, context->db, runs, over, &why) &&
+        add_outlooks(context->db, *runs, &why)) {
         *good_ms = clock_ms();
         return true;
     }

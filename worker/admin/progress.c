@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/age.h"
 #include "common/clock.h"
 #include "common/parse.h"
 #include "common/strbuf.h"
@@ -82,37 +83,21 @@ static int64_t selected_rows(const json_t *run)
 void progress_estimate_update(struct progress_estimate *estimate, const json_t *run, int64_t now_us)
 {
     int64_t id = json_integer_value(json_object_get(run, "id"));
-    int64_t done = done_rows(run), left = selected_rows(run) - done;
-    int64_t elapsed_us = now_us - time_of(run, "started_at");
+    struct time_left_facts facts;
 
-    if (estimate->run_id == id && estimate->done == done)
-        return;
-    *estimate = (struct progress_estimate){ .run_id = id, .done = done };
-    if (done > 0 && left > 0 && elapsed_us > 0)
-        estimate->end_us = now_us + (int64_t)((double)elapsed_us / (double)done * (double)left);
-}
-
-/* In seconds; 0: not known, or it should be over by now. */
-static int64_t seconds_left(const json_t *run, const struct progress_estimate *estimate,
-                            int64_t now_us)
-{
-    int64_t end_us = estimate->end_us, until_us = time_of(run, "waiting_until");
-
-    if (run_has_ended(run) || end_us == 0)
-        return 0;
-    if (until_us > end_us)
-        end_us = until_us;
-    return end_us > now_us ? (end_us - now_us + 999999) / 1000000 : 0;
+    if (estimate->run_id != id)
+        *estimate = (struct progress_estimate){ .run_id = id };
+    bool known = time_left_read(run, json_object_get(run, "outlook"), now_us, &facts);
+    time_left_update(&estimate->left, known ? &facts : NULL, now_us);
 }
 
 static void add_seconds_left(struct strbuf *line, int64_t seconds)
 {
-    if (seconds >= INT64_C(2) * 3600)
-        strbuf_addf(line, ", about %" PRId64 " h left", (seconds + 1800) / 3600);
-    else if (seconds >= 120)
-        strbuf_addf(line, ", about %" PRId64 " min left", (seconds + 30) / 60);
-    else if (seconds > 0)
-        strbuf_addf(line, ", about %" PRId64 " s left", seconds);
+    if (seconds == 0)
+        return;
+    strbuf_add_str(line, ", about ");
+    age_add_span(line, seconds);
+    strbuf_add_str(line, " left");
 }
 
 /* ---- a line ---- */
@@ -122,7 +107,7 @@ static const char *waiting_until(const json_t *run)
 {
     const char *until = text_of(run, "waiting_until");
 
-    return strlen(until) > 19 ? until + 11 : NULL;
+    return state_of(run) == RUN_WAITING && strlen(until) > 19 ? until + 11 : NULL;
 }
 
 static void add_name(struct strbuf *line, const json_t *run, size_t max)
@@ -152,20 +137,26 @@ static void add_counts(struct strbuf *line, const json_t *run)
                 selected_rows(run));
 }
 
-static void make_full(struct strbuf *line, const json_t *run, int64_t seconds)
+/* "waiting until 08:05:07 UTC (rate_limited)" */
+static void add_state(struct strbuf *line, const json_t *run)
 {
     const char *until = waiting_until(run);
 
-    add_name(line, run, LINE_MAX_BYTES);
     strbuf_add_str(line, text_of(run, "state"));
+    if (until)
+        strbuf_addf(line, " until %.8s UTC", until);
     if (state_of(run) == RUN_WAITING && *text_of(run, "reason"))
         strbuf_addf(line, " (%s)", text_of(run, "reason"));
+}
+
+static void make_full(struct strbuf *line, const json_t *run, int64_t seconds)
+{
+    add_name(line, run, LINE_MAX_BYTES);
+    add_state(line, run);
     if (*text_of(run, "started_at"))
         add_counts(line, run);
     if (count_of(run, "rejected") > 0)
         strbuf_addf(line, ", %" PRId64 " rejected", count_of(run, "rejected"));
-    if (until)
-        strbuf_addf(line, ", waiting until %.8s UTC", until);
     add_duration(line, run);
     add_seconds_left(line, seconds);
 }
@@ -217,7 +208,7 @@ void progress_line(const json_t *run, const struct progress_estimate *estimate, 
                    int columns, char *text, size_t size)
 {
     CLEANUP(strbuf_release) struct strbuf line = STRBUF_INIT(LINE_MAX_BYTES);
-    int64_t seconds = seconds_left(run, estimate, now_us);
+    int64_t seconds = time_left_seconds(&estimate->left, now_us);
 
     make_full(&line, run, seconds);
     if (strbuf_ok(&line) && !fits(&line, columns)) {

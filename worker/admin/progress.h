@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/export/time_left.h"
+
 /*
  * The progress of runs, one line per run: drawn over and over on a terminal,
  * never wider than it is; elsewhere a new line when a state changes, and every
@@ -12,14 +14,10 @@
  */
 enum { PROGRESS_RUNS = 16 }; /* more are not shown */
 
-/*
- * When a run will be through, by its pace when it last got on. While nothing is
- * accepted it stays where it is, so that the time left never grows by waiting.
- */
+/* When a run will be through, as it was told last. */
 struct progress_estimate {
     int64_t run_id;
-    int64_t done;   /* rows accepted or rejected */
-    int64_t end_us; /* UTC; 0: not known */
+    struct time_left left;
 };
 
 struct progress {
@@ -33,10 +31,10 @@ struct progress {
 /* Asks whether standard output is a terminal. */
 void progress_init(struct progress *progress);
 
-/* runs: an array of runs as runs show --json has them. Standard output. */
+/* runs: an array of runs as runs show --json has them, with an outlook. Standard output. */
 void progress_show(struct progress *progress, const json_t *runs);
 
-/* now_us: UTC. */
+/* With the outlook of the run, a member of it that follow.h has added. now_us: UTC. */
 void progress_estimate_update(struct progress_estimate *estimate, const json_t *run,
                               int64_t now_us);
 

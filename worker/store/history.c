@@ -22,6 +22,10 @@ static const char rejections_sql[] =
     " j.detail from klaviyo.rejection j where j.run_id = $1"
     " order by j.stage desc, j.code, j.email, j.profile_id) as shown";
 
+static const char outlooks_sql[] =
+    "select coalesce(json_object_agg(u.id, klaviyo.outlook(u.id)), '{}')"
+    " from unnest($1::bigint[]) as u(id)";
+
 static const char newest_sql[] =
     "select run_id from klaviyo.run"
     " order by state in ('queued', 'running') desc, run_id desc limit 1";
@@ -88,6 +92,21 @@ bool history_rejections(struct db *db, int64_t run_id, char **json, struct error
     free(run);
     if (!db_query_document(db, rejections_sql, &args, json, err))
         return error_wrap(err, "rejections of run %" PRId64, run_id);
+    return true;
+}
+
+bool history_outlooks(struct db *db, const int64_t *run_ids, size_t n, char **json,
+                      struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf ids = { 0 };
+    struct args args = ARGS_INIT;
+
+    array_init(&ids);
+    for (size_t i = 0; i < n; i++)
+        array_int64(&ids, run_ids[i]);
+    if (!args_close_array(&args, &ids, err) ||
+        !db_query_document(db, outlooks_sql, &args, json, err))
+        return error_wrap(err, "looking for when the runs end");
     return true;
 }
 
