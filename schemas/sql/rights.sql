@@ -74,7 +74,7 @@ grant select, insert, update, delete
     on klaviyo.request, klaviyo.run, klaviyo.request_run, klaviyo.batch, klaviyo.ledger,
        klaviyo.rejection, klaviyo.rate_budget, klaviyo.rate_place, klaviyo.late_job,
        klaviyo.task, klaviyo.task_worker, klaviyo.outcome, klaviyo.list_claim,
-       klaviyo.removal_confirmation
+       klaviyo.removal_confirmation, klaviyo.account_plan, klaviyo.run_timeline
     to klaviyo_worker;
 grant select on klaviyo.past_run to klaviyo_worker;
 grant select on klaviyo.connection, klaviyo.connection_key, klaviyo.connection_grant,
@@ -90,7 +90,8 @@ grant select on klaviyo.connection, klaviyo.connection_grant, klaviyo.export_seg
                 klaviyo.export_field, klaviyo.run, klaviyo.request, klaviyo.request_run,
                 klaviyo.batch, klaviyo.ledger, klaviyo.rejection, klaviyo.rate_budget,
                 klaviyo.rate_place, klaviyo.late_job, klaviyo.past_run, klaviyo.outcome,
-                klaviyo.list_claim, klaviyo.removal_confirmation, klaviyo.audit
+                klaviyo.list_claim, klaviyo.removal_confirmation, klaviyo.account_plan,
+                klaviyo.run_timeline, klaviyo.audit
     to klaviyo_admin;
 grant select (connection_id, key_pair_id, changed_at, changed_by)
     on klaviyo.connection_key to klaviyo_admin;

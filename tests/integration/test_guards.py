@@ -247,6 +247,8 @@ def test_a_plan_that_may_be_exceeded_is_warned_of_from_1000_new_addresses_on(wor
     assert refreshed(world, 1)["counts"]["accepted"] == 1000
     (warning,) = worker.events("plan_may_be_exceeded")
     assert (warning["new"], warning["used"], warning["maximum"]) == (1000, 80, 100)
+    kept = world.db.rows("select account, used, maximum from klaviyo.account_plan")
+    assert kept == [(ACCOUNT, 80, 100)], "for the status page"
 
     world.admin("export", "update", EXPORT, "--plan", "ignore")
     world.db.execute(ADD_MEMBERS.format(1000, SEGMENT))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import pytest
 from selenium import webdriver
@@ -13,7 +15,7 @@ from support.browser import accessibility_faults, complaints, open_browser, set_
 from support.paths import BUILD
 from support.process import wait_until
 from support.worker import Worker
-from support.world import EXPORT, World
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, World
 
 PICTURES = BUILD / "pages"
 HOSTILE = "<script>alert(1)</script>&\"'\u202e" + "x" * 160
@@ -176,6 +178,80 @@ def test_an_accounts_limit_is_the_share_that_is_ours(world: World) -> None:
     assert " of 150</b>" in worker.page("/")
     world.admin("connection", "update", "main", "--share", "20%")
     wait_until(lambda: " of 30</b>" in worker.page("/"), 10, "the share to be shown")
+
+
+def plain(page: str) -> str:
+    """Its text, with blanks for what separates digits and words."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page).replace("\u202f", "").split())
+
+
+def test_what_the_plan_of_an_account_allows_is_shown_as_it_was_told_last(world: World) -> None:
+    world.set_up_export(people.simple(5))
+    world.simulator.add_key(KEY, ACCOUNT, ["accounts:read", "lists:read", "usage:read"])
+    world.simulator.control("PUT", f"accounts/{ACCOUNT}", {"usage_used": 900, "usage_max": 12000})
+    worker = world.start_worker().wait_ready()
+    assert "What the Klaviyo plan allows is not known yet" in plain(worker.page("/"))
+
+    world.admin("connection", "verify", CONNECTION)
+
+    wait_until(lambda: "900 of 12000 profiles of the Klaviyo plan" in plain(worker.page("/")), 10, "the plan")
+    world.db.execute("update klaviyo.account_plan set told_at = now() - interval '3 hours 5 minutes'")
+    wait_until(lambda: "as of 3 h ago" in plain(worker.page("/")), 10, "its time")
+    
+
+
+def spans_of(page: str) -> list[tuple[str, float, float]]:
+    """Colour, beginning and width of each bar of the timeline, the whole being 1000."""
+    found = re.search(r'<svg class="spans".*?</svg>', page)
+    bars = re.findall(r'<rect class="(\w+)" x="([\d.]+)" width="([\d.]+)"', found.group()) if found else []
+    return [(colour, float(x), float(width)) for colour, x, width in bars]
+
+
+def test_when_the_batches_of_a_run_were_imported_is_seen_while_it_goes_on_and_after_it(
+    world: World,
+) -> None:
+    world.set_up_export(people.simple(25_000))
+    world.simulator.settings(queued_ms=50, processing_ms=4000)
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 3)
+    path = f"/run?id={world.runs()[0]['id']}"
+    wait_until(lambda: "busy" in {c for c, _, _ in spans_of(worker.page(path))}, 10, "jobs that go on")
+
+    (run,) = world.wait_runs_ended()
+
+    wait_until(lambda: [c for c, _, _ in spans_of(worker.page(path))] == ["good"] * 3, 10, "their ends")
+    assert world.db.value("select count(*) from klaviyo.batch") == 0
+    lasted = (datetime.fromisoformat(run["finished_at"]) - datetime.fromisoformat(run["started_at"])).total_seconds()
+    for _, x, width in spans_of(worker.page(path)):
+        assert width * lasted / 1000 > 3.9 and x + width <= 1000.5, (x, width, lasted)
+    world.admin("export", "remove", EXPORT)
+    world.db.execute("delete from klaviyo.run")
+    assert world.db.value("select count(*) from klaviyo.run_timeline") == 0
+
+
+def test_a_thousand_batches_are_twenty_four_bars(world: World) -> None:
+    world.set_up_export(people.simple(5))
+    run = world.db.value(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at,"
+        " lease_until, selected_rows) select export_id, name, 'main', 'schedule', 'running',"
+        " now() - interval '100 s', now() + interval '1 h', 1000 from klaviyo.export returning run_id"
+    )
+    world.db.execute(
+        "insert into klaviyo.batch (export_id, run_id, state, row_count, posted_at, ended_at)"
+        " select export_id, %s, case n when 500 then 'unresolved' when 1000 then 'sent' else 'complete' end,"
+        " 1, now() - interval '100 s' + n * interval '0.08 s',"
+        " case when n < 1000 then now() - interval '98 s' + n * interval '0.08 s' end"
+        " from klaviyo.export, generate_series(1, 1000) n",
+        run,
+    )
+    worker = world.start_worker().wait_ready()
+    world.db.execute("update klaviyo.run set state = 'cancelled', finished_at = now() where run_id = %s", run)
+    wait_until(lambda: len(spans_of(worker.page(f"/run?id={run}"))) == 24, 10, "the bars")
+    bars = spans_of(worker.page(f"/run?id={run}"))
+    assert [colour for colour, _, _ in bars] == ["good"] * 11 + ["bad"] + ["good"] * 11 + ["busy"]
+    assert bars[0][1] < 2 and all(20 < width < 70 for _, _, width in bars[:23])
+    assert bars[23][1] + bars[23][2] == 1000
 
 
 def test_what_is_not_there_is_said_with_404(world: World) -> None:

@@ -12,10 +12,10 @@ from support.roles import make_login
 from support.site import Site
 
 TABLES = [
-    "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
+    "account_plan", "audit", "batch", "connection", "connection_grant", "connection_key", "export", "export_field",
     "export_segment", "export_success", "key_pair", "late_job", "ledger", "list_claim", "migration", "outcome",
     "past_run", "rate_budget", "rate_place", "rejection", "removal_confirmation", "request", "request_run", "run",
-    "task", "task_worker",
+    "run_timeline", "task", "task_worker",
 ]  # fmt: skip
 
 INSIDE = [

@@ -85,6 +85,42 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
     assert_shows(&facts, "<b>m&lt;n</b>: key_refused, since", true);
 }
 
+static void what_a_plan_allows_is_as_it_was_told(void **state)
+{
+    char report[] =
+        "{\"accounts\": ["
+        "{\"name\": \"A\", \"share\": 100, \"plan\": {\"used\": 9000, \"maximum\": 10000,"
+        " \"at\": \"1970-01-01T00:00:00Z\"}},"
+        "{\"name\": \"B\", \"share\": 100, \"plan\": {\"used\": 9, \"maximum\": null,"
+        " \"at\": \"1970-01-01T00:00:00Z\"}},"
+        "{\"name\": \"C\", \"share\": 100, \"plan\": null}]}";
+    struct snapshot_view view = { .read_ms = 19000, .lists.report = report };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "9\u202f000 of 10\u202f000 profiles of the Klaviyo plan", true);
+    assert_shows(&facts, "9 profiles; the Klaviyo plan names no limit", true);
+    assert_shows(&facts, "What the Klaviyo plan allows is not known yet", true);
+}
+
+static void the_time_left_of_a_run_is_told_where_it_is_known(void **state)
+{
+    char run[] = "[{\"id\": 7, \"export\": \"x\", \"state\": \"running\","
+                 " \"started_at\": \"1970-01-01T00:00:00Z\","
+                 " \"counts\": {\"selected\": 2000, \"accepted\": 500}}]";
+    char known[] = "{\"outlooks\": {\"7\": {\"planned\": 700, \"job_ms\": 2000,"
+                   " \"percent\": 100}}}";
+    char unknown[] = "{\"outlooks\": {\"7\": {\"planned\": 700, \"job_ms\": null,"
+                     " \"percent\": 100}}}";
+    struct snapshot_view view = { .read_ms = 19000, .lists = { .runs = run, .report = known } };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "500 of 2\u202f000 confirmed, about 4 min left<progress", true);
+    view.lists.report = unknown;
+    assert_shows(&facts, "500 of 2\u202f000 confirmed<progress", true);
+}
+
 static void partitions_are_shown_with_their_lag_where_it_is_known(void **state)
 {
     static const struct service_partition partitions[] = {
@@ -135,6 +171,8 @@ int main(void)
         cmocka_unit_test(a_run_is_shown_with_state_and_progress),
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(the_page_says_when_the_database_is_away_or_a_connection_needs_attention),
+        cmocka_unit_test(what_a_plan_allows_is_as_it_was_told),
+        cmocka_unit_test(the_time_left_of_a_run_is_told_where_it_is_known),
         cmocka_unit_test(partitions_are_shown_with_their_lag_where_it_is_known),
         cmocka_unit_test(nothing_comes_from_elsewhere_and_the_script_is_our_own),
         cmocka_unit_test(what_is_no_json_is_an_error),

@@ -16,6 +16,7 @@
 #include "worker/export/perform.h"
 #include "worker/export/retry_budget.h"
 #include "worker/export/wait_report.h"
+#include "worker/store/account_plan.h"
 #include "worker/store/late_jobs.h"
 #include "worker/store/rate_limit.h"
 
@@ -36,6 +37,7 @@ struct deliver {
     struct retry_budget budget;
     int64_t batches_seen; /* of the plan */
     struct guard_watch guards;
+    bool plan_noted;                 /* what Klaviyo's plan allows */
     struct delivery_counts reported; /* by the last heartbeat */
     struct delivery_counts counted;  /* in the metrics */
     bool progress;                   /* since the last heartbeat */
@@ -371,6 +373,21 @@ static void check_guards(struct deliver *d)
         fail_run(d, verdict.reason, "%s", verdict.detail);
 }
 
+/* What Klaviyo said of the account's plan is kept for the status page. */
+static void note_account_plan(struct deliver *d)
+{
+    struct guards_facts facts = { .plan = GUARDS_UNASKED };
+    struct error err = ERROR_INIT;
+
+    delivery_tell(&d->delivery, &facts);
+    if (d->plan_noted || facts.plan != GUARDS_KNOWN)
+        return;
+    d->plan_noted = true;
+    if (!account_plan_note(d->options->db, d->task->account, facts.plan_used, facts.plan_maximum,
+                           &err))
+        relinquish(d, &err);
+}
+
 static struct removal_figures figures_of(const struct run_task *task,
                                          const struct run_counts *counts)
 {
@@ -396,6 +413,7 @@ static void check_plan(struct deliver *d)
     if (ended)
         end_by_plan(d);
     check_guards(d);
+    note_account_plan(d);
     struct run_counts counts = plan_counts(plan);
     struct delivery_plan_news news = { .more = batches != d->batches_seen,
                                        .may_deliver = d->guards.passed,

@@ -17,6 +17,9 @@ enum {
     AREA_HEIGHT = 100,
     PARTS_WIDTH = 1000,
     PARTS_HEIGHT = 16,
+    SPAN_STEP = 10,
+    SPAN_HEIGHT = 8,
+    SPAN_MIN_WIDTH = 3,
 };
 
 static void begin(struct strbuf *out, const char *css_class, int width, int height,
@@ -153,6 +156,20 @@ void chart_add_parts(struct strbuf *out, const struct chart_part *parts, size_t 
     }
     strbuf_add_str(out, "</svg>");
     add_legend(out, parts, n);
+}
+
+void chart_add_spans(struct strbuf *out, const struct chart_span *spans, size_t n,
+                     const char *label)
+{
+    begin(out, "spans", PARTS_WIDTH, (int)n * SPAN_STEP, label);
+    for (size_t i = 0; i < n; i++) {
+        double from = fmin(fmax(spans[i].from, 0), 1), to = fmin(fmax(spans[i].to, from), 1);
+        double width = fmax((to - from) * PARTS_WIDTH, SPAN_MIN_WIDTH);
+
+        add_rectangle(out, spans[i].css_class, fmin(from * PARTS_WIDTH, PARTS_WIDTH - width), width,
+                      (double)i * SPAN_STEP, SPAN_HEIGHT);
+    }
+    strbuf_add_str(out, "</svg>");
 }
 
 void chart_add_gauge(struct strbuf *out, int64_t used, int64_t limit, const char *label)

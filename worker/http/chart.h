@@ -33,6 +33,14 @@ struct chart_part {
 void chart_add_parts(struct strbuf *out, const struct chart_part *parts, size_t n,
                      const char *label);
 
+/* Spans of time one below the other, in parts of the whole: 0 is its beginning, 1 its end. */
+struct chart_span {
+    double from, to;
+    const char *css_class; /* static */
+};
+void chart_add_spans(struct strbuf *out, const struct chart_span *spans, size_t n,
+                     const char *label);
+
 /* How much of a limit is used; used may be more. */
 void chart_add_gauge(struct strbuf *out, int64_t used, int64_t limit, const char *label);
 

@@ -204,7 +204,8 @@ static void add_exports(struct strbuf *out, const struct page_lists *lists, int6
 
 /* ---- runs ---- */
 
-static void add_open_runs(struct strbuf *out, const json_t *runs, int64_t now_us)
+static void add_open_runs(struct strbuf *out, const json_t *runs, const json_t *report,
+                          int64_t now_us)
 {
     bool any = false;
 
@@ -217,7 +218,7 @@ static void add_open_runs(struct strbuf *out, const json_t *runs, int64_t now_us
             strbuf_add_str(out, "<section aria-labelledby=\"now\"><h2 id=\"now\">Going on</h2>"
                                 "<ul class=\"cards\">\n");
         any = true;
-        page_add_open_run(out, run, now_us);
+        page_add_open_run(out, run, report, now_us);
     }
     if (any)
         strbuf_add_str(out, "</ul></section>\n");
@@ -268,6 +269,31 @@ static int64_t limit_of(const json_t *account)
     return limit > 1 ? limit : 1;
 }
 
+/* What Klaviyo said last of how many profiles the contract allows. */
+static void add_account_plan(struct strbuf *out, const json_t *plan, int64_t now_us)
+{
+    int64_t used = page_count_of(plan, "used"), maximum = page_count_of(plan, "maximum");
+
+    if (!json_is_object(plan)) {
+        strbuf_add_str(out, "<span class=\"detail\">What the Klaviyo plan allows is not known yet: "
+                            "<code>export preview</code> asks.</span>");
+        return;
+    }
+    strbuf_add_str(out, "<div class=\"plan\">");
+    html_add_count(out, used);
+    if (maximum > 0) {
+        strbuf_add_str(out, " of ");
+        html_add_count(out, maximum);
+        strbuf_add_str(out, " profiles of the Klaviyo plan");
+        chart_add_gauge(out, used, maximum, "profiles used of those that the plan allows");
+    } else {
+        strbuf_add_str(out, " profiles; the Klaviyo plan names no limit");
+    }
+    strbuf_add_str(out, "<span class=\"detail\">as of ");
+    html_add_time(out, page_text_of(plan, "at"), now_us);
+    strbuf_add_str(out, "</span></div>");
+}
+
 static void add_account(struct strbuf *out, const json_t *account, int64_t now_us)
 {
     int64_t limit = limit_of(account);
@@ -287,6 +313,7 @@ static void add_account(struct strbuf *out, const json_t *account, int64_t now_u
         html_add_time(out, blocked, now_us);
         strbuf_add_str(out, "</span>");
     }
+    add_account_plan(out, json_object_get(account, "plan"), now_us);
     strbuf_add_str(out, "</div>\n");
 }
 
@@ -401,7 +428,7 @@ bool page_write(const struct page_facts *facts, struct strbuf *out, struct error
     page_begin(out, facts, "Status");
     add_database_notice(out, facts);
     add_attention(out, facts, lists.report);
-    add_open_runs(out, lists.runs, facts->now_us);
+    add_open_runs(out, lists.runs, lists.report, facts->now_us);
     add_exports(out, &lists, facts->now_us);
     add_load(out, lists.report, facts->now_us);
     add_runs(out, lists.runs, facts->now_us);

@@ -1,12 +1,16 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/age.h"
+#include "common/parse.h"
 #include "worker/http/chart.h"
 #include "worker/http/html.h"
 #include "worker/http/page.h"
 #include "worker/http/page_lists.h"
 #include "worker/http/page_parts.h"
 #include "worker/store/overview.h"
+
+enum { SPANS_MAX = 24 };
 
 static const json_t *find_export(const json_t *exports, const char *name)
 {
@@ -174,6 +178,58 @@ static void add_batch_chart(struct strbuf *out, const json_t *batches)
     chart_add_parts(out, parts, sizeof parts / sizeof parts[0], "the batches of this run");
 }
 
+static int64_t us_of(const json_t *run, const char *name)
+{
+    const char *time = page_text_of(run, name);
+    int64_t at_us;
+
+    return parse_rfc3339(time, strlen(time), &at_us) ? at_us : 0;
+}
+
+/* A job that has not ended by now, or by the end of its run, goes on to the right edge. */
+static struct chart_span span_of(const json_t *span, double whole_s)
+{
+    const json_t *to = json_array_get(span, 1);
+    const char *state = json_string_value(json_array_get(span, 3));
+    const char *css_class = !json_is_number(to)                         ? "busy"
+                            : state && strcmp(state, "unresolved") == 0 ? "bad"
+                                                                        : "good";
+
+    return (struct chart_span){ json_number_value(json_array_get(span, 0)) / whole_s,
+                                json_is_number(to) ? json_number_value(to) / whole_s : 1,
+                                css_class };
+}
+
+static void add_spans(struct strbuf *out, const json_t *spans, int64_t whole_us)
+{
+    struct chart_span shown[SPANS_MAX];
+    size_t n = json_array_size(spans) < SPANS_MAX ? json_array_size(spans) : SPANS_MAX;
+
+    for (size_t i = 0; i < n; i++)
+        shown[i] = span_of(json_array_get(spans, i), (double)whole_us / 1e6);
+    chart_add_spans(out, shown, n, "when the batches were imported, from the start of the run");
+    strbuf_add_str(out, "<p class=\"axis soft\"><span>start</span><span>");
+    age_add_span(out, (whole_us + 500000) / 1000000);
+    strbuf_add_str(out,
+                   "</span></p>\n<p class=\"soft\">A bar goes from an import to the end of its "
+                   "job; many batches are told together.</p>\n");
+}
+
+/* Of what was imported; a run of an earlier version has none. */
+static void add_timeline(struct strbuf *out, const json_t *run, const json_t *spans, int64_t now_us)
+{
+    int64_t from_us = us_of(run, "started_at"), to_us = us_of(run, "finished_at");
+    int64_t whole_us = (to_us > 0 ? to_us : now_us) - from_us;
+
+    if (from_us == 0 || page_count_of(json_object_get(run, "counts"), "selected") == 0)
+        return;
+    strbuf_add_str(out, "<h3>Batches over time</h3>\n");
+    if (json_array_size(spans) > 0 && whole_us > 0)
+        add_spans(out, spans, whole_us);
+    else
+        strbuf_add_str(out, "<p class=\"soft\">No import is known.</p>\n");
+}
+
 static void add_leavers(struct strbuf *out, const json_t *counts)
 {
     if (page_count_of(counts, "left") == 0)
@@ -208,10 +264,8 @@ static void add_run(struct strbuf *out, const struct page_lists *lists, const js
                     int64_t now_us)
 {
     const json_t *counts = json_object_get(run, "counts");
-    char key[24];
 
-    (void)snprintf(key, sizeof key, "%" PRId64, page_count_of(run, "id"));
-    strbuf_addf(out, "<h2>Run %s of ", key);
+    strbuf_addf(out, "<h2>Run %" PRId64 " of ", page_count_of(run, "id"));
     page_add_export_link(out, page_text_of(run, "export"));
     strbuf_add_str(out, "</h2>\n<p>");
     page_add_state(out, page_text_of(run, "state"));
@@ -219,7 +273,8 @@ static void add_run(struct strbuf *out, const struct page_lists *lists, const js
     strbuf_add_str(out, "</p>\n");
     add_read_chart(out, counts);
     add_sent_chart(out, counts);
-    add_batch_chart(out, json_object_get(json_object_get(lists->report, "batches"), key));
+    add_batch_chart(out, page_of_run(lists->report, "batches", run));
+    add_timeline(out, run, page_of_run(lists->report, "timelines", run), now_us);
     add_run_facts(out, run, now_us);
 }
 

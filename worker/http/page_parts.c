@@ -3,14 +3,18 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/age.h"
 #include "common/clock.h"
 #include "page_text.h"
+#include "worker/export/time_left.h"
 #include "worker/http/chart.h"
 #include "worker/http/html.h"
 #include "worker/store/run_state.h"
 
 /* For who has no script; with it the page renews itself in place. */
 enum { REFRESH_SECONDS = 5 };
+
+enum { WHAT_MAX_BYTES = 200 };
 
 const char *page_text_of(const json_t *object, const char *name)
 {
@@ -167,8 +171,30 @@ static void add_wait(struct strbuf *out, const json_t *run, int64_t now_us)
     strbuf_add_str(out, "</span>");
 }
 
-void page_add_open_run(struct strbuf *out, const json_t *run, int64_t now_us)
+const json_t *page_of_run(const json_t *report, const char *name, const json_t *run)
 {
+    char key[24];
+
+    (void)snprintf(key, sizeof key, "%" PRId64, page_count_of(run, "id"));
+    return json_object_get(json_object_get(report, name), key);
+}
+
+/* ", about 3 min left", where that can be known. */
+static void add_time_left(struct strbuf *out, const json_t *run, const json_t *outlook,
+                          int64_t now_us)
+{
+    struct time_left_facts facts;
+
+    if (!time_left_read(run, outlook, now_us, &facts) || time_left_ms(&facts) == 0)
+        return;
+    strbuf_add_str(out, ", about ");
+    age_add_span(out, (time_left_ms(&facts) + 999) / 1000);
+    strbuf_add_str(out, " left");
+}
+
+void page_add_open_run(struct strbuf *out, const json_t *run, const json_t *report, int64_t now_us)
+{
+    CLEANUP(strbuf_release) struct strbuf what = STRBUF_INIT(WHAT_MAX_BYTES);
     const json_t *counts = json_object_get(run, "counts");
 
     strbuf_add_str(out, "<li class=\"card\"><b>");
@@ -184,7 +210,9 @@ void page_add_open_run(struct strbuf *out, const json_t *run, int64_t now_us)
     strbuf_add_str(out, " members read, ");
     html_add_count(out, page_count_of(counts, "invalid"));
     strbuf_add_str(out, " invalid</span><div>");
-    page_add_progress(out, run, " confirmed");
+    strbuf_add_str(&what, " confirmed");
+    add_time_left(&what, run, page_of_run(report, "outlooks", run), now_us);
+    page_add_progress(out, run, what.data ? what.data : "");
     strbuf_add_str(out, "</div>");
     add_wait(out, run, now_us);
     page_add_reason(out, run);

@@ -40,8 +40,14 @@ bool page_run_is_open(const json_t *run);
 /* "500 of 2 000" and what (may be empty), and a bar while the run goes on. */
 void page_add_progress(struct strbuf *out, const json_t *run, const char *what);
 
-/* A run going on: bar, reason, until when it waits. */
-void page_add_open_run(struct strbuf *out, const json_t *run, int64_t now_us);
+/*
+ * A run going on: bar, time left, reason, until when it waits. report: as of
+ * status_report.h, may be NULL.
+ */
+void page_add_open_run(struct strbuf *out, const json_t *run, const json_t *report, int64_t now_us);
+
+/* What a report holds of a run under that name; NULL: nothing. */
+const json_t *page_of_run(const json_t *report, const char *name, const json_t *run);
 
 /* A table of runs that have ended or are to come; rows: how many at most. */
 void page_add_run_table(struct strbuf *out, const json_t *runs, const char *export_name,

@@ -4,15 +4,17 @@
 #include "worker/store/statement.h"
 
 /* A key's requests are counted under the connection until its account is known. */
-#define ACCOUNTS_SQL                                                                            \
-    "select coalesce(json_agg(shown), '[]') from (select a.id, a.name, a.connections, a.share," \
-    " (select count(*) from klaviyo.rate_place p where p.endpoint = 'import'"                   \
-    " and p.account = a.id and p.steady_until > clock_timestamp()) as imports_in_minute,"       \
-    " (select klaviyo.utc(max(b.blocked_until)) from klaviyo.rate_budget b"                     \
-    " where b.account = a.id and b.blocked_until > clock_timestamp()) as blocked_until"         \
-    " from (select coalesce(c.account_id, 'connection:' || c.connection_id) as id,"             \
-    " max(coalesce(c.account_name, c.name)) as name, count(*) as connections,"                  \
-    " min(c.share) as share"                                                                    \
+#define ACCOUNTS_SQL                                                                             \
+    "select coalesce(json_agg(shown), '[]') from (select a.id, a.name, a.connections, a.share,"  \
+    " (select count(*) from klaviyo.rate_place p where p.endpoint = 'import'"                    \
+    " and p.account = a.id and p.steady_until > clock_timestamp()) as imports_in_minute,"        \
+    " (select klaviyo.utc(max(b.blocked_until)) from klaviyo.rate_budget b"                      \
+    " where b.account = a.id and b.blocked_until > clock_timestamp()) as blocked_until,"         \
+    " (select json_build_object('used', p.used, 'maximum', p.maximum,"                           \
+    " 'at', klaviyo.utc(p.told_at)) from klaviyo.account_plan p where p.account = a.id) as plan" \
+    " from (select coalesce(c.account_id, 'connection:' || c.connection_id) as id,"              \
+    " max(coalesce(c.account_name, c.name)) as name, count(*) as connections,"                   \
+    " min(c.share) as share"                                                                     \
     " from klaviyo.connection c group by 1) as a order by imports_in_minute desc, a.name limit $1) as shown"
 
 #define ATTENTION_SQL                                                     \
@@ -57,10 +59,23 @@
     " from klaviyo.batch b join klaviyo.run r on r.run_id = b.run_id"               \
     " where r.state = 'running' group by b.run_id) as going_on"
 
+/* What was kept at the end of a run, and how it stands with one that goes on. */
+#define TIMELINES_SQL                                                                      \
+    "select coalesce(json_object_agg(run_id, spans), '{}') from (select t.run_id, t.spans" \
+    " from klaviyo.run_timeline t where t.run_id in"                                       \
+    " (select run_id from klaviyo.run order by run_id desc limit $5)"                      \
+    " union all select r.run_id, klaviyo.timeline(r) from klaviyo.run r"                   \
+    " where r.state = 'running') as known where spans is not null"
+
+#define OUTLOOKS_SQL                                                              \
+    "select coalesce(json_object_agg(r.run_id, klaviyo.outlook(r.run_id)), '{}')" \
+    " from klaviyo.run r where r.state = 'running'"
+
 static const char report_sql[] =
     "select json_build_object('accounts', (" ACCOUNTS_SQL "), 'attention', (" ATTENTION_SQL
     "), 'dead_letters', (" LETTERS_SQL "), 'minutes', (" MINUTES_SQL "), 'trends', (" TRENDS_SQL
-    "), 'batches', (" BATCHES_SQL "))";
+    "), 'batches', (" BATCHES_SQL "), 'timelines', (" TIMELINES_SQL "), 'outlooks', (" OUTLOOKS_SQL
+    "))";
 
 bool status_report_read(struct db *db, char **json, struct error *err)
 {
@@ -70,6 +85,7 @@ bool status_report_read(struct db *db, char **json, struct error *err)
     args_int64(&args, STATUS_REPORT_ATTENTION);
     args_int64(&args, STATUS_REPORT_LETTERS);
     args_int64(&args, STATUS_REPORT_TREND_RUNS);
+    args_int64(&args, STATUS_REPORT_TIMELINES);
     if (!db_query_document(db, report_sql, &args, json, err))
         return error_wrap(err, "reading what the status page shows");
     return true;

@@ -11,12 +11,15 @@
  * What the status page shows beside the listings of runs and exports. One JSON
  * object, without an address or a secret:
  *
- *     accounts      [{id, name, connections, share, imports_in_minute, blocked_until}]
+ *     accounts      [{id, name, connections, share, imports_in_minute, blocked_until,
+ *                     plan: {used, maximum, at}}]    plan: null where it was never told
  *     attention     [{name, reason, since}]          connections, newest first
  *     dead_letters  [{segment, reason, exports, at, solved}]   newest first
  *     minutes       [60 numbers]   rows accepted by runs that ended in that minute, oldest first
  *     trends        {export: [[run, state, accepted, seconds], …]}   oldest first
  *     batches       {run: {planned, sent, complete, unresolved}}     runs that go on
+ *     timelines     {run: [[from, to, rows, state], …]}   as klaviyo.timeline() has them
+ *     outlooks      {run: outlook}   runs that go on, as klaviyo.outlook() has it
  *
  * Times are RFC 3339 in UTC. solved: each export that had failed has succeeded since.
  */
@@ -25,6 +28,7 @@ enum {
     STATUS_REPORT_LETTERS = 20,
     STATUS_REPORT_ATTENTION = 50,
     STATUS_REPORT_ACCOUNTS = 20,
+    STATUS_REPORT_TIMELINES = 100, /* of the newest runs, and of those that go on */
 };
 
 /* *json is the caller's. Part of a transaction that the caller began. Errors as in db.h. */

@@ -11,6 +11,7 @@
 #include "worker/klaviyo/client.h"
 #include "worker/klaviyo/list_flows.h"
 #include "worker/klaviyo/verdict.h"
+#include "worker/store/account_plan.h"
 #include "worker/store/rate_limit.h"
 
 enum { ONE_WAIT_MS = 30 * 1000, WAIT_MAX_MS = 600 * 1000 };
@@ -259,6 +260,16 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
     return outcome;
 }
 
+/* For the status page, where it is known whose plan it is. */
+static bool note_usage(struct klaviyo_query *query, const struct usage *usage, struct error *err)
+{
+    const struct usage_row *row = usage_tightest(usage);
+
+    return !query->account_known ||
+           account_plan_note(query->db, query->account, row ? row->used : 0,
+                             row ? row->maximum : -1, err);
+}
+
 enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, struct usage *usage,
                                                struct error *err)
 {
@@ -266,7 +277,8 @@ enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, stru
     struct request request = usage_request();
     enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
 
-    if (outcome == KLAVIYO_QUERY_ANSWERED && !usage_parse(&response, usage, err))
+    if (outcome == KLAVIYO_QUERY_ANSWERED &&
+        (!usage_parse(&response, usage, err) || !note_usage(query, usage, err)))
         return KLAVIYO_QUERY_FAILED;
     return outcome;
 }
