@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/support/faults.h"
 #include "worker/store/transaction.h"
 #include "worker/store/waiting.h"
 
@@ -138,20 +139,27 @@ static void server_stop(struct server *server)
     (void)close(server->listening);
 }
 
+static PGconn *connect_to(const struct server *server)
+{
+    char how[128];
+
+    (void)snprintf(how, sizeof how,
+                   "host=127.0.0.1 port=%d user=u dbname=d sslmode=disable gssencmode=disable",
+                   server->port);
+    PGconn *conn = PQconnectdb(how);
+    if (PQstatus(conn) != CONNECTION_OK)
+        fail_msg("%s", PQerrorMessage(conn));
+    return conn;
+}
+
 /* Is the transaction taken for done when the server went away after so many messages? */
 static bool succeeds(struct server server, int64_t timeout_ms)
 {
     struct transaction_terms terms = { .read_write = true, .response_timeout_ms = timeout_ms };
     struct args none = ARGS_INIT;
-    char how[128];
 
     server_start(&server);
-    (void)snprintf(how, sizeof how,
-                   "host=127.0.0.1 port=%d user=u dbname=d sslmode=disable gssencmode=disable",
-                   server.port);
-    PGconn *conn = PQconnectdb(how);
-    if (PQstatus(conn) != CONNECTION_OK)
-        fail_msg("%s", PQerrorMessage(conn));
+    PGconn *conn = connect_to(&server);
     PGresult *result = transaction_run(conn, &terms, "select", &none, 0);
     bool ok = PQresultStatus(result) == PGRES_TUPLES_OK; /* NULL: a failure */
     PQclear(result);
@@ -183,6 +191,43 @@ static void nor_where_the_connection_is_reset_before(void **state)
             fail_msg("after %zu messages: taken for done", n);
 }
 
+/* Whether the call number nth of libpq's function failed; what is left must be clear then. */
+static bool is_whole_or_gone(const char *function, uint64_t nth)
+{
+    struct transaction_terms terms = { .read_write = true };
+    struct server server = { .messages = N_ANSWERS, .stays = true };
+    struct args none = ARGS_INIT;
+
+    server_start(&server);
+    PGconn *conn = connect_to(&server);
+    fault_arm(function, nth, 1);
+    PGresult *result = transaction_run(conn, &terms, "select", &none, 0);
+    bool has_failed = fault_disarm(function);
+    assert_true(has_failed || PQresultStatus(result) == PGRES_TUPLES_OK);
+    if (PQstatus(conn) == CONNECTION_OK &&
+        (PQtransactionStatus(conn) != PQTRANS_IDLE || PQpipelineStatus(conn) != PQ_PIPELINE_OFF))
+        fail_msg("%s, call %d: half a transaction is left", function, (int)nth);
+    PQclear(result);
+    PQfinish(conn);
+    server_stop(&server);
+    return has_failed;
+}
+
+static void a_call_that_fails_leaves_a_connection_that_is_whole_or_gone(void **state)
+{
+    static const char *const functions[] = { "PQenterPipelineMode", "PQsendQueryParams",
+                                             "PQpipelineSync",      "PQconsumeInput",
+                                             "PQgetResult",         "PQexitPipelineMode" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        uint64_t nth = 1;
+        while (is_whole_or_gone(functions[i], nth))
+            nth++;
+        assert_true(nth > 1);
+    }
+}
+
 /* The last one: it is so for the whole process. */
 static void a_server_that_says_nothing_is_not_waited_for_once_waiting_is_over(void **state)
 {
@@ -199,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_statement_is_done_once_its_commit_was_answered_and_no_sooner),
         cmocka_unit_test(nor_where_the_connection_is_reset_before),
+        cmocka_unit_test(a_call_that_fails_leaves_a_connection_that_is_whole_or_gone),
         cmocka_unit_test(a_server_that_says_nothing_is_not_waited_for_once_waiting_is_over),
     };
 

@@ -150,13 +150,26 @@ static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline 
     return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
 }
 
+/*
+ * What was sent in part, or answered in part, would be taken for a part of the next
+ * transaction, or be waited for without an end: the connection is of no use any more.
+ */
+static void end_pipeline(PGconn *conn)
+{
+    if (PQexitPipelineMode(conn))
+        return;
+    (void)shutdown(PQsocket(conn), SHUT_RDWR);
+    while (PQstatus(conn) == CONNECTION_OK && PQconsumeInput(conn))
+        ;
+}
+
 static PGresult *collect_steps(PGconn *conn, struct transaction_terms *terms, size_t n,
                                size_t wanted)
 {
     struct deadline deadline = deadline_of(terms);
     PGresult *result = collect(conn, n, wanted, &deadline);
 
-    (void)PQexitPipelineMode(conn); /* fails where the connection is gone */
+    end_pipeline(conn);
     terms->timed_out = deadline.passed;
     return result;
 }
@@ -167,7 +180,7 @@ static PGresult *run_steps(PGconn *conn, struct transaction_terms *terms, const 
 {
     if (send_steps(conn, steps, n))
         return collect_steps(conn, terms, n, wanted);
-    (void)PQexitPipelineMode(conn);
+    end_pipeline(conn);
     terms->timed_out = false;
     return NULL;
 }
@@ -266,7 +279,7 @@ PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const 
 
     if (failed || send_steps(conn, steps, SENT_STEPS))
         return failed;
-    (void)PQexitPipelineMode(conn);
+    end_pipeline(conn);
     return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
 }
 
