@@ -35,15 +35,22 @@ bool error_no_memory(struct error *err)
     return error_set(err, ERROR_RETRY, "out of memory");
 }
 
+/* What the machine is short of may be there later, whatever was wanted. */
+static bool is_shortage(int number)
+{
+    return number == ENOMEM || number == EMFILE || number == ENFILE || number == ENOBUFS;
+}
+
 bool error_errno(struct error *err, enum error_kind kind, const char *fmt, ...)
 {
     char why[128];
     char what[sizeof err->text];
     va_list args;
-    const char *reason = strerror_r(errno, why, sizeof why);
+    int number = errno;
+    const char *reason = strerror_r(number, why, sizeof why);
 
     va_start(args, fmt);
     (void)vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    return error_set(err, kind, "%s: %s", what, reason);
+    return error_set(err, is_shortage(number) ? ERROR_RETRY : kind, "%s: %s", what, reason);
 }

@@ -48,7 +48,7 @@ bool error_wrap(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "out of memory", ERROR_RETRY. False, always. */
 bool error_no_memory(struct error *err);
 
-/* "reading FILE: No such file or directory", from errno. */
+/* "reading FILE: No such file or directory", from errno. Short of memory or descriptors: RETRY. */
 bool error_errno(struct error *err, enum error_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

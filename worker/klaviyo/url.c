@@ -29,7 +29,10 @@ static bool parse_base(const char *base_url, CURLU **out, struct error *err)
 
     if (!base)
         return error_no_memory(err);
-    if (curl_url_set(base, CURLUPART_URL, base_url, 0))
+    CURLUcode code = curl_url_set(base, CURLUPART_URL, base_url, 0);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return error_no_memory(err);
+    if (code)
         return error_set(err, ERROR_INPUT, "the base URL is not a URL");
     *out = url_take(&base);
     return true;

@@ -144,6 +144,8 @@ static bool read_whole(int fd, const char *path, struct strbuf *text, struct err
         strbuf_add(text, bytes, (size_t)n);
     if (n < 0)
         return error_errno(err, ERROR_INPUT, "cannot read %s", path);
+    if (!strbuf_ok(text) && text->len + sizeof bytes <= text->max)
+        return error_no_memory(err);
     if (!strbuf_ok(text) || (text->data && strlen(text->data) != text->len))
         return error_set(err, ERROR_INPUT, "%s is no file of settings: it is too long, or binary",
                          path);

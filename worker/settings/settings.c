@@ -224,7 +224,7 @@ static const char *value_of(const struct setting *s)
 
 /* A secret's variable, or its _FILE twin, which is read again whenever the secret is needed. */
 static bool apply_secret(const struct setting *s, char *member, settings_check *check,
-                         struct strbuf *problems)
+                         struct strbuf *problems, bool *for_now)
 {
     char twin[64];
     struct error why = ERROR_INIT;
@@ -237,8 +237,10 @@ static bool apply_secret(const struct setting *s, char *member, settings_check *
     if (*source.file && *source.text)
         return problem(problems, twin, "and its twin without _FILE are both set: keep one");
     if (!secret_source_read(&source, SECRET_MAX_BYTES, &secret, &why) ||
-        (check && !check(secret.bytes, &why)))
+        (check && !check(secret.bytes, &why))) {
+        *for_now |= why.kind == ERROR_RETRY;
         return problem(problems, name, why.text);
+    }
     memcpy(member, &source, sizeof source);
     return true;
 }
@@ -260,9 +262,12 @@ static bool apply_text(const struct setting *s, const char *text, char *member,
     return true;
 }
 
-/* True, or the reason is added to problems. A secret's value is never part of it. */
+/*
+ * True, or the reason is added to problems; for_now: it may be none later. A secret's value is
+ * never part of it.
+ */
 static bool apply(struct settings *settings, const struct setting *s,
-                  settings_check *check_database_url, struct strbuf *problems)
+                  settings_check *check_database_url, struct strbuf *problems, bool *for_now)
 {
     char *member = (char *)settings + s->offset;
     const char *text = value_of(s);
@@ -275,7 +280,7 @@ static bool apply(struct settings *settings, const struct setting *s,
     case FORMAT:
         return apply_format(s, text, member, problems);
     case SECRET:
-        return apply_secret(s, member, check_database_url, problems);
+        return apply_secret(s, member, check_database_url, problems, for_now);
     case TEXT:
     case TEXT_OR_OFF:
     case OPTIONAL:
@@ -308,16 +313,18 @@ bool settings_load(struct settings *settings, settings_check *check_database_url
 {
     CLEANUP(strbuf_release) struct strbuf problems = STRBUF_INIT(PROBLEMS_MAX_BYTES);
     struct settings loaded = { 0 };
-    bool ok = true;
+    bool ok = true, for_now = false;
 
     loaded.klaviyo_allow_http = allows_http();
     for (size_t i = 0; i < N_SETTINGS; i++)
-        ok = apply(&loaded, &table[i], check_database_url, &problems) && ok;
+        ok = apply(&loaded, &table[i], check_database_url, &problems, &for_now) && ok;
     if (ok && loaded.poll_interval_min_ms > loaded.poll_interval_max_ms)
         ok = problem(&problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
     ok = ok && check_topics(&loaded, &problems);
+    if (!strbuf_ok(&problems) && !problems.data)
+        return error_no_memory(err);
     if (!ok)
-        return error_set(err, ERROR_FATAL, "%s", problems.data ? problems.data : "out of memory");
+        return error_set(err, for_now ? ERROR_RETRY : ERROR_FATAL, "%s", problems.data);
     *settings = loaded;
     return true;
 }

@@ -150,10 +150,13 @@ static bool check_values(const PQconninfoOption *options, bool uri, struct error
 static bool check_meaning(const char *text, struct error *err)
 {
     bool uri = is_uri(text);
-    char *unused = NULL; /* libpq's words quote the text */
-    PQconninfoOption *options = PQconninfoParse(text, &unused);
+    char *words = NULL; /* libpq's quote the text; it has none for want of memory */
+    PQconninfoOption *options = PQconninfoParse(text, &words);
+    bool no_memory = !options && !words;
 
-    PQfreemem(unused);
+    PQfreemem(words);
+    if (no_memory)
+        return error_no_memory(err);
     if (!options)
         return uri ? error_set(err, ERROR_INPUT, "is not a valid URL: " ESCAPE_HINT)
                    : error_set(err, ERROR_INPUT,
