@@ -32,9 +32,11 @@ class Result:
         return json.loads(self.stdout)
 
 
-def run_command(arguments: list[str], env: dict[str, str], stdin: str = "") -> Result:
+def run_command(
+    arguments: list[str], env: dict[str, str], stdin: str = "", name: str = "klaviyo-worker"
+) -> Result:
     done = subprocess.run(
-        [str(program("klaviyo-worker")), *arguments],
+        [str(program(name)), *arguments],
         env=env,
         input=stdin,
         capture_output=True,
@@ -62,11 +64,13 @@ def get_status(port: int, path: str) -> int:
 class Worker:
     """`klaviyo-worker run`, started by the constructor."""
 
-    def __init__(self, log: Path, env: dict[str, str], stderr: int | None = None) -> None:
+    def __init__(
+        self, log: Path, env: dict[str, str], stderr: int | None = None, name: str = "klaviyo-worker"
+    ) -> None:
         self.port = free_port()
         self.log = log
         settings = {**env, "HTTP_LISTEN": f"127.0.0.1:{self.port}"}
-        self.process = Process([program("klaviyo-worker"), "run"], log, env=settings, stderr=stderr)
+        self.process = Process([program(name), "run"], log, env=settings, stderr=stderr)
 
     def wait_ready(self, seconds: float = 30) -> Worker:
         self.process.wait_ready(self._is_ready, seconds)

@@ -132,6 +132,10 @@ class World:
     def start_worker(self, **settings: str) -> Worker:
         return self._added(Worker(self._next_log(), self.env(**settings)))
 
+    def start_program(self, name: str, **settings: str) -> Worker:
+        """A worker that is another program than the one that is shipped."""
+        return self._added(Worker(self._next_log(), self.env(**settings), name=name))
+
     def start_piped_worker(self, **settings: str) -> tuple[Worker, LogPipe]:
         """A worker whose log comes through a pipe that can stay unread."""
         pipe = LogPipe(self._next_log())

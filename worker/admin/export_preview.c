@@ -180,8 +180,8 @@ static bool print_examples(const json_t *examples, struct error *err)
 
     json_array_foreach(examples, i, example) {
         print_line("Example %zu of what is sent:", i + 1);
-        if (!print_json(example))
-            return error_errno(err, ERROR_INPUT, "cannot write to standard output");
+        if (!print_json(example, err))
+            return false;
     }
     return true;
 }

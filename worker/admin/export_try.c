@@ -43,10 +43,11 @@ static json_t *read_wish(struct context *context, const struct arguments *argume
 static void print_row(const json_t *row)
 {
     const char *code = text_of(row, "code"), *detail = text_of(row, "detail");
+    struct error told_at_the_end = ERROR_INIT;
 
     print_line("%s (profile %s): %s%s%s%s%s", text_of(row, "email"), text_of(row, "profile_id"),
                text_of(row, "result"), *code ? ", " : "", code, *detail ? ": " : "", detail);
-    (void)!print_json(json_object_get(row, "payload"));
+    (void)!print_json(json_object_get(row, "payload"), &told_at_the_end);
 }
 
 static void print_end(const json_t *run)

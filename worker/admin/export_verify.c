@@ -134,5 +134,5 @@ bool export_verify(struct context *context, const struct arguments *arguments, s
         return false;
     if (!arguments_flag(arguments, "--json"))
         return print_answer(answer, question.name, err);
-    return print_json(answer) || error_errno(err, ERROR_INPUT, "cannot write to standard output");
+    return print_json(answer, err);
 }

@@ -157,7 +157,7 @@ static bool forget(struct context *context, const struct arguments *arguments, s
     add_still_members(context, found);
     if (!arguments_flag(arguments, "--json"))
         return print_forgotten(found, err);
-    return print_json(found) || error_errno(err, ERROR_INPUT, "cannot write to standard output");
+    return print_json(found, err);
 }
 
 static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };

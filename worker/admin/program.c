@@ -133,14 +133,22 @@ static int run_program(const struct program *program, size_t n, char *const argv
     return exit_status_of_usage(&err, "");
 }
 
+static bool has_written_all(struct error *err)
+{
+    if (print_has_left_out())
+        return error_set(err, ERROR_RETRY, "out of memory: what was printed is not whole");
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    return error_errno(err, ERROR_INPUT, "cannot write to standard output");
+}
+
 /* What could not be written was not done. */
 int program_main(const struct program *program, int argc, char *argv[])
 {
     int status = run_program(program, argc > 0 ? (size_t)argc - 1 : 0, argv + 1);
     struct error err = ERROR_INIT;
 
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    if (has_written_all(&err) || status != EXIT_SUCCESS)
         return status;
-    (void)error_errno(&err, ERROR_INPUT, "cannot write to standard output");
-    return status == EXIT_SUCCESS ? exit_status_of_failure(&err) : status;
+    return exit_status_of_failure(&err);
 }

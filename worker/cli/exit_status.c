@@ -16,13 +16,15 @@ int exit_status_of_failure(const struct error *err)
 int exit_status_of_settings(const struct error *err)
 {
     print_problems("klaviyo-worker: ", err->text);
-    return EXIT_USAGE;
+    return err->kind == ERROR_RETRY ? EXIT_AGAIN : EXIT_USAGE;
 }
 
 int exit_status_of_usage(const struct error *err, const char *words)
 {
     struct error whole = *err;
 
+    if (err->kind == ERROR_RETRY)
+        return exit_status_of_failure(err);
     (void)error_set(&whole, ERROR_INPUT, "%s (see klaviyo-worker %s%s--help)", err->text, words,
                     *words ? " " : "");
     (void)exit_status_of_failure(&whole);

@@ -12,10 +12,10 @@
 /* 75 for ERROR_RETRY, else 1. */
 int exit_status_of_failure(const struct error *err);
 
-/* 2; the text has a line for each problem of the settings. */
+/* 2, or 75; the text has a line for each problem of the settings. */
 int exit_status_of_settings(const struct error *err);
 
-/* 2; words: the command's, or a group's: where to find help. Empty: the program's. */
+/* 2, or 75; words: the command's, or a group's: where to find help. Empty: the program's. */
 int exit_status_of_usage(const struct error *err, const char *words);
 
 #endif

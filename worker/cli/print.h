@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "common/cleanup.h"
+#include "common/error.h"
 
 /*
  * The one way of a command to standard output and standard error. Names come
@@ -19,8 +20,11 @@ void print_line(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* A text with line ends of its own, which is ours from end to end. */
 void print_text(const char *text);
 
-/* A document and a line end. What is shown stands as an escape in its strings. False: errno. */
-bool print_json(const json_t *root) MUST_USE;
+/* A document and a line end. What is shown stands as an escape in its strings. */
+bool print_json(const json_t *root, struct error *err) MUST_USE;
+
+/* Whether something of standard output was left out so far, for want of memory. */
+bool print_has_left_out(void);
 
 /* A sequence of our own that steers the terminal. */
 void print_control(const char *fmt, ...) PRINTF_LIKE(1, 2);

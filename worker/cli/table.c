@@ -46,17 +46,13 @@ static json_t *parse(const char *json, struct error *err)
     return root;
 }
 
-static bool print_document(const json_t *root, struct error *err)
-{
-    return print_json(root) || error_errno(err, ERROR_INPUT, "cannot write to standard output");
-}
-
 static bool set_text(struct libscols_line *line, size_t column, const char *text)
 {
     CLEANUP(strbuf_release) struct strbuf shown = STRBUF_INIT(SHOWN_MAX_BYTES);
 
     (void)visible_text_add(&shown, VISIBLE_LINE, text, strlen(text), shown.max);
-    return scols_line_set_data(line, column, shown.data ? shown.data : "") == 0;
+    return strbuf_ok(&shown) &&
+           scols_line_set_data(line, column, shown.data ? shown.data : "") == 0;
 }
 
 /* Too long for a cell: shown cut. */
@@ -256,7 +252,7 @@ bool table_print_styled(const struct column *columns, const char *json,
     if (!root)
         return false;
     if (style->form == TABLE_AS_JSON)
-        return print_document(root, err);
+        return print_json(root, err);
     if (style->form == TABLE_AS_CSV)
         return print_csv(columns, root, err);
     if (json_array_size(root) > 0)
@@ -331,5 +327,5 @@ bool details_print(const char *json, bool as_json, struct error *err)
 
     if (!root)
         return false;
-    return as_json ? print_document(root, err) : print_details(root, err);
+    return as_json ? print_json(root, err) : print_details(root, err);
 }
