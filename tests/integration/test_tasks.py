@@ -137,6 +137,21 @@ def test_a_worker_that_stops_gives_its_task_back(world: World) -> None:
     assert [e["result"] for e in first.events() if e["event"] == "task_ended"] == ["given back"]
 
 
+def test_a_task_that_is_gone_is_to_be_asked_for_again(world: World) -> None:
+    """With its connection, a person in it, or a database that was set back."""
+    world.set_up_export(people.simple(10))
+    mo = contributor(world)
+    worker = serving(world)
+    world.simulator.fault("list", {"delay_ms": 20_000}, times=1)
+    asked = start_as(world, mo, "connection", "verify", CONNECTION)
+    worker.wait_for_event("task_taken")
+
+    world.db.execute("delete from klaviyo.task")
+
+    _, said = asked.communicate(timeout=20)
+    assert asked.returncode == AGAIN and b"ask again" in said, said
+
+
 def test_ctrl_c_drops_the_task(world: World) -> None:
     world.set_up_export(people.simple(10))
     mo = contributor(world)

@@ -220,7 +220,10 @@ static enum look look(struct wait *wait, json_t **answer, struct error *err)
     free(text);
     if (seen)
         return judge(wait, seen, answer, err);
-    (void)error_set(err, ERROR_INPUT, "the task is gone: its connection was removed meanwhile");
+    (void)error_set(
+        err, ERROR_RETRY,
+        "the task is gone: its connection was removed, a person in it was forgotten, or "
+        "the database was set back: ask again");
     return LOOK_FAILED;
 }
 
