@@ -6,7 +6,7 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ class Account:
     """A Klaviyo account with a connection of its own."""
 
     number: int
+    lists: dict[str, str] = field(default_factory=dict)  # id → name
 
     @property
     def id(self) -> str:
@@ -52,7 +53,10 @@ class Export:
     account: Account
     number: int
     rows: int
+    removes: bool = False  # who leaves the segment is taken off the list
+    is_still: bool = False  # nobody changes the segment
     points: dict[str, int] = field(default_factory=dict)  # address → property, as upstream has it
+    left: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)  # points and the database agree
 
     @property
@@ -72,9 +76,11 @@ class Export:
 
     def add_to(self, world: World) -> Export:
         world.simulator.add_list(self.list_id, self.account.id, self.name)
+        self.account.lists[self.list_id] = self.name
         fields = ["--property", "points=points"]
         world.add_export(
             self.name,
+            *(("--on-leave", "remove", "--size-guard", "off") if self.removes else ()),
             segments=(self.segment,),
             list_id=self.list_id,
             connection=self.account.connection,
@@ -89,15 +95,24 @@ class Export:
             yield self._profile(address), json.dumps({"email": address, "points": points})
 
     def change(
-        self, connection: psycopg.Connection[Any], points: int, addresses: list[str]
+        self,
+        connection: psycopg.Connection[Any],
+        points: int,
+        addresses: list[str],
+        leavers: Set[str] = frozenset(),
     ) -> None:
-        """Upstream changes these members, and takes in those that are new."""
+        """Upstream changes these members, takes in those that are new, and lets others go."""
         changes = dict.fromkeys(addresses, points)
         with self.lock:
-            self.write(connection, changes)
+            self.write(connection, changes, leavers)
             self.points.update(changes)
+            for address in leavers:
+                del self.points[address]
+            self.left = (self.left - changes.keys()) | leavers
 
-    def write(self, connection: psycopg.Connection[Any], changes: dict[str, int]) -> None:
+    def write(
+        self, connection: psycopg.Connection[Any], changes: dict[str, int], leavers: Set[str]
+    ) -> None:
         """These members, as the database that exports are read from has them."""
         with connection.cursor() as cursor:
             cursor.executemany(
@@ -111,6 +126,10 @@ class Export:
             cursor.executemany(
                 "insert into insights.segment_member values (%s, %s) on conflict do nothing",
                 [(self.segment, self._profile(a)) for a in changes],
+            )
+            cursor.execute(
+                "delete from insights.segment_member where segment_id = %s and profile_id = any (%s)",
+                (self.segment, [self._profile(a) for a in leavers]),
             )
 
     def found(self, world: World) -> dict[str, int]:
@@ -143,12 +162,17 @@ def refresh(world: World, *exports: Export, full: bool = False) -> None:
     world.publish(*(events.binary(export.segment, full=full) for export in exports))
 
 
-def check_lists(world: World, exports: list[Export]) -> None:
-    """Every list holds what its segment holds, with its newest values."""
+def check_lists(
+    world: World, exports: list[Export], set_backs: list[SetBack] | None = None
+) -> None:
+    """Every list holds what its segment holds, with its newest values.
+
+    A database that was set back does not know of whom it put on a list since.
+    """
     for export in exports:
         found = export.found(world)
         wrong = {a for a, points in export.points.items() if found.get(a) != points}
-        unmatched = found.keys() - export.points.keys()
+        unmatched = found.keys() - export.points.keys() - (export.left if set_backs else set())
         assert not wrong and not unmatched, (
             f"{export.list_id}: {len(wrong)} of {len(export.points)} wrong or missing"
             f" ({sorted(wrong)[:3]}), {len(unmatched)} unmatched"

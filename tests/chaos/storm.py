@@ -23,8 +23,9 @@ from typing import Any
 
 import psycopg
 from chaos.cables import SilentCable, port_of
+from chaos.history import History
 from chaos.scenes import Export, SetBack, refresh
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from support import events
 from support.log_pipe import LogPipe
@@ -38,7 +39,9 @@ SETTINGS = {
     "REQUEST_TIMEOUT_SECONDS": "5",
     "RETRY_BUDGET_SECONDS": "300",
 }
+PARTITIONS = 12
 WORKERS, WORKERS_MAX = 3, 5
+MEMBERS_MIN = 50  # fewer do not lose anybody
 TRY_AGAIN = 75
 FREEZE_SECONDS = (1.0, 8.0)  # shorter and longer than a lease, shorter than /livez minds
 SILENCE_SECONDS = (0.5, 4.0)
@@ -110,6 +113,12 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("jobs", {"status": 502}),
     ("jobs", {"truncate": 50}),
     ("jobs", {"throttle": 1}),
+    ("profiles", {"status": 503}),
+    ("profiles", {"malformed": True}),
+    ("list-remove", {"status": 500}),
+    ("list-remove", {"reset": "after"}),
+    ("list-members", {"truncate": 20}),
+    ("lists", {"status": 502}),
 ]
 
 
@@ -166,7 +175,8 @@ class Upstream(threading.Thread):
             self._publish(export)
         for points in itertools.count(1):
             export = self._random.choice(self._exports)
-            self._change(export, points)
+            if not export.is_still:
+                self._change(export, points)
             self._publish(export)
             if self._over.wait(0.2 * self._random.random()):
                 return
@@ -178,10 +188,14 @@ class Upstream(threading.Thread):
         new = [
             f"new{points}-{n}@{export.segment}.example" for n in range(self._random.choice([0, 3]))
         ]
+        leavers: set[str] = set()
+        if export.removes and len(known) > MEMBERS_MIN:
+            new += self._random.sample(sorted(export.left), min(len(export.left), 1))
+            leavers = set(self._random.sample(known, self._random.choice([0, 1, 5]))) - {*chosen}
         while True:
             with contextlib.suppress(psycopg.Error), self._world.db.connect() as connection:
                 connection.execute(OWN_SETTINGS)
-                export.change(connection, points, chosen + new)
+                export.change(connection, points, chosen + new, leavers)
                 return
             time.sleep(0.2)
 
@@ -204,88 +218,6 @@ class Upstream(threading.Thread):
         assert not left and not self._failures, f"{left} not written, {self._failures}"
 
 
-class Observer(threading.Thread):
-    """Looks all the time; what must never be seen ends up in `violations`."""
-
-    def __init__(self, world: World, partitions: int) -> None:
-        super().__init__(daemon=True)
-        self._world = world
-        self.partitions = partitions
-        self._partitions = [TopicPartition(world.topic, n) for n in range(partitions)]
-        self._committed = dict.fromkeys(range(partitions), 0)
-        self._checked = dict.fromkeys(range(partitions), 0)
-        self._consumer = Consumer(
-            {"bootstrap.servers": world.kafka.address, "group.id": world.group, "log_level": 2}
-        )
-        self._over = threading.Event()
-        self._known_ended: dict[int, set[int]] = {n: set() for n in range(partitions)}
-        self.paused = threading.Lock()  # held: it does not look
-        self.looks = 0
-        self.violations: list[str] = []
-
-    def run(self) -> None:
-        try:
-            while not self._over.wait(0.1):
-                with contextlib.suppress(KafkaException, psycopg.Error), self.paused:
-                    self._look()
-        except BaseException as failure:
-            self.violations.append(f"the observer failed: {failure!r}")
-
-    def _look(self) -> None:
-        found = self._consumer.committed(self._partitions, timeout=3)
-        now = {p.partition: max(p.offset, 0) for p in found if p.error is None}
-        for partition, offset in now.items():
-            if offset < self._committed[partition]:
-                self._complain(f"[{partition}] went back {self._committed[partition]} -> {offset}")
-            self._committed[partition] = offset
-        with self._world.db.connect() as connection:
-            self._look_behind(connection)
-            self._look_at_runs(connection)
-        self.looks += 1
-
-    def _look_behind(self, connection: psycopg.Connection[Any]) -> None:
-        """Read after the offsets: what they have passed must have ended by now."""
-        for partition, offset in self._committed.items():
-            begin = self._checked[partition]
-            if offset == begin:
-                continue
-            rows = connection.execute(
-                "select record_offset from klaviyo.request where partition = %s"
-                " and record_offset >= %s and record_offset < %s"
-                " and state in ('done', 'dead_lettered')",
-                (partition, begin, offset),
-            ).fetchall()
-            ended = {row[0] for row in rows} | self._known_ended[partition]
-            missing = set(range(begin, offset)) - ended
-            if missing:
-                self._complain(f"[{partition}] committed {offset}, not ended: {sorted(missing)}")
-            self._checked[partition] = offset
-
-    def note_ended(self) -> None:
-        """The database is about to forget which events have ended: these had, as workers know."""
-        for partition, offset in self._world.db.rows(
-            "select partition, record_offset from klaviyo.request"
-            " where state in ('done', 'dead_lettered')"
-        ):
-            self._known_ended[partition].add(offset)
-
-    def _look_at_runs(self, connection: psycopg.Connection[Any]) -> None:
-        twice = connection.execute(
-            "select export_name, count(*) from klaviyo.run where state = 'running'"
-            " group by export_name having count(*) > 1"
-        ).fetchall()
-        if twice:
-            self._complain(f"running twice: {twice}")
-
-    def _complain(self, what: str) -> None:
-        self.violations.append(f"{time.strftime('%X')} {what}")
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join(30)
-        self._consumer.close()
-
-
 @dataclass(frozen=True)
 class Copy:
     """Of the data directory, and what upstream had when it was begun, export by export."""
@@ -303,11 +235,11 @@ def paused_partitions(worker: Worker) -> bool:
 class Chaos:
     """Does what a plan says, and keeps the world going."""
 
-    def __init__(self, world: World, exports: list[Export], observer: Observer) -> None:
+    def __init__(self, world: World, exports: list[Export], history: History) -> None:
         self.world = world
         self._exports = exports
         self._accounts = list({e.account.id: e.account for e in exports}.values())
-        self._observer = observer
+        self._history = history
         self._to_database = SilentCable(port_of(world.db.url))
         self._to_klaviyo = SilentCable(port_of(world.simulator.url))
         self._thaw_at: dict[Worker, float] = {}
@@ -327,6 +259,7 @@ class Chaos:
     def _start(self) -> Worker:
         world = self.world
         database = world.db.url.replace(f":{port_of(world.db.url)}/", f":{self._to_database.port}/")
+        database += f"?application_name=klaviyo-worker-{len(world.workers) + 1}"
         worker, pipe = world.start_piped_worker(
             **SETTINGS,
             DATABASE_URL=database,
@@ -520,7 +453,7 @@ class Chaos:
 
     def _do_paused_partitions(self, event: Event) -> bool:
         """A worker has more in hand than it may, a member joins and leaves, then it goes on."""
-        partition = int(event.choice * self._observer.partitions)
+        partition = int(event.choice * PARTITIONS)
         export = self._exports[int(event.strength * len(self._exports))]
         padding = "x" * BACKLOG_PADDING_BYTES
         large = [events.binary(export.segment, padding=padding) for _ in range(BACKLOG_EVENTS)]
@@ -556,10 +489,10 @@ class Chaos:
             return False
         copy, self._copy = self._copy, None
         self._to_database.hold()  # nothing ends any more that is not seen here
-        with self._observer.paused, contextlib.ExitStack() as locks:
+        with contextlib.ExitStack() as locks:
             for export in self._exports:
                 locks.enter_context(export.lock)
-            self._observer.note_ended()
+            self._history.read()
             stopped_at = time.time()
             self.world.postgres.set_back(copy.folder)
             self._write_again(copy)
@@ -585,8 +518,8 @@ class Chaos:
             connection.execute(OWN_SETTINGS)
             for export, then in zip(self._exports, copy.points, strict=True):
                 changes = {a: p for a, p in export.points.items() if then.get(a) != p}
-                if changes:
-                    export.write(connection, changes)
+                if changes or export.left:
+                    export.write(connection, changes, export.left)
 
     # -- after it
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.person import Person
+from chaos.history import History
 from chaos.scenes import (
     Export,
     SetBack,
@@ -26,7 +28,7 @@ from chaos.scenes import (
     overtaken_exports,
     refresh,
 )
-from chaos.storm import Chaos, Observer, Storm, Upstream
+from chaos.storm import PARTITIONS, Chaos, Storm, Upstream
 
 from support.kafka_broker import KafkaBroker
 from support.postgres import Postgres
@@ -36,18 +38,26 @@ from support.world import MakeWorld, World
 FIRST_SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("CHAOS_SEEDS", "1")))
 SECONDS = int(os.environ.get("CHAOS_SECONDS", "60"))
-ACCOUNTS, EXPORTS_EACH, PARTITIONS = 6, 10, 12
+ACCOUNTS, EXPORTS_EACH = 6, 10
+REMOVE, STILL = {4, 6, 8}, {9}  # of each account, by number
 CALM_SECONDS = 120
 OPEN_RUNS = "select count(*) from klaviyo.run where state in ('queued', 'running')"
+# A trial is told to who asked for it.
+HEARD_OF = "select run_id, epoch from klaviyo.run where finished_at is not null and not is_trial"
 FAILED = "select reason, count(*) from klaviyo.run where state = 'failed' group by reason"
 
 
 def make_exports(world: World) -> list[Export]:
-    """Ten for each account; one of them is three batches long, one a full one."""
+    """Ten for each account; one of them is three batches long, one a full one, three remove."""
     sizes = [25_000, 10_000, 1000, *[100] * (EXPORTS_EACH - 3)]
     accounts = add_accounts(world, ACCOUNTS)
     return add_exports(
-        world, [Export(a, n, rows) for n, rows in enumerate(sizes) for a in accounts]
+        world,
+        [
+            Export(a, n, rows, removes=n in REMOVE, is_still=n in STILL)
+            for n, rows in enumerate(sizes)
+            for a in accounts
+        ],
     )
 
 
@@ -114,17 +124,23 @@ def replay_failures(world: World) -> dict[str, int]:
     return failed
 
 
-def check_outcomes(world: World, was_set_back: bool) -> None:
+def check_outcomes(world: World, history: History, was_set_back: bool) -> None:
     """Each run that has ended was heard of, under one id; with set-backs numbers come again."""
     heard: dict[int, set[str]] = {}
-    for record in world.wait_outcomes_sent(CALM_SECONDS):
+    records = world.wait_outcomes_sent(CALM_SECONDS)
+    history.judge_outcomes(records)
+    for record in records:
         data = json.loads(record.value or b"")
         heard.setdefault(data["run"], set()).add(record.header("ce_id"))
-    ended = dict(world.db.rows("select run_id, epoch from klaviyo.run where finished_at is not null"))
+    ended = dict(world.db.rows(HEARD_OF))
     unheard = [run for run, epoch in ended.items() if f"{run}-{epoch}" not in heard.get(run, set())]
     assert unheard == [], "nobody was told of these runs"
     if not was_set_back:
         assert {run: ids for run, ids in heard.items() if len(ids) > 1} == {}
+
+
+def removed(world: World) -> int:
+    return int(world.db.value("select sum(removed_rows) from klaviyo.run"))
 
 
 def wait_calm(world: World) -> None:
@@ -140,15 +156,17 @@ def test_whatever_fails_every_list_is_right_and_no_offset_passes_open_work(
     world = make_world(kafka=own_kafka, postgres=own_postgres, partitions=PARTITIONS)
     world.turn_on_outcomes(PARTITIONS)
     exports = make_exports(world)
-    observer = Observer(world, PARTITIONS)
-    chaos = Chaos(world, exports, observer)
+    history = History(world)
+    chaos = Chaos(world, exports, history)
     chaos.wait_ready()
-    observer.start()
     upstream = Upstream(world, exports, seed)
     upstream.start()
+    person = Person(world, [e for e in exports if e.is_still], seed)
+    person.start()
 
     chaos.run(Storm(seed).plan(SECONDS), chaos.check_well)
     upstream.stop()
+    person.stop()
     wait_calm(world)
     failed = replay_failures(world)
     wait_calm(world)
@@ -157,20 +175,24 @@ def test_whatever_fails_every_list_is_right_and_no_offset_passes_open_work(
     refresh(world, *overtaken, full=True)
     wait_calm(world)
     chaos.check_well()
-    observer.stop()
+    history.read()
+    history.judge_offsets()
 
     histories = Histories(chaos.set_backs)
     repeated = late_imports(world, histories)
     print(
         f"\nseed {seed}: {dict(chaos.done)}, {upstream.published} events,"
-        f" {observer.looks} looks, {len(world.simulator.diary('import'))} imports,"
-        f" {repeated} late, {len(overtaken)} overtaken, failed {failed}"
+        f" {history.changes} changes, {history.commits} commits,"
+        f" {len(world.simulator.diary('import'))} imports,"
+        f" {repeated} late, {len(overtaken)} overtaken, {removed(world)} removed, failed {failed},"
+        f" answers {dict(person.answered)}, asked again {person.asked_again}"
     )
-    assert not observer.violations, "\n".join(observer.violations)
+    assert not person.violations, "\n".join(person.violations)
     check_takes(world, histories)
     check_requests(world)
-    check_lists(world, exports)
-    check_outcomes(world, bool(chaos.set_backs))
+    check_lists(world, exports, chaos.set_backs)
+    check_outcomes(world, history, bool(chaos.set_backs))
+    assert not history.violations, "\n".join(history.violations)
     # A request of a worker that froze in the middle of it may arrive late.
     assert repeated <= chaos.done["freeze"]
     chaos.stop_all()

@@ -33,7 +33,11 @@ class Result:
 
 
 def run_command(
-    arguments: list[str], env: dict[str, str], stdin: str = "", name: str = "klaviyo-worker"
+    arguments: list[str],
+    env: dict[str, str],
+    stdin: str = "",
+    name: str = "klaviyo-worker",
+    seconds: float = COMMAND_SECONDS,
 ) -> Result:
     done = subprocess.run(
         [str(program(name)), *arguments],
@@ -41,7 +45,7 @@ def run_command(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=COMMAND_SECONDS,
+        timeout=seconds,
         check=False,
     )
     result = Result(" ".join(arguments), done.returncode, done.stdout, done.stderr)
