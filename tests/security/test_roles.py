@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from support.paths import TREE
 from support.roles import make_login
 from support.site import Site
 
@@ -378,6 +379,46 @@ def test_what_a_role_is_for_it_may(site: Site, role: str) -> None:
 
     refused = {act: got for act, got in results.items() if got[0] or got[1] < 1}
     assert not refused, f"refused to {role}: {refused}"
+
+
+# What whoever has the workers' database user, and not their key file, could do; as roles.md says it.
+WORKERS_COULD = {
+    "read all members": ["select * from insights.segment_profile"],
+    "the keys, sealed": ["select sealed_key from klaviyo.connection_key"],
+    "the addresses in ledger, rejections and outbox": [
+        "select address from klaviyo.ledger", "select email from klaviyo.rejection", "select body from klaviyo.batch",
+    ],
+    "the answers of other people's tasks": ["select answer from klaviyo.task"],
+    "have the workers send rows of its own to the list of an export": [
+        "update klaviyo.batch set body = 'forged', state = 'planned'",
+        "insert into klaviyo.batch (export_id, run_id, row_count, body) values (1, 1, 1, 'forged')",
+    ],
+    "or take members off it": ["update klaviyo.ledger set left_run = 1, left_epoch = 1, removing = true"],
+    "ask for tasks in another's name": [
+        "insert into klaviyo.task (kind, connection_id, arguments, created_by) values ('export try', 1, '{}', 'boss')",
+    ],
+    "forget what was sent": ["delete from klaviyo.ledger"],
+    "end and forge runs": [
+        "select klaviyo.close_run(1, 'failed', 'x', 'x')", "update klaviyo.run set state = 'succeeded', finished_at = now()",
+    ],
+    "call events answered that were not": ["update klaviyo.request set state = 'done'"],
+    "have outcome events sent that are not true": [
+        "insert into klaviyo.outcome (run_id, epoch, export_name, segment_id, data, ended_at)"
+        " values (1, 1, 'x', 'seg', '{}', now())",
+    ],
+    "use up or lift the rate limits": ["delete from klaviyo.rate_place", "select klaviyo.block_account('a', 'import', 1)"],
+    "mark connections, so that their runs end": ["select klaviyo.mark_attention(1, 'x')"],
+}  # fmt: skip
+
+
+def test_what_the_workers_user_could_do_is_written_down(site: Site) -> None:
+    written = " ".join((TREE / "deploy" / "roles.md").read_text().split())
+    assert [sentence for sentence in WORKERS_COULD if sentence not in written] == []
+    acts = [act for found in WORKERS_COULD.values() for act in found]
+
+    results = attempt_all(site, "worker", acts)
+
+    assert {act: got for act, got in results.items() if got[0] or got[1] < 1} == {}, "more is written than is so"
 
 
 def test_a_contributor_follows_an_event_to_its_own_runs_only(site: Site) -> None:

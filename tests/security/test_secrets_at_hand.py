@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
 
 import pytest
 
 from support import people
+from support.paths import postgres_program
 from support.world import KEY, World
 
 EVERYBODY = "every user of this host can read"
@@ -87,3 +90,17 @@ def test_a_run_that_waits_for_another_key_file_does_not_wait_silently(world: Wor
     world.start_worker(SECRET_KEY_FILE=str(new))
     (run,) = world.wait_runs_ended(1)
     assert (run["state"], run["reason"], run["detail"]) == ("succeeded", None, None)
+
+
+def test_a_dump_of_the_database_holds_no_key(world: World) -> None:
+    world.set_up_export(people.simple(1))
+
+    dump = subprocess.run(
+        [postgres_program("pg_dump"), "--inserts", world.db.url], capture_output=True, text=True, check=True
+    ).stdout
+
+    sealed = world.db.value("select encode(sealed_key, 'hex') from klaviyo.connection_key")
+    assert sealed in dump, "it is all there, and"
+    assert KEY not in dump and KEY.encode().hex() not in dump
+    private = world.secret_key_file.read_text().strip()
+    assert private not in dump and base64.b64decode(private).hex() not in dump
