@@ -14,11 +14,13 @@ static void values_are_shown_in_words(void **state)
     } cases[] = {
         { "\"a\"", "a" },
         { "17", "17" },
+        { "0.25", "0.25" },
         { "true", "yes" },
         { "false", "no" },
         { "null", "" },
         { "[\"a\",2]", "a, 2" },
         { "{\"role\":\"team\"}", "role: team" },
+        { "{\"role\":\"team\",\"n\":[1,null]}", "role: team; n: 1, " },
     };
 
     (void)state;
@@ -51,12 +53,23 @@ static void width_counts_characters_and_wide_ones_twice(void **state)
     assert_int_equal(cell_width("日本"), 4);
 }
 
+static void a_state_has_the_colour_of_its_kind(void **state)
+{
+    (void)state;
+    assert_string_equal(cell_colour("succeeded"), "green");
+    assert_string_equal(cell_colour("waiting"), "yellow");
+    assert_string_equal(cell_colour("needs attention"), "red");
+    assert_null(cell_colour("queued"));
+    assert_null(cell_colour(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_shown_in_words),
         cmocka_unit_test(a_member_is_found_by_its_path),
         cmocka_unit_test(width_counts_characters_and_wide_ones_twice),
+        cmocka_unit_test(a_state_has_the_colour_of_its_kind),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "worker/klaviyo/account.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/list_flows.h"
+#include "worker/klaviyo/list_page.h"
 #include "worker/klaviyo/usage.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -66,6 +67,95 @@ static void a_list_id_is_letters_digits_underscores_and_hyphens(void **state)
     assert_false(klaviyo_list_id_check(longest, &err));
     longest[LIST_ID_MAX] = '\0';
     assert_true(klaviyo_list_id_check(longest, &err));
+}
+
+static void a_page_of_lists_has_ids_names_and_a_link(void **state)
+{
+    CLEANUP(response_release)
+    struct response response = answer_of(
+        ENDPOINT_LISTS, 200,
+        "{\"data\":[{\"id\":\"A\",\"attributes\":{\"name\":\"n\"}},{\"id\":\"\"},{},"
+        "{\"id\":\"B\",\"attributes\":{\"name\":null}}],\"links\":{\"next\":\"https://x/2\"}}");
+    CLEANUP(list_page_release) struct list_page page = LIST_PAGE_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_true(list_page_parse(&response, &page, &err));
+    assert_int_equal(page.n, 2);
+    assert_string_equal(page.lists[0].id, "A");
+    assert_string_equal(page.lists[0].name, "n");
+    assert_string_equal(page.lists[1].id, "B");
+    assert_string_equal(page.lists[1].name, "");
+    assert_string_equal(page.next, "https://x/2");
+}
+
+static void the_last_page_of_lists_has_no_link(void **state)
+{
+    CLEANUP(response_release)
+    struct response response = answer_of(ENDPOINT_LISTS, 200, "{\"data\":[]}");
+    CLEANUP(list_page_release) struct list_page page = LIST_PAGE_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_true(list_page_parse(&response, &page, &err));
+    assert_int_equal(page.n, 0);
+    assert_null(page.next);
+}
+
+static void what_is_no_page_of_lists_is_malformed(void **state)
+{
+    static const char *const bodies[] = { "", "[]", "{}", "{\"data\":{\"id\":\"A\"}}", NULL };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_LISTS, 200, bodies[i]);
+        CLEANUP(list_page_release) struct list_page page = LIST_PAGE_INIT;
+        struct error err = ERROR_INIT;
+
+        assert_false(list_page_parse(&response, &page, &err));
+        assert_int_equal(err.kind, ERROR_RETRY);
+        assert_null(page.document);
+    }
+}
+
+static void the_size_of_a_list_may_be_unknown(void **state)
+{
+    static const struct {
+        const char *body;
+        bool good;
+        int64_t profiles;
+    } cases[] = {
+        { "{\"data\":{\"attributes\":{\"profile_count\":12}}}", true, 12 },
+        { "{\"data\":{\"attributes\":{\"profile_count\":null}}}", true, -1 },
+        { "{\"data\":{\"attributes\":{}}}", true, -1 },
+        { "{\"data\":{}}", false, -2 },
+        { "no JSON", false, -2 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_LIST_SIZE, 200, cases[i].body);
+        struct error err = ERROR_INIT;
+        int64_t profiles = -2;
+
+        assert_int_equal(list_size_parse(&response, &profiles, &err), cases[i].good);
+        assert_int_equal(profiles, cases[i].profiles);
+    }
+}
+
+static void lists_are_asked_for_by_page_and_sizes_one_by_one(void **state)
+{
+    (void)state;
+    assert_int_equal(list_page_request(NULL).endpoint, ENDPOINT_LISTS);
+    assert_null(list_page_request(NULL).link);
+    assert_string_equal(list_page_request("https://x/2").link, "https://x/2");
+    assert_int_equal(list_size_request("A").endpoint, ENDPOINT_LIST_SIZE);
+    assert_string_equal(list_size_request("A").id, "A");
+    assert_string_equal(list_size_request("A").query[0].value, "profile_count");
+    assert_int_equal(klaviyo_list_profiles_request("A", NULL).endpoint, ENDPOINT_LIST_PROFILES);
+    assert_string_equal(klaviyo_list_profiles_request("A", "https://x/3").link, "https://x/3");
 }
 
 static void an_account_has_an_id_and_perhaps_a_name(void **state)
@@ -266,6 +356,11 @@ int main(void)
         cmocka_unit_test(a_list_has_an_id_and_a_name),
         cmocka_unit_test(a_list_without_an_id_is_malformed),
         cmocka_unit_test(a_list_id_is_letters_digits_underscores_and_hyphens),
+        cmocka_unit_test(a_page_of_lists_has_ids_names_and_a_link),
+        cmocka_unit_test(the_last_page_of_lists_has_no_link),
+        cmocka_unit_test(what_is_no_page_of_lists_is_malformed),
+        cmocka_unit_test(the_size_of_a_list_may_be_unknown),
+        cmocka_unit_test(lists_are_asked_for_by_page_and_sizes_one_by_one),
         cmocka_unit_test(an_account_has_an_id_and_perhaps_a_name),
         cmocka_unit_test(a_key_is_private_and_stays_out_of_the_text),
         cmocka_unit_test(only_usage_of_profiles_is_read),

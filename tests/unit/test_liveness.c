@@ -98,6 +98,15 @@ static void a_database_that_does_not_answer_is_no_reason_but_to_ask_it(void **st
     assert_false(liveness_is_in_doubt(&facts));
 }
 
+static void the_verdict_is_said_in_words(void **state)
+{
+    (void)state;
+    assert_string_equal(liveness_text(LIVENESS_ALIVE), "alive");
+    assert_string_equal(liveness_text(LIVENESS_LOOP_STANDS), "the control loop does not turn");
+    assert_string_equal(liveness_text(LIVENESS_STALLED),
+                        "events are open and a run slot is free, but nothing moves");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +116,7 @@ int main(void)
         cmocka_unit_test(backlog_a_free_slot_and_nothing_that_moves_is_a_stall),
         cmocka_unit_test(without_backlog_or_a_free_slot_or_while_stopping_nothing_is_stalled),
         cmocka_unit_test(a_database_that_does_not_answer_is_no_reason_but_to_ask_it),
+        cmocka_unit_test(the_verdict_is_said_in_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

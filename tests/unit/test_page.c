@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "worker/http/page.h"
+#include "worker/http/page_policy.h"
 
 static char run_going_on[] =
     "[{\"id\": 7, \"export\": \"a<b>&\\\"c\", \"state\": \"waiting\", \"reason\": null,"
@@ -21,6 +22,36 @@ static char run_failed[] =
 
 static char attention[] = "{\"attention\": [{\"name\": \"m<n\", \"reason\": \"key_refused\","
                           " \"since\": \"2026-11-24T08:00:47.123456Z\"}]}";
+
+static char exports[] =
+    "[{\"name\": \"news\", \"connection\": \"main\", \"list\": \"L1\", \"list_name\": \"<List>\","
+    " \"segments\": [\"one\", \"t<o\"], \"email_field\": \"email\", \"max_profiles\": 1000,"
+    " \"on_leave\": \"remove\", \"state\": \"active\", \"stale\": false, \"members\": 4321,"
+    " \"last_success\": \"2026-11-24T08:00:47.123456Z\"},"
+    " {\"name\": \"quiet\", \"connection\": \"main\", \"list\": \"L2\", \"state\": \"paused\","
+    " \"pause_reason\": \"nobody wants it\", \"stale\": true, \"members\": null}]";
+
+static char two_runs[] =
+    "[{\"id\": 12, \"export\": \"news\", \"state\": \"running\", \"full\": true,"
+    " \"connection\": \"main\", \"trigger\": \"event\", \"worker\": \"w:1\", \"events\": 2,"
+    " \"queued_at\": \"2026-11-24T08:00:46.000000Z\", \"started_at\": \"2026-11-24T08:00:47.000000Z\", \"counts\": {\"read\": 100, \"invalid\": 10,"
+    " \"duplicate\": 20, \"unchanged\": 30, \"selected\": 40, \"accepted\": 5, \"rejected\": 1,"
+    " \"requests\": 9, \"left\": 7, \"removed\": 6, \"kept\": 1}},"
+    " {\"id\": 11, \"export\": \"quiet\", \"state\": \"succeeded\", \"counts\": {}},"
+    " {\"id\": 10, \"export\": \"news\", \"state\": \"failed\", \"reason\": \"list_gone\","
+    " \"detail\": \"no\", \"counts\": {\"rejected\": 3}}]";
+
+static char trends_and_batches[] =
+    "{\"trends\": {\"news\": [[9, \"succeeded\", 50, 3], [10, \"failed\", 0, 1]]},"
+    " \"batches\": {\"12\": {\"planned\": 1, \"sent\": 2, \"complete\": 3, \"unresolved\": 0}},"
+    " \"timelines\": {\"12\": [[0.5, 1.5, 10, \"complete\"], [1, 2, 5, \"unresolved\"], [2, null, 5, \"sent\"]]},"
+    " \"minutes\": [1,2,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"
+    "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,40],"
+    " \"accounts\": [{\"id\": \"A1\", \"name\": \"Shop\", \"share\": 50, \"imports_in_minute\": 30,"
+    " \"blocked_until\": \"2026-11-24T08:01:00.000000Z\"}],"
+    " \"dead_letters\": [{\"segment\": \"s<1\", \"reason\": \"list_gone\","
+    " \"exports\": [\"news\", \"quiet\"], \"at\": \"2026-11-24T08:00:47.123456Z\", \"solved\": true},"
+    " {\"segment\": null, \"reason\": \"event_invalid\", \"exports\": [], \"solved\": false}]}";
 
 static struct page_facts facts_of(struct snapshot_view *view)
 {
@@ -153,6 +184,85 @@ static void nothing_comes_from_elsewhere_and_the_script_is_our_own(void **state)
     assert_shows(&facts, "style=", false);
 }
 
+static void exports_load_and_dead_letters_are_shown(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000,
+                                  .lists = { two_runs, exports, trends_and_batches, { 0 } } };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "list &lt;List&gt;, connection main", true);
+    assert_shows(&facts, "<td class=\"n\" data-name=\"Members\">4\u202f321</td>", true);
+    assert_shows(&facts, "<td class=\"n\" data-name=\"Members\">–</td>", true);
+    assert_shows(&facts, "<span class=\"badge soft\">paused</span>", true);
+    assert_shows(&facts, "<span class=\"badge bad\">stale</span>", true);
+    assert_shows(&facts, "<span class=\"soft\">none yet</span>", true);
+    assert_shows(&facts, "the last 2 runs, 1 of them failed", true);
+    assert_shows(&facts, "46 profiles in the last hour", true);
+    assert_shows(&facts, "30 of 75 imports of the last minute", true);
+    assert_shows(&facts, "Klaviyo asked to wait: ", true);
+    assert_shows(&facts, "s&lt;1", true);
+    assert_shows(&facts, "<span class=\"state good\">solved since</span>", true);
+    assert_shows(&facts, "<span class=\"state bad\">open</span>", true);
+    assert_shows(&facts, "There is no export", false);
+}
+
+/* The page of the export or, where there is no name, of the run has these words. */
+static void assert_detail(const char *name, int64_t run_id, bool is_there, const char *words)
+{
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100000);
+    struct snapshot_view view = { .read_ms = 19000,
+                                  .lists = { two_runs, exports, trends_and_batches, { 0 } } };
+    struct page_facts facts = facts_of(&view);
+    struct error err = ERROR_INIT;
+    bool found = !is_there;
+
+    facts.now_us = 1795507260000000; /* 2026-11-24T08:01:00Z */
+
+    assert_true(name ? page_write_export(&facts, name, &out, &found, &err)
+                     : page_write_run(&facts, run_id, &out, &found, &err));
+    assert_int_equal(found, is_there);
+    if (!strstr(out.data, words))
+        fail_msg("not there: %s\n%s", words, out.data);
+}
+
+static void an_export_has_a_page(void **state)
+{
+    (void)state;
+    assert_detail("news", 0, true, "<dt>Segments</dt><dd>one, t&lt;o</dd>");
+    assert_detail("news", 0, true, "<dt>Who leaves</dt><dd>remove</dd>");
+    assert_detail("news", 0, true, "the last 2 runs, 1 of them failed");
+    assert_detail("news", 0, true, "<a href=\"/run?id=10\">10</a>");
+    assert_detail("quiet", 0, true, "<dt>Paused because of</dt><dd>nobody wants it</dd>");
+    assert_detail("other", 0, false, "There is no export of that name.");
+}
+
+static void a_run_has_a_page(void **state)
+{
+    (void)state;
+    assert_detail(NULL, 12, true, "<h2>Run 12 of <a href=\"/export?name=news\">news</a></h2>");
+    assert_detail(NULL, 12, true, "<dt>Members</dt><dd>all, changed or not</dd>");
+    assert_detail(NULL, 12, true, "<h3>Members read: 100</h3>");
+    assert_detail(NULL, 12, true, "<h3>Profiles to be sent: 40</h3>");
+    assert_detail(NULL, 12, true, "<h3>Batches</h3>");
+    assert_detail(NULL, 12, true, "when the batches were imported, from the start of the run");
+    assert_detail(NULL, 12, true, "<span>start</span><span>13 s</span>");
+    assert_detail(NULL, 12, true, "<dt>Taken off the list</dt><dd>6</dd>");
+    assert_detail(NULL, 10, true, "<b>list_gone</b>");
+    assert_detail(NULL, 13, false, "This run is not among the newest 100");
+}
+
+static void a_browser_is_told_to_load_nothing_but_our_style_and_script(void **state)
+{
+    char policy[PAGE_POLICY_BYTES];
+
+    (void)state;
+    page_policy(policy);
+    assert_ptr_equal(strstr(policy, CLOSED_POLICY "; style-src 'sha256-"), policy);
+    assert_non_null(strstr(policy, "='; script-src 'sha256-"));
+    assert_null(strstr(policy, "unsafe"));
+}
+
 static void what_is_no_json_is_an_error(void **state)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100000);
@@ -163,6 +273,8 @@ static void what_is_no_json_is_an_error(void **state)
 
     (void)state;
     assert_false(page_write(&facts, &out, &err));
+    assert_false(page_write_export(&facts, "x", &out, &(bool){ false }, &err));
+    assert_false(page_write_run(&facts, 1, &out, &(bool){ false }, &err));
 }
 
 int main(void)
@@ -175,6 +287,10 @@ int main(void)
         cmocka_unit_test(the_time_left_of_a_run_is_told_where_it_is_known),
         cmocka_unit_test(partitions_are_shown_with_their_lag_where_it_is_known),
         cmocka_unit_test(nothing_comes_from_elsewhere_and_the_script_is_our_own),
+        cmocka_unit_test(exports_load_and_dead_letters_are_shown),
+        cmocka_unit_test(an_export_has_a_page),
+        cmocka_unit_test(a_run_has_a_page),
+        cmocka_unit_test(a_browser_is_told_to_load_nothing_but_our_style_and_script),
         cmocka_unit_test(what_is_no_json_is_an_error),
     };
 

@@ -155,6 +155,45 @@ static void assert_has(const char *text, const char *line)
         fail_msg("not there: %s", line);
 }
 
+static void partitions_and_exports_have_figures_of_their_own(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000000);
+    static struct service_metrics metrics;
+    struct run_control *runs = calloc(1, sizeof *runs);
+    char names[2][8] = { "a\"b", "new" };
+    struct export_freshness items[] = { { names[0], 5500000, 1, 3600 },
+                                        { names[1], 0, 7000000, 0 } };
+    const struct freshness freshness = { .items = items, .n = 2, .omitted = 3 };
+    const struct snapshot_view view = { .read_ms = 5 };
+    const struct metrics_report metrics_report = { .service = &metrics,
+                                                   .runs = runs,
+                                                   .database = &view,
+                                                   .freshness = &freshness,
+                                                   .now_ms = 1005 };
+
+    (void)state;
+    service_metrics_init(&metrics);
+    metrics.partitions[0] = (struct service_partition){ 3, 10, 9, 25, 2 };
+    metrics.partitions[1] = (struct service_partition){ 4, -1, -1, -1, 0 };
+    metrics.partitions_n = 2;
+    runs->progress_ms = 5;
+    metrics_report_write(&metrics_report, &out);
+    assert_has(out.data, "\nklaviyo_worker_partition_lag_events{partition=\"3\"} 15\n");
+    assert_has(out.data, "\nklaviyo_worker_partition_watermark_offset{partition=\"3\"} 10\n");
+    assert_has(out.data, "\nklaviyo_worker_partition_committed_offset{partition=\"3\"} 9\n");
+    assert_has(out.data, "\nklaviyo_worker_partition_end_offset{partition=\"3\"} 25\n");
+    assert_has(out.data, "\nklaviyo_worker_partition_open_events{partition=\"4\"} 0\n");
+    assert_null(strstr(out.data, "_lag_events{partition=\"4\"}")); /* not known */
+    assert_has(out.data, "_last_success_timestamp_seconds{export=\"a\\\"b\"} 5.5\n");
+    assert_has(out.data, "_changed_timestamp_seconds{export=\"new\"} 7\n");
+    assert_has(out.data, "_expected_every_seconds{export=\"a\\\"b\"} 3600\n");
+    assert_null(strstr(out.data, "_expected_every_seconds{export=\"new\"}"));
+    assert_has(out.data, "\nklaviyo_worker_omitted_exports 3\n");
+    assert_has(out.data, "\nklaviyo_worker_progress_age_seconds 1\n");
+    service_metrics_release(&metrics);
+    free(runs);
+}
+
 static void every_counter_is_there_from_the_start(void **state)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000000);
@@ -198,6 +237,7 @@ int main(void)
         cmocka_unit_test(an_answer_is_tallied_by_endpoint_status_and_duration),
         cmocka_unit_test(a_failure_is_counted_by_its_reason),
         cmocka_unit_test(lag_counts_from_the_watermark_or_the_commit_whichever_is_higher),
+        cmocka_unit_test(partitions_and_exports_have_figures_of_their_own),
         cmocka_unit_test(every_counter_is_there_from_the_start),
         cmocka_unit_test(a_dead_letter_is_counted_under_its_reason_once),
     };

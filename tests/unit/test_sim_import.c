@@ -17,6 +17,9 @@
     "]}},\"relationships\":{\"lists\":{\"data\":[{\"type\":\"list\",\"id\":\"L1\"}]}}}}"
 #define ROW(attributes) "{\"type\":\"profile\",\"attributes\":{" attributes "}}"
 
+#define META(meta) \
+    "{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.example\"},\"meta\":" meta "}"
+
 static struct behaviour settings;
 
 static void parse(struct import *import, const char *body)
@@ -108,6 +111,26 @@ static void each_fault_of_a_row_has_its_pointer(void **state)
         { JOB("{\"type\":\"profile\"}"), "attributes", "This field is required." },
         { JOB("{\"type\":\"profile\",\"attributes\":{\"email\":\"a@x.example\"},\"more\":1}"),
           "more", "'more' is not a valid field for the resource 'profile'." },
+        { JOB("{\"type\":7,\"attributes\":{\"email\":\"a@x.example\"}}"), "type",
+          "This field must be a string." },
+        { JOB(ROW("\"email\":7")), "attributes/email", "This field must be a string." },
+        { JOB(ROW("\"email\":\"a@x.example\",\"external_id\":[]")), "attributes/external_id",
+          "This field must be a string." },
+        { JOB(ROW("\"email\":\"a@x.example\",\"title\":{}")), "attributes/title",
+          "This field must be a string." },
+        { JOB("{\"type\":\"profile\",\"attributes\":[]}"), "attributes",
+          "This field must be an object." },
+        { JOB(META("7")), "meta", "This field must be an object." },
+        { JOB(META("{\"more\":1}")), "meta/more",
+          "'more' is not a valid field for the resource 'profile'." },
+        { JOB(META("{\"patch_properties\":7}")), "meta/patch_properties",
+          "This field must be an object." },
+        { JOB(META("{\"patch_properties\":{\"more\":1}}")), "meta/patch_properties/more",
+          "'more' is not a valid field for the resource 'profile'." },
+        { JOB(META("{\"patch_properties\":{\"unset\":7}}")), "meta/patch_properties/unset",
+          "This field must be an array." },
+        { JOB(META("{\"patch_properties\":{\"unset\":[7]}}")), "meta/patch_properties/unset",
+          "This field must be a string." },
         { JOB("7"), "", "This field must be an object." },
     };
 

@@ -8,6 +8,17 @@
 
 #include "worker/export/trial.h"
 
+/* The allocation that fails, counted from now; 0: none. */
+static int failing;
+
+char *__real_strndup(const char *text, size_t n);
+char *__wrap_strndup(const char *text, size_t n);
+
+char *__wrap_strndup(const char *text, size_t n)
+{
+    return failing > 0 && --failing == 0 ? NULL : __real_strndup(text, n);
+}
+
 static struct member member_of(const char *profile_id, const char *address)
 {
     return (struct member){ .is_member = true,
@@ -108,6 +119,25 @@ static void a_row_of_the_ledger_is_nobodys_profile(void **state)
     assert_false(trial.profile_seen);
 }
 
+static void a_row_without_memory_is_no_row(void **state)
+{
+    CLEANUP(trial_release) struct trial trial;
+    CLEANUP(strbuf_release) struct strbuf object = STRBUF_INIT(100);
+    struct member member = member_of("p1", "a@b.example");
+
+    (void)state;
+    trial_init(&trial, 2, NULL, 1000);
+    strbuf_add_str(&object, "{}");
+    for (int i = 1; i <= 3; i++) {
+        failing = i;
+        assert_false(trial_add(&trial, &member, &object));
+        assert_int_equal(trial.n, 0);
+        assert_int_equal(trial.bytes, 0);
+    }
+    assert_true(trial_add(&trial, &member, &object));
+    assert_int_equal(trial.n, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +147,7 @@ int main(void)
         cmocka_unit_test(one_profile_is_found_by_its_whole_id),
         cmocka_unit_test(a_profile_that_may_not_be_sent_is_looked_for_no_further),
         cmocka_unit_test(a_row_of_the_ledger_is_nobodys_profile),
+        cmocka_unit_test(a_row_without_memory_is_no_row),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
