@@ -63,20 +63,19 @@ static void quiet_log(const struct settings *settings)
     log_init(wanted ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, settings->log_format);
 }
 
-static bool run_with_settings(struct context *context, const struct arguments *arguments,
-                              struct error *err)
+/* settings: room for them, which lives as long as the context. */
+static bool run_with_settings(struct context *context, struct settings *settings,
+                              const struct arguments *arguments, struct error *err)
 {
-    struct settings settings;
-
     if (!secret_library_init(err))
         return false;
     if (!env_folder_load(env_folder_of_package(), err) ||
-        !settings_load(&settings, database_url_check, err)) {
+        !settings_load(settings, database_url_check, err)) {
         context->wrong_settings = true;
         return false;
     }
-    context->settings = &settings;
-    quiet_log(&settings);
+    context->settings = settings;
+    quiet_log(settings);
     return run_with_database(context, arguments, err);
 }
 
@@ -93,13 +92,15 @@ static void say_who_may(const struct command *command, struct error *err)
 int command_run(const struct command *command, size_t n, char *const argv[])
 {
     struct context context = { .settings = NULL };
+    struct settings settings;
     struct error err = ERROR_INIT;
     struct arguments arguments;
 
     if (!arguments_parse(&arguments, command, n, (const char *const *)argv, &err))
         return exit_status_of_usage(&err, command->words);
-    bool ok = command->needs == NEEDS_NOTHING ? command->run(&context, &arguments, &err)
-                                              : run_with_settings(&context, &arguments, &err);
+    bool ok = command->needs == NEEDS_NOTHING
+                  ? command->run(&context, &arguments, &err)
+                  : run_with_settings(&context, &settings, &arguments, &err);
     arguments_release(&arguments);
     if (ok)
         return EXIT_SUCCESS;

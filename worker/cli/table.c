@@ -113,7 +113,7 @@ static size_t choose_columns(const struct column *columns, const json_t *array,
     int total = -1; /* a blank between two */
     size_t n = 0;
 
-    for (; columns[n].title && n < COLUMNS_MAX - 1; n++) {
+    for (; n < COLUMNS_MAX - 1 && columns[n].title; n++) {
         chosen[n] = columns[n];
         widths[n] = style->columns > 0 ? width_of(&columns[n], array, style) : 0;
         total += widths[n] + 1;

@@ -1,6 +1,5 @@
 #include "worker/http/http_server.h"
 
-#include <limits.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -161,10 +160,10 @@ static bool has_body(struct MHD_Connection *connection)
 }
 
 /* The headers are there; what the request brings beyond them is not waited for. */
-static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection,
+static enum MHD_Result begin(struct http_server *server, struct http_connection *http_connection,
                              const char *method)
 {
-    struct http_connection *http_connection = connection_of(connection);
+    struct MHD_Connection *connection = http_connection->connection;
 
     http_connection->answered = false;
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
@@ -181,14 +180,12 @@ static bool may_wait(const struct http_server *server,
 }
 
 static enum MHD_Result wait_for_answer(struct http_server *server,
-                                       struct MHD_Connection *connection)
+                                       struct http_connection *http_connection)
 {
-    struct http_connection *http_connection = connection_of(connection);
-
     server->waiting++;
     http_connection->waiting_ms = clock_ms();
     http_connection->waited = true;
-    MHD_suspend_connection(connection);
+    MHD_suspend_connection(http_connection->connection);
     return MHD_YES;
 }
 
@@ -222,9 +219,10 @@ void http_argument(const struct http_question *question, const char *name, char 
     text[MHD_http_unescape(text)] = '\0';
 }
 
-static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *connection,
+static enum MHD_Result reply(struct http_server *server, struct http_connection *http_connection,
                              const char *path)
 {
+    struct MHD_Connection *connection = http_connection->connection;
     const struct http_ports *ports = &server->ports;
     const struct http_question question = {
         .path = path,
@@ -241,8 +239,8 @@ static enum MHD_Result reply(struct http_server *server, struct MHD_Connection *
         return refuse(server, connection, MHD_HTTP_MISDIRECTED_REQUEST,
                       "this is not served under that host name (see HTTP_HOSTS)\n");
     case HTTP_LATER:
-        if (may_wait(server, connection_of(connection)))
-            return wait_for_answer(server, connection);
+        if (may_wait(server, http_connection))
+            return wait_for_answer(server, http_connection);
         break;
     case HTTP_NOW:
         break;
@@ -258,20 +256,21 @@ static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connectio
                                   size_t *n, void **slot)
 {
     struct http_server *server = opaque;
+    struct http_connection *http_connection = connection_of(connection);
 
     (void)version;
     (void)data;
-    if (!connection_of(connection))
+    if (!http_connection)
         return MHD_NO;
     if (!*slot) {
         *slot = server;
-        return begin(server, connection, method);
+        return begin(server, http_connection, method);
     }
     if (*n > 0) {
         *n = 0;
         return MHD_YES;
     }
-    return reply(server, connection, path);
+    return reply(server, http_connection, path);
 }
 
 /* Our paths need no escapes: one that has any is none of ours. */

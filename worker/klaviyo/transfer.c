@@ -28,7 +28,7 @@ static size_t send_bytes(char *to, size_t size, size_t n, void *from)
         sent += now;
         room -= now;
         transfer->offset += now;
-        if (now == left) {
+        if (transfer->offset == piece->n) {
             transfer->piece++;
             transfer->offset = 0;
         }
