@@ -12,7 +12,6 @@
 
 #include "common/clock.h"
 #include "common/line_queue.h"
-#include "common/parse.h"
 #include "common/strbuf.h"
 #include "common/visible_text.h"
 

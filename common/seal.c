@@ -1,7 +1,6 @@
 #include "common/seal.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <unistd.h>

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "tests/simulator/filter.h"
 #include "tests/simulator/page.h"
 #include "tests/simulator/resource.h"
 

@@ -1,7 +1,6 @@
 #include "tests/simulator/service.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/sha.h>

@@ -1,7 +1,6 @@
 #include "tests/simulator/traffic.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "tests/simulator/memory.h"
 

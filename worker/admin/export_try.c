@@ -1,7 +1,6 @@
 /* `export try`: a worker sends a few rows for real; what Klaviyo said of each. */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "worker/admin/export.h"
 #include "worker/admin/progress.h"

@@ -1,6 +1,5 @@
 #include "worker/admin/program.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/json.h"
 
-#include <sodium.h>
+#include <sodium.h> /* IWYU pragma: keep */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

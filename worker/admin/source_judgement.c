@@ -8,7 +8,6 @@
 #include "common/nearest.h"
 #include "worker/admin/field_path.h"
 #include "worker/cli/print.h"
-#include "worker/klaviyo/attribute.h"
 
 /* What was seen, and what it is for. */
 struct judgement {

@@ -3,7 +3,6 @@
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/failpoint.h"

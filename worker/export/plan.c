@@ -7,14 +7,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/retry.h"
 #include "common/wakeup.h"
 #include "worker/export/member_scan.h"
-#include "worker/store/members.h"
 
 enum {
     STOP_AGAIN_MS = 20,

@@ -1,6 +1,5 @@
 #include "worker/http/chart.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>

@@ -1,9 +1,7 @@
 #include "worker/ingest/intake_work.h"
 
-#include <assert.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"

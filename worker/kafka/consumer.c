@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/memory.h"
 #include "common/parse.h"
 #include "common/wakeup.h"

@@ -1,6 +1,5 @@
 #include "worker/kafka/producer.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

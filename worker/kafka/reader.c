@@ -1,11 +1,9 @@
 #include "worker/kafka/reader.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 #include "worker/kafka/message.h"

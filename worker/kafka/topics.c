@@ -1,8 +1,5 @@
 #include "worker/kafka/topics.h"
 
-#include <assert.h>
-
-#include "common/log.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 

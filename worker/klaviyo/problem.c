@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "worker/klaviyo/document.h"
+#include "worker/klaviyo/document.h" /* IWYU pragma: keep */
 
 struct scan {
     const char *at;

@@ -1,6 +1,5 @@
 #include "worker/service/service.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sodium.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -98,6 +97,7 @@ static enum startup try(struct startup_state *s, struct service_metrics *metrics
         return STARTUP_FAILED;
     }
     while (!turn(s, &notify, metrics, &stopped))
+        /* cppcheck-suppress redundantContinue ; a semicolon alone is overlooked */
         continue;
     if (stopped)
         stop_trying(s);

@@ -1,6 +1,5 @@
 #include "worker/settings/settings.h"
 
-#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

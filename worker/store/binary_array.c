@@ -1,7 +1,5 @@
 #include "worker/store/binary_array.h"
 
-#include "common/bytes.h"
-
 enum {
     MAX_BYTES = 32 * 1024 * 1024, /* 10,000 addresses of 254 bytes, or long profile ids */
     HEADER_BYTES = 20,            /* dimensions, flags, element's type, elements, first index */

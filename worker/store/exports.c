@@ -1,7 +1,5 @@
 #include "worker/store/exports.h"
 
-#include <stdlib.h>
-
 #include "worker/store/missing_name.h"
 #include "worker/store/statement.h"
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "worker/store/document.h"
-#include "worker/store/exports.h"
 #include "worker/store/statement.h"
 
 static const char list_sql[] =

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "common/failpoint.h"
-#include "common/log.h"
 #include "common/parse.h"
 #include "migrations.h"
 #include "worker/store/site_check.h"

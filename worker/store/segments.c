@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "worker/store/document.h"
 #include "worker/store/statement.h"
 
 /* An object with `error` alone: the site's relations cannot be read. */

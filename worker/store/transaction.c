@@ -1,6 +1,5 @@
 #include "worker/store/transaction.h"
 
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

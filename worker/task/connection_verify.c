@@ -6,7 +6,6 @@
  * that begin with being added to the list, where it is known), scopes (that worked).
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "worker/store/export_lists.h"
