@@ -192,6 +192,7 @@ def test_whatever_fails_every_list_is_right_and_no_offset_passes_open_work(
     check_requests(world)
     check_lists(world, exports, chaos.set_backs)
     check_outcomes(world, history, bool(chaos.set_backs))
+    assert history.changes > 0 and history.commits > 0, "nobody kept a history"
     assert not history.violations, "\n".join(history.violations)
     # A request of a worker that froze in the middle of it may arrive late.
     assert repeated <= chaos.done["freeze"]
