@@ -137,10 +137,10 @@ static void count_dropped(void)
     writer.unreported++;
 }
 
-/* The whole line, however long stderr makes it wait. */
-static bool write_line(const char *line, size_t n)
+/* The whole of it, however long stderr makes it wait. *left: how much was not written. */
+static bool write_all(const char *line, size_t n, size_t *left)
 {
-    while (n > 0) {
+    for (*left = n; n > 0; *left = n) {
         ssize_t written = write(STDERR_FILENO, line, n);
         if (written >= 0) {
             line += written;
@@ -153,6 +153,20 @@ static bool write_line(const char *line, size_t n)
         }
     }
     return true;
+}
+
+/* What follows the beginning of a line that a full disk cut off is no part of it. */
+static bool write_line(const char *line, size_t n)
+{
+    static atomic_bool torn;
+    size_t left;
+
+    if (torn && !write_all("\n", 1, &left))
+        return false;
+    torn = false;
+    bool ok = write_all(line, n, &left);
+    torn = !ok && left < n;
+    return ok;
 }
 
 /* With the lock: the line that says how many are missing, where there is room for it. */

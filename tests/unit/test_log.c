@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -226,6 +227,29 @@ static void a_stderr_that_takes_nothing_is_no_reason_to_stop(void **state)
 }
 
 /* The last one: its writer hangs to the end of the process. */
+/* As on a disk that gets full and is made room on. */
+static void what_follows_a_line_that_was_cut_off_begins_a_line(void **state)
+{
+    const struct rlimit small = { 30, RLIM_INFINITY }, large = { RLIM_INFINITY, RLIM_INFINITY };
+    char name[] = "/tmp/klaviyo-worker-test-log.XXXXXX", text[1000] = "";
+    int file = mkostemp(name, O_CLOEXEC);
+
+    (void)state;
+    assert_true(file >= 0);
+    (void)unlink(name);
+    (void)dup2(file, STDERR_FILENO);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    log_info("cut_off", LOG_INT("n", 1));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &large), 0);
+    log_info("whole", LOG_INT("n", 2));
+    (void)!pread(file, text, sizeof text - 1, 0);
+    (void)close(file);
+    const char *second = strchr(text, '\n');
+    assert_true(second && second - text == 30 && strstr(text, "\"whole\",\"n\":2}\n"));
+    assert_int_equal(second[1], '{');
+}
+
 static void stopping_waits_no_longer_than_it_was_told(void **state)
 {
     (void)state;
@@ -253,6 +277,7 @@ int main(void)
         TEST(all_is_written_when_it_stops),
         TEST(a_descriptor_that_does_not_block_loses_nothing),
         TEST(a_stderr_that_takes_nothing_is_no_reason_to_stop),
+        TEST(what_follows_a_line_that_was_cut_off_begins_a_line),
         TEST(stopping_waits_no_longer_than_it_was_told),
     };
 
