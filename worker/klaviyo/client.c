@@ -288,6 +288,15 @@ bool client_start(struct client *client, const struct request *request, void *ta
     return true;
 }
 
+static struct transfer *transfer_of(const struct client *client, const CURL *easy)
+{
+    struct transfer *transfer = TAILQ_FIRST(&client->running);
+
+    while (transfer->easy != easy)
+        transfer = TAILQ_NEXT(transfer, entry);
+    return transfer;
+}
+
 static void finish(struct client *client, struct transfer *transfer, CURLcode code)
 {
     TAILQ_REMOVE(&client->running, transfer, entry);
@@ -312,11 +321,9 @@ static bool move_bytes(struct client *client, struct error *err)
     if (!multi_ok(curl_multi_perform(client->multi, &n), err))
         return false;
     while ((message = curl_multi_info_read(client->multi, &n))) {
-        struct transfer *transfer = NULL;
         CURLcode code = message->data.result; /* message dies with the handle */
 
-        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-        finish(client, transfer, code);
+        finish(client, transfer_of(client, message->easy_handle), code);
     }
     return true;
 }

@@ -155,7 +155,6 @@ static bool set_receiver(struct transfer *transfer, const char *url)
 {
     return SET(transfer->easy, CURLOPT_URL, url) &&
            SET(transfer->easy, CURLOPT_WRITEDATA, transfer) &&
-           SET(transfer->easy, CURLOPT_PRIVATE, transfer) &&
            SET(transfer->easy, CURLOPT_PREREQFUNCTION, begin_request) &&
            SET(transfer->easy, CURLOPT_PREREQDATA, transfer) &&
            SET(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
@@ -240,21 +239,25 @@ static bool copy_headers(struct transfer *transfer)
     struct curl_header *retry_after = NULL;
     const char *content_type = NULL;
 
-    (void)curl_easy_header(transfer->easy, "Retry-After", 0, CURLH_HEADER, -1, &retry_after);
+    if (curl_easy_header(transfer->easy, "Retry-After", 0, CURLH_HEADER, -1, &retry_after) ==
+        CURLHE_OUT_OF_MEMORY)
+        return false;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
     return copy_text(&transfer->response.content_type, content_type) &&
            copy_text(&transfer->response.retry_after, retry_after ? retry_after->value : NULL);
 }
 
-static void copy_numbers(struct transfer *transfer)
+/* False: the status is not known. */
+static bool copy_numbers(struct transfer *transfer)
 {
     long status = 0;
     curl_off_t duration_us = 0;
 
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    bool ok = curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &duration_us);
     transfer->response.status = (int)status;
     transfer->response.duration_ms = duration_us / 1000;
+    return ok;
 }
 
 /* curl's words, but for those that quote a proxy's variable, which may hold a password. */
@@ -271,9 +274,9 @@ void transfer_end(struct transfer *transfer, CURLcode code)
     struct response *response = &transfer->response;
     const char *why = words_for(transfer, code);
 
-    copy_numbers(transfer);
+    bool has_status = copy_numbers(transfer);
     response->transport = transport_of(transfer, code);
-    if (!copy_headers(transfer)) {
+    if (!has_status || !copy_headers(transfer)) {
         response->transport = TRANSPORT_BROKEN;
         why = "out of memory";
     }
