@@ -129,6 +129,10 @@ static void a_refusal_is_told_by_its_sqlstate_whatever_the_language(void **state
         { "connection to server at \"h\", port 1 failed: FATAL:  XX000\n", ERROR_RETRY, "XX000" },
         { "connection to server at \"h\", port 1 failed: Connection refused\n\tIs the server\n",
           ERROR_RETRY, "nothing listens" },
+        { "connection to server at \"::1\", port 1 failed: could not create socket: Too many open "
+          "files\n",
+          ERROR_RETRY, "no descriptor free" },
+        { "out of memory\n", ERROR_RETRY, "out of memory" },
         { "could not translate host name \"secret\" to address: x\n", ERROR_RETRY, "resolved" },
         { "invalid integer value \"secret\" for connection option \"keepalives\"\n", ERROR_RETRY,
           "no connection" },

@@ -59,6 +59,9 @@ static const struct reason by_words[] = {
     { "No such file or directory", ERROR_RETRY,
       "there is no server's socket or no certificate "
       "where it was looked for" },
+    { "Too many open files", ERROR_RETRY,
+      "this process has no descriptor free: raise its limit (ulimit -n)" },
+    { "out of memory", ERROR_RETRY, "out of memory" },
     { "timeout expired", ERROR_RETRY, "no response in time" },
     { "timed out", ERROR_RETRY, "no response in time" },
     { "No route to host", ERROR_RETRY, "there is no way to its host" },
