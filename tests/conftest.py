@@ -21,7 +21,7 @@ import pytest
 
 from support.kafka_broker import KafkaBroker
 from support.paths import BUILD
-from support.postgres import Postgres
+from support.postgres import Postgres, Standby
 from support.worker import run_command
 from support.world import MakeWorld, Services, World
 
@@ -163,6 +163,16 @@ def own_postgres(own_folder: Path, logs: Path) -> Iterator[Postgres]:
     server.wait_ready()
     yield server
     server.stop("immediate")
+
+
+@pytest.fixture
+def standby(own_postgres: Postgres, own_folder: Path, logs: Path) -> Iterator[Standby]:
+    rules = own_postgres.data / "pg_hba.conf"
+    rules.write_text("host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n")
+    own_postgres.restart()
+    copy = Standby(own_postgres, own_postgres.data.parent, logs / "standby.log")
+    yield copy
+    copy.process.kill()
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import people
 from support.paths import postgres_program
-from support.postgres import Postgres, as_server_user, server_user
-from support.process import Process, free_port, wait_until
+from support.postgres import Postgres, Standby, as_server_user
+from support.process import wait_until
 from support.world import SEGMENT, MakeWorld, World
 
 FAILED, TRY_LATER = 1, 75
@@ -128,47 +127,6 @@ def test_run_waits_for_a_password_that_is_refused_at_its_start(guarded: World, l
 
     wait_until(lambda: worker.status("/readyz") == 200, 30, "/readyz to say yes")
     worker.stop()
-
-
-class Standby:
-    """A hot standby of a server: a copy of it that follows."""
-
-    def __init__(self, primary: Postgres, folder: Path, log: Path) -> None:
-        self.port = free_port()
-        self.data = folder / "standby"
-        with log.open("ab") as output:
-            subprocess.run(
-                as_server_user(
-                    [postgres_program("pg_basebackup"), "-D", self.data, "-h", "127.0.0.1",
-                     "-p", primary.port, "-U", "postgres", "-R", "-c", "fast", "--no-sync"]
-                ),
-                check=True, stdout=output, stderr=output, cwd="/",
-            )  # fmt: skip
-        with (self.data / "postgresql.conf").open("a") as file:
-            file.write(f"port = {self.port}\n")
-        self.process = Process(
-            [postgres_program("postgres"), "-D", self.data],
-            log,
-            death_signal="QUIT",
-            as_user=server_user(),
-            cwd=Path("/"),
-        )
-
-    def promote(self) -> None:
-        command = [postgres_program("pg_ctl"), "promote", "-D", self.data, "-w"]
-        subprocess.run(
-            as_server_user(command), check=True, stdout=subprocess.DEVNULL, cwd="/"
-        )
-
-
-@pytest.fixture
-def standby(own_postgres: Postgres, own_folder: Path, logs: Path) -> Iterator[Standby]:
-    rules = own_postgres.data / "pg_hba.conf"
-    rules.write_text("host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n")
-    own_postgres.restart()
-    copy = Standby(own_postgres, own_postgres.data.parent, logs / "standby.log")
-    yield copy
-    copy.process.kill()
 
 
 def test_on_a_hot_standby_run_waits_and_says_so_and_listings_work(

@@ -162,8 +162,9 @@ enum { FRAMES = 24 };
 /* clang-format on */
 
 /* These take a list of arguments of any length, or are one fault together. */
-#define OTHERS    \
-    OTHER(memory) \
+#define OTHERS           \
+    OTHER(memory)        \
+    OTHER(clock_gettime) \
     OTHER(open) OTHER(curl_easy_setopt) OTHER(curl_easy_getinfo) OTHER(MHD_start_daemon)
 
 enum number {
@@ -328,6 +329,25 @@ struct MHD_Daemon *__wrap_MHD_start_daemon(unsigned flags, uint16_t port,
         daemon = MHD_start_daemon_va(flags, port, accept, accept_with, handle, handle_with, args);
     va_end(args);
     return daemon;
+}
+
+/*
+ * The wall clock does not fail: it is wrong. With fail_at it is `times` seconds off, or stands
+ * at the `times` seconds since 1970 that fail_at = 2 says.
+ */
+int __real_clock_gettime(clockid_t id, struct timespec *to);
+int __wrap_clock_gettime(clockid_t id, struct timespec *to);
+int __wrap_clock_gettime(clockid_t id, struct timespec *to)
+{
+    const struct fault *clock = &faults[NUMBER_clock_gettime];
+    int failed = __real_clock_gettime(id, to);
+
+    if (id != CLOCK_REALTIME || clock->fail_at == 0)
+        return failed;
+    *to =
+        (struct timespec){ .tv_sec = (time_t)clock->times + (clock->fail_at == 1 ? to->tv_sec : 0),
+                           .tv_nsec = clock->fail_at == 1 ? to->tv_nsec : 0 };
+    return failed;
 }
 
 #define ALLOCATION(result, name, parameters, arguments, failing) \

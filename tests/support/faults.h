@@ -26,7 +26,7 @@ struct fault {
     char name[FAULT_NAME_BYTES];
     uint64_t calls;   /* so far, by all threads */
     uint64_t fail_at; /* the number of the first call that fails; 0: none */
-    uint64_t times;   /* how many fail from there on */
+    uint64_t times;   /* how many fail from there on; of clock_gettime see there */
     uint64_t failed;  /* how many have */
     uint64_t where;   /* where that returns to, counted from the start of the program */
     struct fault_way ways[FAULT_WAYS];

@@ -6,6 +6,7 @@ import mmap
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,16 @@ class Faults:
         self._put(name, _TIMES, times)
         self._put(name, _FAIL_AT, self.calls(name) + nth)
 
+    def put_clock(self, seconds: int) -> None:
+        """Our objects' wall clock is so many seconds off from now on; 0: it is right."""
+        self._put("clock_gettime", _TIMES, seconds % 2**64)
+        self._put("clock_gettime", _FAIL_AT, 1)
+
+    def stop_clock(self) -> None:
+        """It stands from now on."""
+        self._put("clock_gettime", _TIMES, int(time.time()))
+        self._put("clock_gettime", _FAIL_AT, 2)
+
     def disarm(self, name: str) -> bool:
         """It fails no more. Whether it has."""
         self._put(name, _FAIL_AT, 0)
@@ -77,7 +88,8 @@ class Faults:
 
     def where(self, name: str) -> str:
         """The function, file and line of the last call that failed."""
-        return place(self._head(self._index[name])[_WHERE])
+        address = self._head(self._index[name])[_WHERE]
+        return place(address) if address else "no place: it was not called so often"
 
     def ways(self) -> Iterator[Way]:
         """All that were gone since reset()."""

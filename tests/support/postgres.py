@@ -94,6 +94,9 @@ class Postgres:
         assert self._process
         self._process.wait_ready(self._answers, READY_SECONDS)
 
+    def is_up(self) -> bool:
+        return self._answers()
+
     def _answers(self) -> bool:
         try:
             with psycopg.connect(self.url("postgres"), connect_timeout=2) as connection:
@@ -202,3 +205,34 @@ class Database:
         with self.connect() as connection, connection.cursor().copy(statement) as stream:
             for row in rows:
                 stream.write_row(row)
+
+
+class Standby:
+    """A hot standby of a server: a copy of it that follows."""
+
+    def __init__(self, primary: Postgres, folder: Path, log: Path) -> None:
+        self.port = free_port()
+        self.data = folder / "standby"
+        with log.open("ab") as output:
+            subprocess.run(
+                as_server_user(
+                    [postgres_program("pg_basebackup"), "-D", self.data, "-h", "127.0.0.1",
+                     "-p", primary.port, "-U", "postgres", "-R", "-c", "fast", "--no-sync"]
+                ),
+                check=True, stdout=output, stderr=output, cwd="/",
+            )  # fmt: skip
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(f"port = {self.port}\n")
+        self.process = Process(
+            [postgres_program("postgres"), "-D", self.data],
+            log,
+            death_signal="QUIT",
+            as_user=server_user(),
+            cwd=Path("/"),
+        )
+
+    def promote(self) -> None:
+        command = [postgres_program("pg_ctl"), "promote", "-D", self.data, "-w"]
+        subprocess.run(
+            as_server_user(command), check=True, stdout=subprocess.DEVNULL, cwd="/"
+        )

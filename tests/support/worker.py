@@ -7,6 +7,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,20 @@ def get_status(port: int, path: str) -> int:
 
 
 class Worker:
-    """`klaviyo-worker run`, started by the constructor."""
+    """`klaviyo-worker run`, started by the constructor; within: the words of what starts it."""
 
     def __init__(
-        self, log: Path, env: dict[str, str], stderr: int | None = None, name: str = "klaviyo-worker"
+        self,
+        log: Path,
+        env: dict[str, str],
+        stderr: int | None = None,
+        name: str = "klaviyo-worker",
+        within: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.log = log
         settings = {**env, "HTTP_LISTEN": f"127.0.0.1:{self.port}"}
-        self.process = Process([program(name), "run"], log, env=settings, stderr=stderr)
+        self.process = Process([*within, program(name), "run"], log, env=settings, stderr=stderr)
 
     def wait_ready(self, seconds: float = 30) -> Worker:
         self.process.wait_ready(self._is_ready, seconds)

@@ -136,6 +136,10 @@ class World:
         """A worker that is another program than the one that is shipped."""
         return self._added(Worker(self._next_log(), self.env(**settings), name=name))
 
+    def start_worker_within(self, *words: str, log: Path | None = None, **settings: str) -> Worker:
+        """A worker that these words start, or one whose log is where the test says."""
+        return self._added(Worker(log or self._next_log(), self.env(**settings), within=words))
+
     def start_piped_worker(self, **settings: str) -> tuple[Worker, LogPipe]:
         """A worker whose log comes through a pipe that can stay unread."""
         pipe = LogPipe(self._next_log())
