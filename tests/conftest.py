@@ -42,17 +42,32 @@ class SharedServers:
         self.postgres.start()
         self.kafka.wait_ready()
         self.postgres.wait_ready()
-        self._make_template()
-
-    def _make_template(self) -> None:
-        database = self.postgres.create_database(TEMPLATE)
-        result = run_command(["migrate"], {**World.base_env(), "DATABASE_URL": database.url})
-        assert result.rc == 0, result
+        make_template(self.postgres)
 
     def stop(self) -> None:
         self.kafka.stop()
         self.postgres.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class BorrowedServers:
+    """Those of somebody who runs many sessions (tests/mutants), told of by a file. Each session is
+    another one by TESTS_SESSION, which makes its names new ones."""
+
+    def __init__(self, told: Path) -> None:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self.kafka, self.postgres = pickle.loads(told.read_bytes())
+        self.postgres.drop_database(TEMPLATE)
+        make_template(self.postgres)
+
+    def stop(self) -> None:
+        pass
+
+
+def make_template(postgres: Postgres) -> None:
+    database = postgres.create_database(TEMPLATE)
+    result = run_command(["migrate"], {**World.base_env(), "DATABASE_URL": database.url})
+    assert result.rc == 0, result
 
 
 # What waits longest begins first, so that nothing long is left over at the end.
@@ -73,7 +88,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_xdist_worker(config) or config.option.collectonly:
         return
     shutil.rmtree(LOGS, ignore_errors=True)
-    config.shared_servers = SharedServers()  # type: ignore[attr-defined]
+    told = os.environ.get("TESTS_SERVERS")
+    config.shared_servers = BorrowedServers(Path(told)) if told else SharedServers()  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -88,7 +104,7 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["services"] = pickle.dumps(without_processes(servers))
 
 
-def without_processes(servers: SharedServers) -> Services:
+def without_processes(servers: SharedServers | BorrowedServers) -> Services:
     """The same servers as seen from a process that did not start them."""
     return Services(servers.kafka.as_guest(), servers.postgres.as_guest(), TEMPLATE)
 
@@ -117,7 +133,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 def short_name(item: pytest.Item) -> str:
     """Of letters, digits and dashes, short enough for a database's name; anew for each attempt."""
-    identity = f"{item.nodeid} {getattr(item, 'execution_count', 1)}"
+    identity = f"{item.nodeid} {getattr(item, 'execution_count', 1)} {os.environ.get('TESTS_SESSION', '')}"
     words = re.sub(r"[^a-z0-9]+", "-", item.name.lower().removeprefix("test_")).strip("-")
     return f"{words[:36].strip('-')}-{zlib.crc32(identity.encode()) % 100_000:05d}"
 

@@ -12,15 +12,19 @@ any fault. The results go to build/reports: mutants.xml (each fault a test), mut
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +32,11 @@ import fault_list
 from fault_list import Fault
 
 TREE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TREE / "tests"))
+
+from support.kafka_broker import KafkaBroker  # noqa: E402
+from support.postgres import Postgres  # noqa: E402
+
 BUILD = Path(os.environ.get("TESTS_BUILD", TREE / "build"))
 SCRATCH = BUILD / "mutants" / "tree"
 PRESET = "mutants"  # the build's folder in the copy: no sanitizers, fail points
@@ -128,12 +137,37 @@ def failing_unit_test(names: tuple[str, ...]) -> str:
     return failed[0].split("unit.")[-1].split()[0] if failed else "ctest"
 
 
+@contextmanager
+def servers() -> Iterator[None]:
+    """One Kafka and one PostgreSQL for all sessions: to start them takes longer than most tests."""
+    with tempfile.TemporaryDirectory(prefix="klaviyo-worker-mutants.") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        kafka = KafkaBroker(folder / "kafka", BUILD / "reports" / "mutants-kafka.log")
+        postgres = Postgres(folder / "postgres", BUILD / "reports" / "mutants-postgres.log")
+        kafka.start()
+        postgres.start()
+        try:
+            kafka.wait_ready()
+            postgres.wait_ready()
+            (folder / "servers").write_bytes(pickle.dumps((kafka.as_guest(), postgres.as_guest())))
+            os.environ["TESTS_SERVERS"] = str(folder / "servers")
+            yield
+        finally:
+            kafka.stop()
+            postgres.stop("immediate")
+
+
+sessions = itertools.count(1)
+
+
 def failing_integration_test(ids: list[str]) -> str:
     command = ["build/venv/bin/python", "-m", "pytest", "-c", "tests/pytest.ini", "-p", "no:cacheprovider", "-x", "-q"]
     workers = ["-n", "2", "--maxschedchunk", "1"] if len(ids) > 1 else ["-n", "0"]
     done = run(
         [*command, *workers, *ids], INTEGRATION_SECONDS + 60 * len(ids),
         TESTS_PRESET=PRESET, TESTS_BUILD=str(SCRATCH / "build"), PYTHONDONTWRITEBYTECODE="1",
+        TESTS_SESSION=str(next(sessions)),
     )
     if done is None:
         return "time-out"
@@ -191,7 +225,6 @@ def check_without_faults(faults: list[Fault]) -> None:
 
 def write_reports(results: list[Result]) -> None:
     reports = BUILD / "reports"
-    reports.mkdir(parents=True, exist_ok=True)
     entries = [{**asdict(result.fault), "outcome": result.outcome, "by": result.by,
                 "seconds": round(result.seconds, 1)} for result in results]
     (reports / "mutants.json").write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -228,14 +261,16 @@ def main() -> int:
         print("no fault is of that name", file=sys.stderr)
         return 2
     SCRATCH.mkdir(parents=True, exist_ok=True)
+    (BUILD / "reports").mkdir(parents=True, exist_ok=True)
     mirror()
     configure()
-    check_without_faults(faults)
     results: list[Result] = []
-    for fault in faults:
-        results.append(try_fault(fault))
-        print_result(results[-1])
-        write_reports(results)
+    with servers():
+        check_without_faults(faults)
+        for fault in faults:
+            results.append(try_fault(fault))
+            print_result(results[-1])
+            write_reports(results)
     print_counts(results)
     return 1 if any(result.is_bad for result in results) else 0
 

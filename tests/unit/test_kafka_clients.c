@@ -391,6 +391,32 @@ static void a_broker_out_of_reach_is_a_reason_to_try_again(void **state)
     producer_free(producer);
 }
 
+static void a_record_that_no_broker_took_in_time_may_be_sent_again(void **state)
+{
+    static const char soon[] = "message.timeout.ms=200\n";
+    char path[] = "/tmp/klaviyo-worker-kafka.XXXXXX";
+    int fd = mkstemp(path);
+    const struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
+                                       .kafka_config_file = path,
+                                       .kafka_topic = "events",
+                                       .kafka_dead_letter_topic = "dead",
+                                       .kafka_outcome_topic = "",
+                                       .kafka_group_id = "workers" };
+    struct error err = ERROR_INIT;
+    struct record record = a_record("key", "x");
+
+    (void)state;
+    assert_int_equal(write(fd, soon, sizeof soon - 1), sizeof soon - 1);
+    struct producer *producer = producer_new(&settings, &err);
+    assert_non_null(producer);
+    assert_false(producer_send(producer, "events", &record, SEND_MS, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    assert_non_null(strstr(err.text, "Kafka did not take the record"));
+    producer_free(producer);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* Nothing is known of the first record when its client is renewed: it is told as not written. */
 static void a_renewed_producer_reports_what_the_old_client_still_had(void **state)
 {
@@ -541,6 +567,7 @@ int main(void)
         cmocka_unit_test(records_that_come_amid_the_close_do_no_harm),
         cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
+        cmocka_unit_test(a_record_that_no_broker_took_in_time_may_be_sent_again),
         cmocka_unit_test(a_renewed_producer_reports_what_the_old_client_still_had),
         cmocka_unit_test(topics_are_looked_at),
         cmocka_unit_test(a_record_has_three_replicas_or_as_many_as_there_are_brokers),

@@ -99,6 +99,27 @@ static void a_file_that_is_not_there_is_named(void **state)
     assert_non_null(strstr(err.text, "KAFKA_CONFIG_FILE"));
 }
 
+static void a_file_of_more_than_64_kib_is_refused_and_one_of_just_so_many_is_read(void **state)
+{
+    enum { MOST = 65536 };
+    char *text = malloc(MOST + 2);
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, '#', MOST + 1);
+    for (size_t n = MOST; n <= MOST + 1; n++) {
+        struct properties properties = PROPERTIES_INIT;
+        struct error err = ERROR_INIT;
+
+        text[n] = '\0';
+        assert_int_equal(load(text, &properties, &err), n == MOST);
+        assert_int_equal(strstr(err.text, "is longer than 65536 bytes") != NULL, n > MOST);
+        properties_release(&properties);
+        text[n] = '#';
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,6 +127,7 @@ int main(void)
         cmocka_unit_test(no_file_is_no_properties),
         cmocka_unit_test(a_bad_line_is_named_by_its_number_and_never_shown),
         cmocka_unit_test(a_file_that_is_not_there_is_named),
+        cmocka_unit_test(a_file_of_more_than_64_kib_is_refused_and_one_of_just_so_many_is_read),
     };
 
     return cmocka_run_group_tests(tests, make_file, remove_file);

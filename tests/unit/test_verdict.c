@@ -435,6 +435,30 @@ static void the_text_says_what_broke(void **state)
                               "its body is not the JSON of Klaviyo's API");
 }
 
+/* What a command's exit code says: 75 where the same may succeed later, else 1. */
+static void only_what_may_pass_is_a_reason_to_try_again(void **state)
+{
+    static const struct {
+        enum verdict_action action;
+        enum error_kind kind;
+    } cases[] = {
+        { VERDICT_AGAIN, ERROR_RETRY },         { VERDICT_THROTTLED, ERROR_RETRY },
+        { VERDICT_ROWS_REFUSED, ERROR_INPUT },  { VERDICT_BATCH_REFUSED, ERROR_INPUT },
+        { VERDICT_TOO_LARGE, ERROR_INPUT },     { VERDICT_KEY_REFUSED, ERROR_INPUT },
+        { VERDICT_SCOPE_MISSING, ERROR_INPUT }, { VERDICT_GONE, ERROR_INPUT },
+        { VERDICT_UNEXPECTED, ERROR_INPUT },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct verdict verdict = { .action = cases[i].action, .status = 400 };
+        struct error err = ERROR_INIT;
+
+        assert_false(verdict_error(&verdict, &err));
+        assert_int_equal(err.kind, cases[i].kind);
+    }
+}
+
 /* A code is a word of a list; anything else may be somebody's. */
 static void a_code_that_is_not_known_is_other(void **state)
 {
@@ -477,6 +501,7 @@ int main(void)
         cmocka_unit_test(retry_after_is_heeded_where_it_is_given),
         cmocka_unit_test(the_text_says_status_and_code_and_no_address),
         cmocka_unit_test(the_text_says_what_broke),
+        cmocka_unit_test(only_what_may_pass_is_a_reason_to_try_again),
         cmocka_unit_test(a_code_that_is_not_known_is_other),
     };
 
