@@ -11,8 +11,9 @@ from typing import Any
 
 from support import events, people
 from support.paths import program
+from support.postgres import Postgres
 from support.process import wait_until
-from support.world import CONNECTION, EXPORT, LIST, SEGMENT, World
+from support.world import CONNECTION, EXPORT, LIST, SEGMENT, MakeWorld, World
 
 FAILED, USAGE = 1, 2
 SLOW = {"queued_ms": 200, "processing_ms": 60_000}
@@ -139,6 +140,23 @@ def test_watch_follows_a_run_and_cancel_ends_it(world: World) -> None:
     assert "postgres" in ended["detail"]
     again = world.command("runs", "cancel", str(run["id"]))
     assert again.rc == FAILED and "has ended already" in again.stderr
+
+
+def test_who_watches_outlives_a_restart_of_the_database(make_world: MakeWorld, own_postgres: Postgres) -> None:
+    world = make_world(postgres=own_postgres)
+    world.set_up_export(people.simple(10))
+    world.simulator.settings(**SLOW)
+    world.start_worker()
+    world.admin("publish", SEGMENT)
+    (run,) = wait_until(lambda: world.runs("--state", "running"), 20, "a running run")
+    watch = follow(world, "runs", "watch")
+    assert watch.stdout and f"run {run['id']} of {EXPORT}" in watch.stdout.readline()
+
+    own_postgres.restart("immediate")
+    world.admin("runs", "cancel", str(run["id"]))
+
+    _, err = watch.communicate(timeout=30)
+    assert watch.returncode == FAILED and "cancelled_by" in err
 
 
 def test_a_queued_run_is_cancelled_at_once(world: World) -> None:

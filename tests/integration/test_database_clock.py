@@ -49,6 +49,13 @@ def test_a_block_that_was_stored_before_the_clock_went_back_ends_in_its_time(wor
     wait_until(lambda: world.db.value(take) == 0, 8, "a permit")
 
 
+def test_a_shorter_block_does_not_end_a_longer_one(world: World) -> None:
+    for wait_ms in (30_000, 10):
+        world.db.execute("select klaviyo.block_account('A', 'import', %s)", wait_ms)
+    wait = world.db.value("select wait_ms from klaviyo.take_place('A', 'import', 10, 150, 1000)")
+    assert 20_000 < wait <= 30_000
+
+
 def test_no_block_is_longer_than_a_day(world: World) -> None:
     world.db.execute("select klaviyo.block_account('A', 'import', 999999999999)")
     day_ms = 24 * 3600 * 1000

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import time
 from typing import Any
 
@@ -219,6 +220,19 @@ def test_a_confirmation_survives_a_run_that_failed_before_it_removed_anybody(wor
     assert run_once(world)["reason"] == "removals_withheld"
 
 
+def test_a_confirmation_is_used_up_with_the_first_who_is_taken_off(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    world.workers[0].stop()
+    world.db.execute("insert into klaviyo.removal_confirmation (export_id) select export_id from klaviyo.export")
+    leave(world, first)
+
+    worker = world.start_worker(KLAVIYO_FAILPOINT="leavers_removed.after").wait_ready()
+    world.refresh()
+    assert worker.process.wait(60) == -signal.SIGKILL
+
+    assert world.db.value("select count(*) from klaviyo.removal_confirmation") == 0
+
+
 def test_a_confirmation_that_was_not_needed_is_not_kept(world: World) -> None:
     addresses = set_up(world, 300)
     assert run_once(world, confirm_removals=True)["state"] == "succeeded"
@@ -330,6 +344,24 @@ def test_what_another_export_has_on_the_list_stays_until_both_let_go(world: Worl
 
     leave(world, first, segment="other")
     run = run_once(world, segment="other")
+    assert (run["counts"]["left"], run["counts"]["removed"]) == (1, 1)
+    assert first not in world.simulator.emails(LIST)
+
+
+def test_what_another_export_was_about_to_take_off_is_not_held_by_it(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, first, second, segment="other")
+    world.add_export("second", *REMOVE, segments=("other",), mapping=[])
+    run_once(world, segment="other")
+    world.db.execute(  # a worker died in the middle of a removal for the first export
+        "update klaviyo.ledger l set removing = true, listed = false, fingerprint = 0 from klaviyo.export x"
+        " where x.export_id = l.export_id and x.name = %s and l.address = %s", EXPORT, first,
+    )  # fmt: skip
+
+    leave(world, first, segment="other")
+    run = run_once(world, segment="other")
+
     assert (run["counts"]["left"], run["counts"]["removed"]) == (1, 1)
     assert first not in world.simulator.emails(LIST)
 

@@ -9,9 +9,10 @@ import jsonschema
 import pytest
 
 from support import events, people
+from support.kafka_broker import KafkaBroker
 from support.outcomes import FOLDER, STRICT, SUCCEEDED, check_all, read
 from support.process import wait_until
-from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World, check_sums
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, MakeWorld, World, check_sums
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SHORT_LEASE = {"LEASE_SECONDS": "2"}
@@ -212,6 +213,41 @@ def test_several_workers_send_each_outcome_once(world: World) -> None:
     records = world.wait_outcomes_sent()
 
     assert sorted(int(r.header("ce_id").split("-")[0]) for r in records) == list(range(1, 1501))
+
+
+def end_a_run_without_kafka(world: World, runs: int) -> None:
+    """A run that answers no event: it has an outcome whatever the broker does."""
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger)"
+        " select export_id, name, %s, 'schedule' from klaviyo.export", CONNECTION,
+    )  # fmt: skip
+    world.wait_runs_ended(runs)
+
+
+def test_what_no_broker_took_is_given_back_at_the_stop_and_sent_later(
+    make_world: MakeWorld, own_kafka: KafkaBroker
+) -> None:
+    world = make_world(kafka=own_kafka)
+    world.turn_on_outcomes()
+    world.set_up_export(people.simple(5))
+    worker = world.start_worker().wait_ready()
+    own_kafka.freeze(True)
+    end_a_run_without_kafka(world, 1)
+    claimed = "select count(*) from klaviyo.outcome where claimed_until > now()"
+    wait_until(lambda: world.db.value(claimed) == 1, 20, "it to be claimed")
+    worker.stop()
+    assert world.db.value(claimed) == 0  # nobody waits for this worker's claim to end
+    own_kafka.freeze(False)
+
+    world.client_properties.write_text("message.timeout.ms=1000\n", encoding="utf-8")
+    worker = world.start_worker().wait_ready()
+    assert len(world.wait_outcomes_sent(60)) >= 1
+    own_kafka.freeze(True)
+    end_a_run_without_kafka(world, 2)
+    worker.wait_for_event("outcome_not_sent", 60)
+    assert world.db.value("select count(*) from klaviyo.outcome") == 1
+    own_kafka.freeze(False)
+    assert len({read(record)["run"] for record in world.wait_outcomes_sent(60)}) == 2
 
 
 def test_an_outcome_too_large_for_the_broker_goes_without_its_refreshes(world: World) -> None:

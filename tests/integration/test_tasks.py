@@ -170,6 +170,23 @@ def test_ctrl_c_drops_the_task(world: World) -> None:
     assert again.rc == 0, again
 
 
+def test_the_answer_to_a_task_that_was_dropped_is_not_kept(world: World) -> None:
+    world.add_connection()
+    with world.db.connect() as connection:
+        ask = "select klaviyo.add_task('connection lists', %s, '{}')"
+        (task,) = connection.execute(ask, [CONNECTION]).fetchone() or (0,)
+        take = (
+            "select t.token from klaviyo.key_pair k, lateral klaviyo.take_task("
+            "'w', 10000, k.key_pair_id, '{connection lists}') t"
+        )
+        (token,) = connection.execute(take).fetchone() or (0,)
+        connection.execute("select klaviyo.drop_task(%s)", [task])
+        end = """select klaviyo.end_task(%s, %s, '{"emails": ["ada@shop.example"]}', null, false)"""
+        assert connection.execute(end, [task, token]).fetchone() == (True,)
+
+    assert tasks(world, "state, answer") == [("cancelled", None)]
+
+
 def test_one_person_cannot_fill_the_queue(world: World) -> None:
     world.set_up_export(people.simple(1))
     mo = contributor(world)

@@ -10,7 +10,7 @@ import pytest
 
 from support import people
 from support.process import wait_until
-from support.world import EXPORT, KEY, LIST, World
+from support.world import EXPORT, KEY, LIST, World, check_sums
 
 OTHER_ACCOUNT = "AcctB1"
 OTHER_KEY = "pk_planted0secret0key0of0account0B1"
@@ -63,8 +63,10 @@ def test_a_limit_is_said_with_its_end(world: World) -> None:
 
     assert run["reason"] == "rate_limited" and run["waiting_until"]
     assert "429" in run["detail"]
-    world.wait_runs_ended(1)
-    assert world.runs()[0]["state"] == "succeeded"
+    (run,) = world.wait_runs_ended(1)
+    assert run["state"] == "succeeded"
+    check_sums(run)  # who goes on with a parked run has read nobody, and leaves the counts alone
+    assert run["counts"]["read"] == 50
     early = [entry for entry in world.simulator.diary("import") if entry["early"]]
     assert early == []
 

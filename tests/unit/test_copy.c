@@ -4,6 +4,10 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "worker/store/copy.h"
 
 #define HEADER "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0"
@@ -36,19 +40,27 @@ static void a_header_comes_with_the_first_row_or_alone(void **state)
     assert_int_equal(read_message(&two, TRAILER, sizeof TRAILER - 1, f), COPY_NO_ROW);
 }
 
-static void every_cut_row_is_broken(void **state)
+/* At the end of a page behind which there is none: who reads on is ended by the kernel. */
+static void every_cut_row_is_broken_and_read_no_further_than_it_goes(void **state)
 {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     struct copy_field f[FIELDS];
 
     (void)state;
+    assert_ptr_not_equal(pages, MAP_FAILED);
+    assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
     for (size_t n = 0; n < sizeof ROW - 1; n++) {
         struct copy_reader reader = { .past_header = true };
-        assert_int_equal(read_message(&reader, ROW, n, f), COPY_BROKEN);
+        assert_int_equal(read_message(&reader, memcpy(pages + page - n, ROW, n), n, f),
+                         COPY_BROKEN);
     }
     for (size_t n = 0; n < sizeof HEADER - 1; n++) {
         struct copy_reader reader = { 0 };
-        assert_int_equal(read_message(&reader, HEADER, n, f), COPY_BROKEN);
+        assert_int_equal(read_message(&reader, memcpy(pages + page - n, HEADER, n), n, f),
+                         COPY_BROKEN);
     }
+    assert_int_equal(munmap(pages, 2 * page), 0);
 }
 
 static void other_formats_are_broken(void **state)
@@ -68,7 +80,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_header_comes_with_the_first_row_or_alone),
-        cmocka_unit_test(every_cut_row_is_broken),
+        cmocka_unit_test(every_cut_row_is_broken_and_read_no_further_than_it_goes),
         cmocka_unit_test(other_formats_are_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

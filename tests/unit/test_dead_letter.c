@@ -133,6 +133,25 @@ static void a_letter_too_large_says_how_long_its_value_was(void **state)
     assert_int_equal(err.kind, ERROR_INPUT);
 }
 
+/* It would be an event that says nothing. */
+static void a_letter_without_its_value_is_not_replayed_whatever_exports_it_concerns(void **state)
+{
+    static const char *const exports[] = { NULL, "a", "a,b" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof exports / sizeof exports[0]; i++) {
+        struct dead_letter of = failed;
+        struct error err = ERROR_INIT;
+
+        of.exports = exports[i];
+        CLEANUP(record_freep)
+        struct record *letter = dead_letter_build(&of, DEAD_LETTER_WITHOUT_VALUE);
+        assert_null(dead_letter_revive(letter, &err));
+        assert_int_equal(err.kind, ERROR_INPUT);
+        assert_non_null(strstr(err.text, "publish its event anew"));
+    }
+}
+
 static void a_letter_whose_headers_are_too_large_says_how_long_they_were(void **state)
 {
     static const struct record_header own[] = { { "huge", "12345", 5 }, { "none", NULL, 0 } };
@@ -345,6 +364,7 @@ int main(void)
         cmocka_unit_test(an_invalid_event_names_no_run_and_no_export),
         cmocka_unit_test(a_second_death_replaces_the_first),
         cmocka_unit_test(a_letter_too_large_says_how_long_its_value_was),
+        cmocka_unit_test(a_letter_without_its_value_is_not_replayed_whatever_exports_it_concerns),
         cmocka_unit_test(a_letter_whose_headers_are_too_large_says_how_long_they_were),
         cmocka_unit_test(a_letter_can_be_read_back),
         cmocka_unit_test(what_is_no_letter_reads_as_nothing),

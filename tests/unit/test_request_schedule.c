@@ -57,12 +57,25 @@ static void another_endpoint_does_not_say_that_the_key_is_good_again(void **stat
     assert_true(request_schedule_key_refused(&schedule, &first, START + 30 + REST_MS));
 }
 
+static void a_short_wait_does_not_open_what_a_long_one_has_closed(void **state)
+{
+    struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
+    struct pending_request pending = { .endpoint = ENDPOINT_IMPORT };
+
+    (void)state;
+    request_schedule_close(&schedule, ENDPOINT_IMPORT, START + 30000);
+    request_schedule_close(&schedule, ENDPOINT_IMPORT, START + 1000);
+    assert_false(request_schedule_may_start(&schedule, &pending, START + 29999));
+    assert_true(request_schedule_may_start(&schedule, &pending, START + 30000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refused_key_rests_whatever_else_was_on_its_way),
         cmocka_unit_test(a_key_that_is_accepted_after_its_rest_has_not_been_refused),
         cmocka_unit_test(another_endpoint_does_not_say_that_the_key_is_good_again),
+        cmocka_unit_test(a_short_wait_does_not_open_what_a_long_one_has_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
