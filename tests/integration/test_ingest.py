@@ -218,13 +218,21 @@ def test_old_times_are_times_like_others(world: World) -> None:
     assert not world.dead_letters()
 
 
-def test_an_event_that_the_database_refuses_becomes_a_dead_letter(world: World) -> None:
+@pytest.mark.parametrize(
+    ("check", "sqlstate"),
+    [
+        ("refresh_id is distinct from 'ada@shop.example'", "23514"),
+        ("case when refresh_id = 'ada@shop.example' then refresh_id::integer = 0 else true end", "22P02"),
+    ],
+    ids=["violated", "with-words-that-quote-the-value"],
+)
+def test_an_event_that_the_database_refuses_becomes_a_dead_letter(world: World, check: str, sqlstate: str) -> None:
     """Here a constraint of the site's; a character that its encoding lacks is the same."""
     world.set_up_export(people.simple(3))
-    world.db.execute("alter table klaviyo.request add constraint of_the_site check (refresh_id is distinct from 'bad')")
+    world.db.execute(f"alter table klaviyo.request add constraint of_the_site check ({check})")
     world.start_worker().wait_ready()
     good = [events.binary(SEGMENT) for _ in range(4)]
-    world.publish(*good[:2], events.binary(SEGMENT, refresh_id="bad"), *good[2:])
+    world.publish(*good[:2], events.binary(SEGMENT, refresh_id="ada@shop.example"), *good[2:])
 
     world.wait_runs_ended(1)
     world.wait_all_committed()
@@ -232,7 +240,8 @@ def test_an_event_that_the_database_refuses_becomes_a_dead_letter(world: World) 
     (letter,) = world.dead_letters()
     assert letter.offset == 0 and letter.header("__connect.errors.offset") == "2"
     assert letter.header("x-klaviyo-worker-reason") == "event_invalid"
-    assert "23514" in letter.header("__connect.errors.exception.message")
+    message = letter.header("__connect.errors.exception.message")
+    assert sqlstate in message and "ada@" not in message
 
 
 def test_the_same_event_for_another_segment_is_another_event(world: World) -> None:
