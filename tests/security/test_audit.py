@@ -35,6 +35,7 @@ BY_PEOPLE = [
     ("contributor", "select klaviyo.pause_export('export of granted')",
      [("pause", "export", "export of granted")]),
     ("contributor", "select klaviyo.remove_export('theirs')", [("remove", "export", "theirs")]),
+    ("admin", "select klaviyo.cancel_run(1)", [("cancel", "run", "1")]),
     ("worker", "select klaviyo.mark_attention(1, 'key_refused')",
      [("needs attention", "connection", "granted")]),
     ("worker", "update klaviyo.connection set account_id = 'other' where connection_id = 1",
