@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,59 +9,58 @@
 
 #define A63 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
+static const struct {
+    const char *address;
+    enum address_fault fault;
+} cases[] = {
+    { "", ADDRESS_MISSING },
+    { "ada@shop.example", ADDRESS_FINE },
+    { "a@b.co", ADDRESS_FINE },
+    { "first.last+tag@sub.shop.example", ADDRESS_FINE },
+    { "!#$%&'*+-/=?^_`{|}~@shop.example", ADDRESS_FINE },
+    { "ada@xn--bcher-kva.example", ADDRESS_FINE },
+    { "ada@shop.xn--p1ai", ADDRESS_FINE },
+    { "1@2.example", ADDRESS_FINE },
+    { "b\xc3\xbc@shop.example", ADDRESS_NOT_ASCII },
+    { "\xff", ADDRESS_NOT_ASCII },
+    { "ada", ADDRESS_MALFORMED },
+    { "@shop.example", ADDRESS_MALFORMED },
+    { "ada@", ADDRESS_MALFORMED },
+    { "ada@shop", ADDRESS_MALFORMED },
+    { "ada@shop.e", ADDRESS_MALFORMED },
+    { "ada@shop.12", ADDRESS_MALFORMED },
+    { "ada@shop.e1", ADDRESS_MALFORMED },
+    { "ada@shop.xn--", ADDRESS_MALFORMED },
+    { "ada@@shop.example", ADDRESS_MALFORMED },
+    { "ada@b@shop.example", ADDRESS_MALFORMED },
+    { ".ada@shop.example", ADDRESS_MALFORMED },
+    { "ada.@shop.example", ADDRESS_MALFORMED },
+    { "a..da@shop.example", ADDRESS_MALFORMED },
+    { "\"ada\"@shop.example", ADDRESS_MALFORMED },
+    { "\"a@b\"@shop.example", ADDRESS_MALFORMED },
+    { "a da@shop.example", ADDRESS_MALFORMED },
+    { "ada@shop .example", ADDRESS_MALFORMED },
+    { "ada@-shop.example", ADDRESS_MALFORMED },
+    { "ada@shop-.example", ADDRESS_MALFORMED },
+    { "ada@shop..example", ADDRESS_MALFORMED },
+    { "ada@shop.example.", ADDRESS_MALFORMED },
+    { "ada@[127.0.0.1]", ADDRESS_MALFORMED },
+    { "ada@shop_x.example", ADDRESS_MALFORMED },
+    { "a\x01@shop.example", ADDRESS_MALFORMED },
+    { A63 "b@shop.example", ADDRESS_FINE },
+    { A63 "bc@shop.example", ADDRESS_TOO_LONG },
+    { "ada@" A63 ".example", ADDRESS_FINE },
+    { "ada@" A63 "b.example", ADDRESS_MALFORMED },
+    { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      ADDRESS_TOO_LONG },
+    { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      ADDRESS_TOO_LONG }, /* by one */
+    { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      ADDRESS_FINE },
+};
+
 static void each_address_has_its_fault(void **state)
 {
-    static const struct {
-        const char *address;
-        enum address_fault fault;
-    } cases[] = {
-        { "", ADDRESS_MISSING },
-        { "ada@shop.example", ADDRESS_FINE },
-        { "a@b.co", ADDRESS_FINE },
-        { "first.last+tag@sub.shop.example", ADDRESS_FINE },
-        { "!#$%&'*+-/=?^_`{|}~@shop.example", ADDRESS_FINE },
-        { "ada@xn--bcher-kva.example", ADDRESS_FINE },
-        { "ada@shop.xn--p1ai", ADDRESS_FINE },
-        { "1@2.example", ADDRESS_FINE },
-        { "b\xc3\xbc@shop.example", ADDRESS_NOT_ASCII },
-        { "\xff", ADDRESS_NOT_ASCII },
-        { "ada", ADDRESS_MALFORMED },
-        { "@shop.example", ADDRESS_MALFORMED },
-        { "ada@", ADDRESS_MALFORMED },
-        { "ada@shop", ADDRESS_MALFORMED },
-        { "ada@shop.e", ADDRESS_MALFORMED },
-        { "ada@shop.12", ADDRESS_MALFORMED },
-        { "ada@shop.e1", ADDRESS_MALFORMED },
-        { "ada@shop.xn--", ADDRESS_MALFORMED },
-        { "ada@@shop.example", ADDRESS_MALFORMED },
-        { "ada@b@shop.example", ADDRESS_MALFORMED },
-        { ".ada@shop.example", ADDRESS_MALFORMED },
-        { "ada.@shop.example", ADDRESS_MALFORMED },
-        { "a..da@shop.example", ADDRESS_MALFORMED },
-        { "\"ada\"@shop.example", ADDRESS_MALFORMED },
-        { "\"a@b\"@shop.example", ADDRESS_MALFORMED },
-        { "a da@shop.example", ADDRESS_MALFORMED },
-        { "ada@shop .example", ADDRESS_MALFORMED },
-        { "ada@-shop.example", ADDRESS_MALFORMED },
-        { "ada@shop-.example", ADDRESS_MALFORMED },
-        { "ada@shop..example", ADDRESS_MALFORMED },
-        { "ada@shop.example.", ADDRESS_MALFORMED },
-        { "ada@[127.0.0.1]", ADDRESS_MALFORMED },
-        { "ada@shop_x.example", ADDRESS_MALFORMED },
-        { "a\x01@shop.example", ADDRESS_MALFORMED },
-        { A63 "b@shop.example", ADDRESS_FINE },
-        { A63 "bc@shop.example", ADDRESS_TOO_LONG },
-        { "ada@" A63 ".example", ADDRESS_FINE },
-        { "ada@" A63 "b.example", ADDRESS_MALFORMED },
-        { "a@" A63 "." A63 "." A63
-          ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-          ADDRESS_TOO_LONG },
-        { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-          ADDRESS_TOO_LONG }, /* by one */
-        { "a@" A63 "." A63 "." A63 ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-          ADDRESS_FINE },
-    };
-
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (address_check(cases[i].address, strlen(cases[i].address)) != cases[i].fault)
@@ -74,11 +74,31 @@ static void a_nul_inside_is_malformed(void **state)
     assert_int_equal(address_check("ab@shop.exa\0mple", 16), ADDRESS_MALFORMED);
 }
 
+static void an_address_is_fine_as_written_in_any_case_and_without_blanks(void **state)
+{
+    char written[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t len = strlen(cases[i].address);
+        bool fine = cases[i].fault == ADDRESS_FINE;
+
+        for (size_t at = 0; at <= len; at++)
+            written[at] = (char)toupper((unsigned char)cases[i].address[at]);
+        assert_int_equal(address_is_fine_as_written(cases[i].address, len), fine);
+        assert_int_equal(address_is_fine_as_written(written, len), fine);
+        written[len] = ' ';
+        assert_false(address_is_fine_as_written(written, len + 1));
+    }
+    assert_false(address_is_fine_as_written(NULL, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_address_has_its_fault),
         cmocka_unit_test(a_nul_inside_is_malformed),
+        cmocka_unit_test(an_address_is_fine_as_written_in_any_case_and_without_blanks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

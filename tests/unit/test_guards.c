@@ -295,6 +295,8 @@ struct random_plan {
     int64_t max_profiles, used, maximum, live_flows;
     bool plan_readable, flows_readable;
     int64_t asked_plan_at, asked_flows_at; /* the answer is there so many rows later */
+    bool doubt_counted;
+    int64_t doubtful;
 };
 
 static void throw_plan(struct random_plan *p)
@@ -324,6 +326,10 @@ static void throw_plan(struct random_plan *p)
     p->plan_readable = dice(3) > 0;
     p->flows_readable = dice(3) > 0;
     p->asked_plan_at = p->asked_flows_at = -1;
+    p->doubt_counted = dice(2) > 0;
+    p->doubtful = dice(3) ? 0 : dice(2000); /* who are fine after all */
+    for (int64_t i = 0; i < p->n; i++)
+        p->doubtful += p->rows[i] == ROW_INVALID;
 }
 
 static void see_row(struct guards_facts *f, enum row row)
@@ -412,6 +418,8 @@ static void play(struct random_plan *p, int *passed_early, int *stopped)
             break;
         }
         facts.expected = p->n;
+        facts.doubt_counted = p->doubt_counted;
+        facts.doubtful = p->doubtful;
         if (row < p->n)
             see_row(&facts, p->rows[row]);
         facts.read_all = row + 1 >= p->n;
@@ -468,6 +476,42 @@ static void delivery_begins_once_four_fifths_are_well_formed(void **state)
     }
 }
 
+/* After how many fine ones of 10,000 members, where those that are invalid come first. */
+static int64_t begins_after(int64_t doubtful, int64_t invalid, int64_t percent)
+{
+    struct guard_rules rules = usual();
+    struct guards_facts facts = {
+        .expected = 10000, .doubt_counted = true, .doubtful = doubtful, .flows = GUARDS_UNKNOWN
+    };
+    struct guards_verdict verdict = { .state = GUARDS_UNDECIDED };
+
+    rules.max_invalid_percent = percent;
+    facts.seen = facts.read = facts.invalid = invalid;
+    for (;; facts.seen++, facts.read++, facts.distinct++) {
+        guards_judge(&rules, UNLIMITED, &facts, NULL, &verdict);
+        if (verdict.state != GUARDS_UNDECIDED)
+            return facts.distinct;
+        assert_true(facts.seen < facts.expected);
+    }
+}
+
+static void delivery_begins_once_the_doubtful_cannot_be_too_many(void **state)
+{
+    static const struct {
+        int64_t doubtful, invalid, percent, after;
+    } cases[] = {
+        { 0, 0, 20, 0 },       { 99, 0, 20, 0 },        { 99, 50, 20, 0 },     { 100, 0, 20, 400 },
+        { 100, 100, 20, 400 }, { 1000, 400, 20, 4000 }, { 1000, 0, 50, 1000 }, { 100, 0, 0, 9901 },
+        { 99, 0, 0, 0 },       { 10000, 0, 20, 8000 },  { 50, 100, 20, 400 }, /* more than was
+                                                                                 thought possible */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(begins_after(cases[i].doubtful, cases[i].invalid, cases[i].percent),
+                         cases[i].after);
+}
+
 static void a_small_segment_is_delivered_at_once(void **state)
 {
     struct guard_rules rules = usual();
@@ -504,19 +548,21 @@ static void members_are_counted_where_that_can_begin_early(void **state)
     struct guard_rules rules = usual();
 
     (void)state;
-    assert_false(guards_want_count(&rules));
+    assert_int_equal(guards_want_count(&rules, false), GUARDS_COUNT_NOTHING);
+    assert_int_equal(guards_want_count(&rules, true), GUARDS_COUNT_DOUBTFUL);
     rules.max_invalid_percent = 49;
-    assert_false(guards_want_count(&rules));
+    assert_int_equal(guards_want_count(&rules, false), GUARDS_COUNT_NOTHING);
     rules.max_invalid_percent = 50;
-    assert_true(guards_want_count(&rules));
+    assert_int_equal(guards_want_count(&rules, false), GUARDS_COUNT_MEMBERS);
+    assert_int_equal(guards_want_count(&rules, true), GUARDS_COUNT_DOUBTFUL);
     rules = usual();
     rules.confirmed = GUARD_BIT(GUARD_SIZE_JUMPED);
-    assert_false(guards_want_count(&rules));
+    assert_int_equal(guards_want_count(&rules, false), GUARDS_COUNT_NOTHING);
     rules.confirmed = GUARD_BIT(GUARD_TOO_MANY_INVALID);
-    assert_true(guards_want_count(&rules));
+    assert_int_equal(guards_want_count(&rules, true), GUARDS_COUNT_MEMBERS);
     rules = usual();
     rules.passed = true;
-    assert_true(guards_want_count(&rules));
+    assert_int_equal(guards_want_count(&rules, true), GUARDS_COUNT_MEMBERS);
 }
 
 int main(void)
@@ -535,6 +581,7 @@ int main(void)
         cmocka_unit_test(long_names_are_cut_between_two_characters),
         cmocka_unit_test(of_1000_random_plans_none_imports_after_a_guard_or_stops_without_a_cause),
         cmocka_unit_test(delivery_begins_once_four_fifths_are_well_formed),
+        cmocka_unit_test(delivery_begins_once_the_doubtful_cannot_be_too_many),
         cmocka_unit_test(a_small_segment_is_delivered_at_once),
         cmocka_unit_test(a_set_of_guards_is_written_and_read_as_names),
     };

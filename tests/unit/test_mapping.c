@@ -5,9 +5,10 @@
 
 #include <cmocka.h>
 
+#include "worker/export/address.h"
 #include "worker/export/mapping.h"
 
-enum { OBJECT_MAX = 4096 };
+enum { OBJECT_MAX = 4096, FRAME_AT_MOST = 1024 };
 
 static char first_name[] = "first_name", latitude[] = "location.latitude", zip[] = "location.zip",
             tier[] = "tier", email[] = "email", odd[] = "a\"b\n", subscriptions[] = "subscriptions";
@@ -175,6 +176,35 @@ static void the_address_of_an_object_is_found_again(void **state)
     assert_null(mapping_address("{}", 2, &len));
 }
 
+/* Strings of characters that take most in JSON, for fields whose names do, too. */
+static void there_is_room_for_values_however_they_are_written(void **state)
+{
+    static char escaped[6 * OBJECT_MAX], names[] = "\n\n\n\n\n\n\n\n\n\n\n\n";
+    char address[ADDRESS_MAX];
+    struct export_field fields[8];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof escaped; i += 6)
+        memcpy(escaped + i, "\\u0001", 6);
+    memset(address, 'a', sizeof address);
+    for (size_t n = 1; n <= 8; n++) {
+        CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(8 * OBJECT_MAX);
+        struct copy_field values[8] = { 0 };
+
+        fields[n - 1] = (struct export_field){ .is_property = n % 2, .name = n % 2 ? names : zip };
+        CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, n);
+        int64_t room = mapping_room_for_values(mapping, OBJECT_MAX);
+        assert_true(room > 0 && room < OBJECT_MAX / 6);
+        /* One has all of it, the others are unset; the quotes are beside it. */
+        values[0] = (struct copy_field){ escaped, 6 * (size_t)room };
+        mapping_add(mapping, &out, address, sizeof address, values);
+        mapping_add_unset(mapping, &out, UINT64_MAX, values);
+        assert_true(strbuf_ok(&out) && out.len + 2 <= OBJECT_MAX);
+        assert_true(out.len + FRAME_AT_MOST > OBJECT_MAX); /* not wasteful either */
+        assert_true(mapping_room_for_values(mapping, 300) < 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +213,7 @@ int main(void)
         cmocka_unit_test(what_klaviyo_does_not_have_is_left_out),
         cmocka_unit_test(a_profile_holds_its_groups_and_no_nulls),
         cmocka_unit_test(the_address_of_an_object_is_found_again),
+        cmocka_unit_test(there_is_room_for_values_however_they_are_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,7 @@ static struct {
     bool writing; /* a batch is on its way to the outbox */
     int64_t moved;
     bool stopped; /* the observer says stop */
-    int64_t counted;
+    struct member_count counted;
     struct copy_field value;    /* of each member's first field, where it is not Ada's */
     enum error_kind refused_as; /* what a failing write to the outbox says; NONE: that it is lost */
     bool hashed_unset;          /* the fingerprint was of an object that unsets something */
@@ -63,6 +63,29 @@ FAKE(bool, members_count,
 {
     *n = world.large ? at_most : (int64_t)world.n_members;
     return diary_goes_well("count", err);
+}
+
+FAKE(bool, members_each_address,
+     (const struct members *members UNUSED, struct db *db UNUSED, int64_t values_bytes,
+      members_address *take, void *opaque, struct error *err))
+{
+    assert_true(values_bytes > 16000); /* 100,000, and six bytes for each */
+    for (size_t i = 0; i < world.n_members; i++) {
+        const char *address = world.members[i].address;
+        take(opaque, &(struct copy_field){ address, address ? strlen(address) : 0 });
+    }
+    diary_note("addresses");
+    return diary_goes_well("addresses", err);
+}
+
+FAKE(bool, db_savepoint, (struct db * db UNUSED, struct error *err))
+{
+    return diary_goes_well("savepoint", err);
+}
+
+FAKE(void, db_undo_to_savepoint, (struct db * db UNUSED))
+{
+    diary_note("undo");
 }
 
 FAKE(bool, members_count_moved,
@@ -112,6 +135,11 @@ FAKE(bool, ledger_open,
 FAKE(void, ledger_free, (struct ledger * ledger UNUSED))
 {
     world.at_row = 0;
+}
+
+FAKE(bool, ledger_is_empty, (const struct ledger *ledger UNUSED))
+{
+    return world.n_rows == 0;
 }
 
 FAKE(enum ledger_next, ledger_next,
@@ -215,9 +243,9 @@ FAKE(bool, db_join_snapshot, (struct db * db UNUSED, const char *name UNUSED, st
 
 /* ---- the observer ---- */
 
-static void counted(void *opaque UNUSED, int64_t members)
+static void counted(void *opaque UNUSED, const struct member_count *count)
 {
-    world.counted = members;
+    world.counted = *count;
 }
 
 static void planned(void *opaque UNUSED)
@@ -254,7 +282,7 @@ static void world_begin(const struct someone *members, size_t n, const char *fai
     memset(&world, 0, sizeof world);
     world.members = members;
     world.n_members = n;
-    world.counted = NEVER;
+    world.counted.members = NEVER;
 }
 
 static void world_knows(const char *address, struct ledger_row row)
@@ -311,7 +339,8 @@ static void each_member_and_each_row_comes_to_its_end(void **state)
     assert_int_equal(counts.unchanged, 1);
     assert_int_equal(counts.selected, 2);
     assert_int_equal(counts.left, 1);
-    assert_int_equal(world.counted, 6);
+    assert_int_equal(world.counted.members, 6);
+    assert_false(world.counted.doubt_counted);
 }
 
 static void a_preview_counts_the_same_and_writes_nothing(void **state)
@@ -511,17 +540,58 @@ static void over_the_limit_members_are_counted_and_nothing_is_planned(void **sta
     (void)state;
     make_many(many, text, true);
     world_begin(many, MANY, NULL);
-    world.large = true;
     task.max_profiles = MANY - 1;
     assert_true(scan(&task, true, &counts, &err));
-    assert_string_equal(diary.text, "large");
+    assert_string_equal(diary.text, "");
     assert_int_equal(counts.selected, MANY);
-    assert_int_equal(world.counted, NEVER); /* they are not counted beforehand */
 
     world_begin(many, MANY, NULL);
     task.max_profiles = MANY;
     assert_true(scan(&task, true, &counts, &err));
     assert_string_equal(diary.text, "plan:2500:list");
+}
+
+static void of_many_new_members_the_doubtful_are_counted_beside_the_sort(void **state)
+{
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    world_begin(six, SIX, NULL);
+    world.large = true;
+    assert_true(scan(&task, true, &counts, &err));
+    assert_string_equal(diary.text, "large addresses plan:3:list reject:2");
+    assert_int_equal(world.counted.members, SIX);
+    assert_true(world.counted.doubt_counted);
+    assert_int_equal(world.counted.doubtful, 2);
+
+    world_of_six(NULL);
+    world.large = true;
+    assert_true(scan(&task, true, &counts, &err));
+    assert_string_equal(diary.text, "large plan:1:list plan:1 left:1 forget:1 reject:2");
+    assert_int_equal(world.counted.members, NEVER); /* few may be new */
+}
+
+static void who_cannot_be_counted_is_read_all_the_same(void **state)
+{
+    static const struct {
+        const char *failing, *diary;
+    } cases[] = { { "addresses", "large addresses undo plan:3:list reject:2" },
+                  { "savepoint", "large plan:3:list reject:2" } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct run_task task = new_task();
+        struct error err = ERROR_INIT;
+        struct run_counts counts;
+
+        world_begin(six, SIX, cases[i].failing);
+        world.large = true;
+        assert_true(scan(&task, true, &counts, &err));
+        assert_string_equal(diary.text, cases[i].diary);
+        assert_int_equal(world.counted.members, NEVER);
+    }
 }
 
 static void a_scan_that_is_not_wanted_any_more_stops(void **state)
@@ -580,6 +650,8 @@ int main(void)
         cmocka_unit_test(what_this_run_has_done_with_is_not_sent_again),
         cmocka_unit_test(many_rejections_are_written_on_the_way),
         cmocka_unit_test(over_the_limit_members_are_counted_and_nothing_is_planned),
+        cmocka_unit_test(of_many_new_members_the_doubtful_are_counted_beside_the_sort),
+        cmocka_unit_test(who_cannot_be_counted_is_read_all_the_same),
         cmocka_unit_test(a_scan_that_is_not_wanted_any_more_stops),
         cmocka_unit_test(a_trial_takes_its_rows_and_writes_them_when_it_is_told),
     };

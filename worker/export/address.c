@@ -123,6 +123,17 @@ bool address_normalise(const char *written, char *out, size_t *len)
     return true;
 }
 
+bool address_is_fine_as_written(const char *written, size_t len)
+{
+    char form[ADDRESS_MAX] = "";
+
+    if (!written || len > ADDRESS_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        form[i] = lower(written[i]);
+    return address_check(form, len) == ADDRESS_FINE;
+}
+
 bool address_is_same(const char *written, const char *normal)
 {
     char form[ADDRESS_MAX];

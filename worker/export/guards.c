@@ -31,12 +31,25 @@ static bool is_share_above(int64_t invalid, int64_t read, int64_t percent)
     return (double)invalid * 100.0 > (double)percent * (double)read;
 }
 
+/*
+ * Each invalid member is one of the doubtful. These may be too many by any number: a profile
+ * of two segments, and one that a view has twice, is counted twice, and read once.
+ */
+static int64_t rest_invalid(const struct guards_facts *f, int64_t rest)
+{
+    int64_t doubtful = f->doubtful > f->invalid ? f->doubtful - f->invalid : 0;
+
+    return f->doubt_counted && doubtful < rest ? doubtful : rest;
+}
+
 /* The worst that can come are invalid ones alone. */
 static bool has_too_many_invalid(const struct guard_rules *r, const struct guards_facts *f,
                                  int64_t rest)
 {
-    return f->invalid + rest >= GUARDS_INVALID_FROM &&
-           is_share_above(f->invalid + rest, f->read + rest, r->max_invalid_percent);
+    int64_t bad = rest_invalid(f, rest);
+
+    return f->invalid + bad >= GUARDS_INVALID_FROM &&
+           is_share_above(f->invalid + bad, f->read + bad, r->max_invalid_percent);
 }
 
 static bool has_grown(int64_t last, int64_t distinct)
@@ -266,10 +279,14 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
         say_all(verdict, over_limit, rules, max_profiles, facts, names);
 }
 
-bool guards_want_count(const struct guard_rules *rules)
+enum guards_count guards_want_count(const struct guard_rules *rules, bool sends_all)
 {
-    return rules->trial || rules->passed || rules->confirmed & GUARD_BIT(GUARD_TOO_MANY_INVALID) ||
-           rules->max_invalid_percent >= COUNT_FROM_PERCENT;
+    if (rules->trial || rules->passed || rules->confirmed & GUARD_BIT(GUARD_TOO_MANY_INVALID))
+        return GUARDS_COUNT_MEMBERS;
+    if (sends_all)
+        return GUARDS_COUNT_DOUBTFUL;
+    return rules->max_invalid_percent >= COUNT_FROM_PERCENT ? GUARDS_COUNT_MEMBERS
+                                                            : GUARDS_COUNT_NOTHING;
 }
 
 /* Nothing is asked where the limit stops the run: it fails before its first request. */

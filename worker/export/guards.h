@@ -34,8 +34,11 @@ enum guards_known {
 
 struct guards_facts {
     int64_t expected; /* members at most, one of two segments counted twice; -1: not counted yet */
-    int64_t seen;     /* of those, so far */
-    bool read_all;    /* the numbers are final */
+    bool doubt_counted;
+    int64_t
+        doubtful;  /* of the expected, where they were counted: who may be invalid; no other is */
+    int64_t seen;  /* of those, so far */
+    bool read_all; /* the numbers are final */
     int64_t read, invalid, distinct; /* as a run's counts; distinct: well-formed addresses */
     int64_t fresh;                   /* of the distinct: not on the list by this export yet */
     int64_t invalid_by[SELECTION_CODES];
@@ -72,11 +75,14 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
                   struct guards_verdict *verdict);
 
 /*
- * Is it worth counting many members before they are read? Only if PASS may come while they
- * are: the share of invalid ones is not known until the rest of them is seen, four fifths
- * by default.
+ * What is worth counting of many members before they are read: what lets PASS come while they
+ * are. Where nobody is counted as doubtful, the rest may be invalid, and four fifths must be
+ * seen by default. Who is doubtful costs as much as half of the sort, which pays where all are
+ * new (sends_all), so that imports can begin with the first of them; in a refresh that changes
+ * little the first batch is full late, or at the end.
  */
-bool guards_want_count(const struct guard_rules *rules);
+enum guards_count { GUARDS_COUNT_NOTHING, GUARDS_COUNT_MEMBERS, GUARDS_COUNT_DOUBTFUL };
+enum guards_count guards_want_count(const struct guard_rules *rules, bool sends_all);
 
 /*
  * What Klaviyo is to be asked, since it may decide. needed: the first import waits

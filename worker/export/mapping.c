@@ -1,14 +1,21 @@
 #include "worker/export/mapping.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/visible_text.h"
+#include "worker/export/address.h"
 #include "worker/klaviyo/attribute.h"
 
 #define HEAD "{\"type\":\"profile\",\"attributes\":{\"email\":\""
 #define LOCATION "location."
 
-enum { KEY_MAX_BYTES = 8 * 1024 };
+enum {
+    KEY_MAX_BYTES = 8 * 1024,
+    ESCAPED_BYTES = 6, /* of one byte of a string in JSON: \u0001 */
+    FRAME_BYTES = 256, /* an object without address, keys and values, rounded up */
+    COMMAS_BYTES = 6,  /* beside a key, where it has a value, and where it is unset; quotes */
+};
 
 enum group { GROUP_NONE, GROUP_ATTRIBUTE, GROUP_LOCATION, GROUP_PROPERTY };
 
@@ -166,6 +173,15 @@ void mapping_add(struct mapping *mapping, struct strbuf *out, const char *addres
     if (add_group(mapping, out, GROUP_PROPERTY, ",\"properties\":{", values))
         strbuf_add(out, "}", 1);
     strbuf_add_str(out, "}}");
+}
+
+int64_t mapping_room_for_values(const struct mapping *mapping, int64_t object_bytes)
+{
+    int64_t rest = object_bytes - FRAME_BYTES - ADDRESS_MAX;
+
+    for (size_t i = 0; i < mapping->n; i++)
+        rest -= 2 * (int64_t)strlen(mapping->keys[i].text) + COMMAS_BYTES;
+    return rest < 0 ? -1 : rest / ESCAPED_BYTES;
 }
 
 static bool has_value(const struct key *key, const struct copy_field *value)

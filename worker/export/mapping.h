@@ -48,6 +48,13 @@ DEFINE_OWNER(mapping)
 void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,
                  size_t address_len, const struct copy_field *values);
 
+/*
+ * Values of at most so many bytes in all surely make an object of at most object_bytes, with
+ * all that may have to be unset: of a string its characters are counted, without quotes and
+ * escapes, of anything else its JSON text. Negative: not even no value does.
+ */
+int64_t mapping_room_for_values(const struct mapping *mapping, int64_t object_bytes);
+
 /* The fields that have a value, as a set. */
 uint64_t mapping_filled(const struct mapping *mapping, const struct copy_field *values);
 

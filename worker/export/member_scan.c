@@ -432,10 +432,44 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
     return true;
 }
 
-/* Counting a million costs a fifth of sorting them; a preview tells how far it is. */
-static bool is_count_wanted(const struct member_scan *scan)
+/* A preview tells how far it is. */
+static enum guards_count wanted_count(const struct member_scan *scan, const struct ledger *ledger)
 {
-    return !scan->writing || guards_want_count(&scan->task->guards);
+    if (!scan->writing)
+        return GUARDS_COUNT_MEMBERS;
+    return guards_want_count(&scan->task->guards, scan->task->full || ledger_is_empty(ledger));
+}
+
+static bool count_all(struct member_scan *scan, const struct members *members,
+                      enum guards_count wanted, struct member_count *count, struct error *err)
+{
+    switch (wanted) {
+    case GUARDS_COUNT_NOTHING:
+        break;
+    case GUARDS_COUNT_MEMBERS:
+        return members_count(members, scan->remembering, 0, &count->members, err);
+    case GUARDS_COUNT_DOUBTFUL:
+        return member_count_doubtful(count, members, scan->remembering, scan->mapping, err);
+    }
+    return false;
+}
+
+/*
+ * Of many members. False: it is not wanted, or cannot be had, whatever the reason; then
+ * imports begin later, and what is wrong with the members shows when they are read. The
+ * snapshot is needed for the ledger.
+ */
+static bool count_beside(struct member_scan *scan, const struct members *members,
+                         enum guards_count wanted, struct member_count *count)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (wanted == GUARDS_COUNT_NOTHING || !db_savepoint(scan->remembering, &ignored))
+        return false;
+    bool counted = count_all(scan, members, wanted, count, &ignored);
+    if (!counted)
+        db_undo_to_savepoint(scan->remembering);
+    return counted;
 }
 
 /*
@@ -443,20 +477,19 @@ static bool is_count_wanted(const struct member_scan *scan)
  * where that lets imports begin early: beside the sort, and in the same snapshot, so that
  * what was counted is what comes.
  */
-static bool start_reading(struct member_scan *scan, struct members *members, struct error *err)
+static bool start_reading(struct member_scan *scan, struct members *members,
+                          const struct ledger *ledger, struct error *err)
 {
-    int64_t n;
+    struct member_count count = { .doubt_counted = false };
 
-    if (!members_count(members, scan->remembering, LARGE_FROM_ROWS, &n, err) ||
-        !members_start(members, n >= LARGE_FROM_ROWS, err))
+    if (!members_count(members, scan->remembering, LARGE_FROM_ROWS, &count.members, err) ||
+        !members_start(members, count.members >= LARGE_FROM_ROWS, err))
         return false;
     if (!scan->observer)
         return true;
-    bool is_large = n >= LARGE_FROM_ROWS, wanted = !is_large || is_count_wanted(scan);
-    if (is_large && wanted && !members_count(members, scan->remembering, 0, &n, err))
-        return false;
-    if (wanted)
-        scan->observer->counted(scan->observer->opaque, n);
+    if (count.members < LARGE_FROM_ROWS ||
+        count_beside(scan, members, wanted_count(scan, ledger), &count))
+        scan->observer->counted(scan->observer->opaque, &count);
     return ask_observer(scan, err);
 }
 
@@ -484,7 +517,7 @@ static bool read_and_write(struct member_scan *scan, struct error *err)
 
     if (!ask_observer(scan, err) || !members_open(&members, scan->reading, scan->task, err) ||
         !ledger_open(&ledger, scan->remembering, scan->task, err) ||
-        !start_reading(scan, members, err))
+        !start_reading(scan, members, ledger, err))
         return false;
     struct sources sources = { .members = members, .ledger = ledger };
     if (scan->trial)

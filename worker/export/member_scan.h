@@ -9,6 +9,7 @@
 #include "common/strbuf.h"
 #include "worker/export/batch.h"
 #include "worker/export/mapping.h"
+#include "worker/export/member_count.h"
 #include "worker/export/selection.h"
 #include "worker/export/trial.h"
 #include "worker/store/db.h"
@@ -26,9 +27,9 @@
 /* Optional observer; called on the scanning thread. */
 struct scan_observer {
     void *opaque;
-    void (*counted)(void *opaque,
-                    int64_t members); /* before the first is read; not where they are many */
-    void (*planned)(void *opaque);    /* a batch is in the outbox */
+    /* Before the first is read; not where they are many and it would be of no use. */
+    void (*counted)(void *opaque, const struct member_count *count);
+    void (*planned)(void *opaque);                                  /* a batch is in the outbox */
     bool (*go_on)(void *opaque, const struct selection *selection); /* now and then; false: stop */
 
     /*

@@ -73,13 +73,19 @@ static void note_facts(struct plan *plan, const struct selection *selection, boo
 }
 
 /* Where no more of them can trip a guard, the first batch may go at once. */
-static void members_counted(void *opaque, int64_t members)
+static void members_counted(void *opaque, const struct member_count *count)
 {
     struct plan *plan = opaque;
 
     (void)pthread_mutex_lock(&plan->facts_lock);
-    plan->facts.expected = members;
+    plan->facts.expected = count->members;
+    plan->facts.doubt_counted = count->doubt_counted;
+    plan->facts.doubtful = count->doubtful;
     (void)pthread_mutex_unlock(&plan->facts_lock);
+    log_debug("members_counted", LOG_INT("run", plan->options.task->run_id),
+              LOG_STR("export", plan->options.task->export_name),
+              LOG_INT("members", count->members),
+              LOG_INT("doubtful", count->doubt_counted ? count->doubtful : -1));
 }
 
 static void batch_planned(void *opaque)

@@ -38,13 +38,15 @@ bool copy_stream_start(struct copy_stream *stream, const char *sql)
 static enum copy_stream_next end_of_stream(struct copy_stream *stream)
 {
     PGresult *result = PQgetResult(db_handle(stream->db));
+    bool ok = PQresultStatus(result) == PGRES_COMMAND_OK;
 
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+    if (result)
+        PQclear(PQgetResult(db_handle(stream->db))); /* NULL: the connection is free again */
+    if (!ok) {
         (void)keep_failure(stream, result);
         return COPY_STREAM_FAILED;
     }
     PQclear(result);
-    PQclear(PQgetResult(db_handle(stream->db))); /* NULL: the connection is free again */
     return COPY_STREAM_END;
 }
 

@@ -269,6 +269,18 @@ bool db_join_snapshot(struct db *db, const char *snapshot, struct error *err)
     return false;
 }
 
+bool db_savepoint(struct db *db, struct error *err)
+{
+    return db_query(db, "savepoint here", NULL, NULL, err);
+}
+
+void db_undo_to_savepoint(struct db *db)
+{
+    struct error ignored = ERROR_INIT;
+
+    (void)!db_query(db, "rollback to savepoint here", NULL, NULL, &ignored);
+}
+
 bool db_commit(struct db *db, struct error *err)
 {
     return db_query(db, "commit", NULL, NULL, err);

@@ -99,6 +99,11 @@ static int compare_ids(const void *a, const void *b)
     return (x->batch_id > y->batch_id) - (x->batch_id < y->batch_id);
 }
 
+bool ledger_is_empty(const struct ledger *ledger)
+{
+    return ledger->empty;
+}
+
 /* NULL: it is complete. */
 static const struct unfinished *find_unfinished(const struct ledger *ledger, int64_t batch_id)
 {

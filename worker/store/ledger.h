@@ -43,6 +43,9 @@ bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task
 void ledger_free(struct ledger *ledger);
 DEFINE_OWNER(ledger)
 
+/* It had no row when it was opened. */
+bool ledger_is_empty(const struct ledger *ledger);
+
 enum ledger_next { LEDGER_ROW, LEDGER_END, LEDGER_ERROR };
 
 /* The first call starts the stream. Lends the row until the next call. */

@@ -31,6 +31,8 @@ struct members {
     const struct run_task *task;
     struct strbuf source;  /* the view and the segments, as a part of a statement */
     struct strbuf columns; /* e (the address) and f0, f1, … of a profile's attributes */
+    struct strbuf written; /* the address, as it is written */
+    struct strbuf bytes;   /* of the fields, as texts */
     bool started;
     struct copy_stream stream;
 };
@@ -115,10 +117,15 @@ static bool make_columns(struct members *members, struct error *err)
     if ((size_t)result_rows(paths) != members->task->n_fields + 1)
         return error_set(err, ERROR_LOST, "the export was changed");
     add_address(columns, result_text(paths, 0, 0), result_text(paths, 0, 1));
-    for (int i = 1; i < result_rows(paths); i++)
+    strbuf_add_str(&members->written, result_text(paths, 0, 1));
+    strbuf_add_str(&members->bytes, "0::bigint");
+    for (int i = 1; i < result_rows(paths); i++) {
         strbuf_addf(columns, ", left(%s::text, %d) as f%d", result_text(paths, i, 0),
                     FIELD_MAX_CHARACTERS, i - 1);
-    return strbuf_ok(columns) || error_no_memory(err);
+        strbuf_addf(&members->bytes, " + coalesce(octet_length(%s), 0)", result_text(paths, i, 1));
+    }
+    return (strbuf_ok(columns) && strbuf_ok(&members->written) && strbuf_ok(&members->bytes)) ||
+           error_no_memory(err);
 }
 
 /*
@@ -169,6 +176,7 @@ bool members_open(struct members **out, struct db *db, const struct run_task *ta
     members->db = db;
     members->task = task;
     members->source = members->columns = STRBUF_INIT(SQL_MAX_BYTES);
+    members->written = members->bytes = STRBUF_INIT(SQL_MAX_BYTES);
     if (!db_query(db, members_settings_sql, NULL, NULL, err) || !make_source(members, err) ||
         !make_columns(members, err) ||
         !copy_stream_init(&members->stream, db, FIXED_FIELDS + task->n_fields, err))
@@ -184,6 +192,8 @@ void members_free(struct members *members)
     copy_stream_release(&members->stream);
     strbuf_release(&members->source);
     strbuf_release(&members->columns);
+    strbuf_release(&members->written);
+    strbuf_release(&members->bytes);
     if (PQtransactionStatus(db_handle(members->db)) != PQTRANS_ACTIVE)
         db_rollback(members->db);
     free(members);
@@ -276,4 +286,32 @@ bool members_count(const struct members *members, struct db *db, int64_t at_most
         return source_failure(db, rows, err);
     *n = result_int64(rows, 0, 0);
     return true;
+}
+
+static bool start_addresses(const struct members *members, struct copy_stream *stream,
+                            int64_t values_bytes, struct error *err)
+{
+    CLEANUP(strbuf_release) struct strbuf sql = STRBUF_INIT(SQL_MAX_BYTES);
+
+    strbuf_addf(&sql,
+                "copy (select case when %s <= %" PRId64 " then left(%s, 255) end from %s)"
+                " to stdout (format binary)",
+                members->bytes.data, values_bytes, members->written.data, members->source.data);
+    if (!strbuf_ok(&sql))
+        return error_no_memory(err);
+    return copy_stream_start(stream, sql.data) || source_failure(stream->db, stream->failure, err);
+}
+
+bool members_each_address(const struct members *members, struct db *db, int64_t values_bytes,
+                          members_address *take, void *opaque, struct error *err)
+{
+    CLEANUP(copy_stream_release) struct copy_stream stream = { .db = db };
+    enum copy_stream_next next;
+
+    if (!copy_stream_init(&stream, db, 1, err) ||
+        !start_addresses(members, &stream, values_bytes, err))
+        return false;
+    while ((next = copy_stream_next(&stream)) == COPY_STREAM_ROW)
+        take(opaque, &stream.fields[0]);
+    return next == COPY_STREAM_END || source_failure(db, stream.failure, err);
 }

@@ -58,6 +58,16 @@ bool members_count(const struct members *members, struct db *db, int64_t at_most
                    struct error *err) MUST_USE;
 
 /*
+ * To `take`, in no order and as often as they come in the stream: each member's address as it
+ * is written, with its case and blanks, cut at 255 characters. Null: there is none, or the
+ * export's fields have more than values_bytes in all, as texts (a string without its quotes).
+ * On another connection, as members_count().
+ */
+typedef void members_address(void *opaque, const struct copy_field *address);
+bool members_each_address(const struct members *members, struct db *db, int64_t values_bytes,
+                          members_address *take, void *opaque, struct error *err) MUST_USE;
+
+/*
  * Members whose well-formed address is another one than the export's ledger has under their
  * profile id: a change of address that a run would find.
  */

@@ -38,11 +38,11 @@ static void set(struct looking *l, const char *name, json_t *value)
 
 /* -- reading -- */
 
-static void note_members(void *opaque, int64_t members)
+static void note_members(void *opaque, const struct member_count *count)
 {
     struct looking *l = opaque;
 
-    l->members = members;
+    l->members = count->members;
 }
 
 static bool go_on(void *opaque, const struct selection *selection)

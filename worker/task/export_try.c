@@ -59,10 +59,10 @@ static bool read_arguments(struct trying *t, const json_t *arguments, struct err
 
 /* -- the rows -- */
 
-static void ignore_count(void *opaque, int64_t members)
+static void ignore_count(void *opaque, const struct member_count *count)
 {
     (void)opaque;
-    (void)members;
+    (void)count;
 }
 
 static bool go_on(void *opaque, const struct selection *selection)

@@ -74,10 +74,10 @@ static bool name_address(void *opaque, const struct member *member, bool is_memb
     return true;
 }
 
-static void ignore_members(void *opaque, int64_t members)
+static void ignore_members(void *opaque, const struct member_count *count)
 {
     (void)opaque;
-    (void)members;
+    (void)count;
 }
 
 static void ignore_batch(void *opaque)
