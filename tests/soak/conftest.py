@@ -64,7 +64,7 @@ def soaked(shared_services: Services) -> Iterator[Soaked]:
         found = Soaked(world, running := Load(world), Sampler(world, running, EVERY_SECONDS))
         running.start()
         found.sampler.start()
-        time.sleep(60 * MINUTES)
+        running.run(60 * MINUTES)
         found.sampler.stop()
         running.stop()
         write_down(found, began)

@@ -67,7 +67,9 @@ where ended_at between now() - interval '1 day' and now() - interval '{AGE_AFTER
 update klaviyo.run set finished_at = finished_at - interval '40 days'
 where finished_at between now() - interval '1 day' and now() - interval '{AGE_AFTER}';
 update klaviyo.task set created_at = created_at - interval '2 days'
-where created_at between now() - interval '1 day' and now() - interval '{AGE_AFTER}'
+where created_at between now() - interval '1 day' and now() - interval '{AGE_AFTER}';
+update klaviyo.task_worker set seen_at = seen_at - interval '2 days'
+where seen_at between now() - interval '1 day' and now() - interval '{AGE_AFTER}'
 """
 
 
@@ -96,7 +98,7 @@ class Beat:
 
 
 class Load:
-    """start() it; stop() it. `failures` says what went wrong, `done` how often what was done."""
+    """start() it; run() it; stop() it. `failures` says what went wrong, `done` how often what was done."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -108,6 +110,7 @@ class Load:
         self.failures: list[str] = []
         self.workers: list[Worker] = []
         self._values = itertools.count(1)
+        self._lists_left: list[str] = []
         self._visitors = itertools.count(1)
         self._over = threading.Event()
         self._undelivered: list[str] = []
@@ -129,7 +132,6 @@ class Load:
             Beat("share", 30, self._share),
             Beat("rotated key", 90, self._rotate),
             Beat("grant", 60, self._grant),
-            Beat("restart", 150, self._restart),
             Beat("aging", 20, self._age),
         ]
 
@@ -141,8 +143,13 @@ class Load:
         for thread in self._threads:
             thread.start()
 
+    def run(self, seconds: float) -> None:
+        """In the thread that lives longest: a worker is killed when the one that started it ends."""
+        end = threading.Timer(seconds, self._over.set)
+        end.start()
+        self._keep(Beat("restart", 150, self._restart))
+
     def stop(self) -> None:
-        self._over.set()
         for thread in self._threads:
             thread.join(120)
         self._producer.flush(30)
@@ -220,6 +227,10 @@ class Load:
         wait_until(count, 120, f"the list of {visitor.name}", SLOW_POLL_SECONDS)
         self.command("export", "show", visitor.name)
         visitor.remove_from(self.world)
+        # Somebody may be verifying this moment what its connection had: it goes with the next one.
+        self._lists_left.append(visitor.list_id)
+        if len(self._lists_left) > 1:
+            self.world.simulator.remove_list(self._lists_left.pop(0))
 
     def _pause(self) -> None:
         target = random.choice(self.steady)

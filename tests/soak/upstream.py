@@ -78,8 +78,8 @@ class Target:
         yield f"malformed.{self.name}"
 
     def remove_from(self, world: World) -> None:
+        """All but its list."""
         world.admin("export", "remove", self.name, "--yes")
-        world.simulator.remove_list(self.list_id)
         with world.db.connect() as connection, connection.transaction():
             connection.execute("delete from insights.segment where segment_id = %s", (self.segment,))
             connection.execute(

@@ -81,7 +81,6 @@ SCAN_BUILD = [
     "-enable-checker", "alpha.security.ReturnPtrRange",
     "-enable-checker", "alpha.unix.PthreadLock",
     "-enable-checker", "alpha.unix.Stream",
-    "-enable-checker", "alpha.unix.cstring.OutOfBounds",
 ]  # fmt: skip
 
 IWYU = [
