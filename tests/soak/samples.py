@@ -72,7 +72,9 @@ COUNT = Bound(1.1, 3)
 # Autovacuum lets a table of a few pages grow to fifty dead rows and a fifth before it comes.
 SIZE = Bound(1.25, 256 * 1024)
 ROWS = Bound(1.3, 300)
-DEAD_ROWS = Bound(1.5, 1000)
+# Of a hundred. Autovacuum comes when fifty rows and a fifth of all are dead.
+DEAD_ROWS = Bound(0, 30)
+DEAD_ROWS_BASE = 1000  # of a table of a few rows the share would say nothing
 PROCESSOR = Bound(1.3, 1000)
 LAG = Bound(1.5, 50)
 LOG = Bound(1.3, 20 * 1024)
@@ -156,7 +158,8 @@ class Sampler(threading.Thread):
             self._add(f"{kind} {name}", "bytes", bound, size)
         for name, live, dead in connection.execute(DEAD.encode()).fetchall():
             self._add(f"rows of {name}", "", None if name in KEPT else ROWS, live)
-            self._add(f"dead rows of {name}", "", DEAD_ROWS, dead)
+            share = 100 * dead / (live + DEAD_ROWS_BASE)
+            self._add(f"dead rows of {name}", "%", DEAD_ROWS, share)
 
     def _look_at_kafka(self) -> None:
         ends = self._world.kafka.end_offsets(self._world.topic)
