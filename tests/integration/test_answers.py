@@ -313,6 +313,7 @@ def test_500_bad_rows_of_three_kinds_cost_at_most_12_requests(world: World) -> N
     assert {entry["stage"] for entry in found} == {"request"}
     assert {entry["detail"] for entry in found} == {f"bad kind {kind}" for kind in range(3)}
     assert len(world.simulator.diary("import")) <= 12
+    assert world.db.value("select count(*) from klaviyo.delivery where state = 'rejected'") == 500
 
 
 def test_one_culprit_among_10_000_that_nobody_names_is_found(world: World) -> None:
@@ -376,7 +377,7 @@ def test_250_import_errors_are_250_rejections_and_go_again(
     assert run["state"] == "succeeded_with_rejections", run
     check_sums(run)
     found = world.rejections(run["id"])
-    assert {entry["email"] for entry in found} == set(bad)
+    assert {e["email"]: e["profile_id"] for e in found} == {address: population.wanted[address] for address in bad}
     assert len(found) == 250
     assert {(e["stage"], e["code"], e["detail"]) for e in found} == {
         ("import", "invalid", "not today")

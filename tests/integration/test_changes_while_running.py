@@ -42,9 +42,12 @@ def wait_state(world: World, run_id: int, state: str) -> dict[str, Any]:
 )
 def test_a_run_ends_with_its_export(world: World, words: list[str], reason: str) -> None:
     run = begin_run(world)
+    owner = "select take_id from klaviyo.run where run_id = %s"
+    before = world.db.value(owner, run["id"])
 
     world.admin("export", *words, EXPORT)
 
+    assert world.db.value(owner, run["id"]) != before  # what its worker still writes is for nobody
     ended = world.run(run["id"])
     assert ended["state"] == "cancelled" and ended["reason"] == reason
     assert ended["finished_at"] and "postgres" in ended["detail"]

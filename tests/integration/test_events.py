@@ -204,3 +204,33 @@ def test_a_dead_letter_is_replayed(world: World, replays: int) -> None:
     newest = world.wait_runs_ended(replays + 1)[0]
     assert newest["state"] == "succeeded"
     assert world.simulator.count(LIST) == 10
+
+
+def test_one_full_refresh_among_those_that_wait_makes_their_run_a_full_one(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+
+    for full in (False, True, False):
+        world.refresh(full=full)
+    wait_until(lambda: world.db.value("select count(*) from klaviyo.request") == 4, 30, "the events to be taken in")
+
+    assert world.db.value("select full_refresh from klaviyo.run where state = 'queued'") is True
+
+
+def test_an_event_has_ended_with_the_last_of_its_runs(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    world.add_export("second")
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 2)
+
+    world.admin("export", "pause", "second")
+
+    assert world.db.value("select state from klaviyo.request") == "open" and world.committed() == 0
+    world.simulator.clear_faults()
+    world.wait_all_committed(60)
+    assert world.db.value("select state from klaviyo.request") == "done"

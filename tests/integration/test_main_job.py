@@ -131,13 +131,15 @@ def test_an_event_is_understood_in_each_form(world: World, form: Any) -> None:
 
 def test_publish_and_wait_shows_the_end_of_the_run(world: World) -> None:
     world.set_up_export(people.simple(100))
-    world.start_worker().wait_ready()
+    worker = world.start_worker().wait_ready()
 
     world.admin("publish", SEGMENT, "--wait")
 
     run = world.runs()[0]
     assert run["state"] == "succeeded" and run["counts"]["accepted"] == 100
     assert world.simulator.count(LIST) == 100
+    world.wait_all_committed(60)
+    assert worker.events("missed_ends_settled") == []  # the end of the run was the end of its event
 
 
 def test_a_profile_in_two_segments_of_an_export_is_read_once(world: World) -> None:

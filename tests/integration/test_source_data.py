@@ -127,6 +127,8 @@ def random_address(random: Random) -> str:
 def test_database_and_worker_find_the_same_addresses_well_formed(world: World) -> None:
     random = Random(11)
     members = [(f"p{n:05}", {"email": random_address(random)}) for n in range(6000)]
+    longest = f"a@{'b' * 63}.{'c' * 63}.{'d' * 63}.{'e' * 60}"
+    members += [("long-254", {"email": longest}), ("long-255", {"email": f"{longest}e"})]
     add_members(world, members)
     world.add_connection()
     world.add_export(EXPORT, "--max-invalid", "100", mapping=[])
@@ -139,7 +141,7 @@ def test_database_and_worker_find_the_same_addresses_well_formed(world: World) -
         " where klaviyo.is_address(klaviyo.address_of(attributes ->> 'email'))"
     )
     sent = world.simulator.emails(LIST)
-    assert {address for (address,) in judged} == sent
+    assert {address for (address,) in judged} == sent and longest in sent and len(longest) == 254
     assert 150 < len(sent) < 3000 and run["counts"]["rejected"] == 0
     assert all(found == "local" for found in (row["stage"] for row in world.rejections(run["id"])))
 

@@ -170,21 +170,36 @@ def test_ctrl_c_drops_the_task(world: World) -> None:
     assert again.rc == 0, again
 
 
+ASK = f"select klaviyo.add_task('connection lists', '{CONNECTION}', '{{}}')"
+TAKE = (
+    "select t.token from klaviyo.key_pair k, lateral klaviyo.take_task("
+    "%s, 300000, k.key_pair_id, '{connection lists}') t"
+)
+END = """select klaviyo.end_task(task_id, %s, '{"emails": ["ada@shop.example"]}', null, false) from klaviyo.task"""
+
+
 def test_the_answer_to_a_task_that_was_dropped_is_not_kept(world: World) -> None:
     world.add_connection()
-    with world.db.connect() as connection:
-        ask = "select klaviyo.add_task('connection lists', %s, '{}')"
-        (task,) = connection.execute(ask, [CONNECTION]).fetchone() or (0,)
-        take = (
-            "select t.token from klaviyo.key_pair k, lateral klaviyo.take_task("
-            "'w', 10000, k.key_pair_id, '{connection lists}') t"
-        )
-        (token,) = connection.execute(take).fetchone() or (0,)
-        connection.execute("select klaviyo.drop_task(%s)", [task])
-        end = """select klaviyo.end_task(%s, %s, '{"emails": ["ada@shop.example"]}', null, false)"""
-        assert connection.execute(end, [task, token]).fetchone() == (True,)
+    world.db.value(ASK)
+    token = world.db.value(TAKE, "worker")
+    world.db.value("select klaviyo.drop_task(task_id) from klaviyo.task")
+    assert world.db.value(END, token)
 
     assert tasks(world, "state, answer") == [("cancelled", None)]
+
+
+def test_a_task_is_one_workers_and_who_lost_it_writes_nothing(world: World) -> None:
+    world.add_connection()
+    world.db.value(ASK)
+    first = world.db.value(TAKE, "first")
+    assert world.db.rows(TAKE, "second") == []
+
+    world.db.execute("update klaviyo.task set lease_until = now() - interval '1 second'")
+    second = world.db.value(TAKE, "second")
+    assert not world.db.value(END, first)
+    assert tasks(world, "state, answer") == [("running", None)]
+    assert world.db.value(END, second)
+    assert tasks(world, "state")[0][0] == "done"
 
 
 def test_one_person_cannot_fill_the_queue(world: World) -> None:
