@@ -38,6 +38,14 @@ static void disconnect_database(void *opaque)
     database->db = NULL;
 }
 
+static bool any_is_open(const struct event_row_result *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (out[i].state == EVENT_ROW_OPEN)
+            return true;
+    return false;
+}
+
 static enum events_accepted accept_events(void *opaque, const struct event_row *in, size_t n,
                                           bool one_by_one, struct event_row_result *out,
                                           struct error *err)
@@ -45,7 +53,7 @@ static enum events_accepted accept_events(void *opaque, const struct event_row *
     struct database *database = opaque;
     enum events_accepted accepted = events_accept(database->db, in, n, one_by_one, out, err);
 
-    if (accepted == EVENTS_ACCEPTED)
+    if (accepted == EVENTS_ACCEPTED && any_is_open(out, n))
         slots_wake(database->slots);
     return accepted;
 }
