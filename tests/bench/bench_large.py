@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def refresh(world: World, worker_pid: int, runs: int, members: int) -> Pass:
     started = time.time()
     world.refresh()
     run = world.wait_runs_ended(runs, timeout(members))[0]
-    ended = time.time()
+    ended = datetime.fromisoformat(run["finished_at"]).timestamp()
     assert run["state"] == "succeeded", run
     wait_until(lambda: world.committed() >= runs, 30, "the offset", 0.01)
     committed = time.time()

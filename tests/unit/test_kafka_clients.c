@@ -214,6 +214,32 @@ static void what_was_stored_is_committed_in_the_background_and_at_the_close(void
     mock_cluster_stop(&mock);
 }
 
+/* One after the other, so that each waits for a whole interval. */
+static void what_was_stored_is_committed_soon(void **state)
+{
+    enum { STORES = 5, SOON_MS = 500 };
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+
+    (void)state;
+    for (int i = 0; i < STORES; i++)
+        send_text(producer, "events", "x");
+    await(consumer, CONSUMER_END, &event);
+    consumer_done(consumer, &event);
+    int64_t began_ms = clock_ms();
+    for (int i = 1; i <= STORES; i++) {
+        assert_true(consumer_store(consumer, 0, i));
+        await(consumer, CONSUMER_COMMITTED, &event);
+        consumer_done(consumer, &event);
+    }
+    assert_in_range(clock_ms() - began_ms, 0, STORES * SOON_MS);
+    consumer_free(consumer);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
 static void a_partition_not_ours_stores_nothing(void **state)
 {
     struct mock_cluster mock = mock_cluster_start("events", 1);
@@ -561,6 +587,7 @@ int main(void)
         cmocka_unit_test(a_record_arrives_as_it_was_sent),
         cmocka_unit_test(the_end_of_a_partition_is_told_with_its_offset),
         cmocka_unit_test(what_was_stored_is_committed_in_the_background_and_at_the_close),
+        cmocka_unit_test(what_was_stored_is_committed_soon),
         cmocka_unit_test(a_partition_not_ours_stores_nothing),
         cmocka_unit_test(a_pause_neither_skips_nor_repeats),
         cmocka_unit_test(closing_is_quick_at_any_moment),
