@@ -186,17 +186,9 @@ class History:
 
     def judge_offsets(self) -> None:
         """Each commit of the group against what had ended by then; none goes back."""
-        reached: dict[int, int] = {}
-        for partition, offset, at in group_commits(self._world):
-            self.commits += 1
-            begin = reached.get(partition, 0)
-            if offset < begin:
-                self._complain("an offset goes back", [(partition, begin, offset)])
-            early = [
-                n for n in range(begin, offset) if self._request_ended.get((partition, n), at + 1) > at
-            ]
-            self._complain(f"[{partition}] {offset} committed at {at} before the end of", early)
-            reached[partition] = max(begin, offset)
+        commits = list(group_commits(self._world))
+        self.commits = len(commits)
+        self.violations += unanswered(commits, self._request_ended)
 
     def judge_outcomes(self, records: list[events.Record]) -> None:
         """None tells of an end that was not committed by then."""
@@ -204,6 +196,21 @@ class History:
             run, epoch = map(int, str(record.header("ce_id")).rsplit("-", 1))
             if self._run_ended.get((run, epoch), record.timestamp + 1) > record.timestamp:
                 self._complain("an outcome comes before its end", [(run, epoch, record.timestamp)])
+
+
+def unanswered(
+    commits: list[tuple[int, int, int]], ended: dict[tuple[int, int], int]
+) -> Iterator[str]:
+    """Commits (partition, offset, time) that pass a record that had not ended, or go back."""
+    reached: dict[int, int] = {}
+    for partition, offset, at in commits:
+        begin = reached.get(partition, 0)
+        if offset < begin:
+            yield f"[{partition}] goes back, {begin} to {offset}"
+        early = [n for n in range(begin, offset) if ended.get((partition, n), at + 1) > at]
+        if early:
+            yield f"[{partition}] {offset} was committed at {at}, before the end of {early}"
+        reached[partition] = max(begin, offset)
 
 
 def group_commits(world: World) -> Iterator[tuple[int, int, int]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from chaos.history import NEVER, History, parse_commit
+import pytest
+from chaos.history import NEVER, History, parse_commit, unanswered
 
 from support import people
 from support.postgres import Postgres
@@ -98,6 +99,24 @@ def test_each_rule_of_a_history_can_be_broken(make_world: MakeWorld, own_postgre
 
         assert broken(RIGHT) == set()
         assert [sentence for sentence, script in WRONG.items() if sentence not in broken(script)] == []
+
+
+@pytest.mark.parametrize(
+    ("commits", "wrong"),
+    [
+        ([(0, 2, 20), (1, 1, 15), (0, 2, 25), (0, 3, 30)], 0),
+        ([(0, 1, 9)], 1),  # before it had ended
+        ([(0, 2, 15)], 1),  # after the first, before the second
+        ([(0, 4, 99)], 1),  # the last one never ended
+        ([(0, 2, 20), (0, 1, 21)], 1),  # back
+        ([(2, 1, 99)], 1),  # of a partition that nobody knows
+    ],
+)
+def test_a_commit_that_passes_what_has_not_ended_is_found(
+    commits: list[tuple[int, int, int]], wrong: int
+) -> None:
+    ended = {(0, 0): 10, (0, 1): 20, (0, 2): 30, (1, 0): 10}
+    assert len(list(unanswered(commits, ended))) == wrong
 
 
 def test_a_commit_is_read_as_the_broker_writes_it() -> None:
