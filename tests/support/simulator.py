@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ class Simulator:
 
     def stop(self) -> int:
         return self._process.stop(10)
+
+    def freeze(self) -> None:
+        self._process.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send(signal.SIGCONT)
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         if method == "DELETE" and path in ("diary", "state"):
