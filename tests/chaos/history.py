@@ -228,7 +228,7 @@ def group_commits(world: World) -> Iterator[tuple[int, int, int]]:
     consumer.assign([log])
     at = 0
     while at < end:
-        for record in consumer.consume(500, timeout=5):
+        for record in consumer.consume(500, timeout=0.5):
             assert record.error() is None, record.error()
             at = record.offset() + 1
             commit = parse_commit(record.key() or b"", record.value())

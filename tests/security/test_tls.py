@@ -36,6 +36,7 @@ commonName = supplied
 basicConstraints = critical,CA:true
 """
 LETTERS = str.maketrans("", "", " -")
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 TROUBLE = {"wrong host", "expired", "self-signed", "missing intermediate", "of another authority"}
 
@@ -59,12 +60,12 @@ class Authority:
             self._ask(name, self._key, "")
             signed_by.sign(self.folder / "request.pem", self.certificate, NOW, "-extensions", "authority")
         else:
-            openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+            openssl("req", "-x509", *NEW_KEY, "-days", "2", "-subj", f"/CN={name}",
                     "-keyout", self._key, "-out", self.certificate)  # fmt: skip
 
     def _ask(self, name: str, key: Path, alternative: str) -> None:
         more = ["-addext", f"subjectAltName={alternative}"] if alternative else []
-        openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", *more,
+        openssl("req", "-new", *NEW_KEY, "-subj", f"/CN={name}", *more,
                 "-keyout", key, "-out", self.folder / "request.pem")  # fmt: skip
 
     def sign(self, request: Path, out: Path, time: tuple[str, str], *more: str) -> None:
@@ -88,7 +89,7 @@ class Certificates:
         between = Authority(folder, "intermediate", root)
         self.root = root.certificate
         own = folder / "own.pem"
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+        openssl("req", "-x509", *NEW_KEY, "-days", "2", "-subj", "/CN=127.0.0.1",
                 "-addext", f"subjectAltName={HERE}", "-keyout", own, "-out", own)  # fmt: skip
         self.files = {
             "": between.issue("good", HERE, NOW),
