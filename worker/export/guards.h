@@ -77,7 +77,7 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
 /*
  * What is worth counting of many members before they are read: what lets PASS come while they
  * are. Where nobody is counted as doubtful, the rest may be invalid, and four fifths must be
- * seen by default. Who is doubtful costs as much as half of the sort, which pays where all are
+ * seen by default. Who is doubtful costs more than half of the sort, which pays where all are
  * new (sends_all), so that imports can begin with the first of them; in a refresh that changes
  * little the first batch is full late, or at the end.
  */

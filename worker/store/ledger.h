@@ -18,6 +18,11 @@
  * Read by its primary key: the first row is there at once, and the member side stays free
  * to be planned in parallel (a full join of both is not: measured 4.6 s instead of 1.9 s
  * until its first row for 1,000,000 members, PostgreSQL 15, 2 cores).
+ *
+ * With an address of 33 characters a row takes 130 bytes, and 68 in the index. Columns in the
+ * best order would save 12, no more than eight of them (a null bitmap of one byte) and a
+ * shorter export_id 38, without profile_id and filled 54: measured on 200,000 rows. Each of
+ * these is a rewrite of the table, which all runs wait for, so they are as they came.
  */
 struct ledger_row {
     struct copy_field address;
