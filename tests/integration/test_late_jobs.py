@@ -10,7 +10,7 @@ import pytest
 
 from support import people
 from support.process import wait_until
-from support.world import EXPORT, LIST, World
+from support.world import EXPORT, LIST, SEGMENT, World
 
 ROWS = 20
 LATE_SECONDS = 6  # that the first job takes
@@ -165,6 +165,59 @@ def test_an_import_whose_response_was_lost_does_not_stay(world: World) -> None:
     assert last["counts"]["selected"] == ROWS
     world.refresh()
     assert world.wait_runs_ended(4)[0]["counts"]["unchanged"] == ROWS
+
+
+def test_a_lost_import_of_a_batch_that_was_split_since_does_not_stay(world: World) -> None:
+    world.set_up_export(people.simple(ROWS))
+    set_points(world, 1)
+    world.simulator.settings(queued_ms=100, processing_ms=LATE_SECONDS * 1000)
+    world.simulator.fault("import", {"reset": "after"})
+    world.simulator.fault("import", {"status": 413})
+    world.simulator.fault("import", {"status": 503}, times=-1)
+    world.start_worker(RETRY_BUDGET_SECONDS="20").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 2)
+    world.simulator.settings(**QUICK_JOBS)
+    world.simulator.clear_faults()
+    assert world.wait_runs_ended(1)[0]["state"] == "succeeded"
+    assert world.db.value("select count(*) from klaviyo.late_job where job_id is null") == 1
+
+    set_points(world, 2)
+    world.refresh()
+    world.wait_runs_ended(2)
+    wait_until(jobs_ended(world), 30, "all jobs to end")
+    wait_until(
+        lambda: world.db.value("select count(*) from klaviyo.late_job where since > now() - interval '10 s'") == 0,
+        30,
+        "the lost import to count as ended",
+    )
+    world.refresh()
+    world.wait_runs_ended(3)
+
+    assert points(world) == {2}
+
+
+def test_a_late_job_puts_nobody_back_on_the_list_who_has_left(world: World) -> None:
+    world.add_segment(SEGMENT, people.simple(ROWS))
+    world.add_connection()
+    world.add_export(EXPORT, "--on-leave", "remove", "--size-guard", "off")
+    world.simulator.settings(queued_ms=100, processing_ms=4 * LATE_SECONDS * 1000)
+    world.start_worker(RETRY_BUDGET_SECONDS="4").wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    world.simulator.settings(**QUICK_JOBS)
+    world.wait_runs_ended(1)  # gives the job up, and sends its rows again
+    gone = world.db.value("select min(profile_id) from insights.segment_member")
+    world.db.execute("delete from insights.segment_member where profile_id = %s", gone)
+    world.refresh()
+    assert world.wait_runs_ended(2)[0]["counts"]["removed"] == 1
+    wait_until(jobs_ended(world), 60, "all jobs to end")
+
+    world.refresh()
+    world.wait_runs_ended(3)
+
+    assert len(world.simulator.emails(LIST)) == ROWS - 1
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
 
 
 def jobs_ended(world: World) -> Callable[[], bool]:

@@ -73,7 +73,8 @@ FAKE(outbox_confirm, (DB, int64_t batch_id, struct refused_rows *refused, struct
 
 FAKE(outbox_split, (DB, struct outbox_split *split, struct error *err))
 {
-    diary_note("split:%d:%s", (int)split->batch_id, split->parts.data);
+    diary_note("split:%d:%s%s", (int)split->batch_id, split->parts.data,
+               split->unanswered ? "!" : "");
     return diary_goes_well("split", err);
 }
 
@@ -307,11 +308,16 @@ static void a_split_says_of_each_row_where_it_goes(void **state)
                                        .n_rows = 3,
                                        .halves_at = 2 };
     const struct effect effect = {
-        .kind = EFFECT_SPLIT, .batch_id = 3, .rows = &rows, .body = &body, .split = &split
+        .kind = EFFECT_SPLIT,
+        .batch_id = 3,
+        .rows = &rows,
+        .body = &body,
+        .split = &split,
+        .unanswered = true /* an import before may have become a job */
     };
 
     assert_true(perform(&performer, &effect, &result, &err));
-    assert_string_equal(diary.text, "split:3:{1,0,2");
+    assert_string_equal(diary.text, "split:3:{1,0,2!");
     assert_int_equal(control.rejected_rows, 1);
     begin("split");
     assert_false(perform(&performer, &effect, &result, &err));

@@ -30,7 +30,7 @@ enum effect_kind {
     EFFECT_SETTLE_LATE_JOB, /* late_job_id, job_id: a job of an earlier run has ended */
     EFFECT_LEAVE_LATE_JOB,  /* the same: it did not end in time */
     EFFECT_CONFIRM,         /* batch_id, n_rows, rows and failures (NULL: none failed) */
-    EFFECT_SPLIT,           /* batch_id, rows, body, split */
+    EFFECT_SPLIT,           /* batch_id, rows, body, split, unanswered */
     EFFECT_BLOCK_ACCOUNT,   /* endpoint, wait_ms, throttled: Klaviyo said when to come back */
     EFFECT_STORE_LIST_NAME, /* list_name */
     EFFECT_GIVE_UP_LISTING, /* status: jobs are polled one by one from now on */

@@ -155,6 +155,7 @@ static bool perform_split(const struct performer *p, const struct effect *effect
     CLEANUP(outbox_split_release) struct outbox_split out;
 
     outbox_split_init(&out, effect->batch_id);
+    out.unanswered = effect->unanswered;
     fill_split(&out, effect);
     if (!outbox_split(p->db, p->task, &out, err))
         return false;

@@ -99,9 +99,12 @@ static const char confirm_sql[] =
     " from batch b where r.run_id = b.run_id)"
     " select batch_id from batch";
 
+/* First what is remembered of the whole: its rows are known by the batch that they are of. */
 static const char split_sql[] =
-    "select klaviyo.split_batch($1, $2::uuid, $3, $4::text[], $5::integer[], $6::integer[],"
-    " $7::integer[], $8::text[], $9::text[])";
+    "with " FENCE ", kept as materialized (select case when $10::boolean"
+    " then klaviyo.keep_late_job($3, null, false) end from fence)"
+    " select klaviyo.split_batch($1, $2::uuid, $3, $4::text[], $5::integer[], $6::integer[],"
+    " $7::integer[], $8::text[], $9::text[]) from kept";
 
 static bool close_rows(struct batch_rows *rows)
 {
@@ -288,6 +291,7 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
 void outbox_split_init(struct outbox_split *split, int64_t batch_id)
 {
     split->batch_id = batch_id;
+    split->unanswered = false;
     array_init(&split->addresses);
     array_init(&split->parts);
     array_init(&split->offsets);
@@ -329,8 +333,10 @@ bool outbox_split(struct db *db, const struct run_task *task, struct outbox_spli
         !args_close_array(&args, &split->offsets, err) ||
         !args_close_array(&args, &split->lengths, err) ||
         !args_close_array(&args, &split->codes, err) ||
-        !args_close_array(&args, &split->details, err) ||
-        !FAILPOINT_AROUND("split", db_query(db, split_sql, &args, &rows, err)))
+        !args_close_array(&args, &split->details, err))
+        return false;
+    args_bool(&args, split->unanswered);
+    if (!FAILPOINT_AROUND("split", db_fenced(db, split_sql, &args, &rows, err)))
         return false;
     return result_bool(rows, 0, 0) || error_lost(err);
 }

@@ -117,6 +117,7 @@ struct outbox_split_row {
 
 struct outbox_split {
     int64_t batch_id;
+    bool unanswered; /* an import of it had no response: it may be a job, too (late_jobs.h) */
     struct strbuf addresses;
     struct strbuf parts;
     struct strbuf offsets;
