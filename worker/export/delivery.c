@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "worker/klaviyo/import_body.h"
 #include "worker/klaviyo/job_listing.h"
