@@ -4,6 +4,7 @@ The programs are those of klaviyo-worker-faults: support/faults.h. Which calls a
 run makes is found out in a clean round; then each place that makes one has it fail.
 
 FAULT_LOOPS=all   each way to each call, not a sample; or FUNCTION: to that function alone (or `memory`)
+FAULT_SEED       another sample, another order
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 
 from support import events, people
 from support.faults import FOR_EVER, PROGRAM, Faults
-from support.process import NotYet, wait_until
+from support.process import wait_until
 from support.worker import SANITIZER_MARKS, Result, Worker, run_command
 from support.world import CONNECTION, EXPORT, KEY, LIST, SEGMENT, World
 
@@ -26,8 +27,10 @@ from support.world import CONNECTION, EXPORT, KEY, LIST, SEGMENT, World
 ALL = "FAULT_LOOPS" in os.environ
 WANTED = os.environ.get("FAULT_LOOPS", "all")
 pytestmark = pytest.mark.timeout(36_000 if ALL else 240)
+SEED = int(os.environ.get("FAULT_SEED", "20261126"))
 SAMPLE = 3  # of each command, where not all are asked for
 ONCE = {"memory", "poll"}  # poll() is interrupted, but not for ever
+FOR_PEOPLE = {"crypto_box_seal_open"}  # a key that cannot be opened ends the run: key_unreadable
 ABORTED = -6
 LAST_WORDS = "out of memory for a few bytes"  # common/memory.h
 
@@ -111,7 +114,7 @@ def complaint(command: Command, clean: Result, result: Result) -> str:
 def test_a_command_whose_calls_fail_says_so(world: World) -> None:
     world.set_up_export(people.simple(50))
     faults = Faults(world.folder / "faults")
-    chance = random.Random(20261126)
+    chance = random.Random(SEED)
     wrong = []
     tried = 0
 
@@ -174,7 +177,7 @@ class Rounds:
         self.world.publish(events.Message(b"no event", {}, b"x"), events.binary(SEGMENT, full=True))
 
     def is_done(self) -> bool:
-        return self.world.committed() == self.world.end()
+        return self.world.committed() == 2 * self.events
 
     def wait_done(self) -> bool:
         """Until the event has ended; False: the worker has."""
@@ -193,7 +196,7 @@ class Rounds:
             return "a sanitizer's report:\n" + text[-4000:]
         if status == ABORTED:
             return "" if LAST_WORDS in text else "aborted without a word:\n" + text[-2000:]
-        if status not in ((0, 1, 75) if stopped else (1, 75)):
+        if status not in ((0, 1, 2, 75) if stopped else (1, 2, 75)):
             return f"ended with {status}:\n" + text[-2000:]
         if status and not any(e["level"] in ("error", "fatal") for e in worker.events()) and "klaviyo-worker:" not in text:
             return f"ended with {status} without a word:\n" + text[-2000:]
@@ -241,12 +244,12 @@ def ways_of(rounds: Rounds, restart: bool) -> list[Case]:
     if restart:
         assert rounds.worker
         rounds.worker.stop()
-    return [Case(way.fault, way.call) for way in rounds.faults.ways()]
+    return [Case(way.fault, way.call) for way in rounds.faults.ways() if way.fault not in FOR_PEOPLE]
 
 
 def play_all(rounds: Rounds, restart: bool, sample: int) -> None:
     cases = ways_of(rounds, restart)
-    chance = random.Random(20261126)
+    chance = random.Random(SEED)
     chosen = chosen_of(cases, chance, sample)
     wrong = []
     failed = 0
@@ -254,7 +257,7 @@ def play_all(rounds: Rounds, restart: bool, sample: int) -> None:
     for case in chosen:
         try:
             said = rounds.play(case, restart)
-        except (AssertionError, NotYet) as broken:
+        except Exception as broken:
             said = f"{broken}"[:3000]
             if rounds.worker:
                 rounds.worker.process.kill()
