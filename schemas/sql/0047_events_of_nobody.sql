@@ -5,20 +5,21 @@
 -- but paused ones, and neither its record nor another one of its source and id
 -- was seen before. Such an event leaves no row, and what becomes of the others of
 -- a batch changes nothing of that: those of its segment concern nobody either.
+-- No `exists`: PostgreSQL would read all requests there are into a hash table.
 create function klaviyo.concern_nobody(p_events klaviyo.event[]) returns boolean[]
 language plpgsql stable as $$
 begin
     return array(
         select e.reason is null
-               and not exists (select from klaviyo.export_segment s
-                               join klaviyo.export x using (export_id)
-                               where s.segment_id = e.segment_id and not x.paused)
-               and not exists (select from klaviyo.request q
-                               where q.topic = e.topic and q.partition = e.partition
-                                 and q.record_offset = e.record_offset and q.record_ms = e.record_ms)
-               and not exists (select from klaviyo.request q
-                               where q.source = e.source and q.event_id = e.event_id
-                                 and q.segment_id = e.segment_id)
+               and (select s.export_id from klaviyo.export_segment s
+                    join klaviyo.export x using (export_id)
+                    where s.segment_id = e.segment_id and not x.paused limit 1) is null
+               and (select q.request_id from klaviyo.request q
+                    where q.topic = e.topic and q.partition = e.partition
+                      and q.record_offset = e.record_offset and q.record_ms = e.record_ms) is null
+               and (select q.request_id from klaviyo.request q
+                    where q.source = e.source and q.event_id = e.event_id
+                      and q.segment_id = e.segment_id limit 1) is null
         from unnest(p_events) with ordinality as e
         order by e.ordinality);
 end

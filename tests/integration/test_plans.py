@@ -171,6 +171,32 @@ def test_a_view_with_a_join_and_a_filter_is_sorted_in_parallel_for_a_large_segme
     assert sorted(read) == ["consent", "customer_profile", "segment_member"], "each once"
 
 
+REQUESTS = """insert into klaviyo.request (topic, partition, record_offset, record_ms, source, event_id,
+segment_id, state) select 't', 0, n, 0, '/publisher', 'e' || n, 'big-spenders', 'done'
+from generate_series(1, {}) n"""
+BATCH = """select count(*) from klaviyo.take_in((select array_agg(row('t', 1, n, 0, '/publisher', 'e' || n,
+'nobody', 'r', now(), 'schedule', null, false, false, null, null, null)::klaviyo.event)
+from generate_series(1, 500) n), 1000, false) where state = 'ignored'"""
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "cold-statistics"])
+def test_events_are_looked_up_by_indexes_among_all_that_ever_came(
+    explained: World, analyzed: bool
+) -> None:
+    explained.db.execute(f"alter database {explained.db.name} set auto_explain.log_nested_statements = on")
+    if not analyzed:
+        explained.db.execute("alter table klaviyo.request set (autovacuum_enabled = off)")
+    explained.db.execute(REQUESTS.format(LARGE))
+    if analyzed:
+        explained.db.execute("analyze klaviyo.request")
+
+    assert explained.db.value(BATCH) == 500
+    looked_up = plan_of(explained, "e.reason is null")
+
+    by = {node.get("Index Name") for node in looked_up if node.get("Relation Name") == "request"}
+    assert len(by) == 2 and None not in by, by
+
+
 def allocations(world: World, members: int) -> dict[str, int]:
     """Of our own code, by what it did; addresses and values are of one length."""
     world.db.execute("truncate insights.customer_profile, insights.segment_member")
