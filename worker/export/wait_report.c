@@ -42,5 +42,5 @@ void wait_report_text(const struct wait_report *report, const struct delivery_wa
     char since[CLOCK_TEXT_BYTES];
 
     clock_format_us(report->since_us, since);
-    (void)snprintf(text, WAIT_REPORT_DETAIL_BYTES, "%s; it waits since %s", wait->why, since);
+    (void)snprintf(text, WAIT_REPORT_DETAIL_BYTES, "%s; it waits since %.19sZ", wait->why, since);
 }

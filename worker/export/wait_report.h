@@ -35,7 +35,7 @@ bool wait_report_has_news(const struct wait_report *report, enum wait_kind kind,
 void wait_report_note(struct wait_report *report, const struct delivery_wait *wait, int64_t now_ms,
                       int64_t now_us);
 
-/* "Klaviyo answered 503 to import; it waits since 2026-11-24T08:00:47.000000Z"; not for NONE. */
+/* "Klaviyo answered 503 to import; it waits since 2026-11-24T08:00:47Z"; not for NONE. */
 void wait_report_text(const struct wait_report *report, const struct delivery_wait *wait,
                       char text[WAIT_REPORT_DETAIL_BYTES]);
 
