@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -291,11 +292,15 @@ def test_five_hundred_exports_and_ten_thousand_runs_are_a_small_page(
         " (n * 7919 * x.export_id) % 100000 from klaviyo.export x, generate_series(1, 20) n"
     )
     worker = world.start_worker().wait_ready()
-    page = worker.page("/")
+    page = wait_until(lambda: known if "more:" in (known := worker.page("/")) else "", 20, "the exports")
     assert len(page.encode()) < 300_000
-    assert "more:" in page
     browser.get(url(worker))
-    wait_text(browser, "export number 1")
+    wait_text(browser, "476 more exports")
+    assert "export number 150" not in text(browser)
+    browser.find_element("css selector", "#more-exports summary").click()
+    wait_text(browser, "export number 150")
+    time.sleep(3)  # it has renewed itself
+    assert "export number 150" in text(browser), "what was unfolded stays so"
     look_at(browser, "many")
 
 

@@ -84,6 +84,23 @@ static void parts_are_as_wide_as_their_share(void **state)
     assert_null(strstr(out.data, "<rect"));
 }
 
+static void spans_are_where_they_began_and_never_too_thin_to_be_seen(void **state)
+{
+    static const struct chart_span spans[] = {
+        { 0, 0.5, "good" }, { 0.25, 0.25, "bad" }, { 0.9, 1.5, "busy" }, { 1, 1, "good" }
+    };
+    CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(2000);
+
+    (void)state;
+    chart_add_spans(&out, spans, 4, "spans");
+    assert_non_null(strstr(out.data, "viewBox=\"0 0 1000 48\""));
+    assert_non_null(strstr(out.data, " height=\"48\">"));
+    assert_non_null(strstr(out.data, "\"good\" x=\"0\" width=\"500\" y=\"0\" height=\"9\""));
+    assert_non_null(strstr(out.data, "\"bad\" x=\"250\" width=\"3\" y=\"12\""));
+    assert_non_null(strstr(out.data, "\"busy\" x=\"900\" width=\"100\" y=\"24\""));
+    assert_non_null(strstr(out.data, "\"good\" x=\"997\" width=\"3\" y=\"36\""));
+}
+
 static void a_gauge_never_runs_over(void **state)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000);
@@ -104,6 +121,7 @@ int main(void)
         cmocka_unit_test(a_time_is_said_from_now_on_and_whole),
         cmocka_unit_test(bars_are_one_path_for_each_class),
         cmocka_unit_test(parts_are_as_wide_as_their_share),
+        cmocka_unit_test(spans_are_where_they_began_and_never_too_thin_to_be_seen),
         cmocka_unit_test(a_gauge_never_runs_over),
     };
 

@@ -116,6 +116,17 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
     assert_shows(&facts, "<b>m&lt;n</b>: key_refused, since", true);
 }
 
+static void outcomes_that_wait_are_said(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000, .overview.oldest_outcome_s = 59 };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "class=\"notice\"", false);
+    view.overview.oldest_outcome_s = 3600;
+    assert_shows(&facts, "Outcome events wait for their broker, the oldest for 60 min", true);
+}
+
 static void what_a_plan_allows_is_as_it_was_told(void **state)
 {
     char report[] =
@@ -283,6 +294,7 @@ int main(void)
         cmocka_unit_test(a_run_is_shown_with_state_and_progress),
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(the_page_says_when_the_database_is_away_or_a_connection_needs_attention),
+        cmocka_unit_test(outcomes_that_wait_are_said),
         cmocka_unit_test(what_a_plan_allows_is_as_it_was_told),
         cmocka_unit_test(the_time_left_of_a_run_is_told_where_it_is_known),
         cmocka_unit_test(partitions_are_shown_with_their_lag_where_it_is_known),

@@ -16,20 +16,28 @@ enum {
     AREA_HEIGHT = 100,
     PARTS_WIDTH = 1000,
     PARTS_HEIGHT = 16,
-    SPAN_STEP = 10,
-    SPAN_HEIGHT = 8,
+    SPAN_STEP = 12,
+    SPAN_HEIGHT = 9,
     SPAN_MIN_WIDTH = 3,
 };
 
-static void begin(struct strbuf *out, const char *css_class, int width, int height,
-                  const char *label)
+/* Up to its attributes: more of them, and the end of the tag, may follow. */
+static void begin_tag(struct strbuf *out, const char *css_class, int width, int height,
+                      const char *label)
 {
     strbuf_addf(out,
                 "<svg class=\"%s\" viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" "
                 "role=\"img\" aria-label=\"",
                 css_class, width, height);
     html_add_text(out, label);
-    strbuf_add_str(out, "\">");
+    strbuf_add_str(out, "\"");
+}
+
+static void begin(struct strbuf *out, const char *css_class, int width, int height,
+                  const char *label)
+{
+    begin_tag(out, css_class, width, height, label);
+    strbuf_add_str(out, ">");
 }
 
 static void add_rectangle(struct strbuf *out, const char *css_class, double x, double width,
@@ -160,7 +168,10 @@ void chart_add_parts(struct strbuf *out, const struct chart_part *parts, size_t 
 void chart_add_spans(struct strbuf *out, const struct chart_span *spans, size_t n,
                      const char *label)
 {
-    begin(out, "spans", PARTS_WIDTH, (int)n * SPAN_STEP, label);
+    int height = (int)n * SPAN_STEP;
+
+    begin_tag(out, "spans", PARTS_WIDTH, height, label);
+    strbuf_addf(out, " height=\"%d\">", height); /* in pixels: more spans, not thinner ones */
     for (size_t i = 0; i < n; i++) {
         double from = fmin(fmax(spans[i].from, 0), 1), to = fmin(fmax(spans[i].to, from), 1);
         double width = fmax((to - from) * PARTS_WIDTH, SPAN_MIN_WIDTH);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/age.h"
 #include "page_text.h"
 #include "worker/http/chart.h"
 #include "worker/http/html.h"
@@ -14,6 +15,8 @@
 enum {
     STALE_MS = 10 * 1000,
     EXPORTS_SHOWN = 200, /* beyond, the page would be larger than a browser likes twice a second */
+    EXPORTS_OPEN = 25,   /* the rest is folded, so that what stands below is in reach */
+    OUTCOMES_LATE_S = 60,
     RUNS_SHOWN = 20,
     MINUTES = 60,
 };
@@ -43,6 +46,20 @@ static void add_database_notice(struct strbuf *out, const struct page_facts *fac
                     "<p class=\"notice\" role=\"status\">The database does not answer: the runs "
                     "are shown as they were %" PRId64 " seconds ago.</p>\n",
                     age_ms / 1000);
+}
+
+static void add_outcomes_notice(struct strbuf *out, const struct page_facts *facts)
+{
+    int64_t waiting_s = facts->database->overview.oldest_outcome_s;
+
+    if (waiting_s < OUTCOMES_LATE_S)
+        return;
+    strbuf_add_str(out,
+                   "<p class=\"notice\" role=\"status\">Outcome events wait for their broker, the "
+                   "oldest for ");
+    age_add_span(out, waiting_s);
+    strbuf_add_str(out, ": publishers do not hear yet how their refreshes ended. The log says why "
+                        "(<code>outcomes_waiting</code>).</p>\n");
 }
 
 static void add_attention(struct strbuf *out, const struct page_facts *facts, const json_t *report)
@@ -101,7 +118,7 @@ static void add_figures(struct strbuf *out, const struct page_facts *facts)
     add_figure(out, "runs queued", overview->queued);
     add_figure(out, "events open here", facts->open_events);
     add_figure(out, "events of lag here", sum_of_lags(facts));
-    strbuf_addf(out, "<li><b>%" PRId64 " of %" PRId64 "</b>run slots busy here</li></ul>\n",
+    strbuf_addf(out, "<li><b>%" PRId64 " of %" PRId64 "</b>slots busy here</li></ul>\n",
                 facts->busy_slots, facts->all_slots);
 }
 
@@ -162,43 +179,56 @@ static void add_export(struct strbuf *out, const json_t *export, const json_t *t
     strbuf_add_str(out, "</td></tr>\n");
 }
 
-static void add_export_rows(struct strbuf *out, const struct page_lists *lists, bool stale,
-                            size_t *room, int64_t now_us)
+/* Those from one place up to another in the order of the page, which is: stale ones first. */
+static void add_export_rows(struct strbuf *out, const struct page_lists *lists, size_t from,
+                            size_t to, int64_t now_us)
 {
     const json_t *trends = json_object_get(lists->report, "trends");
+    size_t place = 0;
 
-    for (size_t i = 0; i < json_array_size(lists->exports) && *room > 0; i++) {
-        const json_t *export = json_array_get(lists->exports, i);
+    for (int stale = 1; stale >= 0; stale--)
+        for (size_t i = 0; i < json_array_size(lists->exports); i++) {
+            const json_t *export = json_array_get(lists->exports, i);
 
-        if (is_stale(export) != stale)
-            continue;
-        add_export(out, export, trends, now_us);
-        --*room;
-    }
+            if (is_stale(export) != stale)
+                continue;
+            if (place >= from && place < to)
+                add_export(out, export, trends, now_us);
+            place++;
+        }
+}
+
+static void add_export_table(struct strbuf *out, const struct page_lists *lists, size_t from,
+                             size_t to, int64_t now_us)
+{
+    strbuf_add_str(out, "<table><thead><tr><th>Export</th><th class=\"n\">Last success</th>"
+                        "<th class=\"n\">Members</th><th>Last run</th><th>Last 20 runs</th>"
+                        "</tr></thead><tbody>\n");
+    add_export_rows(out, lists, from, to, now_us);
+    strbuf_add_str(out, "</tbody></table>\n");
 }
 
 static void add_exports(struct strbuf *out, const struct page_lists *lists, int64_t now_us)
 {
     size_t n = json_array_size(lists->exports);
-    size_t room = EXPORTS_SHOWN;
 
     strbuf_add_str(out, "<section aria-labelledby=\"exports\"><h2 id=\"exports\">Exports</h2>\n");
-    if (n == 0) {
+    if (n == 0)
         strbuf_add_str(out, "<p class=\"soft\">There is no export: <code>klaviyo-worker export "
-                            "add</code> makes one.</p></section>\n");
-        return;
+                            "add</code> makes one.</p>");
+    else
+        add_export_table(out, lists, 0, EXPORTS_OPEN, now_us);
+    if (n > EXPORTS_OPEN) {
+        strbuf_addf(out, "<details id=\"more-exports\"><summary>%zu more exports</summary>",
+                    n - EXPORTS_OPEN);
+        add_export_table(out, lists, EXPORTS_OPEN, EXPORTS_SHOWN, now_us);
+        if (n > EXPORTS_SHOWN)
+            strbuf_addf(out,
+                        "<p class=\"soft\">And %zu more: <code>klaviyo-worker export list</code> "
+                        "shows them.</p>\n",
+                        n - EXPORTS_SHOWN);
+        strbuf_add_str(out, "</details>\n");
     }
-    strbuf_add_str(out, "<table><thead><tr><th>Export</th><th class=\"n\">Last success</th>"
-                        "<th class=\"n\">Members</th><th>Last run</th><th>Last 20 runs</th>"
-                        "</tr></thead><tbody>\n");
-    add_export_rows(out, lists, true, &room, now_us);
-    add_export_rows(out, lists, false, &room, now_us);
-    strbuf_add_str(out, "</tbody></table>\n");
-    if (n > EXPORTS_SHOWN)
-        strbuf_addf(out,
-                    "<p class=\"soft\">%zu more: <code>klaviyo-worker export list</code> "
-                    "shows them.</p>\n",
-                    n - EXPORTS_SHOWN);
     strbuf_add_str(out, "</section>\n");
 }
 
@@ -427,6 +457,7 @@ bool page_write(const struct page_facts *facts, struct strbuf *out, struct error
         return false;
     page_begin(out, facts, "Status");
     add_database_notice(out, facts);
+    add_outcomes_notice(out, facts);
     add_attention(out, facts, lists.report);
     add_open_runs(out, lists.runs, lists.report, facts->now_us);
     add_exports(out, &lists, facts->now_us);

@@ -56,6 +56,13 @@ static void add_fact_time(struct strbuf *out, const char *name, const char *time
     strbuf_add_str(out, "</dd>");
 }
 
+static void add_fact_span(struct strbuf *out, const char *name, int64_t us)
+{
+    strbuf_addf(out, "<dt>%s</dt><dd>", name);
+    age_add_span(out, (us + 500000) / 1000000);
+    strbuf_add_str(out, "</dd>");
+}
+
 static void end_facts(struct strbuf *out)
 {
     strbuf_add_str(out, "</dl>\n");
@@ -253,6 +260,8 @@ static void add_run_facts(struct strbuf *out, const json_t *run, int64_t now_us)
     add_fact_time(out, "Queued", page_text_of(run, "queued_at"), now_us);
     add_fact_time(out, "Started", page_text_of(run, "started_at"), now_us);
     add_fact_time(out, "Ended", page_text_of(run, "finished_at"), now_us);
+    if (us_of(run, "finished_at") > 0 && us_of(run, "started_at") > 0)
+        add_fact_span(out, "Took", us_of(run, "finished_at") - us_of(run, "started_at"));
     add_fact_number(out, "Requests", page_count_of(counts, "requests"));
     add_fact_number(out, "Throttled", page_count_of(counts, "throttled"));
     add_fact_number(out, "Retries", page_count_of(counts, "retries"));
