@@ -125,6 +125,16 @@ def test_a_listing_fits_the_terminal_and_is_whole_in_a_pipe(world: World, column
     assert "REQUESTS" in piped and "newsletter-of-the-whole-shop" in piped and "\x1b" not in piped
 
 
+def test_names_are_not_given_up_for_long_texts(world: World) -> None:
+    """A short name is whole where a sentence beside it is cut; what is cut says so."""
+    world.set_up_export(people.simple(3))
+    with terminal(world, "audit", "list", columns=80) as shown:
+        assert shown.wait() == 0
+        shown.wait_for(lambda: any("add fields" in line for line in shown.lines()), "the table")
+        (line,) = [line for line in shown.lines() if "add fields" in line]
+    assert EXPORT in line and line.endswith("…") and len(line) <= 80
+
+
 def test_colours_and_times_are_as_they_were_asked_for(world: World) -> None:
     finished_runs(world)
     assert "\x1b[32m" in world.admin("runs", "list", "--color", "always").stdout

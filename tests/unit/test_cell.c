@@ -63,12 +63,41 @@ static void a_state_has_the_colour_of_its_kind(void **state)
     assert_null(cell_colour(""));
 }
 
+static void what_does_not_fit_gives_way_to_an_ellipsis(void **state)
+{
+    static const struct {
+        const char *text;
+        int width;
+        const char *cut;
+    } cases[] = {
+        { "newsletter", 10, "newsletter" },
+        { "newsletter", 9, "newslett…" },
+        { "newsletter", 1, "…" },
+        { "äöüß", 3, "äö…" },
+        { "日本語", 6, "日本語" },
+        { "日本語", 5, "日本…" },
+        { "日本語", 4, "日…" },
+        { "", 1, "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
+
+        strbuf_add_str(&text, cases[i].text);
+        if (text.data)
+            cell_cut(&text, cases[i].width);
+        assert_string_equal(text.data ? text.data : "", cases[i].cut);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_shown_in_words),
         cmocka_unit_test(a_member_is_found_by_its_path),
         cmocka_unit_test(width_counts_characters_and_wide_ones_twice),
+        cmocka_unit_test(what_does_not_fit_gives_way_to_an_ellipsis),
         cmocka_unit_test(a_state_has_the_colour_of_its_kind),
     };
 

@@ -64,17 +64,33 @@ void cell_add(struct strbuf *text, json_t *value)
     }
 }
 
+/* Of the character that begins there; U+3000 and beyond: wide ones are among them. */
+static int width_at(const char *text)
+{
+    unsigned char byte = (unsigned char)*text;
+
+    return (byte & 0xc0) == 0x80 ? 0 : byte >= 0xe3 ? 2 : 1;
+}
+
 int cell_width(const char *text)
 {
     int width = 0;
 
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-
-        if ((byte & 0xc0) != 0x80)         /* the first of its character */
-            width += byte >= 0xe3 ? 2 : 1; /* U+3000 and beyond: wide ones are among them */
-    }
+    for (; *text; text++)
+        width += width_at(text);
     return width;
+}
+
+void cell_cut(struct strbuf *text, int width)
+{
+    size_t n = 0;
+
+    if (cell_width(text->data) <= width)
+        return;
+    for (int left = width - 1; left >= width_at(text->data + n); n++)
+        left -= width_at(text->data + n);
+    strbuf_rewind(text, n);
+    strbuf_add_str(text, "…");
 }
 
 const char *cell_colour(const char *state)

@@ -20,6 +20,9 @@ void cell_add(struct strbuf *text, json_t *value);
 /* How many columns of a terminal a text takes; a wide character takes two. */
 int cell_width(const char *text);
 
+/* To a width of 1 or more: what does not fit gives way to an ellipsis. */
+void cell_cut(struct strbuf *text, int width);
+
 /* libsmartcols' name of the colour that a state is shown in; NULL: none. */
 const char *cell_colour(const char *state);
 

@@ -90,53 +90,81 @@ static int width_of(const struct column *column, const json_t *array,
         int width = text.data ? cell_width(text.data) : 0;
         widest = width > widest ? width : widest;
     }
-    return column->yields == COLUMN_IS_CUT && widest > CUT_WIDTH ? CUT_WIDTH : widest;
+    return widest;
 }
 
+/* A column that is shown. */
+struct chosen {
+    struct column column;
+    int whole; /* its width if nothing is cut */
+    int width; /* cells are cut to it; 0: they are not */
+};
+
 /* The place of the column that is missed least; n: all that are left stay. */
-static size_t least_wanted(const struct column *chosen, size_t n)
+static size_t least_wanted(const struct chosen *chosen, size_t n)
 {
     size_t least = n;
 
     for (size_t i = 0; i < n; i++)
-        if (chosen[i].yields >= COLUMN_GOES &&
-            (least == n || chosen[i].yields > chosen[least].yields))
+        if (chosen[i].column.yields >= COLUMN_GOES &&
+            (least == n || chosen[i].column.yields > chosen[least].column.yields))
             least = i;
     return least;
 }
 
-/* Copies into chosen, which has room for COLUMNS_MAX, the columns that fit. How many. */
-static size_t choose_columns(const struct column *columns, const json_t *array,
-                             const struct table_style *style, struct column *chosen)
+/* What is left of the terminal's width goes to the columns that are cut, from the left. */
+static void give_room(struct chosen *chosen, size_t n, int room)
 {
-    int widths[COLUMNS_MAX];
-    int total = -1; /* a blank between two */
-    size_t n = 0;
+    for (size_t i = 0; i < n && room > 0; i++) {
+        int more = chosen[i].whole - chosen[i].width;
 
-    for (; n < COLUMNS_MAX - 1 && columns[n].title; n++) {
-        chosen[n] = columns[n];
-        widths[n] = style->columns > 0 ? width_of(&columns[n], array, style) : 0;
-        total += widths[n] + 1;
+        more = more < room ? more : room;
+        chosen[i].width += more;
+        room -= more;
     }
-    while (style->columns > 0 && total > style->columns) {
+}
+
+/* Leaves out what is wanted least until the rest fits, where that can be. How many stay. */
+static size_t leave_out(struct chosen *chosen, size_t n, int columns)
+{
+    int total = -1; /* a blank between two */
+
+    for (size_t i = 0; i < n; i++)
+        total += chosen[i].width + 1;
+    while (total > columns) {
         size_t least = least_wanted(chosen, n);
 
         if (least == n)
             break;
-        total -= widths[least] + 1;
+        total -= chosen[least].width + 1;
         n--;
         memmove(&chosen[least], &chosen[least + 1], (n - least) * sizeof *chosen);
-        memmove(&widths[least], &widths[least + 1], (n - least) * sizeof *widths);
     }
-    chosen[n] = (struct column)COLUMNS_END;
+    give_room(chosen, n, columns - total);
     return n;
+}
+
+/* Into chosen, which has room for COLUMNS_MAX, the columns that fit. How many. */
+static size_t choose_columns(const struct column *columns, const json_t *array,
+                             const struct table_style *style, struct chosen *chosen)
+{
+    size_t n = 0;
+
+    for (; columns[n].title && n < COLUMNS_MAX; n++) {
+        int whole = style->columns > 0 ? width_of(&columns[n], array, style) : 0;
+        bool is_cut = columns[n].yields == COLUMN_IS_CUT && whole > CUT_WIDTH;
+
+        chosen[n] = (struct chosen){ columns[n], whole, is_cut ? CUT_WIDTH : whole };
+    }
+    return style->columns > 0 ? leave_out(chosen, n, style->columns) : n;
 }
 
 /* ---- the table ---- */
 
-static bool add_columns(struct libscols_table *table, const struct column *columns)
+static bool add_columns(struct libscols_table *table, const struct chosen *chosen, size_t n)
 {
-    for (const struct column *c = columns; c->title; c++) {
+    for (size_t i = 0; i < n; i++) {
+        const struct column *c = &chosen[i].column;
         int flags = (c->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0) |
                     (c->yields == COLUMN_IS_CUT ? SCOLS_FL_TRUNC : 0);
         if (!scols_table_new_column(table, c->title, 0, flags))
@@ -145,26 +173,29 @@ static bool add_columns(struct libscols_table *table, const struct column *colum
     return true;
 }
 
-static bool set_shown(struct libscols_line *line, size_t i, const struct column *column,
+static bool set_shown(struct libscols_line *line, size_t i, const struct chosen *chosen,
                       json_t *object, const struct table_style *style)
 {
     CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
 
-    add_shown(&text, column, object, style);
+    add_shown(&text, &chosen->column, object, style);
+    if (text.data && chosen->width > 0)
+        cell_cut(&text, chosen->width);
     if (!set_text(line, i, text.data ? text.data : ""))
         return false;
-    const char *colour = column->kind == COLUMN_STATE && text.data ? cell_colour(text.data) : NULL;
+    const char *colour =
+        chosen->column.kind == COLUMN_STATE && text.data ? cell_colour(text.data) : NULL;
     return !style->colours || !colour ||
            scols_cell_set_color(scols_line_get_cell(line, i), colour) == 0;
 }
 
-static bool add_row(struct libscols_table *table, const struct column *columns, json_t *object,
-                    const struct table_style *style)
+static bool add_row(struct libscols_table *table, const struct chosen *chosen, size_t n,
+                    json_t *object, const struct table_style *style)
 {
     struct libscols_line *line = scols_table_new_line(table, NULL);
 
-    for (size_t i = 0; line && columns[i].title; i++)
-        if (!set_shown(line, i, &columns[i], object, style))
+    for (size_t i = 0; line && i < n; i++)
+        if (!set_shown(line, i, &chosen[i], object, style))
             return false;
     return line != NULL;
 }
@@ -173,13 +204,13 @@ static bool print_table(const struct column *columns, const json_t *array,
                         const struct table_style *style, struct error *err)
 {
     CLEANUP(table_freep) struct libscols_table *table = scols_new_table();
-    struct column chosen[COLUMNS_MAX];
+    struct chosen chosen[COLUMNS_MAX];
+    size_t n = choose_columns(columns, array, style, chosen);
 
-    (void)choose_columns(columns, array, style, chosen);
     bool ok = table && scols_table_enable_colors(table, style->colours) == 0 &&
-              add_columns(table, chosen);
+              add_columns(table, chosen, n);
     for (size_t i = 0; ok && i < json_array_size(array); i++)
-        ok = add_row(table, chosen, json_array_get(array, i), style);
+        ok = add_row(table, chosen, n, json_array_get(array, i), style);
     if (!ok || scols_print_table(table) != 0)
         return error_no_memory(err);
     return true;
