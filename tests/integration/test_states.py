@@ -23,7 +23,7 @@ from support.events import Message
 from support.paths import TREE, tool
 from support.process import wait_until
 from support.worker import Worker
-from support.world import CONNECTION, EXPORT, KEY, LIST, World
+from support.world import ACCOUNT, EXPORT, KEY, LIST, World
 
 RULES = TREE / "deploy" / "alerts" / "klaviyo-worker.rules.yaml"
 SAMPLE = re.compile(r"^(klaviyo_worker_\w+)(?:\{(.*)\})? (\S+)$", re.M)
@@ -41,6 +41,8 @@ class State:
     log: tuple[str, dict[str, Any]] = ("run_ended", {})
     alerts: set[str] = field(default_factory=set)
     ready: bool = True
+    page: str = ""  # what the page says beside the run
+    listing: tuple[str, str] = ("", "")  # a command beside runs list, and what it says
     settings: dict[str, str] = field(default_factory=dict)  # {world} is its name
     client: str = ""  # more properties of Kafka's client
     population: Callable[[], people.Population] = lambda: people.simple(60)
@@ -133,6 +135,43 @@ def succeed_long_ago(world: World) -> None:
     wait_until(lambda: "stale" in world.admin("export", "list").stdout, 10, "the listing to say it")
 
 
+MORE_MEMBERS = """\
+with new as (insert into insights.customer_profile
+ select 'n-' || n, jsonb_build_object('email', 'n' || n || '@example.test') from generate_series(1, 1000) n
+ returning profile_id)
+insert into insights.segment_member select segment_id, profile_id from insights.segment, new
+"""
+
+
+def grow(world: World) -> None:
+    """From 60 to 1,060."""
+    world.refresh()
+    world.wait_runs_ended(1)
+    world.db.execute(MORE_MEMBERS)
+    world.refresh()
+
+
+def exceed_plan(world: World) -> None:
+    world.simulator.control("PUT", f"keys/{KEY}", {"account": ACCOUNT, "scopes": "all"})
+    world.simulator.control("PUT", f"accounts/{ACCOUNT}", {"usage_used": 90, "usage_max": 100})
+    world.admin("export", "update", EXPORT, "--plan", "stop")
+    world.refresh()
+
+
+def start_flows(world: World) -> None:
+    world.simulator.control("PUT", f"keys/{KEY}", {"account": ACCOUNT, "scopes": "all"})
+    world.simulator.control("PUT", f"lists/{LIST}", {"flows": [{"status": "live"}]})
+    world.refresh()
+
+
+def empty_segment(world: World) -> None:
+    world.admin("export", "update", EXPORT, "--on-leave", "remove")
+    world.refresh()
+    world.wait_runs_ended(1)
+    world.db.execute("delete from insights.segment_member")
+    world.refresh()
+
+
 BAD_VIEW = """\
 create or replace view insights.segment_profile as
 select m.segment_id, p.profile_id, jsonb_build_object('email', 1 / (length(p.profile_id) * 0)) as attributes
@@ -164,6 +203,17 @@ STATES = [
         alerts=DEAD | {"KlaviyoWorkerInvalidShareHigh"},
         population=lambda: with_invalid(120),
     ),
+    State("size_jumped", grow, "failed", "size_jumped", alerts=DEAD),
+    State("over_plan_limit", exceed_plan, "failed", "over_plan_limit", alerts=DEAD, page="90 of 100 profiles"),
+    State(
+        "list_starts_flows",
+        start_flows,
+        "failed",
+        "list_starts_flows",
+        alerts=DEAD,
+        population=lambda: people.simple(1001),
+    ),
+    State("removals_withheld", empty_segment, "succeeded", "removals_withheld"),
     State(
         "list_gone", then_refresh(lambda w: w.simulator.remove_list(LIST)), "failed", "list_gone", alerts=DEAD
     ),
@@ -173,6 +223,8 @@ STATES = [
         "failed",
         "key_refused",
         alerts=DEAD | {"KlaviyoWorkerConnectionNeedsAttention"},
+        page="1 connection needs attention",
+        listing=("connection list", "needs attention"),
     ),
     State(
         "connection_needs_attention",
@@ -181,6 +233,8 @@ STATES = [
         "connection_needs_attention",
         # No worker has the run: its event tells of it.
         alerts={"KlaviyoWorkerDeadLetters", "KlaviyoWorkerConnectionNeedsAttention"},
+        page="1 connection needs attention",
+        listing=("connection list", "needs attention"),
         log=("dead_letter_written", {"reason": "connection_needs_attention"}),
     ),
     State(
@@ -237,11 +291,14 @@ STATES = [
         lambda w: w.publish(Message(b"no json", {}, b"k")),
         alerts={"KlaviyoWorkerDeadLetters"},
         log=("event_invalid", {}),
+        page="event_invalid",
+        listing=("dead-letters list", "event_invalid"),
     ),
     State(
         "dead letters wait",
         lambda w: w.publish(Message(b"no json", {}, b"k")),
         alerts={"KlaviyoWorkerDeadLettersWait"},
+        page="event_invalid",
         log=("dead_letters_waiting", {}),
         settings={"KAFKA_DEAD_LETTER_TOPIC": "{world}.no-letters"},
         client="topic.metadata.propagation.max.ms=1000\ntopic.metadata.refresh.interval.ms=1000\n",
@@ -251,17 +308,26 @@ STATES = [
         outcome_in_vain,
         "succeeded",
         alerts={"KlaviyoWorkerOutcomesWait"},
+        page="Outcome events wait for their broker",
         log=("outcomes_waiting", {}),
         settings={"KAFKA_OUTCOME_TOPIC": "{world}.no-outcomes"},
         client="topic.metadata.propagation.max.ms=1000\ntopic.metadata.refresh.interval.ms=1000\n",
     ),
-    State("stale", succeed_long_ago, "succeeded", alerts={"ExportStale"}),
+    State(
+        "stale",
+        succeed_long_ago,
+        "succeeded",
+        alerts={"ExportStale"},
+        page="stale",
+        listing=("export list", "stale"),
+    ),
     State(
         "no broker",
         lambda w: None,
         ready=False,
         alerts={"KlaviyoWorkerNotReady", "KafkaUnavailable"},
         log=("kafka_error", {}),
+        page="not ready",
         settings={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
     ),
     State(
@@ -270,6 +336,7 @@ STATES = [
         ready=False,
         alerts={"KlaviyoWorkerNotReady"},
         log=("database_unavailable", {}),
+        page="The database has not answered yet",
         settings={"DATABASE_URL": "postgresql://127.0.0.1:1/none"},
     ),
 ]
@@ -330,18 +397,18 @@ def check_run(world: World, worker: Worker, wanted: State) -> None:
     assert wanted.state is not None
 
     def reached() -> bool:
-        (run,) = world.runs()
+        run = world.runs()[0]  # the newest
         return (run["state"], run["reason"]) == (wanted.state, wanted.reason)
 
     wait_until(lambda: world.runs() and reached(), 60, f"{wanted.state}, {wanted.reason}: {world.runs()}")
-    (run,) = world.runs()
+    run = world.runs()[0]
     shown = world.admin("runs", "show", str(run["id"]), "--json").json
     assert (shown["state"], shown["reason"]) == (wanted.state, wanted.reason)
     listing = world.admin("runs", "list").stdout
     assert wanted.state in listing and (wanted.reason or "") in listing
 
     def same_elsewhere() -> bool:
-        (told,) = yaml.safe_load(worker.page("/api/runs"))
+        told = yaml.safe_load(worker.page("/api/runs"))[0]
         row = told_on_page(worker, run["id"])
         return (
             (told["state"], told["reason"]) == (wanted.state, wanted.reason)
@@ -350,6 +417,19 @@ def check_run(world: World, worker: Worker, wanted: State) -> None:
         )
 
     wait_until(same_elsewhere, 10, "/api/runs and the page to say the same")
+
+
+def check_beside_the_run(world: World, worker: Worker, wanted: State) -> None:
+    """What is seen of it where no run tells, or more than a run."""
+
+    def text() -> str:
+        return " ".join(re.sub(r"<[^>]*>", " ", worker.page("/").split("</style>")[1]).split())
+
+    command, words = wanted.listing
+    wait_until(lambda: wanted.page in text(), 10, f"the page to say {wanted.page!r}")
+    if command:
+        wait_until(lambda: words in world.admin(*command.split()).stdout, 10, f"{command} to say {words!r}")
+    assert wanted.state or wanted.page, "nobody sees it"
 
 
 @pytest.mark.parametrize("wanted", STATES, ids=lambda wanted: wanted.name.replace(" ", "-"))
@@ -378,6 +458,7 @@ def test_everything_that_can_be_asked_says_the_same(
     wait_until(
         lambda: [e for e in worker.events(name) if values.items() <= e.items()], 30, f"{name} {values}"
     )
+    check_beside_the_run(world, worker, wanted)
     assert worker.status("/livez") == 200
     assert worker.status("/readyz") == (200 if wanted.ready else 503)
     if "KlaviyoWorkerDeadLetters" in wanted.alerts:
@@ -397,10 +478,6 @@ def test_every_reason_of_the_runbook_is_a_state_here_or_said_why_not() -> None:
         re.M,
     )
     elsewhere = {
-        "removals_withheld": "test_removal",
-        "size_jumped": "test_guards",
-        "over_plan_limit": "test_guards",
-        "list_starts_flows": "test_guards",
         "export_removed": "the run goes with its export",
         "export_changed": "as export_paused: test_changes_while_running",
     }

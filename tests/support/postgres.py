@@ -186,7 +186,7 @@ class Database:
     name: str
 
     def connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.url, autocommit=True, connect_timeout=5)
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=30)
 
     def execute(self, statement: str, *values: Any) -> None:
         with self.connect() as connection:
