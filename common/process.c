@@ -1,6 +1,7 @@
 #include "common/process.h"
 
 #include <fcntl.h>
+#include <locale.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -37,5 +38,6 @@ void process_raise_descriptor_limit(void)
 void process_init(void)
 {
     open_standard_descriptors();
+    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* NOLINT(concurrency-mt-unsafe): the only thread */
     forbid_core_dumps();
 }

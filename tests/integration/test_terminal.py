@@ -135,6 +135,16 @@ def test_names_are_not_given_up_for_long_texts(world: World) -> None:
     assert EXPORT in line and line.endswith("…") and len(line) <= 80
 
 
+def test_a_name_in_any_language_is_readable(world: World) -> None:
+    """Whatever the locale: these tests have none."""
+    world.set_up_export(people.simple(3))
+    world.add_export("Käse 日本")
+    assert "Käse 日本" in world.admin("export", "list").stdout
+    with terminal(world, "export", "list", columns=80) as shown:
+        assert shown.wait() == 0
+        shown.wait_for(lambda: "Käse" in "".join(shown.lines()), "the name")
+
+
 def test_colours_and_times_are_as_they_were_asked_for(world: World) -> None:
     finished_runs(world)
     assert "\x1b[32m" in world.admin("runs", "list", "--color", "always").stdout
