@@ -94,7 +94,7 @@ static void places_init(struct places *places, int64_t n, int64_t used, int64_t 
     places->next = 0;
     for (int64_t i = 0; i < size; i++) {
         int64_t nth = i - (size - busy) + 1;
-        places->free_ms[i] = nth > 0 ? window_ms * nth / busy : 0;
+        places->free_ms[i] = busy > 0 && nth > 0 ? window_ms * nth / busy : 0;
     }
 }
 
