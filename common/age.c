@@ -10,7 +10,7 @@ void age_add_span(struct strbuf *out, int64_t seconds)
     static const struct {
         int64_t seconds;
         const char *name;
-    } units[] = { { 24 * 3600, "d" }, { 3600, "h" }, { 60, "min" } };
+    } units[] = { { INT64_C(24) * 3600, "d" }, { 3600, "h" }, { 60, "min" } };
 
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         if (seconds >= 2 * units[i].seconds) {

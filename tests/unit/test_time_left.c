@@ -6,8 +6,6 @@
 
 #include <cmocka.h>
 
-#include "common/cleanup.h"
-#include "common/parse.h"
 #include "worker/export/time_left.h"
 
 #define NOW_US INT64_C(1795593600000000) /* 2026-11-25T08:00:00Z */
