@@ -137,6 +137,24 @@ def test_a_worker_that_stops_gives_its_task_back(world: World) -> None:
     assert [e["result"] for e in first.events() if e["event"] == "task_ended"] == ["given back"]
 
 
+def test_a_task_whose_worker_stood_still_is_begun_anew(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    mo = contributor(world)
+    worker = serving(world, LEASE_SECONDS="3")
+    world.simulator.fault("list", {"delay_ms": 20_000}, times=1)
+    asked = start_as(world, mo, "connection", "verify", CONNECTION)
+    worker.wait_for_event("task_taken")
+
+    worker.freeze()
+    time.sleep(4)
+    worker.thaw()
+
+    taken = [1, 2]
+    wait_until(lambda: [e["token"] for e in worker.events("task_taken")] == taken, 20, "the second take")
+    assert worker.events("task_ended")[0]["result"] == "lost" and asked.poll() is None, "its maker still waits"
+    asked.kill()
+
+
 def test_a_task_that_is_gone_is_to_be_asked_for_again(world: World) -> None:
     """With its connection, a person in it, or a database that was set back."""
     world.set_up_export(people.simple(10))

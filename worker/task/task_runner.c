@@ -201,6 +201,10 @@ static void conclude(struct going *g)
             give_back(g);
             return;
         }
+        if (why.kind == ERROR_LOST && g->lost) { /* its next worker answers */
+            log_end(g, "lost", &why);
+            return;
+        }
         ending = (struct task_ending){ NULL, why.text, why.kind == ERROR_RETRY };
         how = "failed";
     }
