@@ -306,7 +306,7 @@ static void closing_is_quick_at_any_moment(void **state)
     mock_cluster_stop(&mock);
 }
 
-/* Many records at once, past our own producer, which waits for each. */
+/* Many records in sets of 500, past our own producer, which waits for each. */
 static void fill(const struct mock_cluster *mock, int records)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -315,6 +315,8 @@ static void fill(const struct mock_cluster *mock, int records)
     rd_kafka_conf_set_log_cb(conf, ignore_log);
     assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers",
                                        mock->settings.kafka_bootstrap_servers, why, sizeof why),
+                     RD_KAFKA_CONF_OK);
+    assert_int_equal(rd_kafka_conf_set(conf, "batch.num.messages", "500", why, sizeof why),
                      RD_KAFKA_CONF_OK);
     rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     assert_non_null(handle);
@@ -350,6 +352,30 @@ static void records_that_come_amid_the_close_do_no_harm(void **state)
         close_cleanly(consumer);
         consumer_free(consumer);
     }
+    mock_cluster_stop(&mock);
+}
+
+/* librdkafka looks once a second whether there is room for more, where there was none. */
+static void a_backlog_is_read_without_pauses(void **state)
+{
+    enum { RECORDS = 5000, PAUSE_MS = 700 };
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+    int pauses = 0;
+
+    (void)state;
+    fill(&mock, RECORDS);
+    struct consumer *consumer = new_consumer(&mock);
+    await(consumer, CONSUMER_MESSAGE, &event);
+    for (int i = 1; i < RECORDS; i++) {
+        int64_t began_ms = clock_ms();
+        consumer_done(consumer, &event);
+        await(consumer, CONSUMER_MESSAGE, &event);
+        pauses += clock_ms() - began_ms > PAUSE_MS;
+    }
+    consumer_done(consumer, &event);
+    assert_in_range(pauses, 0, 1); /* another process may have the processor for so long */
+    consumer_free(consumer);
     mock_cluster_stop(&mock);
 }
 
@@ -591,6 +617,7 @@ int main(void)
         cmocka_unit_test(a_partition_not_ours_stores_nothing),
         cmocka_unit_test(a_pause_neither_skips_nor_repeats),
         cmocka_unit_test(closing_is_quick_at_any_moment),
+        cmocka_unit_test(a_backlog_is_read_without_pauses),
         cmocka_unit_test(records_that_come_amid_the_close_do_no_harm),
         cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),

@@ -46,7 +46,8 @@ static const struct pair member_fixed[] = {
     { "enable.partition.eof", "true" },
     { "auto.offset.reset", "earliest" },
     { "allow.auto.create.topics", "false" },
-    { "queued.min.messages", "100" },
+    /* Above it librdkafka fetches nothing, and looks again only after a second. */
+    { "queued.min.messages", "10000" },
     { "queued.max.messages.kbytes", "4096" },
     { "statistics.interval.ms", "5000" }, /* whether it is in the group: consumer.c */
 };
