@@ -366,6 +366,27 @@ def test_what_another_export_was_about_to_take_off_is_not_held_by_it(world: Worl
     assert first not in world.simulator.emails(LIST)
 
 
+def test_what_another_export_only_planned_to_send_is_not_held_by_it(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, first, second, segment="other")
+    world.add_export("second", *REMOVE, segments=("other",), mapping=[])
+    # Its run is planned and ends before its first import, as the account may send none meanwhile.
+    world.db.execute("update klaviyo.rate_budget set blocked_at = now(), blocked_until = now() + interval '1 hour'")
+    world.refresh("other")
+    wait_until(lambda: world.db.value("select count(*) from klaviyo.batch where state = 'planned'") == 1, 30, "a plan")
+    world.admin("runs", "cancel", str(world.runs()[0]["id"]))
+    world.wait_runs_ended(2)
+    world.db.execute("update klaviyo.rate_budget set blocked_until = now() - interval '1 minute'")
+    leave(world, first)
+    leave(world, first, segment="other")
+
+    run_once(world)
+    run_once(world, segment="other")
+
+    assert first not in world.simulator.emails(LIST)
+
+
 def test_who_leaves_both_exports_at_once_is_off_the_list(world: World) -> None:
     first, second, *_ = set_up(world, 5)
     world.db.execute("insert into insights.segment values ('other', 'other')")

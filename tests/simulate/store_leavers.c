@@ -154,15 +154,22 @@ static bool is_marked(const struct run_task *task, const struct leavers_window *
            entry->left_epoch == database.runs[task->run_id].plan_epoch;
 }
 
+/* It was on the list before, or an import of it was begun that was not refused. */
+static bool holds(const struct ledger_entry *entry)
+{
+    const struct outbox_row *b = &database.batches[entry->batch];
+    bool never_sent = b->state == BATCH_PLANNED && !b->posted_ms;
+
+    return entry->known && !entry->removing &&
+           (entry->listed ||
+            (!never_sent && (!entry->rejected_batch || entry->batch > entry->rejected_batch)));
+}
+
 static bool is_held_elsewhere(int export, int person)
 {
-    for (int i = 0; i < EXPORTS; i++) {
-        const struct ledger_entry *entry = &database.ledger[i][person];
-
-        if (shares_list(i, export) && entry->known && !entry->removing &&
-            (entry->listed || !entry->rejected_batch || entry->batch > entry->rejected_batch))
+    for (int i = 0; i < EXPORTS; i++)
+        if (shares_list(i, export) && holds(&database.ledger[i][person]))
             return true;
-    }
     return false;
 }
 
