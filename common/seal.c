@@ -129,9 +129,15 @@ const char *seal_library_version(void)
     return sodium_version_string();
 }
 
-void seal_close(const unsigned char *public_key, const struct secret *secret, unsigned char *sealed)
+bool seal_close(const unsigned char *public_key, const struct secret *secret, unsigned char *sealed,
+                struct error *err)
 {
-    (void)crypto_box_seal(sealed, (const unsigned char *)secret->bytes, secret->len, public_key);
+    return crypto_box_seal(sealed, (const unsigned char *)secret->bytes, secret->len, public_key) ==
+               0 ||
+           error_set(
+               err, ERROR_INPUT,
+               "the newest key pair's public half, in the database, is no key: make another "
+               "pair with klaviyo-worker keygen --out FILE, and give the file to the workers");
 }
 
 bool seal_open(const struct seal_pair *pair, const unsigned char *sealed, size_t len,

@@ -51,9 +51,12 @@ void seal_pair_release(struct seal_pair *pair);
 /* "1.0.18", of the library in use. */
 const char *seal_library_version(void);
 
-/* sealed: room for secret->len + SEAL_EXTRA_BYTES. */
-void seal_close(const unsigned char *public_key, const struct secret *secret,
-                unsigned char *sealed);
+/*
+ * sealed: room for secret->len + SEAL_EXTRA_BYTES. ERROR_INPUT: the public key is none; what
+ * stands in sealed then is nothing to be kept.
+ */
+bool seal_close(const unsigned char *public_key, const struct secret *secret, unsigned char *sealed,
+                struct error *err) MUST_USE;
 
 /* ERROR_INPUT where the pair is not the one that sealed, or the bytes are damaged. */
 bool seal_open(const struct seal_pair *pair, const unsigned char *sealed, size_t len,

@@ -78,7 +78,7 @@ static void what_is_sealed_opens_with_the_same_pair_only(void **state)
     (void)state;
     make_pair(&pair);
     make_pair(&other);
-    seal_close(pair.public_key, &key, sealed);
+    assert_true(seal_close(pair.public_key, &key, sealed, &err));
     assert_null(memmem(sealed, sizeof sealed, "0123", 4));
 
     assert_true(seal_open(&pair, sealed, sizeof sealed, &opened, &err));
@@ -91,6 +91,18 @@ static void what_is_sealed_opens_with_the_same_pair_only(void **state)
     assert_null(opened.bytes);
 }
 
+static void nothing_is_sealed_with_what_is_no_public_key(void **state)
+{
+    CLEANUP(secret_release) struct secret key = secret_of("pk_0123");
+    const unsigned char none[SEAL_KEY_BYTES] = { 0 };
+    unsigned char sealed[7 + SEAL_EXTRA_BYTES];
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_false(seal_close(none, &key, sealed, &err));
+    assert_int_equal(err.kind, ERROR_INPUT);
+}
+
 static void damaged_bytes_do_not_open(void **state)
 {
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
@@ -100,7 +112,7 @@ static void damaged_bytes_do_not_open(void **state)
 
     (void)state;
     make_pair(&pair);
-    seal_close(pair.public_key, &key, sealed);
+    assert_true(seal_close(pair.public_key, &key, sealed, &err));
     for (size_t i = 0; i < sizeof sealed; i++) {
         sealed[i] ^= 1;
         assert_false(seal_open(&pair, sealed, sizeof sealed, &opened, &err));
@@ -205,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_sealed_opens_with_the_same_pair_only),
+        TEST(nothing_is_sealed_with_what_is_no_public_key),
         TEST(damaged_bytes_do_not_open),
         TEST(a_saved_pair_is_the_same_when_it_is_loaded),
         TEST(an_existing_file_is_not_written_over),

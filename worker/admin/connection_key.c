@@ -49,7 +49,10 @@ static bool seal_key(struct db *db, const struct secret *key, struct sealed_key 
     unsigned char *bytes = malloc(len);
     if (!bytes)
         return error_no_memory(err);
-    seal_close(pair.public_key, key, bytes);
+    if (!seal_close(pair.public_key, key, bytes, err)) {
+        free(bytes);
+        return false;
+    }
     *sealed = (struct sealed_key){ .key_pair_id = pair.key_pair_id, .bytes = bytes, .len = len };
     return true;
 }

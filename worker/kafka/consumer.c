@@ -57,6 +57,7 @@ struct consumer {
     rd_kafka_message_t *held; /* came with notes that go before it */
     struct message_headers headers;
     bool lent;
+    struct consumer *left_before; /* in the list of those left behind */
 };
 
 static struct note *add_note(struct consumer *consumer, enum consumer_event_kind kind)
@@ -285,7 +286,7 @@ static bool may_destroy(const struct consumer *consumer)
            rd_kafka_version() >= DESTROY_FIXED_VERSION;
 }
 
-/* A handle that could not be destroyed stays reachable, so that LeakSanitizer does not report it.
+/* Handles that could not be destroyed stay reachable, so that LeakSanitizer reports none of them.
  */
 static struct consumer *volatile left_behind;
 
@@ -301,6 +302,7 @@ void consumer_free(struct consumer *consumer)
         rd_kafka_queue_destroy(consumer->closing);
     if (consumer->queue)
         rd_kafka_queue_destroy(consumer->queue);
+    consumer->left_before = left_behind;
     left_behind = consumer;
     if (!may_destroy(consumer)) {
         kafka_handle_leave_behind();
@@ -308,7 +310,7 @@ void consumer_free(struct consumer *consumer)
     }
     if (!kafka_handle_free(consumer->handle))
         return; /* with what its threads may still use */
-    left_behind = NULL;
+    left_behind = consumer->left_before;
     while (!STAILQ_EMPTY(&consumer->notes)) {
         struct note *note = STAILQ_FIRST(&consumer->notes);
 
