@@ -153,7 +153,7 @@ def test_a_run_that_waits_for_klaviyo_keeps_its_slot_busy_on_page_and_metrics(wo
     seen = figures(worker)
     assert seen['klaviyo_worker_run_slots{state="busy"}'] == 1
     assert seen['klaviyo_worker_run_slots{state="free"}'] == 0
-    assert "<b>1 of 1</b>run slots busy here" in worker.page("/")
+    assert "<b>1 of 1</b>slots busy here" in worker.page("/")
     assert worker.status("/livez") == 200
 
 
