@@ -1,4 +1,3 @@
-#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,21 +73,34 @@ static void a_nul_inside_is_malformed(void **state)
     assert_int_equal(address_check("ab@shop.exa\0mple", 16), ADDRESS_MALFORMED);
 }
 
+static void check_as_written(const char *address, bool fine)
+{
+    assert_int_equal(address_is_fine_as_written(address, strlen(address)), fine);
+}
+
+static void check_with_blank(char *address, size_t len)
+{
+    address[len] = ' ';
+    assert_false(address_is_fine_as_written(address, len + 1));
+}
+
+static void in_upper_case(const char *address, char *written)
+{
+    for (; *address; address++)
+        *written++ = (char)(*address >= 'a' && *address <= 'z' ? *address - 'a' + 'A' : *address);
+    *written = '\0';
+}
+
 static void an_address_is_fine_as_written_in_any_case_and_without_blanks(void **state)
 {
     char written[512];
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        size_t len = strlen(cases[i].address);
-        bool fine = cases[i].fault == ADDRESS_FINE;
-
-        for (size_t at = 0; at <= len; at++)
-            written[at] = (char)toupper((unsigned char)cases[i].address[at]);
-        assert_int_equal(address_is_fine_as_written(cases[i].address, len), fine);
-        assert_int_equal(address_is_fine_as_written(written, len), fine);
-        written[len] = ' ';
-        assert_false(address_is_fine_as_written(written, len + 1));
+        in_upper_case(cases[i].address, written);
+        check_as_written(cases[i].address, cases[i].fault == ADDRESS_FINE);
+        check_as_written(written, cases[i].fault == ADDRESS_FINE);
+        check_with_blank(written, strlen(written));
     }
     assert_false(address_is_fine_as_written(NULL, 0));
 }

@@ -214,9 +214,11 @@ static void respond(struct world *w, const char *word, const char *detail)
     struct world_response response = { .transport = TRANSPORT_ANSWERED, .status = 200 };
     struct pending_request *pending = target_of(w, &word);
 
-    if (!pending)
+    if (!pending) {
         fail_msg("nothing in flight is answered by %s; diary: %s", word,
                  w->diary.len ? w->diary.data : "");
+        return; /* not reached: for who does not know */
+    }
     make_body(w, pending, word, detail, body, &response);
     response.body = body;
     world_respond(w, pending, &response);

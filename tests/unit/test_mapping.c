@@ -179,16 +179,16 @@ static void the_address_of_an_object_is_found_again(void **state)
 /* Strings of characters that take most in JSON, for fields whose names do, too. */
 static void there_is_room_for_values_however_they_are_written(void **state)
 {
-    static char escaped[6 * OBJECT_MAX], names[] = "\n\n\n\n\n\n\n\n\n\n\n\n";
+    static char escaped[(size_t)6 * OBJECT_MAX + 1], names[] = "\n\n\n\n\n\n\n\n\n\n\n\n";
     char address[ADDRESS_MAX];
     struct export_field fields[8];
 
     (void)state;
-    for (size_t i = 0; i < sizeof escaped; i += 6)
-        memcpy(escaped + i, "\\u0001", 6);
+    for (size_t i = 0; i + 6 < sizeof escaped; i += 6)
+        (void)snprintf(escaped + i, 7, "\\u0001");
     memset(address, 'a', sizeof address);
     for (size_t n = 1; n <= 8; n++) {
-        CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(8 * OBJECT_MAX);
+        CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT((size_t)8 * OBJECT_MAX);
         struct copy_field values[8] = { 0 };
 
         fields[n - 1] = (struct export_field){ .is_property = n % 2, .name = n % 2 ? names : zip };

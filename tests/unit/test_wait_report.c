@@ -23,7 +23,7 @@ static void a_change_is_told_at_once_and_a_wait_once_a_minute(void **state)
     struct wait_report report = { .kind = WAIT_NONE };
 
     (void)state;
-    assert_false(wait_report_has_news(&report, WAIT_NONE, 1000 * 1000));
+    assert_false(wait_report_has_news(&report, WAIT_NONE, 1000000));
     assert_true(wait_report_has_news(&report, WAIT_RATE_LIMITED, 1000));
     tell(&report, WAIT_RATE_LIMITED, 1000);
     assert_false(wait_report_has_news(&report, WAIT_RATE_LIMITED, 60999));
