@@ -35,10 +35,9 @@ enum guards_known {
 struct guards_facts {
     int64_t expected; /* members at most, one of two segments counted twice; -1: not counted yet */
     bool doubt_counted;
-    int64_t
-        doubtful;  /* of the expected, where they were counted: who may be invalid; no other is */
-    int64_t seen;  /* of those, so far */
-    bool read_all; /* the numbers are final */
+    int64_t doubtful; /* of the expected, where counted: may be invalid; no other is */
+    int64_t seen;     /* of those, so far */
+    bool read_all;    /* the numbers are final */
     int64_t read, invalid, distinct; /* as a run's counts; distinct: well-formed addresses */
     int64_t fresh;                   /* of the distinct: not on the list by this export yet */
     int64_t invalid_by[SELECTION_CODES];
