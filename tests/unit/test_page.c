@@ -107,6 +107,9 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
 
     (void)state;
     assert_shows(&facts, "The database has not answered", true);
+    assert_shows(&facts, "There is no", false);
+    assert_shows(&facts, "runs queued", false);
+    assert_shows(&facts, "slots busy here", true);
     view.read_ms = 5000;
     assert_shows(&facts, "as they were 15 seconds ago", true);
     view.read_ms = 19000;

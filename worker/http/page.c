@@ -31,6 +31,12 @@ const char *page_script(void)
     return page_text_page_script;
 }
 
+/* Has the database said what exports and runs there are? */
+static bool is_known(const struct page_facts *facts)
+{
+    return facts->database->read_ms > 0;
+}
+
 /* ---- what needs attention ---- */
 
 static void add_database_notice(struct strbuf *out, const struct page_facts *facts)
@@ -38,7 +44,7 @@ static void add_database_notice(struct strbuf *out, const struct page_facts *fac
     const struct snapshot_view *view = facts->database;
     int64_t age_ms = facts->now_ms - view->read_ms;
 
-    if (view->read_ms == 0)
+    if (!is_known(facts))
         strbuf_add_str(out, "<p class=\"notice\" role=\"status\">The database has not answered "
                             "yet: what runs there are is not known.</p>\n");
     else if (age_ms > STALE_MS)
@@ -113,9 +119,11 @@ static void add_figures(struct strbuf *out, const struct page_facts *facts)
     const struct overview *overview = &facts->database->overview;
 
     strbuf_add_str(out, "<ul class=\"figures\">");
-    add_figure(out, "runs going on", overview->running);
-    add_figure(out, "of them waiting", overview->waiting);
-    add_figure(out, "runs queued", overview->queued);
+    if (is_known(facts)) {
+        add_figure(out, "runs going on", overview->running);
+        add_figure(out, "of them waiting", overview->waiting);
+        add_figure(out, "runs queued", overview->queued);
+    }
     add_figure(out, "events open here", facts->open_events);
     add_figure(out, "events of lag here", sum_of_lags(facts));
     strbuf_addf(out, "<li><b>%" PRId64 " of %" PRId64 "</b>slots busy here</li></ul>\n",
@@ -449,6 +457,15 @@ static void add_worker(struct strbuf *out, const struct page_facts *facts)
     strbuf_add_str(out, "</section>\n");
 }
 
+static void add_what_there_is(struct strbuf *out, const struct page_lists *lists, int64_t now_us)
+{
+    add_open_runs(out, lists->runs, lists->report, now_us);
+    add_exports(out, lists, now_us);
+    add_load(out, lists->report, now_us);
+    add_runs(out, lists->runs, now_us);
+    add_letters(out, lists->report, now_us);
+}
+
 bool page_write(const struct page_facts *facts, struct strbuf *out, struct error *err)
 {
     CLEANUP(page_lists_release) struct page_lists lists;
@@ -459,11 +476,8 @@ bool page_write(const struct page_facts *facts, struct strbuf *out, struct error
     add_database_notice(out, facts);
     add_outcomes_notice(out, facts);
     add_attention(out, facts, lists.report);
-    add_open_runs(out, lists.runs, lists.report, facts->now_us);
-    add_exports(out, &lists, facts->now_us);
-    add_load(out, lists.report, facts->now_us);
-    add_runs(out, lists.runs, facts->now_us);
-    add_letters(out, lists.report, facts->now_us);
+    if (is_known(facts))
+        add_what_there_is(out, &lists, facts->now_us);
     add_worker(out, facts);
     page_end(out);
     return strbuf_ok(out) || error_no_memory(err);
