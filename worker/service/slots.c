@@ -22,7 +22,7 @@ enum {
     TAKE_LOCK_MS = 2000, /* a take passes over locked rows; for a locked table it waits so long */
     RECONNECT_MS = 3000, /* within which workers are back after an outage: they retry every 2 s */
     KEY_CHECK_EVERY_MS = 15 * 1000, /* for runs that wait for another key pair: each time a line */
-    WARN_EVERY_MS = 60000,          /* of a database that remains unreachable */
+    WARN_EVERY_MS = 60000,          /* of a database that remains away, or takes nothing */
 };
 
 struct slot {
@@ -31,6 +31,7 @@ struct slot {
     int wakeup_fd;
     struct db *db;
     unsigned attempts; /* to reach the database, in a row */
+    bool take_fails;   /* the last one did */
     int64_t warned_ms; /* when the last failure was logged */
 };
 
@@ -151,14 +152,15 @@ static void note_outage(struct slots *slots)
                  clock_ms() + (renewal_ms < RECONNECT_MS ? renewal_ms : RECONNECT_MS));
 }
 
-static void warn_of_database(struct slot *slot, const struct error *err)
+/* The first failure of several is logged, then one now and then. */
+static bool may_warn(struct slot *slot, bool first)
 {
     int64_t now = clock_ms();
 
-    if (slot->attempts > 1 && now - slot->warned_ms < WARN_EVERY_MS)
-        return;
+    if (!first && now - slot->warned_ms < WARN_EVERY_MS)
+        return false;
     slot->warned_ms = now;
-    log_warn("database_unavailable", LOG_STR("who", "slot"), LOG_ERROR_OF(err));
+    return true;
 }
 
 /* False: not reachable, *pause_ms is how long to leave it alone. */
@@ -175,7 +177,8 @@ static bool reach_database(struct slot *slot, int64_t *pause_ms)
     slot->attempts++;
     *pause_ms =
         retry_wait_ms((struct retry_policy){ 200, 2000 }, slot->attempts, randombytes_random(), 0);
-    warn_of_database(slot, &err);
+    if (may_warn(slot, slot->attempts == 1))
+        log_warn("database_unavailable", LOG_STR("who", "slot"), LOG_ERROR_OF(&err));
     return false;
 }
 
@@ -243,8 +246,9 @@ static enum run_poll take_failed(struct slot *slot, const struct error *err)
 {
     if (db_was_blocked(slot->db))
         blocked_runs_take_failed(&slot->slots->blocked, slot->db);
-    else
+    else if (may_warn(slot, !slot->take_fails))
         log_warn("take_failed", LOG_ERROR_OF(err));
+    slot->take_fails = true;
     return RUN_POLL_FAILED;
 }
 
@@ -267,6 +271,7 @@ static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
         if (what == RUN_TAKE_CLOSED)
             run_note_closed(o->control, &closed);
     }
+    slot->take_fails = false;
     if (what == RUN_TAKE_NONE)
         return RUN_POLL_NOTHING;
     db_set_lock_timeout(slot->db, DB_LOCK_TIMEOUT_MS);
