@@ -17,7 +17,7 @@ import pytest
 
 from support import events, people
 from support.faults import PROGRAM, Faults
-from support.postgres import Database, Postgres, Standby
+from support.postgres import Database, Postgres, Standby, server_user
 from support.process import wait_until
 from support.worker import Worker
 from support.world import LIST, SEGMENT, MakeWorld, World, check_sums
@@ -172,6 +172,96 @@ def test_a_server_whose_whole_disk_is_full_is_waited_for(make_world: MakeWorld, 
     wait_until(lambda: is_ready(worker), 40, "/readyz to say yes")
     worker.stop()
     server.stop("immediate")
+
+
+class Disk:
+    """A file system in a file. It becomes read-only as the kernel does it with a disk that it finds broken."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self.folder = folder / "disk"
+        self.folder.mkdir()
+        self._image = folder / "disk.image"
+        with self._image.open("wb") as file:
+            file.truncate(megabytes << 20)
+        subprocess.run(["mkfs.ext4", "-q", self._image], check=True)
+        self._mount()
+
+    def _mount(self) -> None:
+        words = [*AS_ROOT, "mount", "-o", "loop", self._image, self.folder]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no disk of a test's own can be mounted here: {done.stderr.strip()}")
+
+    def fail(self) -> None:
+        subprocess.run(["sync", "-f", self.folder], check=True)
+        subprocess.run([*AS_ROOT, "mount", "-o", "remount,abort", self.folder], check=True)
+
+    def mend(self) -> None:
+        """Nobody may have a file on it open."""
+        self.close()
+        subprocess.run([*AS_ROOT, "e2fsck", "-fy", self._image], check=False, capture_output=True)
+        self._mount()
+
+    def close(self, *options: str) -> None:
+        subprocess.run([*AS_ROOT, "umount", *options, self.folder], check=True)
+
+
+@pytest.fixture
+def disk(own_folder: Path) -> Iterator[Disk]:
+    made = Disk(own_folder, 200)
+    yield made
+    made.close("--lazy")
+
+
+def move_tables(world: World, schema: str, disk: Disk) -> None:
+    """To a tablespace on that disk; the server's log of writes stays where it is."""
+    space = disk.folder / "tables"
+    subprocess.run([*AS_ROOT, "install", "-d", "-o", server_user() or str(os.getuid()), space], check=True)
+    world.db.execute(f"create tablespace on_the_disk location '{space}'")
+    for kind, name in world.db.rows(
+        "select case relkind when 'r' then 'table' else 'index' end, oid::regclass::text from pg_class"
+        " where relkind in ('r', 'i') and relnamespace = %s::regnamespace",
+        schema,
+    ):
+        world.db.execute(f"alter {kind} {name} set tablespace on_the_disk")
+    world.db.execute("checkpoint")
+
+
+ON_THE_DISK = [
+    pytest.param("insights", "the database was not available to its worker", id="theirs"),
+    pytest.param("klaviyo", "The database has not answered", id="ours"),
+]
+
+
+@pytest.mark.parametrize("schema, page", ON_THE_DISK)
+def test_tables_on_a_disk_that_became_read_only_are_waited_for(
+    make_world: MakeWorld, own_postgres: Postgres, disk: Disk, schema: str, page: str
+) -> None:
+    """PostgreSQL says of them what it says of missing rights."""
+    world = make_world(postgres=own_postgres)
+    population = people.simple(2000)
+    world.set_up_export(population)
+    move_tables(world, schema, disk)
+    worker = world.start_worker(**SHORT_LEASE).wait_ready()
+    world.simulator.fault("import", {"delay_ms": 1500}, times=1)
+    world.refresh()
+    world.wait_requests("import", 1)
+    disk.fail()
+    world.refresh(full=True)
+
+    wait_until(lambda: "Read-only file system" in worker.log.read_text(), 30, "the log to say it")
+    wait_until(lambda: page in worker.page("/"), 30, "the page to say it")
+    assert worker.status("/livez") == 200
+    time.sleep(2)  # in which it tries again
+    assert len(worker.events("take_failed")) < 3
+    own_postgres.stop("immediate")
+    disk.mend()
+    own_postgres.start()
+    own_postgres.wait_ready()
+
+    check_list(world, population, 2)
+    wait_until(lambda: is_ready(worker), 40, "/readyz to say yes")
+    worker.stop()
 
 
 # -- descriptors -----------------------------------------------------------------

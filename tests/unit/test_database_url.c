@@ -162,6 +162,39 @@ static void time_outs_of_the_site_are_worth_another_try(void **state)
         assert_false(db_is_transient(lasting[i]));
 }
 
+static const char *failed_state, *failed_source;
+
+/* The test's own in place of libpq's, which makes no failed result. */
+char *__wrap_PQresultErrorField(const PGresult *rows, int field);
+
+char *__wrap_PQresultErrorField(const PGresult *rows, int field)
+{
+    (void)rows;
+    return (char *)(uintptr_t)(field == PG_DIAG_SQLSTATE ? failed_state : failed_source);
+}
+
+static void a_server_that_cannot_use_its_files_is_worth_another_try(void **state)
+{
+    static const struct {
+        const char *state, *source;
+        enum error_kind kind;
+    } cases[] = {
+        { "42501", "md.c", ERROR_RETRY },      { "42501", "fd.c", ERROR_RETRY },
+        { "42501", "slru.c", ERROR_RETRY },    { "XX000", "fd.c", ERROR_RETRY },
+        { "42501", NULL, ERROR_INPUT },        { "42501", "aclchk.c", ERROR_INPUT },
+        { "XX000", "pl_exec.c", ERROR_INPUT }, { "22023", "fd.c", ERROR_INPUT },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = ERROR_INIT;
+        failed_state = cases[i].state;
+        failed_source = cases[i].source;
+        assert_false(db_failure_without_words(NULL, "no", &err));
+        assert_int_equal(err.kind, cases[i].kind);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +203,7 @@ int main(void)
         cmocka_unit_test(no_part_of_a_text_is_in_what_is_said_about_it),
         cmocka_unit_test(a_refusal_is_told_by_its_sqlstate_whatever_the_language),
         cmocka_unit_test(time_outs_of_the_site_are_worth_another_try),
+        cmocka_unit_test(a_server_that_cannot_use_its_files_is_worth_another_try),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ const char *readiness_text(enum readiness readiness)
     case READINESS_STOPPING:
         return "stopping";
     case READINESS_NO_DATABASE:
-        return "not ready: the database is not reached";
+        return "not ready: the database is not reached, or takes no writes";
     case READINESS_NO_CONNECTION:
         return "not ready: for a minute the database has taken no new connection";
     case READINESS_NOT_IN_GROUP:

@@ -37,12 +37,34 @@ bool db_is_transient(const char *sqlstate)
     return false;
 }
 
+/*
+ * The server cannot use its own files: their disk became read-only, or their owner another.
+ * It says so with the SQLSTATE of missing rights (42501) or of none (XX000). Where it comes
+ * from tells them apart, whatever language the server speaks.
+ */
+static bool is_of_files(const PGresult *rows, const char *sqlstate)
+{
+    static const char *const sources[] = { "buffile.c", "fd.c", "md.c", "slru.c", "xlog.c" };
+    const char *source = PQresultErrorField(rows, PG_DIAG_SOURCE_FILE);
+
+    if (!source || (strcmp(sqlstate, "42501") != 0 && strcmp(sqlstate, "XX000") != 0))
+        return false;
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
+        if (strcmp(source, sources[i]) == 0)
+            return true;
+    return false;
+}
+
+static enum error_kind kind_of(const PGresult *rows, const char *sqlstate)
+{
+    return db_is_transient(sqlstate) || is_of_files(rows, sqlstate) ? ERROR_RETRY : ERROR_INPUT;
+}
+
 bool db_failure_without_words(const PGresult *rows, const char *what, struct error *err)
 {
     const char *sqlstate = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
 
-    return error_set(err, db_is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT, "%s (SQLSTATE %s)",
-                     what, sqlstate);
+    return error_set(err, kind_of(rows, sqlstate), "%s (SQLSTATE %s)", what, sqlstate);
 }
 
 bool db_failure(struct db *db, const PGresult *rows, const char *what, struct error *err)
@@ -71,8 +93,7 @@ bool db_failure(struct db *db, const PGresult *rows, const char *what, struct er
     const char *why = text.data ? text.data : "no reason given";
     if (!sqlstate)
         return error_set(err, ERROR_RETRY, "%s: PostgreSQL is not reachable: %s", what, why);
-    return error_set(err, db_is_transient(sqlstate) ? ERROR_RETRY : ERROR_INPUT,
-                     "%s: %s (SQLSTATE %s)", what, why, sqlstate);
+    return error_set(err, kind_of(rows, sqlstate), "%s: %s (SQLSTATE %s)", what, why, sqlstate);
 }
 
 static void ignore_notice(void *unused, const PGresult *result)

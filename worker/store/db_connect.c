@@ -45,7 +45,9 @@ static const struct reason by_sqlstate[] = {
       "the server lets this user in neither so nor from here: check the user, sslmode and the "
       "server's pg_hba.conf" },
     { "3D000", ERROR_INPUT, "there is no such database: check its name" },
-    { "42501", ERROR_INPUT, "this user may not connect to this database: grant it connect" },
+    { "42501", ERROR_INPUT,
+      "this user may not connect to this database: grant it connect; or the server may not "
+      "write its own files: see its log" },
     { "53300", ERROR_RETRY, "the server has no connection free: see deploy/sizing.md" },
     { "57P03", ERROR_RETRY, "the server is starting, stopping or recovering" },
     { "08P01", ERROR_RETRY, "the server or a pooler refused the connection: see its log" },
