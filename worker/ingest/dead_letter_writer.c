@@ -14,6 +14,7 @@ enum {
     HELD_MAX = 100,                   /* letters; one is some 2 KiB */
     HELD_BYTES_MAX = 4 * 1024 * 1024, /* of their records; librdkafka holds a copy */
     BACK_OFF_MIN_MS = 200,
+    LATE_MS = 5000, /* without the broker's word: it is away */
     WAITING_REPEAT_MS = 60 * 1000,
 };
 
@@ -24,6 +25,7 @@ struct dead_letter_writer {
     struct pending_event_list due;       /* to be handed to the producer */
     struct pending_event_list in_flight; /* handed over, no report yet */
     size_t held_bytes;
+    int64_t heard_ms;  /* when the broker's word came last, or began to be waited for */
     unsigned attempts; /* in vain, in a row */
     int64_t not_before_ms;
     int64_t logged_ms; /* 0: nothing has failed since the last success */
@@ -90,7 +92,7 @@ static void back_off(struct dead_letter_writer *writer)
         clock_ms() + retry_wait_ms(policy, writer->attempts, randombytes_random(), BACK_OFF_MIN_MS);
 }
 
-/* The first failure, and then once a minute while none succeeds, is an error of the site's. */
+/* The first trouble, and then once a minute while none succeeds, is an error of the site's. */
 static void log_waiting(struct dead_letter_writer *writer, const char *why)
 {
     int64_t now_ms = clock_ms();
@@ -161,6 +163,7 @@ static void take_report(struct dead_letter_writer *writer, const struct producer
 {
     struct pending_event *event = report->tag;
 
+    writer->heard_ms = clock_ms();
     unlink_in_flight(writer, event);
     switch (report->outcome) {
     case PRODUCER_DELIVERED:
@@ -202,20 +205,32 @@ static bool hand_over(struct dead_letter_writer *writer, struct pending_event *e
     return false;
 }
 
-void dead_letter_writer_turn(struct dead_letter_writer *writer,
-                             struct pending_event_list *dead_lettered)
+static void take_reports(struct dead_letter_writer *writer,
+                         struct pending_event_list *dead_lettered)
 {
     struct producer_report report;
 
     while (producer_next(writer->producer, &report))
         take_report(writer, &report, dead_lettered);
-    if (clock_ms() < writer->not_before_ms)
-        return;
-    while (writer->due.first) {
-        if (!hand_over(writer, writer->due.first))
-            return;
+    if (writer->in_flight.first && clock_ms() - writer->heard_ms >= LATE_MS)
+        log_waiting(writer, "no broker has acknowledged them yet");
+}
+
+static void hand_over_all(struct dead_letter_writer *writer)
+{
+    while (writer->due.first && hand_over(writer, writer->due.first)) {
+        if (!writer->in_flight.first)
+            writer->heard_ms = clock_ms();
         pending_event_push(&writer->in_flight, pending_event_pop(&writer->due));
     }
+}
+
+void dead_letter_writer_turn(struct dead_letter_writer *writer,
+                             struct pending_event_list *dead_lettered)
+{
+    take_reports(writer, dead_lettered);
+    if (clock_ms() >= writer->not_before_ms)
+        hand_over_all(writer);
 }
 
 void dead_letter_writer_renew(struct dead_letter_writer *writer)

@@ -21,7 +21,7 @@ enum {
     TICK_MS = 1000, /* for who hears no notification: behind some poolers there is none */
     LAST_MS = 2000, /* for what ended last, when the service stops */
     BACK_OFF_MIN_MS = 200,
-    LATE_MS = 15 * 1000, /* without the broker's word: it is away */
+    LATE_MS = 5000, /* without the broker's word: it is away */
     REPEAT_MS = 60 * 1000,
 };
 
