@@ -74,6 +74,8 @@ static const struct plain of_runs[] = {
       RUNS(runs_taken), PROMETHEUS_COUNTER },
     { "runs_taken_over_total", "Runs taken from a worker that had not renewed its lease.",
       RUNS(runs_taken_over), PROMETHEUS_COUNTER },
+    { "runs_blocked_total", "Times that runs could not be taken for somebody's lock.",
+      RUNS(runs_blocked), PROMETHEUS_COUNTER },
     { "leases_lost_total", "Runs that this worker had to give up: their lease was lost.",
       RUNS(leases_lost), PROMETHEUS_COUNTER },
     { "batches_sent_total", "Batches that Klaviyo made an import job of.",
@@ -375,12 +377,15 @@ static void write_runs(struct prometheus_text *e, const struct metrics_report *m
 static void write_waits(struct prometheus_text *e, const struct overview *overview)
 {
     prometheus_family(e, "waiting_runs_by_reason", PROMETHEUS_GAUGE,
-                      "Running ones that cannot continue, by what they wait for.");
+                      "Runs that cannot continue, by what they wait for; those for a key are "
+                      "queued.");
     prometheus_number(e, LABELS({ "reason", "klaviyo_unavailable" }),
                       overview->waiting_for_klaviyo);
     prometheus_number(e, LABELS({ "reason", "rate_limited" }), overview->waiting_for_limit);
     prometheus_number(e, LABELS({ "reason", "database_unavailable" }),
                       overview->waiting_for_database);
+    prometheus_number(e, LABELS({ "reason", "list_in_use" }), overview->waiting_for_list);
+    prometheus_number(e, LABELS({ "reason", "key_unreadable" }), overview->waiting_for_key);
 }
 
 static void write_successes(struct prometheus_text *e, const struct freshness *freshness)

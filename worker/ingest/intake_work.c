@@ -251,6 +251,7 @@ static void note_blocked(struct intake_work *work, size_t n)
         return;
     }
     work->metrics->events_blocked += (long long)n;
+    work->metrics->event_blocked_ms = clock_ms();
     work->blocked_ms = work->blocked_ms * 2 < BLOCKED_MIN_MS   ? BLOCKED_MIN_MS
                        : work->blocked_ms * 2 > BLOCKED_MAX_MS ? BLOCKED_MAX_MS
                                                                : work->blocked_ms * 2;

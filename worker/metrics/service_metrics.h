@@ -32,6 +32,7 @@ struct service_metrics {
 
     /* Now. */
     atomic_llong events_open, events_open_bytes, partitions_paused, dead_letters_waiting;
+    atomic_llong event_blocked_ms;      /* clock_ms() when a lock held up an event last; 0: never */
     atomic_bool subscribed;             /* in the group now: it has its part, be it none */
     atomic_bool database_reached;       /* intake's connection is up */
     atomic_llong database_connected_ms; /* clock_ms() of the last new connection; 0: none yet */

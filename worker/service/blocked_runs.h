@@ -4,14 +4,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/export/control.h"
 #include "worker/store/db.h"
 
 /*
  * Says in the log who holds up runs with a lock: a take waits two seconds at most
  * for a locked table and passes over locked rows, so without a word nobody would
- * know why a run stays queued. Of the slot that polls; zeros at first.
+ * know why a run stays queued. Of the slot that polls; but for control zeros at first.
  */
 struct blocked_runs {
+    struct run_control *control;
     int64_t check_ms;  /* when to ask again */
     int64_t logged_ms; /* when the last line was written; 0: none yet */
     bool seen;         /* when asked last, which may have met a moment's lock */

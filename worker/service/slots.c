@@ -21,8 +21,8 @@ enum {
     TICK_MS = 200,       /* the longest time a queued run waits for an idle slot */
     TAKE_LOCK_MS = 2000, /* a take passes over locked rows; for a locked table it waits so long */
     RECONNECT_MS = 3000, /* within which workers are back after an outage: they retry every 2 s */
-    KEY_CHECK_EVERY_MS = 15 * 1000, /* for runs that wait for another key pair: each time a line */
-    WARN_EVERY_MS = 60000,          /* of a database that remains away, or takes nothing */
+    KEY_CHECK_EVERY_MS = 5000, /* for runs that wait for another key pair */
+    WARN_EVERY_MS = 60000, /* of such runs, and of a database that remains away, or takes nothing */
 };
 
 struct slot {
@@ -45,6 +45,7 @@ struct slots {
     bool stopping;
     atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
     int64_t key_check_ms; /* when runs of other key pairs are looked for; of the polling slot */
+    int64_t key_warn_ms;  /* when they may be told again */
     struct blocked_runs blocked; /* of the polling slot */
     int n;
     struct slot slot[];
@@ -286,6 +287,17 @@ static enum run_poll poll_for_run(struct slot *slot, struct run_task **task, int
     return reach_database(slot, pause_ms) ? acquire_run(slot, task) : RUN_POLL_UNREACHABLE;
 }
 
+static void say_other_keys(struct slots *slots, int64_t runs)
+{
+    if (runs == 0)
+        slots->key_warn_ms = 0;
+    if (runs == 0 || clock_ms() < slots->key_warn_ms)
+        return;
+    slots->key_warn_ms = clock_ms() + WARN_EVERY_MS;
+    log_error("runs_wait_for_key", LOG_INT("runs", runs),
+              LOG_INT("key_pair", slots->options.key_pair_id));
+}
+
 /* The key pair was replaced, and this worker still has the old one: it takes none of these. */
 static void report_other_keys(struct slot *slot)
 {
@@ -299,9 +311,8 @@ static void report_other_keys(struct slot *slot)
     if (!key_pairs_note_waiting(slot->db, slots->options.key_pair_id, slots->options.worker, &runs,
                                 &err))
         log_warn("key_check_failed", LOG_ERROR_OF(&err));
-    else if (runs > 0)
-        log_error("runs_wait_for_key", LOG_INT("runs", runs),
-                  LOG_INT("key_pair", slots->options.key_pair_id));
+    else
+        say_other_keys(slots, runs);
 }
 
 /*
@@ -372,6 +383,7 @@ static struct slots *slots_new(const struct slots_options *options)
     if (!slots)
         return NULL;
     slots->options = *options;
+    slots->blocked.control = options->control;
     (void)pthread_mutex_init(&slots->lock, NULL);
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -19,6 +19,8 @@ static const char count_sql[] =
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'klaviyo_unavailable'),"
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'rate_limited'),"
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'database_unavailable'),"
+    " count(*) filter (where r.state = 'running' and r.wait_reason = 'list_in_use'),"
+    " count(*) filter (where r.state = 'queued' and r.wait_reason = 'key_unreadable'),"
     " coalesce(extract(epoch from clock_timestamp()"
     " - (select min(o.ended_at) from klaviyo.outcome o))::bigint, 0)"
     " from klaviyo.run r where r.state in ('queued', 'running')";
@@ -45,7 +47,9 @@ static bool count(struct db *db, struct overview *overview, struct error *err)
                                    .waiting_for_klaviyo = result_int64(rows, 0, 5),
                                    .waiting_for_limit = result_int64(rows, 0, 6),
                                    .waiting_for_database = result_int64(rows, 0, 7),
-                                   .oldest_outcome_s = result_int64(rows, 0, 8) };
+                                   .waiting_for_list = result_int64(rows, 0, 8),
+                                   .waiting_for_key = result_int64(rows, 0, 9),
+                                   .oldest_outcome_s = result_int64(rows, 0, 10) };
     return true;
 }
 

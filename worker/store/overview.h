@@ -19,8 +19,9 @@ struct overview {
     int64_t waiting;         /* of the running: for a limit, or for a worker */
     int64_t oldest_queued_s; /* how long the oldest one waits; 0: none does */
     int64_t attention;       /* connections that need it */
-    /* Of the waiting ones, for what. */
-    int64_t waiting_for_klaviyo, waiting_for_limit, waiting_for_database;
+    /* Of the waiting ones, for what; those for a key are queued. */
+    int64_t waiting_for_klaviyo, waiting_for_limit, waiting_for_database, waiting_for_list,
+        waiting_for_key;
     int64_t oldest_outcome_s; /* how long the oldest outcome waits for Kafka; 0: none does */
 };
 
