@@ -178,18 +178,33 @@ static void the_first_who_asks_for_runs_gets_them_from_the_database(void **state
     assert_int_equal(f->reads, 1);
 }
 
-static void the_first_scrape_waits_for_the_database_and_no_other_does(void **state)
+/* Not what the scrape before it found: that may be a minute old. */
+static void a_scrape_tells_what_the_database_says_now(void **state)
 {
     struct fixture *f = *state;
 
     f->delay_ms = 200;
+    for (int n = 1; n <= 2; n++) {
+        char sample[64];
+
+        (void)snprintf(sample, sizeof sample, "klaviyo_worker_queued_runs %d\n", n);
+        expect(f, "/metrics", "200", sample);
+        (void)poll(NULL, 0, SNAPSHOT_FRESH_MS);
+    }
+}
+
+static void a_scrape_waits_two_seconds_at_most(void **state)
+{
+    struct fixture *f = *state;
+    int64_t began_ms;
+
     expect(f, "/metrics", "200", "klaviyo_worker_queued_runs 1\n");
     f->delay_ms = 3500;
     (void)poll(NULL, 0, SNAPSHOT_FRESH_MS);
-    int64_t began_ms = clock_ms();
+    began_ms = clock_ms();
     expect(f, "/metrics", "200", "klaviyo_worker_queued_runs 1\n");
-    assert_true(clock_ms() - began_ms < 1000);
-    wait_for_reads(f, 2); /* it was asked for, beside the answer */
+    assert_true(clock_ms() - began_ms < 3400);
+    wait_for_reads(f, 2);
 }
 
 static void a_slow_database_holds_up_only_who_wants_to_know_of_it(void **state)
@@ -370,7 +385,8 @@ int main(void)
         WITH_SERVER(liveness_follows_the_control_loop),
         WITH_SERVER(readiness_names_what_is_missing),
         WITH_SERVER(the_first_who_asks_for_runs_gets_them_from_the_database),
-        WITH_SERVER(the_first_scrape_waits_for_the_database_and_no_other_does),
+        WITH_SERVER(a_scrape_tells_what_the_database_says_now),
+        WITH_SERVER(a_scrape_waits_two_seconds_at_most),
         WITH_SERVER(a_slow_database_holds_up_only_who_wants_to_know_of_it),
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),

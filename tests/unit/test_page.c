@@ -121,13 +121,32 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
 
 static void outcomes_that_wait_are_said(void **state)
 {
-    struct snapshot_view view = { .read_ms = 19000, .overview.oldest_outcome_s = 59 };
+    struct snapshot_view view = { .read_ms = 19000, .overview.oldest_outcome_s = 4 };
     struct page_facts facts = facts_of(&view);
 
     (void)state;
     assert_shows(&facts, "class=\"notice\"", false);
     view.overview.oldest_outcome_s = 3600;
     assert_shows(&facts, "Outcome events wait for their broker, the oldest for 60 min", true);
+}
+
+static void what_is_held_up_here_is_said(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000 };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    facts.event_blocked_ms = facts.now_ms - 10000;
+    facts.run_blocked_ms = facts.now_ms - 10000;
+    assert_shows(&facts, "class=\"notice\"", false);
+    facts.event_blocked_ms++;
+    assert_shows(&facts, "holds up events. The log names the session (<code>events_blocked", true);
+    facts.run_blocked_ms++;
+    assert_shows(&facts, "holds up runs. The log names the session (<code>runs_blocked", true);
+    facts.letters_waiting = 3;
+    assert_shows(&facts, "wait here for their broker: 3.", true);
+    view.overview.waiting_for_key = 2;
+    assert_shows(&facts, "another key file than a worker's: 2.", true);
 }
 
 static void what_a_plan_allows_is_as_it_was_told(void **state)
@@ -298,6 +317,7 @@ int main(void)
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(the_page_says_when_the_database_is_away_or_a_connection_needs_attention),
         cmocka_unit_test(outcomes_that_wait_are_said),
+        cmocka_unit_test(what_is_held_up_here_is_said),
         cmocka_unit_test(what_a_plan_allows_is_as_it_was_told),
         cmocka_unit_test(the_time_left_of_a_run_is_told_where_it_is_known),
         cmocka_unit_test(partitions_are_shown_with_their_lag_where_it_is_known),

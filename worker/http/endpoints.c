@@ -24,7 +24,7 @@
 
 enum {
     KEEP_MS = 100, /* of answers that take some work */
-    STALE_MS = 10 * 1000,
+    STALE_MS = 5000,
 };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
@@ -32,7 +32,7 @@ enum {
 #define JSON_TYPE "application/json"
 
 /* What of the database an answer needs. */
-enum need { NEEDS_NONE, NEEDS_ANY, NEEDS_FRESH };
+enum need { NEEDS_NONE, NEEDS_FRESH };
 
 enum route_name {
     ROUTE_PAGE,
@@ -199,6 +199,9 @@ static void collect_facts(struct endpoints *e, struct page_room *room)
         .busy_slots = e->options.runs->busy_slots,
         .all_slots = e->options.all_slots,
         .open_events = e->options.metrics->events_open,
+        .letters_waiting = e->options.metrics->dead_letters_waiting,
+        .event_blocked_ms = e->options.metrics->event_blocked_ms,
+        .run_blocked_ms = e->options.runs->run_blocked_ms,
         .now_ms = clock_ms(),
         .now_us = clock_utc_us(),
         .partitions = room->partitions,
@@ -260,7 +263,7 @@ static const struct route routes[ROUTES] = {
     [ROUTE_RUN] = { "/run", true, HTML_TYPE, NEEDS_FRESH, 0, make_run_page },
     [ROUTE_RUNS] = { "/api/runs", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_runs },
     [ROUTE_EXPORTS] = { "/api/exports", true, JSON_TYPE, NEEDS_FRESH, KEEP_MS, make_exports },
-    [ROUTE_METRICS] = { "/metrics", false, PROMETHEUS_CONTENT_TYPE, NEEDS_ANY, KEEP_MS,
+    [ROUTE_METRICS] = { "/metrics", false, PROMETHEUS_CONTENT_TYPE, NEEDS_FRESH, KEEP_MS,
                         make_metrics },
     [ROUTE_LIVEZ] = { "/livez", false, TEXT_TYPE, NEEDS_NONE, 0, make_livez },
     [ROUTE_READYZ] = { "/readyz", false, TEXT_TYPE, NEEDS_NONE, 0, make_readyz },
@@ -278,11 +281,7 @@ static size_t find_route(const char *path)
 
 static bool has_what_it_needs(struct endpoints *e, enum need need)
 {
-    struct snapshot_view view;
-    bool fresh = need == NEEDS_NONE || snapshot_want(e->snapshot);
-
-    snapshot_view(e->snapshot, false, &view);
-    return fresh || (need == NEEDS_ANY && view.tried_ms > 0);
+    return need == NEEDS_NONE || snapshot_want(e->snapshot);
 }
 
 static enum http_asked ask(void *opaque, const struct http_question *question)

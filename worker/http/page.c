@@ -9,14 +9,13 @@
 #include "worker/http/html.h"
 #include "worker/http/metrics_report.h"
 #include "worker/http/page_lists.h"
+#include "worker/http/page_notices.h"
 #include "worker/http/page_parts.h"
 #include "worker/klaviyo/endpoint.h"
 
 enum {
-    STALE_MS = 10 * 1000,
     EXPORTS_SHOWN = 200, /* beyond, the page would be larger than a browser likes twice a second */
     EXPORTS_OPEN = 25,   /* the rest is folded, so that what stands below is in reach */
-    OUTCOMES_LATE_S = 60,
     RUNS_SHOWN = 20,
     MINUTES = 60,
 };
@@ -35,63 +34,6 @@ const char *page_script(void)
 static bool is_known(const struct page_facts *facts)
 {
     return facts->database->read_ms > 0;
-}
-
-/* ---- what needs attention ---- */
-
-static void add_database_notice(struct strbuf *out, const struct page_facts *facts)
-{
-    const struct snapshot_view *view = facts->database;
-    int64_t age_ms = facts->now_ms - view->read_ms;
-
-    if (!is_known(facts))
-        strbuf_add_str(out, "<p class=\"notice\" role=\"status\">The database has not answered "
-                            "yet: what runs there are is not known.</p>\n");
-    else if (age_ms > STALE_MS)
-        strbuf_addf(out,
-                    "<p class=\"notice\" role=\"status\">The database does not answer: the runs "
-                    "are shown as they were %" PRId64 " seconds ago.</p>\n",
-                    age_ms / 1000);
-}
-
-static void add_outcomes_notice(struct strbuf *out, const struct page_facts *facts)
-{
-    int64_t waiting_s = facts->database->overview.oldest_outcome_s;
-
-    if (waiting_s < OUTCOMES_LATE_S)
-        return;
-    strbuf_add_str(out,
-                   "<p class=\"notice\" role=\"status\">Outcome events wait for their broker, the "
-                   "oldest for ");
-    age_add_span(out, waiting_s);
-    strbuf_add_str(out, ": publishers do not hear yet how their refreshes ended. The log says why "
-                        "(<code>outcomes_waiting</code>).</p>\n");
-}
-
-static void add_attention(struct strbuf *out, const struct page_facts *facts, const json_t *report)
-{
-    const json_t *connections = json_object_get(report, "attention");
-    size_t n = json_array_size(connections);
-
-    if (n == 0)
-        return;
-    strbuf_addf(out,
-                "<div class=\"notice\" role=\"status\"><p>%zu connection%s attention: its runs "
-                "end at once. Give a new key (<code>klaviyo-worker connection rotate-key</code>), "
-                "or mend the old one and <code>klaviyo-worker connection verify</code>.</p><ul>",
-                n, n == 1 ? " needs" : "s need");
-    for (size_t i = 0; i < n; i++) {
-        const json_t *connection = json_array_get(connections, i);
-
-        strbuf_add_str(out, "<li><b>");
-        html_add_text(out, page_text_of(connection, "name"));
-        strbuf_add_str(out, "</b>: ");
-        html_add_text(out, page_text_of(connection, "reason"));
-        strbuf_add_str(out, ", since ");
-        html_add_time(out, page_text_of(connection, "since"), facts->now_us);
-        strbuf_add_str(out, "</li>");
-    }
-    strbuf_add_str(out, "</ul></div>\n");
 }
 
 /* ---- figures ---- */
@@ -473,9 +415,7 @@ bool page_write(const struct page_facts *facts, struct strbuf *out, struct error
     if (!page_lists_parse(&lists, &facts->database->lists, err))
         return false;
     page_begin(out, facts, "Status");
-    add_database_notice(out, facts);
-    add_outcomes_notice(out, facts);
-    add_attention(out, facts, lists.report);
+    page_add_notices(out, facts, lists.report);
     if (is_known(facts))
         add_what_there_is(out, &lists, facts->now_us);
     add_worker(out, facts);

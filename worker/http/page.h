@@ -29,7 +29,9 @@ struct page_facts {
     const char *state; /* "ready", or what it is not ready for */
     bool ready;
     int64_t busy_slots, all_slots, open_events;
-    int64_t now_ms, now_us; /* clock_ms(), clock_utc_us() */
+    int64_t letters_waiting;                  /* dead letters, of this worker */
+    int64_t event_blocked_ms, run_blocked_ms; /* clock_ms() when a lock was met last; 0: never */
+    int64_t now_ms, now_us;                   /* clock_ms(), clock_utc_us() */
     const struct service_partition *partitions;
     size_t n_partitions;
     const struct snapshot_view *database;
