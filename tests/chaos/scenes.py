@@ -196,8 +196,9 @@ def repeated_imports(world: World) -> list[str]:
 
 @dataclass(frozen=True)
 class SetBack:
-    """The database was stopped, and went on from a copy."""
+    """The database was stopped, and went on from a copy that was begun earlier."""
 
+    copied_at: float
     stopped_at: float
     ready_at: float
 
@@ -226,6 +227,21 @@ def overtaken_exports(
         and newer["sha256"] != late["sha256"]
         and newer["at"] > late["at"]
         and newer["done_at"] < late["done_at"]
+    }
+    return [export for export in exports if export.list_id in lists]
+
+
+def forgotten_removals(
+    world: World, exports: list[Export], set_backs: list[SetBack]
+) -> list[Export]:
+    """Of which it is not known any more whom it took off: who comes back is thought to be there."""
+    lists = {
+        entry["list"]
+        for entry in world.simulator.diary("list-remove")
+        if any(
+            s.copied_at < entry["done_at"] and entry["at"] < s.ready_at + REQUEST_SECONDS
+            for s in set_backs
+        )
     }
     return [export for export in exports if export.list_id in lists]
 

@@ -224,6 +224,7 @@ class Copy:
 
     folder: Path
     points: list[dict[str, int]]
+    begun_at: float
 
 
 def paused_partitions(worker: Worker) -> bool:
@@ -483,9 +484,10 @@ class Chaos:
         self._open_events()
         if self._copy is None:
             points = [dict(export.points) for export in self._exports]
+            begun_at = time.time()
             folder = self.world.postgres.data.parent / f"copy-{event.second}"
             self.world.postgres.back_up(folder)
-            self._copy = Copy(folder, points)
+            self._copy = Copy(folder, points, begun_at)
             return False
         copy, self._copy = self._copy, None
         self._to_database.hold()  # nothing ends any more that is not seen here
@@ -496,7 +498,7 @@ class Chaos:
             stopped_at = time.time()
             self.world.postgres.set_back(copy.folder)
             self._write_again(copy)
-            self.set_backs.append(SetBack(stopped_at, time.time()))
+            self.set_backs.append(SetBack(copy.begun_at, stopped_at, time.time()))
         self._to_database.drop()
         self._to_database.release()
         self._silent_until = 0.0
