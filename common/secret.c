@@ -20,8 +20,7 @@ bool secret_allocate(struct secret *secret, size_t len, struct error *err)
     char *bytes = sodium_malloc(len + 1);
 
     if (!bytes)
-        return error_set(err, ERROR_RETRY,
-                         "out of lockable memory for a secret: raise the limit (ulimit -l)");
+        return error_no_memory(err);
     bytes[len] = '\0';
     *secret = (struct secret){ .bytes = bytes, .len = len };
     return true;

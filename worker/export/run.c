@@ -86,15 +86,6 @@ void run_note_closed(struct run_control *control, const struct run_closed *close
         run_metrics_failure(&control->run_metrics, closed->reason);
 }
 
-/* The run was lost or the database is unreachable; write nothing. */
-static bool relinquish(const struct run_task *task, enum error_kind kind, const char *why,
-                       struct error *err)
-{
-    log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("why", why), LOG_STR("trace", task->traceparent));
-    return error_set(err, kind, "%s", why);
-}
-
 /* The connection is marked, unless it has got another key meanwhile: then the run goes on. */
 static bool mark_connection(struct db *db, const struct run_task *task, struct error *err)
 {
@@ -103,7 +94,7 @@ static bool mark_connection(struct db *db, const struct run_task *task, struct e
     if (!runs_mark_attention(db, task, REASON_KEY_REFUSED, &marked, err))
         return false;
     return marked ||
-           relinquish(task, ERROR_RETRY, "the key was refused, and there is a new one by now", err);
+           error_set(err, ERROR_RETRY, "the key was refused, and there is a new one by now");
 }
 
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
@@ -134,8 +125,8 @@ static bool conclude(const struct run_options *options, struct db *db, const str
         return runs_park(db, task, &result->parking, err);
     case DELIVER_RELINQUISHED:
         if (result->relinquish_kind == ERROR_LOST && was_ended(options, db, task))
-            return error_set(err, ERROR_LOST, "%s", result->detail);
-        return relinquish(task, result->relinquish_kind, result->detail, err);
+            return true;
+        return error_set(err, result->relinquish_kind, "%s", result->detail);
     }
     return write_end(options, db, task, &ending, err);
 }
@@ -193,16 +184,26 @@ static void note_taken(const struct run_options *options, const struct run_task 
     (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
 }
 
-bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
-                 int64_t taken_ms, struct error *err)
+static bool open_and_deliver(const struct run_options *options, struct db *db,
+                             const struct run_task *task, int64_t taken_ms, struct error *err)
 {
     CLEANUP(client_freep) struct client *client = NULL;
 
-    note_taken(options, task);
     if (!open_client(options, task, &client, err)) {
         struct run_ending ending = { RUN_FAILED, REASON_KEY_UNREADABLE, err->text };
 
         return err->kind == ERROR_INPUT && write_end(options, db, task, &ending, err);
     }
     return plan_and_deliver(options, db, task, client, taken_ms, err);
+}
+
+bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
+                 int64_t taken_ms, struct error *err)
+{
+    note_taken(options, task);
+    if (open_and_deliver(options, db, task, taken_ms, err))
+        return true;
+    log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
+             LOG_STR("why", err->text), LOG_STR("trace", task->traceparent));
+    return false;
 }
