@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import socket
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from support.faults import PROGRAM, Faults
 from support.postgres import Database, Postgres, Standby, server_user
 from support.process import wait_until
 from support.worker import Worker
-from support.world import LIST, SEGMENT, MakeWorld, World, check_sums
+from support.world import LIST, SANITIZERS, SEGMENT, MakeWorld, World, check_sums
 
 ROWS = 20_000
 SHORT_LEASE = {"LEASE_SECONDS": "5"}
@@ -228,7 +229,7 @@ def move_tables(world: World, schema: str, disk: Disk) -> None:
 
 
 ON_THE_DISK = [
-    pytest.param("insights", "the database was not available to its worker", id="theirs"),
+    pytest.param("insights", "the database, or memory, was not available to its worker", id="theirs"),
     pytest.param("klaviyo", "The database has not answered", id="ours"),
 ]
 
@@ -261,6 +262,99 @@ def test_tables_on_a_disk_that_became_read_only_are_waited_for(
 
     check_list(world, population, 2)
     wait_until(lambda: is_ready(worker), 40, "/readyz to say yes")
+    worker.stop()
+
+
+# -- memory ----------------------------------------------------------------------
+
+
+class MemoryGroup:
+    """A control group whose programs get no more memory than it says; beyond it the kernel ends one."""
+
+    def __init__(self, name: str) -> None:
+        root = Path("/sys/fs/cgroup")
+        controllers = root / "cgroup.controllers"  # of version 2
+        self._is_new = controllers.exists() and "memory" in controllers.read_text().split()
+        self.folder = (root if self._is_new else root / "memory") / name
+        done = subprocess.run([*AS_ROOT, "mkdir", self.folder], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no control group for memory can be made here: {done.stderr.strip()}")
+
+    def limit(self, bytes_: int) -> None:
+        name = "memory.max" if self._is_new else "memory.limit_in_bytes"
+        words = [*AS_ROOT, "tee", self.folder / name]
+        subprocess.run(words, input=str(bytes_), text=True, stdout=subprocess.DEVNULL, check=True)
+
+    def used(self) -> int:
+        return int((self.folder / ("memory.current" if self._is_new else "memory.usage_in_bytes")).read_text())
+
+    def kills(self) -> int:
+        events = (self.folder / ("memory.events" if self._is_new else "memory.oom_control")).read_text()
+        return int(events.split("oom_kill ")[1].split()[0])
+
+    def within(self) -> list[str]:
+        """The words that start a program in it."""
+        script = f'echo $$ | {" ".join(AS_ROOT)} tee {self.folder}/cgroup.procs >/dev/null && exec "$0" "$@"'
+        return ["sh", "-c", script]
+
+    def close(self) -> None:
+        subprocess.run([*AS_ROOT, "rmdir", self.folder], check=True)
+
+
+@pytest.fixture
+def memory_group(world: World) -> Iterator[MemoryGroup]:
+    group = MemoryGroup(f"klaviyo-worker-{os.getpid()}")
+    yield group
+    for worker in world.workers:
+        worker.kill()
+    group.close()
+
+
+DOCUMENTED_BYTES = 192 << 20  # deploy/sizing.md, for one slot
+# What was freed is given back, as in a program that is not looked at by a sanitizer.
+LEAN = {"MAX_RUNS": "1", "ASAN_OPTIONS": SANITIZERS["ASAN_OPTIONS"] + ":quarantine_size_mb=8"}
+
+
+def test_a_worker_that_is_ended_for_its_memory_loses_nothing_and_what_is_documented_is_enough(
+    world: World, memory_group: MemoryGroup
+) -> None:
+    population = people.simple(100_000)
+    world.set_up_export(population)
+    world.simulator.fault("import", {"delay_ms": 1500}, times=1)
+    poor = world.start_worker_within(*memory_group.within(), **LEAN, **SHORT_LEASE).wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    memory_group.limit(memory_group.used())
+    wait_until(lambda: not poor.process.running, 60, "the kernel to end it")
+    assert poor.process.exit_status == -signal.SIGKILL and memory_group.kills() == 1
+
+    memory_group.limit(DOCUMENTED_BYTES)
+    worker = world.start_worker_within(*memory_group.within(), **LEAN).wait_ready()
+    check_list(world, population)
+    assert memory_group.kills() == 1
+    worker.stop()
+
+
+def address_space(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmSize")).split()[1]) << 10
+
+
+def test_a_worker_that_gets_no_more_memory_says_so_and_waits(world: World) -> None:
+    population = people.simple(2000)
+    world.set_up_export(population)
+    worker = world.start_worker(**SHORT_LEASE).wait_ready()
+    pid = worker.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (address_space(pid), before[1]))
+    world.refresh()
+    why = wait_until(lambda: worker.events("run_let_go"), 30, "the log to say it")[0]["why"]
+    assert "memory" in why or "thread" in why
+    wait_until(lambda: "memory, was not available to its worker" in str(world.runs()), 30, "listings to say it", 0.2)
+    assert worker.status("/livez") == 200
+    resource.prlimit(pid, resource.RLIMIT_AS, before)
+
+    check_list(world, population)
     worker.stop()
 
 
