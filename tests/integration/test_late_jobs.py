@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from support import people
+from support import klaviyo, people
 from support.process import wait_until
-from support.world import EXPORT, LIST, SEGMENT, World
+from support.world import ACCOUNT, EXPORT, LIST, SEGMENT, World
 
 ROWS = 20
+NEW_LIST = "NewList"
 LATE_SECONDS = 6  # that the first job takes
 QUICK_JOBS = {"queued_ms": 50, "processing_ms": 100}
 
@@ -218,6 +219,33 @@ def test_a_late_job_puts_nobody_back_on_the_list_who_has_left(world: World) -> N
 
     assert len(world.simulator.emails(LIST)) == ROWS - 1
     assert world.db.value("select count(*) from klaviyo.late_job") == 0
+
+
+@pytest.mark.parametrize("change", [[], ["--connection", "second"]], ids=["list", "list and connection"])
+def test_a_late_job_of_the_list_before_takes_nobody_off_the_new_one(world: World, change: list[str]) -> None:
+    world.add_segment(SEGMENT, people.simple(ROWS))
+    world.add_connection()
+    world.add_connection("second")
+    world.add_export(EXPORT, "--on-leave", "remove", "--size-guard", "off")
+    world.simulator.add_list(NEW_LIST, ACCOUNT, "Another")
+    world.simulator.settings(queued_ms=100, processing_ms=LATE_SECONDS * 1000)
+    world.start_worker().wait_ready()
+    world.refresh()
+    wait_until(lambda: world.db.value("select count(*) from klaviyo.batch where state = 'sent'") == 1, 20, "a job")
+    gone = world.db.value("select min(address) from klaviyo.ledger")
+
+    world.admin("export", "update", EXPORT, "--list", NEW_LIST, *change)
+    world.simulator.settings(**QUICK_JOBS)
+    world.db.execute("delete from insights.segment_member m using insights.customer_profile p"
+                     " where p.profile_id = m.profile_id and lower(p.attributes ->> 'email') = %s", gone)  # fmt: skip
+    klaviyo.put_on(world.simulator, NEW_LIST, klaviyo.create(world.simulator, gone))  # by hand
+    run = world.wait_runs_ended(2)[0]
+
+    assert (run["state"], run["counts"]["left"]) == ("succeeded", 0)
+    assert gone in world.simulator.emails(NEW_LIST)
+    assert world.db.rows("select 1 from klaviyo.ledger where address = %s", gone) == []
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+    assert len(world.simulator.emails(LIST)) == ROWS  # it was waited for
 
 
 def jobs_ended(world: World) -> Callable[[], bool]:
