@@ -1,4 +1,7 @@
-"""What a worker stands on fails under it: disks, descriptors, names, clocks, servers. It says so, and loses nothing."""
+"""What a worker stands on fails under it: disks, memory, descriptors, names, clocks, servers. It says so, and loses nothing.
+
+LEADER_DEATHS=4  so many leaders of a cluster of three die, each in a run; the dead one is back before the next
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ import pytest
 
 from support import events, people
 from support.faults import PROGRAM, Faults
+from support.kafka_broker import KafkaCluster
 from support.postgres import Database, Postgres, Standby, server_user
 from support.process import wait_until
 from support.worker import Worker
 from support.world import LIST, SANITIZERS, SEGMENT, MakeWorld, World, check_sums
 
+LEADER_DEATHS = int(os.environ.get("LEADER_DEATHS", "1"))
 ROWS = 20_000
 SHORT_LEASE = {"LEASE_SECONDS": "5"}
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo"]
@@ -32,13 +37,18 @@ def is_ready(worker: Worker) -> bool:
     return worker.status("/readyz") == 200
 
 
-def check_list(world: World, population: people.Population, runs: int = 1) -> None:
-    """All runs have succeeded, everybody is on the list, the offset is at the end."""
+def check_runs(world: World, population: people.Population, runs: int) -> None:
+    """All have succeeded, everybody is on the list, the offset is at the end."""
     for run in world.wait_runs_ended(runs, 90):
         assert run["state"] == "succeeded", run
         check_sums(run)
     assert world.simulator.emails(LIST) == population.wanted.keys()
-    world.wait_all_committed()
+    world.wait_all_committed(60)
+
+
+def check_list(world: World, population: people.Population, runs: int = 1) -> None:
+    """The same, and nothing has died."""
+    check_runs(world, population, runs)
     assert world.dead_letters() == []
 
 
@@ -105,6 +115,55 @@ def test_a_server_without_a_free_connection_is_waited_for(make_world: MakeWorld,
 
     check_list(world, population)
     wait_until(lambda: is_ready(worker), 40, "/readyz to say yes")
+
+
+# -- three brokers ---------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(own_folder: Path, logs: Path) -> Iterator[KafkaCluster]:
+    brokers = KafkaCluster(own_folder, logs)
+    brokers.start()
+    brokers.wait_ready()
+    yield brokers
+    brokers.kill()
+
+
+def wait_in_sync(cluster: KafkaCluster, topics: tuple[str, ...]) -> None:
+    for topic in topics:
+        wait_until(lambda topic=topic: cluster.in_sync(topic) == 3, 60, f"three replicas of {topic}", 0.2)
+
+
+OPEN_RUNS = "select count(*) from klaviyo.run where finished_at is null"
+
+
+@pytest.mark.timeout(120 + 60 * LEADER_DEATHS)
+def test_leaders_that_die_during_runs_cost_nothing(make_world: MakeWorld, cluster: KafkaCluster) -> None:
+    """The leader of everything: events, the group and its offsets, dead letters, outcomes."""
+    world = make_world(kafka=cluster)
+    world.turn_on_outcomes()
+    population = people.simple(2000)
+    world.set_up_export(population)
+    worker = world.start_worker().wait_ready()
+    for deaths in range(1, LEADER_DEATHS + 1):
+        world.simulator.fault("import", {"delay_ms": 5000}, times=1)
+        began = len(world.simulator.diary("import"))
+        world.publish(events.Message(b"no event", {}, b"x"), events.binary(SEGMENT, full=True))
+        world.wait_requests("import", began + 1)
+        leader = cluster.leader(world.topic)
+        cluster.brokers[leader].kill()
+        wait_until(lambda dead=leader: cluster.leader(world.topic) in {2, 3} - {dead}, 30, "another leader", 0.2)
+        committed = world.committed()
+        assert committed < 2 * deaths or world.db.value(OPEN_RUNS) == 0, "an offset has passed a run that goes on"
+        check_runs(world, population, deaths)
+        if deaths < LEADER_DEATHS:
+            cluster.brokers[leader].start()
+            wait_in_sync(cluster, (world.topic, "__consumer_offsets", world.dead_letter_topic, world.outcome_topic))
+    letters = {letter.header("__connect.errors.offset") for letter in world.dead_letters()}
+    assert letters == {str(2 * n) for n in range(LEADER_DEATHS)}
+    assert len({outcome.header("ce_id") for outcome in world.wait_outcomes_sent()}) == LEADER_DEATHS
+    assert len(worker.events("run_taken")) == LEADER_DEATHS, "a run was taken from its worker"
+    worker.stop()
 
 
 # -- disks -----------------------------------------------------------------------

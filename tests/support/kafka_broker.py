@@ -88,6 +88,8 @@ def new_cluster_id() -> str:
 class KafkaBroker:
     """Made and formatted by the constructor; start() it, then wait_ready()."""
 
+    replicas: tuple[int, ...] = (1,)  # of each partition, the first one leads
+
     def __init__(self, folder: Path, log: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -106,7 +108,8 @@ class KafkaBroker:
         return f"127.0.0.1:{self.port}"
 
     def _write_properties(self) -> None:
-        values = {"port": self.port, "controller": free_port(), "data": self.folder / "data"}
+        self.controller = free_port()
+        values = {"port": self.port, "controller": self.controller, "data": self.folder / "data"}
         self._properties.write_text(PROPERTIES.format(**values))
 
     def _format(self) -> None:
@@ -171,7 +174,8 @@ class KafkaBroker:
         return self._admin
 
     def create_topic(self, name: str, partitions: int, **settings: str) -> None:
-        topic = NewTopic(name, partitions, 1, config=dict(settings))
+        placed = [list(self.replicas)] * partitions
+        topic = NewTopic(name, partitions, replica_assignment=placed, config=dict(settings))
         for outcome in self.admin().create_topics([topic]).values():
             outcome.result(20)
         # Created is not yet known everywhere; a producer would get an error.
@@ -203,7 +207,14 @@ class KafkaBroker:
     def end_offsets(self, topic: str) -> dict[int, int]:
         observer = self._observer[1] if self._observer else self._observe("tests")
         asked = [TopicPartition(topic, n) for n in self._partitions(topic)]
-        return {p.partition: observer.get_watermark_offsets(p, timeout=20)[1] for p in asked}
+
+        def ask() -> dict[int, int] | None:
+            try:
+                return {p.partition: observer.get_watermark_offsets(p, timeout=5)[1] for p in asked}
+            except KafkaException:
+                return None  # its leader has died, and another one is not known yet
+
+        return (wait_until(ask, 20, f"the ends of {topic}") or {}) if asked else {}
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """What the group has committed, 0 where it has not."""
@@ -218,6 +229,79 @@ class KafkaBroker:
 
         found = wait_until(ask, 20, f"the offsets of {group}") or []
         return {p.partition: max(p.offset, 0) for p in found}
+
+
+class KafkaFollower(KafkaBroker):
+    """One more broker of a cluster; its controller is the first one's."""
+
+    def __init__(self, folder: Path, log: Path, number: int, first: KafkaBroker) -> None:
+        self._number, self._first = number, first
+        super().__init__(folder, log)
+        self.cluster_id = first.cluster_id
+
+    def _write_properties(self) -> None:
+        values = {"port": self.port, "controller": self._first.controller, "data": self.folder / "data"}
+        lines = dict(line.split("=", 1) for line in PROPERTIES.format(**values).splitlines())
+        lines |= {"process.roles": "broker", "node.id": str(self._number)}
+        for name in ("listeners", "advertised.listeners"):
+            lines[name] = f"PLAINTEXT://{self.address}"
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+    def _format(self) -> None:
+        """What the tool would write, without a process of its own."""
+        data = self.folder / "data"
+        data.mkdir()
+        text = f"version=1\ncluster.id={self._first.cluster_id}\nnode.id={self._number}\n"
+        (data / "meta.properties").write_text(text)
+
+
+class KafkaCluster(KafkaBroker):
+    """Three brokers: each record is on all, and acknowledged by two. The first, which is the controller, leads nothing
+    while one of the others lives: those may be killed."""
+
+    replicas = (2, 3, 1)
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        first = KafkaBroker(folder / "kafka-1", logs / "kafka-1.log")
+        others = {n: KafkaFollower(folder / f"kafka-{n}", logs / f"kafka-{n}.log", n, first) for n in (2, 3)}
+        self.brokers: dict[int, KafkaBroker] = {1: first, **others}
+        self.cluster_id = first.cluster_id
+        self._process = None
+        self._admin = None
+        self._observer = None
+
+    @property
+    def address(self) -> str:
+        return ",".join(broker.address for broker in self.brokers.values())
+
+    def start(self, *options: str) -> None:
+        for broker in self.brokers.values():
+            broker.start(*options)
+
+    def wait_ready(self) -> None:
+        """With the groups' offsets as any topic."""
+        wait_until(self._all_answer, READY_SECONDS, "three brokers", 0.2)
+        self.create_topic("__consumer_offsets", 1, **{"cleanup.policy": "compact"})
+
+    def _all_answer(self) -> bool:
+        try:
+            return len(self.admin().list_topics(timeout=2).brokers) == len(self.brokers)
+        except KafkaException:
+            return False
+
+    def create_topic(self, name: str, partitions: int, **settings: str) -> None:
+        super().create_topic(name, partitions, **{"min.insync.replicas": "2", **settings})
+
+    def leader(self, topic: str) -> int:
+        """Of its first partition."""
+        return int(self.admin().list_topics(topic, timeout=10).topics[topic].partitions[0].leader)
+
+    def in_sync(self, topic: str) -> int:
+        return len(self.admin().list_topics(topic, timeout=10).topics[topic].partitions[0].isrs)
+
+    def kill(self) -> None:
+        for broker in self.brokers.values():
+            broker.kill()
 
 
 def make_archive() -> None:
