@@ -350,6 +350,26 @@ def test_a_run_that_crashed_before_its_first_import_is_judged_again(world: World
     assert imports(world) == 0
 
 
+ONE_FOR_ANOTHER = f"""delete from insights.segment_member
+where profile_id = (select min(profile_id) from insights.segment_member);
+insert into insights.customer_profile values ('zoe', '{{"email": "zoe@shop.example"}}');
+insert into insights.segment_member values ('{SEGMENT}', 'zoe')"""
+
+
+def test_a_run_taken_again_at_its_limit_counts_the_members_as_they_are(world: World) -> None:
+    world.set_up_export(people.simple(4))
+    world.admin("export", "update", EXPORT, "--max-profiles", "4")
+    failing = world.start_worker(LEASE_SECONDS="2", KLAVIYO_FAILPOINT="mark_sent.after:1")
+    world.refresh()
+    wait_until(lambda: not failing.process.running, 60, "the worker to be killed")
+    world.db.execute(ONE_FOR_ANOTHER)
+
+    world.start_worker(LEASE_SECONDS="2")
+    (run,) = world.wait_runs_ended(1, 60)
+    assert (run["state"], run["counts"]["accepted"]) == ("succeeded", 5), run
+    assert "zoe@shop.example" in world.simulator.emails(LIST)
+
+
 def test_a_worker_of_the_version_before_takes_events_in(world: World) -> None:
     world.set_up_export(people.simple(1))
     state = world.db.value(

@@ -32,6 +32,7 @@ static struct {
     int64_t moved;
     bool stopped; /* the observer says stop */
     struct member_count counted;
+    int64_t uncounted;          /* members that come though they were not counted */
     struct copy_field value;    /* of each member's first field, where it is not Ada's */
     enum error_kind refused_as; /* what a failing write to the outbox says; NONE: that it is lost */
     bool hashed_unset;          /* the fingerprint was of an object that unsets something */
@@ -61,7 +62,7 @@ FAKE(bool, members_count,
      (const struct members *members UNUSED, struct db *db UNUSED, int64_t at_most, int64_t *n,
       struct error *err))
 {
-    *n = world.large ? at_most : (int64_t)world.n_members;
+    *n = world.large ? at_most : (int64_t)world.n_members - world.uncounted;
     return diary_goes_well("count", err);
 }
 
@@ -551,6 +552,40 @@ static void over_the_limit_members_are_counted_and_nothing_is_planned(void **sta
     assert_string_equal(diary.text, "plan:2500:list");
 }
 
+/* At the limit, retaken: one of those planned before has left, and another has come. */
+static void who_left_since_an_earlier_pass_takes_no_room_of_the_limit(void **state)
+{
+    static const struct someone two[] = { { "1", "bob@shop.example" }, { "2", "cy@shop.example" } };
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    world_begin(two, 2, NULL);
+    world_knows("ada@shop.example", (struct ledger_row){ .settled = true });
+    world_knows("bob@shop.example", (struct ledger_row){ .settled = true });
+    task.max_profiles = 2;
+    assert_true(scan(&task, true, &counts, &err));
+    assert_string_equal(diary.text, "plan:1:list left:1");
+    assert_int_equal(counts.selected, 3);
+}
+
+/* The run may have passed by the count, and imports: then everybody goes. */
+static void where_more_come_than_were_counted_nobody_is_left_out(void **state)
+{
+    static const struct someone two[] = { { "1", "bob@shop.example" }, { "2", "cy@shop.example" } };
+    struct run_task task = new_task();
+    struct error err = ERROR_INIT;
+    struct run_counts counts;
+
+    (void)state;
+    world_begin(two, 2, NULL);
+    world.uncounted = 1;
+    task.max_profiles = 1;
+    assert_true(scan(&task, true, &counts, &err));
+    assert_string_equal(diary.text, "plan:2:list");
+}
+
 static void of_many_new_members_the_doubtful_are_counted_beside_the_sort(void **state)
 {
     struct run_task task = new_task();
@@ -650,6 +685,8 @@ int main(void)
         cmocka_unit_test(what_this_run_has_done_with_is_not_sent_again),
         cmocka_unit_test(many_rejections_are_written_on_the_way),
         cmocka_unit_test(over_the_limit_members_are_counted_and_nothing_is_planned),
+        cmocka_unit_test(who_left_since_an_earlier_pass_takes_no_room_of_the_limit),
+        cmocka_unit_test(where_more_come_than_were_counted_nobody_is_left_out),
         cmocka_unit_test(of_many_new_members_the_doubtful_are_counted_beside_the_sort),
         cmocka_unit_test(who_cannot_be_counted_is_read_all_the_same),
         cmocka_unit_test(a_scan_that_is_not_wanted_any_more_stops),

@@ -198,6 +198,26 @@ static void rows_of_an_earlier_pass_count_once(void **state)
     assert_sum(&s);
 }
 
+/* The limit and the guards are about the members as they are now. */
+static void who_was_planned_by_an_earlier_pass_and_left_is_no_member(void **state)
+{
+    CLEANUP(selection_release) struct selection s;
+
+    (void)state;
+    selection_init(&s, false, 0);
+    (void)offer(&s, NULL, "a@x.example", LEDGER | SETTLED);
+    (void)offer(&s, NULL, "b@x.example", LEDGER | SETTLED | CONFIRMED | REJECTED);
+    (void)offer(&s, NULL, "c@x.example", LEDGER | CONFIRMED);
+    (void)offer(&s, "p", "d@x.example", LEDGER | SETTLED);
+    (void)offer(&s, "q", NULL, 0);
+    assert_int_equal(s.counts.selected, 3);
+    assert_int_equal(s.counts.gone, 2);
+    assert_int_equal(s.fresh, 1);
+    assert_int_equal(selection_distinct(&s), 1);
+    assert_int_equal(selection_members(&s), 2);
+    assert_sum(&s);
+}
+
 static void a_winner_that_is_too_large_keeps_its_duplicates(void **state)
 {
     CLEANUP(selection_release) struct selection s;
@@ -252,6 +272,7 @@ int main(void)
         cmocka_unit_test(what_is_sent_follows_from_the_ledger),
         cmocka_unit_test(who_is_no_member_any_more_has_left_if_perhaps_on_the_list),
         cmocka_unit_test(rows_of_an_earlier_pass_count_once),
+        cmocka_unit_test(who_was_planned_by_an_earlier_pass_and_left_is_no_member),
         cmocka_unit_test(a_winner_that_is_too_large_keeps_its_duplicates),
         cmocka_unit_test(new_addresses_and_faults_by_code_are_counted),
     };

@@ -38,7 +38,7 @@ struct guards_facts {
     int64_t doubtful; /* of the expected, where counted: may be invalid; no other is */
     int64_t seen;     /* of those, so far */
     bool read_all;    /* the numbers are final */
-    int64_t read, invalid, distinct; /* as a run's counts; distinct: well-formed addresses */
+    int64_t read, invalid, distinct; /* members as they are now, and their addresses */
     int64_t fresh;                   /* of the distinct: not on the list by this export yet */
     int64_t invalid_by[SELECTION_CODES];
 
@@ -66,8 +66,9 @@ struct guards_verdict {
 };
 
 /*
- * max_profiles: as the export has it. Over it nothing is confirmed, and a trial
- * is no exception. names may be NULL where no sentence is wanted.
+ * max_profiles: as the export has it. Over it nothing is confirmed, and neither a trial
+ * nor a run that began to import before it was taken again is an exception: it counts
+ * the members as they are now. names may be NULL where no sentence is wanted.
  */
 void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
                   const struct guards_facts *facts, const struct guards_names *names,

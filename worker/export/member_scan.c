@@ -39,9 +39,9 @@ static void planned_release(struct planned *planned)
 bool member_scan_init(struct member_scan *scan, const struct run_task *task,
                       const struct scan_observer *observer, struct error *err)
 {
-    *scan = (struct member_scan){ .task = task,
-                                  .observer = observer,
-                                  .object = STRBUF_INIT(OBJECT_MAX_BYTES) };
+    *scan = (struct member_scan){
+        .task = task, .observer = observer, .expected = -1, .object = STRBUF_INIT(OBJECT_MAX_BYTES)
+    };
     selection_init(&scan->selection, task->full, task->removed);
     for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
         planned_init(&scan->planned[kind], kind, task);
@@ -339,11 +339,17 @@ static bool ask_observer(struct member_scan *scan, struct error *err)
     return error_set(err, ERROR_LOST, "the plan was stopped");
 }
 
+/* So that the run fails: it cannot have passed by the count. */
+static bool is_over_limit(const struct member_scan *scan)
+{
+    return selection_distinct(&scan->selection) > scan->task->max_profiles &&
+           (scan->expected < 0 || scan->selection.seen <= scan->expected);
+}
+
 /* Between two members: is it still wanted, is it still within the limit? */
 static bool may_continue(struct member_scan *scan, int64_t n, struct error *err)
 {
-    if (selection_distinct(&scan->selection) > scan->task->max_profiles)
-        scan->over_limit = true;
+    scan->over_limit = scan->over_limit || is_over_limit(scan);
     return n % OBSERVE_EVERY_ROWS != 0 || ask_observer(scan, err);
 }
 
@@ -488,8 +494,10 @@ static bool start_reading(struct member_scan *scan, struct members *members,
     if (!scan->observer)
         return true;
     if (count.members < LARGE_FROM_ROWS ||
-        count_beside(scan, members, wanted_count(scan, ledger), &count))
+        count_beside(scan, members, wanted_count(scan, ledger), &count)) {
+        scan->expected = count.members;
         scan->observer->counted(scan->observer->opaque, &count);
+    }
     return ask_observer(scan, err);
 }
 

@@ -80,7 +80,8 @@ struct member_scan {
     struct leavers never_on; /* to be forgotten */
     int64_t batches;
     int64_t body_bytes; /* of all batches */
-    bool over_limit;    /* more profiles than the export may send: they are counted only */
+    int64_t expected;   /* members, as they were counted before; -1: they were not */
+    bool over_limit;    /* the run fails (below): the rest is counted only */
 };
 
 /*

@@ -64,7 +64,7 @@ static void note_facts(struct plan *plan, const struct selection *selection, boo
     (void)pthread_mutex_lock(&plan->facts_lock);
     facts->seen = selection->seen;
     facts->read_all = read_all;
-    facts->read = selection->counts.read;
+    facts->read = selection_members(selection);
     facts->invalid = selection->counts.invalid;
     facts->distinct = selection_distinct(selection);
     facts->fresh = selection->fresh;

@@ -74,6 +74,14 @@ static void count_settled(struct selection *selection, const struct member *memb
     selection->fresh += !member->listed;
 }
 
+/* It was a member when an earlier pass of this run read it, and planned it. */
+static void count_gone(struct run_counts *counts)
+{
+    counts->read++;
+    counts->selected++;
+    counts->gone++;
+}
+
 /*
  * What this export sent, or began to send, or will have sent when this run ends. In doubt
  * it is there.
@@ -88,10 +96,8 @@ static bool may_be_on_list(const struct member *member)
 /* Only the ledger knows the address: no member of the segments has it now. */
 static enum selection_step offer_absent(struct selection *selection, const struct member *member)
 {
-    if (member->settled) { /* it was one when an earlier scan of this run read it */
-        selection->counts.read++;
-        count_settled(selection, member);
-    }
+    if (member->settled)
+        count_gone(&selection->counts);
     if (may_be_on_list(member)) {
         selection->counts.left++;
         return SELECTION_LEFT;
@@ -167,7 +173,12 @@ void selection_count_row(struct selection *selection, const struct member *membe
     selection->counts.there += may_be_on_list(member);
 }
 
+int64_t selection_members(const struct selection *selection)
+{
+    return selection->counts.read - selection->counts.gone;
+}
+
 int64_t selection_distinct(const struct selection *selection)
 {
-    return selection->counts.unchanged + selection->counts.selected;
+    return selection->counts.unchanged + selection->counts.selected - selection->counts.gone;
 }

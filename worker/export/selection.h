@@ -86,7 +86,12 @@ bool selection_names_list(const struct selection *selection, const struct member
 /* A row of the ledger was passed, whether or not a member has its address: once for each. */
 void selection_count_row(struct selection *selection, const struct member *member);
 
-/* Distinct addresses that are fine and not too large, of the members so far. */
+/*
+ * The members so far, and of them the distinct addresses that are fine and not too large. Both are
+ * of the members as they are now, as is `fresh`: who left since an earlier pass of this run planned
+ * them is counted as read and selected, but takes no room of a limit and trips no guard.
+ */
+int64_t selection_members(const struct selection *selection);
 int64_t selection_distinct(const struct selection *selection);
 
 #endif

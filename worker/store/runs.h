@@ -64,6 +64,7 @@ struct run_counts {
     int64_t duplicate;
     int64_t unchanged;
     int64_t selected;
+    int64_t gone; /* of read and selected: planned by an earlier pass, and no member any more */
     int64_t left;
     int64_t there;       /* addresses that this export is known to have put on the list */
     int64_t not_cleared; /* rows with an attribute that lost its value and cannot be cleared */
