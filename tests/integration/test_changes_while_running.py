@@ -11,7 +11,7 @@ import pytest
 
 from support import events, people
 from support.process import wait_until
-from support.world import ACCOUNT, EXPORT, KEY, LIST, SEGMENT, World, check_sums
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World, check_sums
 
 OTHER_LIST = "ListB2"
 SLOW = {"queued_ms": 200, "processing_ms": 3_000}
@@ -194,3 +194,43 @@ def test_exports_that_come_and_go_while_events_arrive(world: World) -> None:
     # Neither an export that is not there, nor two who wait for each other.
     for sqlstate in ("23503", "40P01"):
         assert sqlstate not in worker.log.read_text()
+
+
+def list_is_asked(world: World) -> bool:
+    """Klaviyo has the question for a list's name, and has not answered it."""
+    (fault,) = world.simulator.control("GET", "faults")["faults"]
+    return bool(fault["hits"] == 1)
+
+
+def move(world: World, column: str) -> None:
+    """To another list, or to the same one of another account; paused, so that nobody asks again."""
+    world.simulator.add_list(OTHER_LIST, ACCOUNT, "Other")
+    moved = {"list_id": f"'{OTHER_LIST}'", "connection_id": "(select max(connection_id) from klaviyo.connection)"}
+    world.db.execute(f"update klaviyo.export set {column} = {moved[column]}, paused = true")
+
+
+@pytest.mark.parametrize("column", ["list_id", "connection_id"])
+@pytest.mark.parametrize("asking", ["run", "verify"])
+def test_the_name_of_the_old_list_is_not_stored_for_the_new_one(world: World, asking: str, column: str) -> None:
+    world.set_up_export(people.simple(5))
+    world.add_connection("other")
+    world.simulator.settings(**SLOW)
+    world.simulator.fault("list", {"delay_ms": 1_000})
+    worker = world.start_worker()
+    worker.wait_ready()
+    verifying = threading.Thread(target=lambda: world.command("connection", "verify", CONNECTION))
+    if asking == "verify":
+        verifying.start()
+    else:
+        world.refresh()
+    wait_until(lambda: list_is_asked(world), 30, "the question for the list's name")
+
+    move(world, column)
+
+    if asking == "verify":
+        verifying.join()
+    else:
+        worker.wait_for_event("run_ended", 30)
+        (answered,) = world.simulator.diary("list")
+        assert answered["status"] == 200
+    assert world.db.rows("select list_name, list_checked_at from klaviyo.export") == [(None, None)]

@@ -5,12 +5,12 @@
 #include "worker/store/statement.h"
 
 static const char lists_sql[] =
-    "select x.export_id, x.name, x.list_id from klaviyo.export x"
+    "select x.export_id, x.name, x.list_id, x.connection_id from klaviyo.export x"
     " join klaviyo.connection c using (connection_id) where c.name = $1 order by x.name";
 
 static const char store_list_sql[] =
     "update klaviyo.export set list_name = $2, list_checked_at = clock_timestamp()"
-    " where export_id = $1";
+    " where export_id = $1 and list_id = $3 and connection_id = $4";
 
 void export_lists_free(struct export_list *lists, size_t n)
 {
@@ -25,6 +25,7 @@ static bool fill_lists(struct export_list *lists, const PGresult *rows, struct e
 {
     for (int i = 0; i < result_rows(rows); i++) {
         lists[i].export_id = result_int64(rows, i, 0);
+        lists[i].connection_id = result_int64(rows, i, 3);
         lists[i].export_name = strdup(result_text(rows, i, 1));
         lists[i].list_id = strdup(result_text(rows, i, 2));
         if (!lists[i].export_name || !lists[i].list_id)
@@ -55,11 +56,14 @@ bool export_lists_of(struct db *db, const char *name, struct export_list **lists
     return true;
 }
 
-bool export_lists_store(struct db *db, int64_t export_id, const char *name, struct error *err)
+bool export_lists_store(struct db *db, const struct export_list *list, const char *name,
+                        struct error *err)
 {
     struct args args = ARGS_INIT;
 
-    args_int64(&args, export_id);
+    args_int64(&args, list->export_id);
     args_text(&args, name);
+    args_text(&args, list->list_id);
+    args_int64(&args, list->connection_id);
     return db_query(db, store_list_sql, &args, NULL, err);
 }

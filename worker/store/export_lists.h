@@ -11,7 +11,7 @@
 
 /* The lists in Klaviyo that the exports of a connection fill. */
 struct export_list {
-    int64_t export_id;
+    int64_t export_id, connection_id;
     char *export_name;
     char *list_id;
 };
@@ -21,8 +21,11 @@ bool export_lists_of(struct db *db, const char *connection, struct export_list *
                      struct error *err) MUST_USE;
 void export_lists_free(struct export_list *lists, size_t n);
 
-/* What Klaviyo calls the list; name NULL: it has no such list. */
-bool export_lists_store(struct db *db, int64_t export_id, const char *name, struct error *err)
-    MUST_USE;
+/*
+ * What Klaviyo calls the list; name NULL: it has no such list. Nothing is stored where the
+ * export has another list by now.
+ */
+bool export_lists_store(struct db *db, const struct export_list *list, const char *name,
+                        struct error *err) MUST_USE;
 
 #endif

@@ -108,8 +108,10 @@ static const char park_sql[] =
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2, $3::bytea)";
 
+/* Not behind the fence: who changes the export locks it before the run. */
 static const char list_name_sql[] = "update klaviyo.export set list_name = $2,"
-                                    " list_checked_at = now() where export_id = $1";
+                                    " list_checked_at = now() where export_id = $1"
+                                    " and list_id = $3 and connection_id = $4";
 
 static bool query_take(struct db *db, const struct run_taker *taker, PGresult **rows,
                        struct error *err)
@@ -357,5 +359,7 @@ bool runs_store_list_name(struct db *db, const struct run_task *task, const char
 
     args_int64(&args, task->export_id);
     args_text(&args, name);
+    args_text(&args, task->list_id);
+    args_int64(&args, task->connection_id);
     return db_query(db, list_name_sql, &args, NULL, err);
 }

@@ -164,7 +164,7 @@ bool runs_park(struct db *db, const struct run_task *task, const struct run_park
 bool runs_mark_attention(struct db *db, const struct run_task *task, enum run_reason reason,
                          bool *marked, struct error *err) MUST_USE;
 
-/* What Klaviyo calls the export's list. */
+/* What Klaviyo calls the run's list; not stored where the export has another one by now. */
 bool runs_store_list_name(struct db *db, const struct run_task *task, const char *name,
                           struct error *err) MUST_USE;
 

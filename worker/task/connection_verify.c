@@ -72,7 +72,7 @@ static bool note_list(struct verification *v, const struct export_list *item, co
     (void)json_array_append_new(json_object_get(v->answer, "lists"),
                                 json_pack("{s:s, s:s, s:s?}", "export", item->export_name, "list",
                                           item->list_id, "name", name));
-    return export_lists_store(v->context->db, item->export_id, name, err);
+    return export_lists_store(v->context->db, item, name, err);
 }
 
 static bool verify_list(struct verification *v, const struct export_list *item, struct error *err)
