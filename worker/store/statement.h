@@ -73,7 +73,8 @@ bool db_query_binary(struct db *db, const char *sql, const struct args *args, PG
 /*
  * One large statement that returns rows, in two parts: what happens between them is done
  * while the server works. Nothing else may be asked of the connection meanwhile. The
- * victim of a deadlock is not tried again, as db_query() does it.
+ * victim of a deadlock is not tried again, as db_query() does it. Like db_query() it is a
+ * part of the transaction that is open.
  */
 bool db_send(struct db *db, const char *sql, const struct args *args, struct error *err) MUST_USE;
 bool db_await(struct db *db, PGresult **out, struct error *err) MUST_USE;

@@ -1,5 +1,6 @@
 #include "worker/store/transaction.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -212,6 +213,7 @@ PGresult *transaction_begin(PGconn *conn, enum transaction_kind kind, const char
     struct step steps[STATEMENTS_MAX] = { { begin_sql(kind, terms), NULL, 0 } };
     size_t n = 1;
 
+    assert(PQtransactionStatus(conn) != PQTRANS_INTRANS && "its commit would end the other one");
     args_settings(&settings, kind, terms);
     if (snapshot) { /* takes no parameter, and must come before the first query */
         (void)snprintf(join_sql, sizeof join_sql, "set transaction snapshot '%s'", snapshot);
@@ -270,8 +272,8 @@ PGresult *transaction_run(PGconn *conn, struct transaction_terms *terms, const c
 
 enum { SENT_STEPS = 2 };
 
-PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const char *sql,
-                           const struct args *args)
+static PGresult *send_alone(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                            const struct args *args)
 {
     const struct step steps[SENT_STEPS] = { { sql, args, 0 }, { "commit", NULL, 0 } };
     PGresult *failed = transaction_begin(conn, TRANSACTION_WRITE, NULL, terms);
@@ -282,7 +284,7 @@ PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const 
     return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
 }
 
-PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms)
+static PGresult *collect_alone(PGconn *conn, struct transaction_terms *terms)
 {
     PGresult *result = collect_steps(conn, terms, SENT_STEPS, 0);
 
@@ -290,18 +292,46 @@ PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms)
     return result;
 }
 
-/* Not in a pipeline: COPY is none of it. As PQexecParams(), which would wait for ever. */
-PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
-                               const struct args *args, int binary)
+/* Not in a pipeline: COPY is none of it. */
+static PGresult *send_within(PGconn *conn, const char *sql, const struct args *args, int binary)
+{
+    return PQsendQueryParams(conn, sql, args->n, NULL, args->values, args->lengths, args->formats,
+                             binary)
+               ? NULL
+               : PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
+}
+
+static PGresult *collect_within(PGconn *conn, struct transaction_terms *terms)
 {
     struct deadline deadline = deadline_of(terms);
-
-    if (!PQsendQueryParams(conn, sql, args->n, NULL, args->values, args->lengths, args->formats,
-                           binary))
-        return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
     PGresult *result = next_result(conn, &deadline);
+
     if (PQresultStatus(result) != PGRES_COPY_OUT)
         PQclear(PQgetResult(conn)); /* NULL: the end of the statement */
     terms->timed_out = deadline.passed;
     return result;
+}
+
+PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                           const struct args *args)
+{
+    if (PQtransactionStatus(conn) == PQTRANS_IDLE)
+        return send_alone(conn, terms, sql, args);
+    return send_within(conn, sql, args, 0);
+}
+
+PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms)
+{
+    if (PQpipelineStatus(conn) != PQ_PIPELINE_OFF)
+        return collect_alone(conn, terms);
+    return collect_within(conn, terms);
+}
+
+/* As PQexecParams(), which would wait for ever. */
+PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
+                               const struct args *args, int binary)
+{
+    PGresult *failed = send_within(conn, sql, args, binary);
+
+    return failed ? failed : collect_within(conn, terms);
 }

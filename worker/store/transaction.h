@@ -34,7 +34,7 @@ struct transaction_terms {
 
 /*
  * NULL: it has begun. Otherwise the failure's result, which the caller clears. snapshot:
- * NULL, or the name of another transaction's, which it joins.
+ * NULL, or the name of another transaction's, which it joins. Not within one that was begun.
  */
 PGresult *transaction_begin(PGconn *conn, enum transaction_kind kind, const char *snapshot,
                             struct transaction_terms *terms) MUST_USE;
@@ -49,7 +49,8 @@ PGresult *transaction_run(PGconn *conn, struct transaction_terms *terms, const c
 /*
  * The same in two parts, for a large statement whose response is not waited for at once.
  * send: NULL, or the failure's result. Nothing else may be asked of the connection until
- * collect, which returns what run would.
+ * collect, which returns what run would. In a transaction that was begun the statement is
+ * one of it: what continue would return.
  */
 PGresult *transaction_send(PGconn *conn, struct transaction_terms *terms, const char *sql,
                            const struct args *args) MUST_USE;
