@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from support import events, people
 from support.process import wait_until
+from support.worker import Worker
 from support.world import EXPORT, LIST, SEGMENT, World
 
 
@@ -56,20 +58,32 @@ def test_a_replayed_event_runs_again(world: World) -> None:
     assert "solved" in result.stdout and world.end() == end
 
 
-def test_a_letter_of_which_a_full_run_was_asked_is_solved_by_a_full_run_alone(world: World) -> None:
+def page_with_the_newest_run(world: World, worker: Worker) -> str:
+    (run, *_) = world.runs("--limit", "1")
+    wait_until(lambda: json.loads(worker.page("/api/runs"))[0] == run, 20, "a snapshot that has the newest run")
+    return worker.page("/")
+
+
+def test_a_letter_of_which_a_full_run_was_asked_is_solved_by_a_full_run_alone_and_never_by_a_trial(world: World) -> None:
     world.set_up_export(people.simple(20))
     world.admin("export", "update", EXPORT, "--max-profiles", "10")
-    world.start_worker()
+    worker = world.start_worker()
+    worker.wait_ready()
     world.refresh(full=True)
     wait_until(world.dead_letters, 30, "a dead letter")
-    world.admin("export", "update", EXPORT, "--max-profiles", "100")
 
-    for full in (False, True):
-        before = len(world.runs())
-        world.refresh(full=full)
-        world.wait_runs_ended(before + 1)
+    for ran in ("trial", "changes", "full"):
+        if ran == "trial":
+            assert world.admin("export", "try", EXPORT, "--rows", "2", "--direct").rc == 0
+        else:
+            world.admin("export", "update", EXPORT, "--max-profiles", "100")
+            world.admin("publish", "--export", EXPORT, "--wait", *(["--full"] if ran == "full" else []))
         (letter,) = world.admin("dead-letters", "list", "--json").json
-        assert letter["solved"] is full
+        page = page_with_the_newest_run(world, worker)
+        assert letter["solved"] is (ran == "full"), ran
+        assert ("solved since" in page) is (ran == "full"), ran
+        if ran == "trial":
+            assert "the last 1 runs, 1 of them failed" in page, "what is tried says nothing of how the list is kept"
 
 
 def test_only_letters_of_the_reason_are_replayed_and_none_is_said(world: World) -> None:

@@ -1,6 +1,7 @@
 #include "worker/store/status_report.h"
 
 #include "worker/store/document.h"
+#include "worker/store/letter_rule.h"
 #include "worker/store/statement.h"
 
 /* A key's requests are counted under the connection until its account is known. */
@@ -23,16 +24,19 @@
     " from klaviyo.connection c where c.attention_reason is not null"     \
     " order by c.attention_at desc limit $2) as shown"
 
-/* The newest by id: an index has the order. An invalid event is never solved by a run. */
-#define LETTERS_SQL                                                                          \
-    "select coalesce(json_agg(shown), '[]') from (select q.segment_id as segment,"           \
-    " q.reason, q.failed_exports as exports, klaviyo.utc(q.ended_at) as at,"                 \
-    " q.failed_run is not null and not exists (select from unnest(q.failed_exports) f(name)" \
-    " where not exists (select from klaviyo.run r where r.export_name = f.name"              \
-    " and r.run_id > q.failed_run"                                                           \
-    " and r.state in ('succeeded', 'succeeded_with_rejections'))) as solved"                 \
-    " from klaviyo.request q where q.state in ('dead_letter_due', 'dead_lettered')"          \
-    " order by q.request_id desc limit $3) as shown"
+#define TO_JUDGE \
+    "select request_id as nth, failed_run as run, failed_exports as exports, full_refresh from dead"
+
+/* The newest by id: an index has the order. */
+#define LETTERS_SQL                                                                 \
+    "with dead as materialized (select q.* from klaviyo.request q"                  \
+    " where q.state in ('dead_letter_due', 'dead_lettered')"                        \
+    " order by q.request_id desc limit $3)"                                         \
+    " select coalesce(json_agg(shown), '[]') from (select q.segment_id as segment," \
+    " q.reason, q.failed_exports as exports, klaviyo.utc(q.ended_at) as at,"        \
+    " coalesce(j.solved, false) as solved"                                          \
+    " from dead q join (" LETTERS_SOLVED(TO_JUDGE) ") as j on j.nth = q.request_id" \
+                                                   " order by q.request_id desc) as shown"
 
 #define MINUTES_SQL                                                                   \
     "select json_agg(coalesce(ended.n, 0) order by m.minute)"                         \
@@ -42,12 +46,13 @@
     " where r.finished_at > now() - interval '1 hour' group by 1) as ended"           \
     " on ended.minute = m.minute"
 
+/* A trial is no bringing up to date: its few rows say nothing of how the list is kept. */
 #define TRENDS_SQL                                                                           \
     "select coalesce(json_object_agg(x.name, t.runs), '{}') from klaviyo.export x"           \
     " cross join lateral (select json_agg(json_build_array(l.run_id, l.state,"               \
     " l.accepted_rows, round(extract(epoch from l.finished_at - l.started_at)::numeric, 1))" \
     " order by l.run_id) as runs from (select r.* from klaviyo.run r"                        \
-    " where r.export_id = x.export_id and r.finished_at is not null"                         \
+    " where r.export_id = x.export_id and r.finished_at is not null and not r.is_trial"      \
     " order by r.run_id desc limit $4) as l) as t where t.runs is not null"
 
 #define BATCHES_SQL                                                                 \

@@ -21,7 +21,7 @@
  *     timelines     {run: [[from, to, rows, state], …]}   as klaviyo.timeline() has them
  *     outlooks      {run: outlook}   runs that go on, as klaviyo.outlook() has it
  *
- * Times are RFC 3339 in UTC. solved: each export that had failed has succeeded since.
+ * Times are RFC 3339 in UTC. solved: as letter_rule.h has it. trends: without trials.
  */
 enum {
     STATUS_REPORT_TREND_RUNS = 20, /* newest ended runs of each export */
