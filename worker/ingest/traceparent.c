@@ -27,17 +27,13 @@ bool traceparent_parse(const char *bytes, size_t n, char out[TRACEPARENT_CHARACT
 {
     char kept[TRACEPARENT_CHARACTERS + 1];
 
-    if (n < TRACEPARENT_CHARACTERS || !has_form(bytes))
+    if (n != TRACEPARENT_CHARACTERS || !has_form(bytes))
         return false;
     memcpy(kept, bytes, TRACEPARENT_CHARACTERS);
     kept[TRACEPARENT_CHARACTERS] = '\0';
 
-    bool is_version_00 = memcmp(kept, "00", 2) == 0;
-    bool has_more = n > TRACEPARENT_CHARACTERS;
     if (memcmp(kept, "ff", 2) == 0 || is_all_zeros(kept + 3, 32) || is_all_zeros(kept + 36, 16))
         return false; /* the specification calls these invalid */
-    if (has_more && (is_version_00 || bytes[TRACEPARENT_CHARACTERS] != '-'))
-        return false;
     memcpy(out, kept, sizeof kept);
     return true;
 }

@@ -14,8 +14,7 @@
 enum { TRACEPARENT_CHARACTERS = 55 };
 
 /*
- * Version 00 is exactly that long. A later version may append "-" and more,
- * which is cut off (the specification's rule for versions not known). False:
+ * Exactly so long: of a later version, which may append more, nothing is kept. False:
  * not one, *out is untouched.
  */
 bool traceparent_parse(const char *bytes, size_t n, char out[TRACEPARENT_CHARACTERS + 1]) MUST_USE;
