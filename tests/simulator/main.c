@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <jansson.h>
+#include <microhttpd.h>
+#include <openssl/crypto.h>
 
 #include "common/parse.h"
+#include "common/version.h"
 #include "tests/simulator/server.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -37,6 +40,15 @@ static bool read_number(const char *text, int64_t *out)
     return false;
 }
 
+/* As klaviyo-worker prints its own: the git commit, the libraries'. */
+static void print_version(void)
+{
+    (void)printf("klaviyo-simulator %s (%s)\n", version_number(), version_git_commit());
+    (void)printf("  %-14s %s\n", "libmicrohttpd", MHD_get_version());
+    (void)printf("  %-14s %s\n", "jansson", jansson_version_str());
+    (void)printf("  %-14s %s\n", "libcrypto", OpenSSL_version(OPENSSL_VERSION_STRING));
+}
+
 static enum next read_option(struct options *options, int option)
 {
     switch (option) {
@@ -44,7 +56,7 @@ static enum next read_option(struct options *options, int option)
         (void)fputs(usage, stdout);
         return STOP_OK;
     case VERSION:
-        (void)puts("klaviyo-simulator " SIMULATOR_VERSION);
+        print_version();
         return STOP_OK;
     case LISTEN:
         options->listen = optarg;
