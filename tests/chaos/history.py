@@ -16,6 +16,8 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
+from chaos.scenes import OWN_SETTINGS
+
 from support import events
 from support.world import World
 
@@ -157,6 +159,7 @@ class History:
 
     def read(self) -> None:
         with self._world.db.connect() as connection:
+            connection.execute(OWN_SETTINGS)
             for sentence, statement in NEVER.items():
                 self._complain(sentence, connection.execute(statement.encode()).fetchall())
             self.changes += connection.execute("select last_value from history.change").fetchone()[0]

@@ -18,6 +18,11 @@ from support.world import World
 
 BATCH_ROWS, BATCH_BYTES = 10_000, 5_000_000
 REQUEST_SECONDS = 15  # what a worker, frozen in between, may still send of what it knew
+# As who works with a site's database sets for himself, whatever the site's defaults are.
+OWN_SETTINGS = b"""
+set session characteristics as transaction isolation level read committed;
+set lock_timeout = 0; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0
+"""
 
 
 @dataclass

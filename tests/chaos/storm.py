@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from chaos.cables import SilentCable, port_of
 from chaos.history import History
-from chaos.scenes import Export, SetBack, refresh
+from chaos.scenes import OWN_SETTINGS, Export, SetBack, refresh
 from confluent_kafka import Producer
 
 from support import events
@@ -90,11 +90,6 @@ SITE_DEFAULTS: list[dict[str, str]] = [
     },
     {},
 ]
-# As a publisher's own job sets what it needs.
-OWN_SETTINGS = b"""
-set session characteristics as transaction isolation level read committed;
-set lock_timeout = 0; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0
-"""
 FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("import", {"throttle": 2}),
     ("import", {"status": 503}),

@@ -134,7 +134,8 @@ def check_outcomes(world: World, history: History, was_set_back: bool) -> None:
         heard.setdefault(data["run"], set()).add(record.header("ce_id"))
     ended = dict(world.db.rows(HEARD_OF))
     unheard = [run for run, epoch in ended.items() if f"{run}-{epoch}" not in heard.get(run, set())]
-    assert unheard == [], "nobody was told of these runs"
+    told = [(r.partition, r.offset, r.header("ce_id")) for r in records]
+    assert unheard == [], f"nobody was told of these runs: {unheard} of {ended}, but of {told}"
     if not was_set_back:
         assert {run: ids for run, ids in heard.items() if len(ids) > 1} == {}
 
