@@ -464,6 +464,27 @@ def test_a_worker_that_dies_in_a_removal_forgets_nobody_and_takes_nobody_off_twi
     assert len(removals(world)) <= 2
 
 
+@pytest.mark.parametrize("parked", [False, True], ids=["at once", "parked in between"])
+def test_what_a_run_planned_before_a_crash_does_not_fill_an_empty_segment(world: World, parked: bool) -> None:
+    addresses = set_up(world, 5)
+    world.db.execute("update insights.customer_profile set attributes = attributes || '{\"points\": -1}'")
+    restart(world, KLAVIYO_FAILPOINT="mark_sent.after:1")
+    world.refresh()
+    world.workers[-1].process.wait(30)
+    leave(world, *addresses)
+    if parked:
+        world.simulator.fault("job", {"throttle": 5}, times=1)
+
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    run = world.wait_runs_ended(2)[0]
+
+    check_left(run)
+    assert (run["state"], run["reason"]) == ("succeeded", "removals_withheld"), run
+    assert "empty" in run["detail"] and run["counts"]["left"] == 5
+    assert world.simulator.emails(LIST) == set(addresses)
+    assert run["counts"]["throttled"] == parked
+
+
 def test_who_comes_back_after_an_interrupted_removal_is_on_the_list(world: World) -> None:
     first, second, *others = set_up(world, 5)
     restart(world, KLAVIYO_FAILPOINT="leavers_removed.before:1")

@@ -118,7 +118,7 @@ static char *name_of(char letter, int number)
 static void fill_waits(const struct run_row *run, struct run_task *task)
 {
     task->planned = run->planned;
-    task->read = run->counts.read;
+    task->members = run_counts_members(&run->counts);
     task->invalid = run->counts.invalid;
     task->left = run->counts.left;
     task->there = run->counts.there;

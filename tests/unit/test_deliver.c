@@ -34,6 +34,7 @@ static struct {
 
     int batches; /* in the outbox */
     bool has_late_job;
+    bool has_left; /* whom an earlier pass planned: the only one */
     bool has_sent_job;
     const char *cancelled_by;
     int64_t drain_at_ms;
@@ -142,7 +143,11 @@ FAKE(enum plan_outcome, plan_result, (const struct plan *plan UNUSED, struct err
 
 FAKE(struct run_counts, plan_counts, (const struct plan *plan UNUSED))
 {
-    return (struct run_counts){ .read = 1, .selected = 1 };
+    return (struct run_counts){ .read = 1,
+                                .selected = 1,
+                                .gone = world.has_left,
+                                .left = world.has_left,
+                                .there = world.has_left };
 }
 
 FAKE(int64_t, plan_batches, (const struct plan *plan UNUSED))
@@ -503,6 +508,25 @@ static void a_klaviyo_that_stays_away_uses_up_the_retry_budget(void **state)
                                        "import: connection refused");
 }
 
+/* Whom an earlier pass planned, and who left since, is no member of it: its segment is empty. */
+static void nobody_is_taken_off_for_a_segment_that_is_empty_now(void **state)
+{
+    (void)state;
+    for (int parked = 0; parked <= 1; parked++) {
+        struct run_task task = new_task();
+
+        world_begin(NULL);
+        world.has_left = true;
+        task.removes_leavers = task.account_known = true;
+        task.planned = parked;
+        task.left = task.there = 1;
+        struct deliver_result result = deliver_task(&task);
+        assert_int_equal(result.outcome, DELIVER_DONE);
+        assert_int_equal(result.reason, REASON_REMOVALS_WITHHELD);
+        assert_false(did("claim"));
+    }
+}
+
 static void a_parked_run_goes_on_without_planning(void **state)
 {
     static const enum run_reason reasons[] = { REASON_RATE_LIMITED, REASON_KLAVIYO_UNAVAILABLE,
@@ -568,6 +592,7 @@ int main(void)
         cmocka_unit_test(a_process_that_ends_gives_the_run_back),
         cmocka_unit_test(a_run_that_waits_for_a_limit_frees_its_slot),
         cmocka_unit_test(a_klaviyo_that_stays_away_uses_up_the_retry_budget),
+        cmocka_unit_test(nobody_is_taken_off_for_a_segment_that_is_empty_now),
         cmocka_unit_test(a_parked_run_goes_on_without_planning),
         cmocka_unit_test(jobs_of_an_earlier_owner_are_polled_first),
         cmocka_unit_test(nothing_is_planned_while_a_late_job_may_overwrite_it),

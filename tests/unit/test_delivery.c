@@ -736,7 +736,7 @@ static void what_is_accepted_is_counted_without_what_was_refused(void **state)
 static void removals_come_last_and_are_withheld_with_a_word(void **state)
 {
     static const struct removal_figures some = {
-        .wanted = true, .account_known = true, .left = 1, .there = 10, .read = 9
+        .wanted = true, .account_known = true, .left = 1, .there = 10, .members = 9
     };
     static struct world w;
 
@@ -752,7 +752,7 @@ static void removals_come_last_and_are_withheld_with_a_word(void **state)
 
     world_init(&w, true);
     w.figures = some;
-    w.figures.read = 0;
+    w.figures.members = 0;
     world_finish(&w);
     assert_string_equal(w.diary.data, "fetch done:removals_withheld");
     world_release(&w);

@@ -49,7 +49,7 @@ struct people {
 };
 
 static const struct removal_figures some = {
-    .wanted = true, .account_known = true, .left = 1, .there = 10, .read = 9
+    .wanted = true, .account_known = true, .left = 1, .there = 10, .members = 9
 };
 
 static uint32_t longest_pause(void)

@@ -395,7 +395,7 @@ static struct removal_figures figures_of(const struct run_task *task,
                                      .confirmed = task->confirms_removals,
                                      .left = counts->left,
                                      .there = counts->there,
-                                     .read = counts->read,
+                                     .members = run_counts_members(counts),
                                      .invalid = counts->invalid };
 }
 
@@ -549,7 +549,7 @@ static enum wait_kind waited_for(const struct run_task *task)
 /* What a parked run told before: nothing is said twice, and nothing is planned again. */
 static void go_on_as_parked(struct deliver *d)
 {
-    const struct run_counts counts = { .read = d->task->read,
+    const struct run_counts counts = { .read = d->task->members,
                                        .invalid = d->task->invalid,
                                        .left = d->task->left,
                                        .there = d->task->there };

@@ -28,7 +28,7 @@ static const struct retry_policy connect_policy = { .base_ms = 400, .cap_ms = 20
 
 /* Counts that the deliverer reads while the planner writes. */
 struct shown_counts {
-    atomic_llong read, invalid, duplicate, unchanged, selected, left, there, batches;
+    atomic_llong read, invalid, duplicate, unchanged, selected, gone, left, there, batches;
 };
 
 struct plan {
@@ -53,6 +53,7 @@ static void show_counts(struct plan *plan, const struct run_counts *counts)
     atomic_store_explicit(&plan->shown.duplicate, counts->duplicate, memory_order_relaxed);
     atomic_store_explicit(&plan->shown.unchanged, counts->unchanged, memory_order_relaxed);
     atomic_store_explicit(&plan->shown.selected, counts->selected, memory_order_relaxed);
+    atomic_store_explicit(&plan->shown.gone, counts->gone, memory_order_relaxed);
     atomic_store_explicit(&plan->shown.left, counts->left, memory_order_relaxed);
     atomic_store_explicit(&plan->shown.there, counts->there, memory_order_relaxed);
 }
@@ -409,6 +410,7 @@ struct run_counts plan_counts(const struct plan *plan)
         .duplicate = atomic_load_explicit(&s->duplicate, memory_order_relaxed),
         .unchanged = atomic_load_explicit(&s->unchanged, memory_order_relaxed),
         .selected = atomic_load_explicit(&s->selected, memory_order_relaxed),
+        .gone = atomic_load_explicit(&s->gone, memory_order_relaxed),
         .left = atomic_load_explicit(&s->left, memory_order_relaxed),
         .there = atomic_load_explicit(&s->there, memory_order_relaxed),
     };

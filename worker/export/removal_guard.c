@@ -41,15 +41,15 @@ enum removal_verdict removal_judge(const struct removal_figures *f, const char *
                         f->left, f->there, connection_name, connection_name);
     if (f->confirmed)
         return REMOVAL_ALLOWED;
-    if (f->read == 0)
+    if (f->members == 0)
         return withheld(detail, "the segments are empty; " COUNTS " stay on it: " CONFIRM, f->left,
                         f->there, export_name);
-    if (f->invalid > f->read - f->invalid)
+    if (f->invalid > f->members - f->invalid)
         return withheld(detail,
                         "%" PRId64 " of %" PRId64
                         " members are invalid, which is more than half; " COUNTS
                         " are missing and stay on it: is it the right e-mail field? Else " CONFIRM,
-                        f->invalid, f->read, f->left, f->there, export_name);
+                        f->invalid, f->members, f->left, f->there, export_name);
     if (is_large_share(f))
         return withheld(detail,
                         COUNTS " are no members any more, which is more than %d %%; they stay "

@@ -12,7 +12,7 @@
  *     nobody left, or the export keeps them        NOTHING
  *     the account of the connection is not known   WITHHELD, whatever was confirmed
  *     confirmed                                    ALLOWED
- *     no member was read                           WITHHELD
+ *     there is no member                           WITHHELD
  *     more than half of the members are invalid    WITHHELD
  *     over 20 % left, and over 100                 WITHHELD
  *     else                                         ALLOWED
@@ -29,7 +29,7 @@ struct removal_figures {
     bool confirmed;     /* by an event, once */
     int64_t left;       /* addresses on the list by this export that are members no longer */
     int64_t there;      /* those, and the others that it has on the list */
-    int64_t read;       /* members */
+    int64_t members;    /* as they are now: not whom an earlier pass of the run had planned */
     int64_t invalid;    /* of them */
 };
 

@@ -175,7 +175,7 @@ void selection_count_row(struct selection *selection, const struct member *membe
 
 int64_t selection_members(const struct selection *selection)
 {
-    return selection->counts.read - selection->counts.gone;
+    return run_counts_members(&selection->counts);
 }
 
 int64_t selection_distinct(const struct selection *selection)

@@ -16,7 +16,7 @@ static const char run_sql[] =
     "  where a.run_id = r.run_id order by q.request_id desc limit 1),"
     " r.confirm_removals or exists (select from klaviyo.removal_confirmation c"
     "  where c.export_id = r.export_id), r.removed_rows, r.is_trial,"
-    " r.read_rows, r.invalid_rows, r.left_rows, r.there_rows"
+    " coalesce(r.member_rows, r.read_rows), r.invalid_rows, r.left_rows, r.there_rows"
     " from klaviyo.run r where r.run_id = $1 and r.take_id = $2::uuid";
 
 static const char export_sql[] =
@@ -33,7 +33,8 @@ static const char guards_sql[] =
     " array_to_string(r.confirm, ','), coalesce(r.trigger = 'trial', false),"
     " exists (select from klaviyo.batch b where b.run_id = r.run_id"
     "  and (b.posted_at is not null or b.state <> 'planned')),"
-    " (select o.unchanged_rows + o.selected_rows from klaviyo.run o"
+    " (select o.unchanged_rows + o.selected_rows - o.read_rows"
+    "  + coalesce(o.member_rows, o.read_rows) from klaviyo.run o"
     "  where o.export_id = x.export_id and o.run_id <> $2 and o.trigger <> 'trial'"
     "  and o.state in ('succeeded', 'succeeded_with_rejections') order by o.run_id desc limit 1)"
     " from klaviyo.export x left join klaviyo.run r on r.run_id = $2 where x.export_id = $1";
@@ -112,7 +113,7 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
     task->confirms_removals = result_bool(rows, 0, 10);
     task->removed = result_int64(rows, 0, 11);
     task->is_trial = result_bool(rows, 0, 12);
-    task->read = result_int64(rows, 0, 13);
+    task->members = result_int64(rows, 0, 13);
     task->invalid = result_int64(rows, 0, 14);
     task->left = result_int64(rows, 0, 15);
     task->there = result_int64(rows, 0, 16);

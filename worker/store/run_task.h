@@ -44,8 +44,8 @@ struct run_task {
     int64_t idle_ms;   /* of the retry budget, used by earlier owners */
 
     /* A run that was parked goes on as it was. */
-    bool planned;          /* its batches are all in the outbox */
-    int64_t read, invalid; /* then: its final counts, as struct run_counts has them */
+    bool planned;             /* its batches are all in the outbox */
+    int64_t members, invalid; /* then: its final counts, as struct run_counts has them */
     int64_t left, there;
     unsigned attempts;           /* in vain, in a row, before it was parked */
     enum run_reason wait_reason; /* why it could not go on; NONE: it was not parked */

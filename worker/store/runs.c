@@ -62,7 +62,7 @@ static const char begin_plan_sql[] =
 static const char end_plan_sql[] =
     "update klaviyo.run set planned = true, read_rows = $3, invalid_rows = $4,"
     " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8,"
-    " kept_rows = $8 - removed_rows, there_rows = $9, not_cleared_rows = $10,"
+    " kept_rows = $8 - removed_rows, there_rows = $9, not_cleared_rows = $10, member_rows = $11,"
     " plan_epoch = epoch, address_changes = case when $8 > 0"
     " then klaviyo.address_changes(export_id) else 0 end"
     " where run_id = $1 and take_id = $2::uuid returning run_id";
@@ -250,6 +250,7 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     args_int64(&args, counts->left);
     args_int64(&args, counts->there);
     args_int64(&args, counts->not_cleared);
+    args_int64(&args, run_counts_members(counts));
     return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 

@@ -70,6 +70,12 @@ struct run_counts {
     int64_t not_cleared; /* rows with an attribute that lost its value and cannot be cleared */
 };
 
+/* Members as they are now: of those that were read, who is not gone. */
+static inline int64_t run_counts_members(const struct run_counts *counts)
+{
+    return counts->read - counts->gone;
+}
+
 struct run_heartbeat {
     int64_t lease_ms;
     int64_t waiting_ms;          /* until it can go on; 0: not known, or not waiting */
