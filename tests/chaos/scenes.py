@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from support import events
+from support.upstream import points_on_list, take_out_members, write_members
 from support.world import World
 
 BATCH_ROWS, BATCH_BYTES = 10_000, 5_000_000
@@ -119,31 +120,13 @@ class Export:
         self, connection: psycopg.Connection[Any], changes: dict[str, int], leavers: Set[str]
     ) -> None:
         """These members, as the database that exports are read from has them."""
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "insert into insights.customer_profile values (%s, %s)"
-                " on conflict (profile_id) do update set attributes = excluded.attributes",
-                [
-                    (self._profile(a), json.dumps({"email": a, "points": points}))
-                    for a, points in changes.items()
-                ],
-            )
-            cursor.executemany(
-                "insert into insights.segment_member values (%s, %s) on conflict do nothing",
-                [(self.segment, self._profile(a)) for a in changes],
-            )
-            cursor.execute(
-                "delete from insights.segment_member where segment_id = %s and profile_id = any (%s)",
-                (self.segment, [self._profile(a) for a in leavers]),
-            )
+        members = [(self._profile(address), address, points) for address, points in changes.items()]
+        write_members(connection, self.segment, members)
+        take_out_members(connection, self.segment, map(self._profile, leavers))
 
     def found(self, world: World) -> dict[str, int]:
         """What is on the list: address → property."""
-        members = world.simulator.control("GET", f"lists/{self.list_id}/members?attributes=1")
-        return {
-            m["email"]: m["attributes"].get("properties", {}).get("points")
-            for m in members["members"]
-        }
+        return points_on_list(world, self.list_id)
 
 
 def add_accounts(world: World, count: int) -> list[Account]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import psycopg
 from chaos.scenes import Account
 
+from support.upstream import points_on_list, take_out_members, write_members
 from support.world import World
 
 REFUSED = "refused.example"  # addresses that Klaviyo refuses, each time
@@ -115,26 +115,12 @@ class Target:
         return chance.sample(known, min(len(known), count))
 
     def _write(self, connection: psycopg.Connection[Any], changes: dict[str, int]) -> None:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "insert into insights.customer_profile values (%s, %s)"
-                " on conflict (profile_id) do update set attributes = excluded.attributes",
-                [
-                    (self._profile(a), json.dumps({"email": a, "points": points}))
-                    for a, points in changes.items()
-                ],
-            )
-            cursor.executemany(
-                "insert into insights.segment_member values (%s, %s) on conflict do nothing",
-                [(self.segment, self._profile(a)) for a in changes],
-            )
+        members = [(self._profile(address), address, points) for address, points in changes.items()]
+        write_members(connection, self.segment, members)
 
     def _erase(self, connection: psycopg.Connection[Any], addresses: Iterable[str]) -> None:
         gone = [self._profile(address) for address in addresses]
-        connection.execute(
-            "delete from insights.segment_member where segment_id = %s and profile_id = any(%s)",
-            (self.segment, gone),
-        )
+        take_out_members(connection, self.segment, gone)
         connection.execute("delete from insights.customer_profile where profile_id = any(%s)", (gone,))
 
 
@@ -143,8 +129,7 @@ def wrong_on_lists(world: World, targets: list[Target]) -> list[str]:
     complaints = []
     for list_id in sorted({target.list_id for target in targets}):
         users = [target for target in targets if target.list_id == list_id]
-        members = world.simulator.control("GET", f"lists/{list_id}/members?attributes=1")["members"]
-        found = {m["email"]: m["attributes"].get("properties", {}).get("points") for m in members}
+        found = points_on_list(world, list_id)
         wanted = {address: points for user in users for address, points in user.points.items()}
         allowed = {*wanted, *(a for user in users if user.leavers == "keep" for a in user.pool)}
         wrong = {address for address, points in wanted.items() if found.get(address) != points}
