@@ -12,7 +12,7 @@ from support import people
 from support.paths import TREE, program
 from support.postgres import Database, Postgres
 from support.worker import run_command
-from support.world import LIST, World
+from support.world import EXPORT, LIST, SEGMENT, World
 
 DEPLOY = TREE / "deploy"
 
@@ -57,25 +57,35 @@ def commands(guide: str) -> list[str]:
     return [line.strip() for block in blocks for line in block.splitlines()]
 
 
+def follow(world: World, line: str, folder: Path) -> None:
+    """A command of a guide, as the owner of the database."""
+    path = f"{program('klaviyo-worker').parent}:{world.base_env()['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**world.base_env(), "DATABASE_URL": world.db.url, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+
+
+def of_a_backup() -> list[str]:
+    """What makes one, then what goes back to it."""
+    ours = [line for line in commands("upgrade.md") if not line.startswith("kubectl")]
+    assert [line.split()[0] for line in ours] == ["pg_dump", "psql", "klaviyo-worker"]
+    return ours
+
+
 def test_a_backup_brings_back_the_ledger_and_the_rights(world: World, tmp_path: Path) -> None:
     world.set_up_export(people.simple(20))
     worker = world.start_worker()
     world.refresh()
     world.wait_runs_ended()
     worker.stop()
-    ours = [line for line in commands("upgrade.md") if not line.startswith("kubectl")]
-    assert [line.split()[0] for line in ours] == ["pg_dump", "psql", "klaviyo-worker"]
-    path = f"{program('klaviyo-worker').parent}:{world.base_env()['PATH']}"
-    for line in ours:
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=tmp_path,
-            env={**world.base_env(), "DATABASE_URL": world.db.url, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+    for line in of_a_backup():
+        follow(world, line, tmp_path)
 
     requests = len(world.simulator.diary("import"))
     world.start_worker()
@@ -84,3 +94,29 @@ def test_a_backup_brings_back_the_ledger_and_the_rights(world: World, tmp_path: 
     assert first["state"] == "succeeded"
     assert world.simulator.count(LIST) == 20
     assert len(world.simulator.diary("import")) == requests  # the ledger knows them all
+
+
+def test_who_came_and_left_after_a_backup_stays_on_the_list_and_can_be_named(
+    world: World, tmp_path: Path
+) -> None:
+    population = people.simple(20)
+    world.add_segment(SEGMENT, population)
+    world.add_connection()
+    world.add_export(EXPORT, "--on-leave", "remove")
+    make, *go_back = of_a_backup()
+    follow(world, make, tmp_path)
+    worker = world.start_worker()
+    world.refresh()
+    world.wait_runs_ended()
+    worker.stop()
+    left, profile = min(population.wanted.items())
+    world.db.execute("delete from insights.segment_member where profile_id = %s", profile)
+    for line in go_back:
+        follow(world, line, tmp_path)
+
+    world.start_worker()
+    world.refresh(full=True)
+    assert world.wait_runs_ended()[0]["counts"]["removed"] == 0
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+    found = world.admin("export", "verify", EXPORT, "--show", "--json", "--direct").json
+    assert found["counts"]["not_ours"] == 1 and found["shown"]["not_ours"] == [left]
