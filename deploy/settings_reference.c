@@ -7,8 +7,10 @@
 static const char before[] =
     "# Settings\n"
     "\n"
-    "Environment variables. All wrong ones are reported at once, before anything is opened. Variables\n"
-    "that are not in this table are ignored. An empty variable counts as not set, save `HTTP_LISTEN`.\n"
+    "Environment variables. All wrong ones are reported at once, before anything is opened, and so is\n"
+    "what is wrong in the files that the command reads (`SECRET_KEY_FILE`, `KAFKA_CONFIG_FILE`); the\n"
+    "exit status is 2 then. Variables that are not in this table are ignored. An empty variable counts\n"
+    "as not set, save `HTTP_LISTEN` and `KAFKA_OUTCOME_TOPIC`.\n"
     "\n";
 
 static const char after[] =

@@ -41,6 +41,57 @@ def test_all_wrong_settings_are_reported_at_once(world: World) -> None:
         assert sum(name in line for line in messages(result)) == 1, name
 
 
+def test_wrong_files_and_contradictions_are_reported_with_the_rest_before_anything_is_opened(tmp_path: Path) -> None:
+    key, properties = tmp_path / "wrong.key", tmp_path / "kafka.properties"
+    key.write_text("this is no key\n")
+    properties.write_text("security.protocol=PLAINTEXT\nno.such.property=sesame\n")
+    wrong = {
+        "DATABASE_URL": "postgresql://u@127.0.0.1:9/x",  # nobody is there: 75 would say that it was asked
+        "MAX_RUNS": "many",
+        "POLL_INTERVAL_MIN_MS": "20000",
+        "KAFKA_OUTCOME_TOPIC": "segment-refresh",
+        "SECRET_KEY_FILE": str(key),
+        "KAFKA_CONFIG_FILE": str(properties),
+    }
+    result = run_command(["run"], World.base_env() | wrong)
+
+    assert result.rc == USAGE, result
+    assert len(messages(result)) == len(wrong) - 1, result.stderr
+    for name in list(wrong)[1:]:
+        assert sum(line.startswith(f"klaviyo-worker: {name}") for line in messages(result)) == 1, (name, result.stderr)
+    assert "sesame" not in result.stderr and "line 2" in result.stderr
+
+
+KAFKA_CLIENTS = ["run", "publish segment", "dead-letters list", "dead-letters replay", "migrate --topics"]
+WRONG_PROPERTIES = ["sesame\n", "no.such.property=sesame\n", "security.protocol=sesame\n", "enable.auto.commit=true\n"]
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [*((command, None) for command in KAFKA_CLIENTS), *(("run", text) for text in WRONG_PROPERTIES)],
+)
+def test_a_wrong_kafka_config_file_is_a_wrong_setting(tmp_path: Path, command: str, text: str | None) -> None:
+    properties = tmp_path / "kafka.properties"
+    if text is not None:
+        properties.write_text(text)
+    wrong = {"DATABASE_URL": "postgresql://u@127.0.0.1:9/x", "KAFKA_CONFIG_FILE": str(properties)}
+    result = run_command(command.split(), World.base_env() | wrong)
+
+    lines = [line for line in messages(result) if "SECRET_KEY_FILE" not in line]
+    assert result.rc == USAGE, result
+    assert len(lines) == 1 and lines[0].startswith("klaviyo-worker: KAFKA_CONFIG_FILE: "), result.stderr
+    assert str(properties) in lines[0]
+    assert "sesame" not in result.stderr
+
+
+def test_a_command_that_reads_no_file_does_not_ask_for_it(world: World) -> None:
+    nowhere = str(world.folder / "nothing-here")
+
+    for words in (["connection", "list"], ["migrate"]):
+        result = world.command(*words, KAFKA_CONFIG_FILE=nowhere, SECRET_KEY_FILE=nowhere)
+        assert result.rc == 0, result
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://a.klaviyo.com", "http://example.test", "https://", "localhost:80"]
 )

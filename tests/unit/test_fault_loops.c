@@ -111,7 +111,7 @@ static bool settings_are_read(struct error *err)
 {
     struct settings settings;
 
-    return settings_load(&settings, database_url_check, err);
+    return settings_load(&settings, &(struct settings_checks){ database_url_check, NULL }, err);
 }
 
 static bool a_file_of_settings_is_read(struct error *err)

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "worker/settings/settings.h"
@@ -159,6 +160,96 @@ static void all_problems_are_named_at_once_a_line_each(void **state)
                                   "LOG_LEVEL is none of debug, info, warn, error");
 }
 
+static void what_contradicts_itself_is_named_along_with_the_rest(void **state)
+{
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    set("MAX_RUNS", "many");
+    set("POLL_INTERVAL_MIN_MS", "20000");
+    set("KAFKA_TOPIC", "one");
+    set("KAFKA_DEAD_LETTER_TOPIC", "one");
+    set("KAFKA_OUTCOME_TOPIC", "one");
+    assert_false(settings_load(&s, NULL, &err));
+    assert_string_equal(err.text, "MAX_RUNS is not a whole number from 1 to 64\n"
+                                  "POLL_INTERVAL_MIN_MS is more than POLL_INTERVAL_MAX_MS\n"
+                                  "KAFKA_DEAD_LETTER_TOPIC is KAFKA_TOPIC\n"
+                                  "KAFKA_OUTCOME_TOPIC is KAFKA_TOPIC\n"
+                                  "KAFKA_OUTCOME_TOPIC is KAFKA_DEAD_LETTER_TOPIC");
+}
+
+static void what_is_wrong_by_itself_is_compared_with_nothing(void **state)
+{
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    set("POLL_INTERVAL_MIN_MS", "20000");
+    set("POLL_INTERVAL_MAX_MS", "never");
+    assert_false(settings_load(&s, NULL, &err));
+    assert_string_equal(err.text, "POLL_INTERVAL_MAX_MS is not a whole number from 10 to 600000");
+}
+
+static bool key_is_wrong(const struct settings *settings, struct error *err)
+{
+    return error_set(err, ERROR_INPUT, "SECRET_KEY_FILE: %s is no key", settings->secret_key_file);
+}
+
+static bool all_is_well(const struct settings *settings, struct error *err)
+{
+    (void)settings;
+    (void)err;
+    return true;
+}
+
+static bool memory_is_short(const struct settings *settings, struct error *err)
+{
+    (void)settings;
+    return error_set(err, ERROR_RETRY, "KAFKA_CONFIG_FILE: out of memory");
+}
+
+static void what_a_command_reads_is_named_along_with_the_rest(void **state)
+{
+    static settings_file_check *const wrong[] = { key_is_wrong, all_is_well, NULL };
+    static settings_file_check *const short_of[] = { memory_is_short, NULL };
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    set("MAX_RUNS", "many");
+    set("SECRET_KEY_FILE", "/etc/motd");
+    assert_false(settings_load(&s, &(struct settings_checks){ .files = wrong }, &err));
+    assert_int_equal(err.kind, ERROR_FATAL);
+    assert_string_equal(err.text, "MAX_RUNS is not a whole number from 1 to 64\n"
+                                  "SECRET_KEY_FILE: /etc/motd is no key");
+    set("MAX_RUNS", "4");
+    assert_false(settings_load(&s, &(struct settings_checks){ .files = wrong }, &err));
+    assert_string_equal(err.text, "SECRET_KEY_FILE: /etc/motd is no key");
+    assert_false(settings_load(&s, &(struct settings_checks){ .files = short_of }, &err));
+    assert_int_equal(err.kind, ERROR_RETRY);
+    assert_true(settings_load(&s, &(struct settings_checks){ .files = wrong + 1 }, &err));
+}
+
+static void more_than_can_be_told_is_said_to_be_more(void **state)
+{
+    char path[1300] = "/";
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    memset(path + 1, 'x', sizeof path - 2);
+    path[sizeof path - 1] = '\0';
+    set("KLAVIYO_REVISION", "yesterday");
+    set("KLAVIYO_CA_FILE", path);
+    set("DATABASE_URL_FILE", path);
+    set("MAX_RUNS", "many");
+    assert_false(settings_load(&s, NULL, &err));
+    assert_int_equal(err.kind, ERROR_FATAL);
+    assert_memory_equal(err.text, "DATABASE_URL_FILE", strlen("DATABASE_URL_FILE"));
+    assert_non_null(strstr(err.text, "\nMore settings are wrong"));
+}
+
 static void a_number_is_a_number_within_its_bounds_and_nothing_else(void **state)
 {
     static const char *const bad[] = { " 1",  "1 ",   "+1",  "-1", "0",
@@ -305,6 +396,10 @@ int main(void)
         TEST(an_empty_outcome_topic_turns_outcomes_off),
         TEST(no_topic_has_two_uses),
         TEST(all_problems_are_named_at_once_a_line_each),
+        TEST(what_contradicts_itself_is_named_along_with_the_rest),
+        TEST(what_is_wrong_by_itself_is_compared_with_nothing),
+        TEST(what_a_command_reads_is_named_along_with_the_rest),
+        TEST(more_than_can_be_told_is_said_to_be_more),
         TEST(a_number_is_a_number_within_its_bounds_and_nothing_else),
         TEST(the_address_of_klaviyo_is_encrypted_or_this_machine),
         TEST(the_authorities_are_ours_or_those_of_the_environment),

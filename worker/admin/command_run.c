@@ -63,14 +63,23 @@ static void quiet_log(const struct settings *settings)
     log_init(wanted ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, settings->log_format);
 }
 
+static settings_file_check *const *file_checks(const struct arguments *arguments)
+{
+    const struct command *command = arguments->command;
+
+    return command->checks_option && !arguments_flag(arguments, command->checks_option)
+               ? NULL
+               : command->checks;
+}
+
 /* settings: room for them, which lives as long as the context. */
 static bool run_with_settings(struct context *context, struct settings *settings,
                               const struct arguments *arguments, struct error *err)
 {
     if (!secret_library_init(err))
         return false;
-    if (!env_folder_load(env_folder_of_package(), err) ||
-        !settings_load(settings, database_url_check, err)) {
+    const struct settings_checks checks = { database_url_check, file_checks(arguments) };
+    if (!env_folder_load(env_folder_of_package(), err) || !settings_load(settings, &checks, err)) {
         context->wrong_settings = true;
         return false;
     }

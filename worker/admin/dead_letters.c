@@ -15,6 +15,7 @@
 #include "worker/ingest/dead_letter.h"
 #include "worker/ingest/event.h"
 #include "worker/ingest/export_names.h"
+#include "worker/kafka/kafka_settings.h"
 #include "worker/kafka/producer.h"
 #include "worker/kafka/reader.h"
 #include "worker/store/solved_letters.h"
@@ -381,10 +382,10 @@ static const struct option_spec replay_options[] = {
 /* clang-format off */
 const struct command dead_letters_commands[] = {
     { .words = "dead-letters list", .operands = "",
-      .options = list_options, .needs = NEEDS_SETTINGS,
+      .options = list_options, .needs = NEEDS_SETTINGS, .checks = kafka_settings_checks,
       .summary = "events that came to nothing, and why", .run = list },
     { .words = "dead-letters replay", .operands = "", .options = replay_options,
-      .needs = NEEDS_SETTINGS, .run = replay,
+      .needs = NEEDS_SETTINGS, .checks = kafka_settings_checks, .run = replay,
       .summary = "publish such events again",
       .details = "Each goes back to KAFKA_TOPIC; one that failed for one export only is restricted to\n"
                  "that export. Letters stay in their topic. Those of which each export has succeeded\n"

@@ -12,6 +12,7 @@
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
 #include "worker/cli/print.h"
+#include "worker/kafka/kafka_settings.h"
 #include "worker/kafka/producer.h"
 #include "worker/store/guard.h"
 #include "worker/store/history.h"
@@ -296,6 +297,7 @@ const struct command publish_commands[] = {
       .max_operands = 10000,
       .options = options,
       .needs = NEEDS_DATABASE,
+      .checks = kafka_settings_checks,
       .summary = "put refresh events on Kafka, like any publisher",
       .details = "The runs are of trigger on-demand. Segments that no active export uses are\n"
                  "refused.",

@@ -2,6 +2,8 @@
 
 #include <malloc.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -11,6 +13,7 @@
 #include "common/seal.h"
 #include "common/version.h"
 #include "worker/cli/print.h"
+#include "worker/kafka/kafka_settings.h"
 #include "worker/klaviyo/client.h"
 #include "worker/service/service.h"
 #include "worker/service/shutdown_deadline.h"
@@ -18,20 +21,34 @@
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
 
+static bool load_pair(const struct settings *settings, struct seal_pair *pair, struct error *err)
+{
+    return seal_pair_load(pair, settings->secret_key_file, err) ||
+           error_wrap(err, "SECRET_KEY_FILE");
+}
+
+/* A pipe can be read once only: by start(). */
+static bool is_pipe(const char *path)
+{
+    struct stat status;
+
+    return strcmp(path, "-") == 0 || (stat(path, &status) == 0 && S_ISFIFO(status.st_mode));
+}
+
+static bool check_key_file(const struct settings *settings, struct error *err)
+{
+    CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
+
+    if (!*settings->secret_key_file)
+        return error_set(err, ERROR_INPUT,
+                         "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
+    return is_pipe(settings->secret_key_file) || load_pair(settings, &pair, err);
+}
+
 /*
  * What must be true before the first event is taken: a key file that belongs to
  * the database's newest pair. Everything later is the service's.
  */
-static bool load_pair(struct context *context, struct seal_pair *pair, struct error *err)
-{
-    const struct settings *settings = context->settings;
-
-    if (seal_pair_load(pair, settings->secret_key_file, err))
-        return true;
-    context->wrong_settings = err->kind != ERROR_RETRY; /* a new start would not help */
-    return error_wrap(err, "SECRET_KEY_FILE");
-}
-
 static bool check_pair(struct db *db, const struct seal_pair *pair, int64_t *key_pair_id,
                        struct error *err)
 {
@@ -151,7 +168,11 @@ static bool start(struct context *context, struct error *err)
     warn_of_exposed_file("SECRET_KEY_FILE", settings->secret_key_file);
     warn_of_exposed_file("KAFKA_CONFIG_FILE", settings->kafka_config_file);
     warn_of_exposed_file("DATABASE_URL_FILE", settings->database_url.file);
-    if (!load_pair(context, &pair, err) || !client_library_init(err))
+    if (!load_pair(settings, &pair, err)) {
+        context->wrong_settings = err->kind != ERROR_RETRY; /* a new start would not help */
+        return false;
+    }
+    if (!client_library_init(err))
         return false;
     bool ok = serve(settings, &pair, err);
     client_library_release();
@@ -163,9 +184,6 @@ static bool run(struct context *context, const struct arguments *arguments, stru
     const struct settings *settings = context->settings;
 
     (void)arguments;
-    if (!*settings->secret_key_file)
-        return wrong_usage(context, err,
-                           "SECRET_KEY_FILE is not set: run opens the stored API keys with it");
     bound_memory();
     process_raise_descriptor_limit();
     service_block_signals();
@@ -185,11 +203,14 @@ static void print_settings(void)
     settings_print_help(stdout);
 }
 
+static settings_file_check *const checks[] = { check_key_file, kafka_settings_check, NULL };
+
 const struct command run_commands[] = {
     { .words = "run",
       .who = WORKERS,
       .operands = "",
       .needs = NEEDS_SETTINGS,
+      .checks = checks,
       .summary = "consume refresh events and carry exports out, until SIGTERM",
       .details = "Any number may run at once: they share the work.",
       .print_details = print_settings,

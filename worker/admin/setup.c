@@ -8,6 +8,7 @@
 #include "worker/admin/migrate_topics.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/print.h"
+#include "worker/kafka/kafka_settings.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
 #include "worker/store/roles.h"
@@ -154,6 +155,8 @@ const struct command setup_commands[] = {
       .operands = "",
       .options = migrate_options,
       .needs = NEEDS_SERVER,
+      .checks = kafka_settings_checks,
+      .checks_option = "--topics",
       .summary = "make or update the tables and roles in the database",
       .details =
           "Safe to repeat, and to run by many at once. Where the database user may not make\n"

@@ -63,7 +63,9 @@ struct command {
     size_t max_operands;
     const struct option_spec *options; /* NULL: none */
     enum command_needs needs;
-    bool hidden;                 /* for programs: in no --help */
+    settings_file_check *const *checks; /* of files it reads: wrong settings else; NULL: none */
+    const char *checks_option;          /* only with this one; NULL: always */
+    bool hidden;                        /* for programs: in no --help */
     const char *who;             /* roles whose members may: "klaviyo_admin"; NULL: anybody */
     const char *summary;         /* one line, no full stop */
     const char *details;         /* more for its own --help; NULL: nothing */

@@ -9,7 +9,7 @@
 #include "common/parse.h"
 #include "common/strbuf.h"
 
-enum { PROBLEMS_MAX_BYTES = 1400, SECRET_MAX_BYTES = 16384 };
+enum { PROBLEMS_MAX_BYTES = 1400, LINE_MAX_BYTES = 1000, SECRET_MAX_BYTES = 16384 };
 
 enum type {
     TEXT,
@@ -89,10 +89,17 @@ static const struct setting table[] = {
 
 enum { N_SETTINGS = sizeof table / sizeof table[0] };
 
-/* Adds the line "NAME what" to the problems; false, so that a check can end with it. */
+/* Adds a line to the problems; false, so that a check can end with it. */
+static bool add_line(struct strbuf *problems, const char *line)
+{
+    strbuf_addf(problems, "%s%.*s", problems->len ? "\n" : "", LINE_MAX_BYTES, line);
+    return false;
+}
+
+/* The same: "NAME what". */
 static bool problem(struct strbuf *problems, const char *name, const char *what)
 {
-    strbuf_addf(problems, "%s%s %s", problems->len ? "\n" : "", name, what);
+    strbuf_addf(problems, "%s%s %.*s", problems->len ? "\n" : "", name, LINE_MAX_BYTES, what);
     return false;
 }
 
@@ -308,22 +315,57 @@ static bool check_topics(const struct settings *loaded, struct strbuf *problems)
     return ok;
 }
 
-bool settings_load(struct settings *settings, settings_check *check_database_url, struct error *err)
+/* Where one of the two is wrong by itself, it is 0. */
+static bool check_intervals(const struct settings *loaded, struct strbuf *problems)
 {
+    if (loaded->poll_interval_max_ms == 0 ||
+        loaded->poll_interval_min_ms <= loaded->poll_interval_max_ms)
+        return true;
+    return problem(problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
+}
+
+static bool check_files(const struct settings *loaded, settings_file_check *const *check,
+                        struct strbuf *problems, bool *for_now)
+{
+    bool ok = true;
+
+    for (; check && *check; check++) {
+        struct error why = ERROR_INIT;
+
+        if ((*check)(loaded, &why))
+            continue;
+        *for_now |= why.kind == ERROR_RETRY;
+        ok = add_line(problems, why.text);
+    }
+    return ok;
+}
+
+/* The list is cut where it is too long, and says so. */
+static bool report(const struct strbuf *problems, bool for_now, struct error *err)
+{
+    if (!strbuf_ok(problems) && !problems->data)
+        return error_no_memory(err);
+    return error_set(err, for_now ? ERROR_RETRY : ERROR_FATAL, "%s%s", problems->data,
+                     strbuf_ok(problems) ? "" : "\nMore settings are wrong: correct these first");
+}
+
+bool settings_load(struct settings *settings, const struct settings_checks *checks,
+                   struct error *err)
+{
+    static const struct settings_checks none = { .files = NULL };
     CLEANUP(strbuf_release) struct strbuf problems = STRBUF_INIT(PROBLEMS_MAX_BYTES);
     struct settings loaded = { 0 };
     bool ok = true, for_now = false;
 
+    checks = checks ? checks : &none;
     loaded.klaviyo_allow_http = allows_http();
     for (size_t i = 0; i < N_SETTINGS; i++)
-        ok = apply(&loaded, &table[i], check_database_url, &problems, &for_now) && ok;
-    if (ok && loaded.poll_interval_min_ms > loaded.poll_interval_max_ms)
-        ok = problem(&problems, "POLL_INTERVAL_MIN_MS", "is more than POLL_INTERVAL_MAX_MS");
-    ok = ok && check_topics(&loaded, &problems);
-    if (!strbuf_ok(&problems) && !problems.data)
-        return error_no_memory(err);
+        ok = apply(&loaded, &table[i], checks->database_url, &problems, &for_now) && ok;
+    ok = check_intervals(&loaded, &problems) && ok;
+    ok = check_topics(&loaded, &problems) && ok;
+    ok = check_files(&loaded, checks->files, &problems, &for_now) && ok;
     if (!ok)
-        return error_set(err, for_now ? ERROR_RETRY : ERROR_FATAL, "%s", problems.data);
+        return report(&problems, for_now, err);
     *settings = loaded;
     return true;
 }

@@ -44,16 +44,28 @@ struct settings {
     enum log_format log_format;
 };
 
+/* What judges a value that this folder cannot; err: words that follow the setting's name. */
+typedef bool settings_check(const char *value, struct error *err);
+
+/*
+ * What judges a file that a setting names, which may be none. Paths and names in
+ * settings are good, whatever else is wrong. err: a whole line, which begins with
+ * the setting's name.
+ */
+typedef bool settings_file_check(const struct settings *settings, struct error *err);
+
+struct settings_checks {
+    settings_check *database_url;      /* NULL: it is taken as it is */
+    settings_file_check *const *files; /* until NULL: of the files that will be read; NULL: none */
+};
+
 /*
  * Reports every wrong setting at once, one line per setting, none with the
  * value of a secret. Strings are borrowed from the environment, which must not
- * change. Before any thread.
+ * change. checks: NULL for none. Before any thread.
  */
-typedef bool settings_check(const char *value, struct error *err); /* words that follow the name */
-
-/* check_database_url: NULL, or what judges a database URL. */
-bool settings_load(struct settings *settings, settings_check *check_database_url, struct error *err)
-    MUST_USE;
+bool settings_load(struct settings *settings, const struct settings_checks *checks,
+                   struct error *err) MUST_USE;
 
 /* One line per setting, for a terminal. */
 void settings_print_help(FILE *out);

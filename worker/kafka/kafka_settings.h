@@ -1,0 +1,17 @@
+#ifndef WORKER_KAFKA_KAFKA_SETTINGS_H
+#define WORKER_KAFKA_KAFKA_SETTINGS_H
+
+#include "worker/settings/settings.h"
+
+/*
+ * What commands that are clients of Kafka ask of their settings: that
+ * KAFKA_CONFIG_FILE can be read, and that librdkafka takes each of its lines.
+ * Nothing is opened but that file. What only a client that is made shows (an
+ * authority's file, say) is told then.
+ */
+settings_file_check kafka_settings_check;
+
+/* The same, as the checks of a command's row. */
+extern settings_file_check *const kafka_settings_checks[];
+
+#endif
