@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from support.process import wait_until
 from support.roles import Login, make_login
 from support.worker import Result, Worker
 from support.world import CONNECTION, EXPORT, LIST, SEGMENT, World, check_sums
+
+OTHER = "weekly"
 
 
 def contributor(world: World) -> Login:
@@ -246,3 +249,65 @@ def test_a_paused_export_may_be_tried(world: World) -> None:
 
     assert world.command("export", "try", EXPORT, "--rows", "2").rc == 0
     assert world.simulator.count(LIST) == 2
+
+
+# ---- a list that people are taken off ----
+
+
+def run_of_another(world: World) -> int:
+    """A run of another export to the same list, which has nothing more to send."""
+    world.add_export(OTHER)
+    return int(world.db.value(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, epoch, started_at, lease_until)"
+        " select export_id, name, 'main', 'schedule', 'running', 1, now(), now() + interval '1 hour'"
+        " from klaviyo.export where name = %s returning run_id", OTHER))  # fmt: skip
+
+
+def end(world: World, run: int) -> None:
+    world.db.execute("update klaviyo.run set state = 'succeeded', finished_at = now() where run_id = %s", run)
+
+
+def begin(world: World) -> tuple[str, int | None, str | None]:
+    ((what, run, detail),) = world.db.rows(
+        "select what, run_id, detail from klaviyo.begin_trial(%s, 'w', 15000, null, null, '{}')", EXPORT
+    )
+    return what, run, detail
+
+
+def test_a_trial_does_not_begin_while_people_are_taken_off_its_list(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    other = run_of_another(world)
+    words = ("export", "try", EXPORT, "--rows", "2", "--direct")
+    tried: list[Result] = []
+    trying = threading.Thread(target=lambda: tried.append(world.command(*words)))
+    waits = (
+        "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
+    with world.db.connect() as connection, connection.transaction():
+        connection.execute("select klaviyo.claim_list(%s)", (other,))
+
+        trying.start()
+        wait_until(lambda: tried or world.db.value(waits) == 1, 20, "the trial to look at the list")
+
+    trying.join()
+    assert tried[0].rc == 75 and "taken off" in tried[0].stderr, tried
+    assert world.simulator.diary("import") == []
+    end(world, other)
+    assert world.command(*words).rc == 0 and world.simulator.count(LIST) == 2
+
+
+def test_nor_does_one_go_on_while_they_are(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    _, trial, _ = begin(world)
+    world.db.execute("update klaviyo.run set parked_until = now() - interval '1 s' where run_id = %s", trial)
+    other = run_of_another(world)
+    world.db.execute("update klaviyo.run set removal_epoch = epoch where run_id = %s", other)
+    world.db.execute(
+        "insert into klaviyo.list_claim select account_id, %s, %s from klaviyo.connection", LIST, other
+    )
+    take = "select run_id from klaviyo.retake_trial(%s, 'w', 15000)"
+
+    assert world.db.rows(take, trial) == []
+    end(world, other)
+    assert world.db.rows(take, trial) == [(trial,)]

@@ -1,6 +1,5 @@
 #include "worker/store/trials.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,12 +42,8 @@ static bool refused(struct db *db, const struct trial_order *order, const PGresu
         return exports_missing(db, order->export_name, err);
     if (strcmp(what, "lost") == 0)
         return error_set(err, ERROR_LOST, "the task is no longer this worker's");
-    if (strcmp(what, "busy") == 0)
-        return error_set(err, ERROR_RETRY,
-                         "run %" PRId64 " of export %s is going on: try again when it has ended "
-                         "(runs watch %" PRId64 ")",
-                         result_int64(rows, 0, 0), order->export_name, result_int64(rows, 0, 0));
-    return error_set(err, ERROR_INPUT, "%s", result_text(rows, 0, 5));
+    return error_set(err, strcmp(what, "busy") == 0 ? ERROR_RETRY : ERROR_INPUT, "%s",
+                     result_text(rows, 0, 5));
 }
 
 bool trials_begin(struct db *db, const struct trial_order *order, struct run_task **run,

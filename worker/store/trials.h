@@ -25,7 +25,7 @@ struct trial_order {
 /*
  * *run: the caller's, owned and not planned. ERROR_INPUT: there is no such
  * export, or its connection needs attention; ERROR_RETRY: a run of it is going
- * on; ERROR_LOST: the task is another worker's.
+ * on, or people are being taken off its list; ERROR_LOST: the task is another worker's.
  */
 bool trials_begin(struct db *db, const struct trial_order *order, struct run_task **run,
                   struct error *err) MUST_USE;

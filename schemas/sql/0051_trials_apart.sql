@@ -1,0 +1,123 @@
+-- -- a trial keeps away from a list that people are taken off ---------------------
+
+-- The runs that take people off the list of an export.
+create function klaviyo.claimers(p_export_id bigint) returns setof bigint
+language sql stable as $$
+    select h.run_id
+    from klaviyo.export x
+    join klaviyo.connection c using (connection_id)
+    join klaviyo.list_claim k on k.list_id = x.list_id
+                                 and (k.account_id = c.account_id or c.account_id is null)
+    join klaviyo.run h on h.run_id = k.run_id
+    where x.export_id = p_export_id and h.state = 'running' and h.removal_epoch = h.epoch
+$$;
+
+-- As before.
+create or replace function klaviyo.list_is_claimed(p_run_id bigint) returns boolean
+language sql stable as $$
+    select exists (select from klaviyo.run r, klaviyo.claimers(r.export_id) as h (run_id)
+                   where r.run_id = p_run_id and h.run_id <> p_run_id)
+$$;
+
+-- As before, and busy is also a list that another run takes people off: whom a trial put there
+-- that run would take off, and this export would know them to be on it. detail says which.
+create or replace function klaviyo.begin_trial(p_export_name text, p_worker text, p_lease_ms bigint,
+                                               p_task_id bigint, p_token integer, p_kept jsonb)
+returns table (what text, run_id bigint, take_id uuid, epoch integer, export_id bigint, detail text)
+language plpgsql as $$
+declare
+    x klaviyo.export;
+    c klaviyo.connection;
+    r klaviyo.run;
+begin
+    if p_task_id is not null then
+        perform from klaviyo.task t
+        where t.task_id = p_task_id and t.token = p_token and t.state = 'running' for update;
+        if not found then
+            what := 'lost';
+            return next;
+            return;
+        end if;
+    end if;
+    select * into x from klaviyo.export e where e.name = p_export_name for key share;
+    if not found then
+        what := 'missing';
+        return next;
+        return;
+    end if;
+    select * into c from klaviyo.connection k where k.connection_id = x.connection_id;
+    if c.attention_reason is not null then
+        what := 'refused';
+        detail := format('connection %s needs attention (%s): run connection verify or rotate-key',
+                         c.name, c.attention_reason);
+        return next;
+        return;
+    end if;
+    perform klaviyo.lock_list(x.export_id, false);
+    select h.run_id into begin_trial.run_id
+    from klaviyo.claimers(x.export_id) as h (run_id) order by h.run_id limit 1;
+    if found then
+        what := 'busy';
+        detail := format('people are being taken off the list of export %s by run %s: try again '
+                         'when it has ended', x.name, run_id);
+        return next;
+        return;
+    end if;
+    begin
+        insert into klaviyo.run as n
+            (export_id, export_name, connection_name, trigger, state, epoch, worker, started_at,
+             lease_until, lease_renewed_at, first_batch, taken_at, take_id, backends,
+             server_started, is_trial)
+        values (x.export_id, x.name, c.name, 'trial', 'running', 1, p_worker, clock_timestamp(),
+                clock_timestamp() + p_lease_ms * interval '1 ms', clock_timestamp(),
+                nextval('klaviyo.batch_id'), clock_timestamp(), gen_random_uuid(),
+                array[pg_backend_pid()], pg_postmaster_start_time(), true)
+        returning n.* into r;
+    exception when unique_violation then
+        what := 'busy';
+        run_id := (select o.run_id from klaviyo.run o
+                   where o.export_id = x.export_id and o.state = 'running');
+        detail := format('run %s of export %s is going on: try again when it has ended '
+                         '(runs watch %1$s)', run_id, x.name);
+        return next;
+        return;
+    end;
+    update klaviyo.task t set run_id = r.run_id, kept = p_kept || jsonb_build_object('run', r.run_id)
+    where t.task_id = p_task_id;
+    what := 'begun';
+    run_id := r.run_id;
+    take_id := r.take_id;
+    epoch := r.epoch;
+    export_id := r.export_id;
+    return next;
+end
+$$;
+
+-- As before, and no row while another run takes people off its list.
+create or replace function klaviyo.retake_trial(p_run_id bigint, p_worker text, p_lease_ms bigint)
+returns table (run_id bigint, take_id uuid, epoch integer, export_id bigint)
+language plpgsql as $$
+begin
+    perform from klaviyo.run r
+    where r.run_id = p_run_id and r.is_trial and r.state = 'running'
+      and (r.parked_until < clock_timestamp()
+           or (r.parked_until is null and r.lease_until < clock_timestamp()))
+      and not klaviyo.list_is_claimed(r.run_id)
+    for update skip locked;
+    if not found then
+        return;
+    end if;
+    update klaviyo.run r
+    set epoch = r.epoch + 1, worker = p_worker, waiting_until = null,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 ms',
+        lease_renewed_at = clock_timestamp(),
+        backends = array[pg_backend_pid()], server_started = pg_postmaster_start_time()
+    where r.run_id = p_run_id;
+    return query select r.run_id, r.take_id, r.epoch, r.export_id
+    from klaviyo.run r where r.run_id = p_run_id;
+exception when unique_violation then
+    return; -- the list was claimed meanwhile: see run_respects_claims()
+end
+$$;
+
+revoke execute on function klaviyo.claimers(bigint) from public;
