@@ -251,6 +251,20 @@ def test_a_paused_export_may_be_tried(world: World) -> None:
     assert world.simulator.count(LIST) == 2
 
 
+def test_a_trial_of_a_paused_export_goes_on_after_its_worker(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    world.admin("export", "pause", EXPORT)
+    killed = world.command(
+        "export", "try", EXPORT, "--rows", "2", "--direct", KLAVIYO_FAILPOINT="trial_plan.after:1", LEASE_SECONDS="2"
+    )
+    assert killed.rc < 0, killed
+
+    world.start_worker()
+
+    (run,) = world.wait_runs_ended()
+    assert run["state"] == "succeeded" and world.simulator.count(LIST) == 2, run
+
+
 # ---- a list that people are taken off ----
 
 
