@@ -204,5 +204,50 @@ exception when unique_violation then
 end
 $$;
 
+-- -- what a trial is no example of ------------------------------------------------
+
+-- As before, but a trial takes nobody off, and uses up nothing.
+create or replace function klaviyo.run_keeps_confirmation() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if new.state in ('succeeded', 'succeeded_with_rejections') and not new.is_trial then
+        delete from klaviyo.removal_confirmation k
+        where k.export_id = new.export_id and new.reason is distinct from 'removals_withheld';
+    end if;
+    if new.confirm_removals and new.removed_rows = 0
+       and (new.state in ('failed', 'cancelled') or new.reason = 'removals_withheld') then
+        insert into klaviyo.removal_confirmation (export_id)
+        select x.export_id from klaviyo.export x
+        where x.export_id = new.export_id and x.on_leave = 'remove'
+        on conflict do nothing;
+    end if;
+    return null;
+end
+$$;
+
+-- As before, by the last run that is no trial.
+create or replace function klaviyo.is_short(p_export_id bigint) returns boolean
+language sql stable as $$
+    select coalesce((select r.finished_at - r.started_at < interval '1 minute'
+                     from klaviyo.run r
+                     where r.export_id = p_export_id
+                       and r.state in ('succeeded', 'succeeded_with_rejections')
+                       and not r.is_trial
+                     order by r.run_id desc limit 1), true)
+       and not exists (
+           select from klaviyo.export x
+           join klaviyo.connection c using (connection_id)
+           join klaviyo.connection d
+             on coalesce(d.account_id, d.connection_id::text)
+                = coalesce(c.account_id, c.connection_id::text)
+           join klaviyo.export y on y.connection_id = d.connection_id
+           join klaviyo.run r on r.export_id = y.export_id
+           where x.export_id = p_export_id and r.state = 'running' and r.parked_until is null
+             and exists (select from klaviyo.connection e
+                         join klaviyo.export z using (connection_id)
+                         where coalesce(e.account_id, e.connection_id::text)
+                               <> coalesce(c.account_id, c.connection_id::text)))
+$$;
+
 revoke execute on function
     klaviyo.claimers(bigint), klaviyo.obstacle(bigint, boolean) from public;

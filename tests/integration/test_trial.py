@@ -325,3 +325,22 @@ def test_nor_does_one_go_on_while_they_are(world: World) -> None:
     assert world.db.rows(take, trial) == []
     end(world, other)
     assert world.db.rows(take, trial) == [(trial,)]
+
+
+# ---- what a trial is no example of ----
+
+
+def test_a_trial_uses_up_no_confirmation_and_makes_no_export_short(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    world.admin("export", "update", EXPORT, "--on-leave", "remove")
+    world.db.execute("insert into klaviyo.removal_confirmation select export_id from klaviyo.export")
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at, finished_at)"
+        " select export_id, name, 'main', 'schedule', 'succeeded', now() - interval '2 h', now() - interval '1 h'"
+        " from klaviyo.export"
+    )
+
+    assert world.command("export", "try", EXPORT, "--rows", "2", "--direct").rc == 0
+
+    assert world.db.value("select count(*) from klaviyo.removal_confirmation") == 1
+    assert world.db.value("select klaviyo.is_short(export_id) from klaviyo.export") is False
