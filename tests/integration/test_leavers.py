@@ -16,7 +16,7 @@ import pytest
 
 from support import klaviyo, people
 from support.process import wait_until
-from support.world import CONNECTION, EXPORT, LIST, SEGMENT, World, check_sums
+from support.world import ACCOUNT, CONNECTION, EXPORT, LIST, SEGMENT, World, check_sums
 
 REMOVE = ("--on-leave", "remove")
 
@@ -68,6 +68,39 @@ def join(world: World, *addresses: str, segment: str = SEGMENT) -> None:
         world.db.execute(
             "insert into insights.segment_member values (%s, %s) on conflict do nothing", segment, profile
         )
+
+
+def plan_only(world: World, segment: str = SEGMENT) -> None:
+    """A run that ends before its first import, as the account may send none meanwhile."""
+    before = len(world.runs())
+    world.db.execute(
+        "insert into klaviyo.rate_budget (account, endpoint, blocked_at, blocked_until)"
+        " values (%s, 'import', now(), now() + interval '1 hour') on conflict (account, endpoint)"
+        " do update set blocked_at = excluded.blocked_at, blocked_until = excluded.blocked_until",
+        ACCOUNT,
+    )
+    world.refresh(segment)
+    planned = "select count(*) from klaviyo.run where state = 'running' and planned"
+    wait_until(lambda: world.db.value(planned) == 1, 60, "a plan")
+    cancel(world)
+    world.wait_runs_ended(before + 1)
+    world.db.execute("update klaviyo.rate_budget set blocked_until = now() - interval '1 minute'")
+
+
+def cancel(world: World) -> None:
+    world.admin("runs", "cancel", str(world.runs()[0]["id"]))
+
+
+def cancel_with_a_job(world: World, segment: str = SEGMENT) -> None:
+    """A run that is cancelled, and its job goes on."""
+    before = len(world.runs())
+    world.simulator.settings(queued_ms=100, processing_ms=3000)
+    world.refresh(segment)
+    sent = "select count(*) from klaviyo.batch b join klaviyo.run r using (run_id) where b.state = 'sent' and r.state = 'running'"
+    wait_until(lambda: world.db.value(sent) == 1, 30, "a job")
+    cancel(world)
+    world.wait_runs_ended(before + 1)
+    world.simulator.settings(queued_ms=50, processing_ms=100)
 
 
 def removals(world: World) -> list[dict[str, Any]]:
@@ -371,13 +404,7 @@ def test_what_another_export_only_planned_to_send_is_not_held_by_it(world: World
     world.db.execute("insert into insights.segment values ('other', 'other')")
     join(world, first, second, segment="other")
     world.add_export("second", *REMOVE, segments=("other",), mapping=[])
-    # Its run is planned and ends before its first import, as the account may send none meanwhile.
-    world.db.execute("update klaviyo.rate_budget set blocked_at = now(), blocked_until = now() + interval '1 hour'")
-    world.refresh("other")
-    wait_until(lambda: world.db.value("select count(*) from klaviyo.batch where state = 'planned'") == 1, 30, "a plan")
-    world.admin("runs", "cancel", str(world.runs()[0]["id"]))
-    world.wait_runs_ended(2)
-    world.db.execute("update klaviyo.rate_budget set blocked_until = now() - interval '1 minute'")
+    plan_only(world, "other")
     leave(world, first)
     leave(world, first, segment="other")
 
@@ -519,6 +546,105 @@ def test_marks_of_an_earlier_pass_do_not_count_whoever_planned_again(world: Worl
 
     assert (run["state"], run["counts"]["removed"]) == ("succeeded", 0)
     assert first in world.simulator.emails(LIST) and not removals(world)
+
+
+# ---- perhaps on the list ----
+
+
+def die_at(world: World, point: str) -> None:
+    """A run whose worker dies there, and which is then cancelled."""
+    restart(world, KLAVIYO_FAILPOINT=point)
+    before = len(world.runs())
+    world.refresh()
+    world.workers[-1].process.wait(60)
+    lease_over = "select lease_until < now() from klaviyo.run where state = 'running'"
+    wait_until(lambda: world.db.value(lease_over), 20, "the lease to be over")
+    cancel(world)
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    world.wait_runs_ended(before + 1)
+
+
+def with_a_job_of_a_cancelled_run(world: World) -> None:
+    cancel_with_a_job(world)
+
+
+def with_errors_that_name_nobody(world: World) -> None:
+    addresses = world.db.rows("select lower(attributes ->> 'email') from insights.customer_profile order by 1")
+    reject = {"emails": [addresses[-1][0]], "stage": "import-error", "unnamed": True}
+    world.simulator.control("POST", "rejects", reject)
+    assert run_once(world)["state"] == "succeeded_with_rejections"
+
+
+def with_a_removal_that_was_begun(world: World) -> None:
+    run_once(world)
+    first = min(world.simulator.emails(LIST))
+    leave(world, first)
+    die_at(world, "fetch_leavers.after:1")
+    join(world, first)
+
+
+def with_an_import_that_was_split_after_it_had_no_response(world: World) -> None:
+    world.simulator.fault("import", {"reset": "after"})
+    world.simulator.fault("import", {"status": 413})
+    die_at(world, "split.after:1")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        with_a_job_of_a_cancelled_run,
+        with_errors_that_name_nobody,
+        with_a_removal_that_was_begun,
+        with_an_import_that_was_split_after_it_had_no_response,
+    ],
+)
+def test_who_may_be_on_the_list_is_not_forgotten_by_a_plan_that_is_never_sent(world: World, begin: Any) -> None:
+    world.add_segment(SEGMENT, people.simple(6))
+    world.add_connection()
+    world.add_export(EXPORT, *REMOVE, "--size-guard", "off", mapping=[])
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    begin(world)
+    plan_only(world)
+    first = min(world.simulator.emails(LIST))
+
+    leave(world, first)
+    run = run_once(world)
+
+    assert (run["counts"]["left"], run["counts"]["removed"]) == (1, 1)
+    assert first not in world.simulator.emails(LIST)
+
+
+def test_whom_a_late_job_may_have_put_on_the_list_since_is_not_forgotten(world: World) -> None:
+    """They were taken off before it ended, are members again, and were not sent since."""
+    first, *_ = set_up(world, 5)
+    world.db.execute(
+        "with batch as (insert into klaviyo.batch (export_id, run_id, row_count, profile_ids)"
+        " select export_id, run_id, 1, '{p}' from klaviyo.run returning batch_id, export_id),"
+        " late as (insert into klaviyo.late_job (export_id, batch_id, since, addresses)"
+        " select export_id, 1, now() - interval '1 day', array[%s] from batch)"
+        " update klaviyo.ledger l set batch_id = b.batch_id from batch b where address = %s", first, first,
+    )  # fmt: skip
+    plan_only(world)
+
+    leave(world, first)
+    run_once(world)
+
+    assert first not in world.simulator.emails(LIST)
+
+
+def test_whom_another_export_may_have_put_on_the_list_stays(world: World) -> None:
+    first, second, *_ = set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, first, second, segment="other")
+    world.add_export("second", *REMOVE, segments=("other",), mapping=[])
+    cancel_with_a_job(world, "other")
+    plan_only(world, "other")
+
+    leave(world, first)
+    run = run_once(world)
+
+    assert (run["counts"]["left"], run["counts"]["removed"]) == (1, 0)
+    assert first in world.simulator.emails(LIST)
 
 
 # ---- how many requests ----

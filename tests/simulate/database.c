@@ -41,6 +41,14 @@ struct outbox_row *database_batch(int64_t batch, const struct run_task *task)
     return b->state != BATCH_NONE && b->run == task->run_id ? b : NULL;
 }
 
+bool database_is_posted(int64_t batch)
+{
+    const struct outbox_row *b = &database.batches[batch];
+
+    return b->state == BATCH_SENT || b->state == BATCH_UNRESOLVED ||
+           (b->state == BATCH_PLANNED && b->posted_ms);
+}
+
 int64_t database_new_batch(void)
 {
     must(database.n_batches < BATCHES_MAX, "the simulation has no room for another batch");
@@ -77,9 +85,12 @@ void database_keep_late_job(int64_t batch, const char *job, bool given_up)
                                    .names_list = b->names_list,
                                    .people = set };
     (void)snprintf(late->job, sizeof late->job, "%s", job ? job : "");
+    for (int i = 0; i < PEOPLE && b->names_list; i++)
+        if ((set >> i & 1) && database.runs[b->run].state == RUN_RUNNING)
+            database.ledger[b->export][i].perhaps_listed = true;
 }
 
-/* Who is not in the ledger any more may be on the list again, by that job. */
+/* Whom it has may be on the list by that job, also who is not in the ledger any more. */
 void database_settle_late_job(struct late_job_row *job)
 {
     for (int i = 0; i < PEOPLE; i++) {
@@ -87,10 +98,15 @@ void database_settle_late_job(struct late_job_row *job)
 
         if (!(job->people >> i & 1))
             continue;
-        if (!entry->known && job->names_list)
-            *entry = (struct ledger_entry){ .known = true, .batch = job->batch, .removing = true };
-        else if (entry->batch != job->batch)
+        if (!entry->known) {
+            *entry = (struct ledger_entry){ .known = job->names_list,
+                                            .batch = job->batch,
+                                            .removing = true };
+            continue;
+        }
+        if (entry->batch != job->batch)
             entry->fingerprint = 0;
+        entry->perhaps_listed |= job->names_list;
     }
     job->there = false;
 }

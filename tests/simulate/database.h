@@ -80,7 +80,7 @@ struct ledger_entry {
     int64_t fingerprint;
     int64_t batch, rejected_batch; /* 0: none */
     uint64_t filled;
-    bool listed, removing;
+    bool listed, removing, perhaps_listed;
     int64_t left_run;
     int32_t left_epoch;
 };
@@ -141,6 +141,9 @@ void database_begin(void);
 struct run_row *database_owned(const struct run_task *task);
 int64_t database_run_number(const struct run_row *run);
 struct outbox_row *database_batch(int64_t batch, const struct run_task *task);
+
+/* An import of it was begun, and it is not over. */
+bool database_is_posted(int64_t batch);
 int64_t database_new_batch(void);
 
 /* Of the addresses whose last batch it is. job NULL: nobody knows of one. */

@@ -161,7 +161,7 @@ static bool holds(const struct ledger_entry *entry)
     bool never_sent = b->state == BATCH_PLANNED && !b->posted_ms;
 
     return entry->known && !entry->removing &&
-           (entry->listed ||
+           (entry->listed || entry->perhaps_listed ||
             (!never_sent && (!entry->rejected_batch || entry->batch > entry->rejected_batch)));
 }
 

@@ -100,13 +100,13 @@ static void write_plan(const struct pending_plan *pending)
     for (int i = 0; i < pending->batch.n_rows; i++) {
         struct ledger_entry *entry =
             &database.ledger[pending->batch.export][pending->batch.person[i]];
-        int64_t rejected = entry->rejected_batch;
-        bool listed = entry->listed;
+        struct ledger_entry old = entry->known ? *entry : (struct ledger_entry){ .known = false };
 
         *entry = pending->entry[i];
-        entry->listed = (entry->listed && !pending->all_new) || listed;
+        entry->listed = (entry->listed && !pending->all_new) || old.listed;
+        entry->perhaps_listed = old.perhaps_listed || old.removing || database_is_posted(old.batch);
         entry->batch = number_of_batch;
-        entry->rejected_batch = rejected;
+        entry->rejected_batch = old.rejected_batch;
     }
     trace("plans batch %d of run %d: %d rows%s", (int)number_of_batch, (int)pending->batch.run,
           pending->batch.n_rows, pending->batch.names_list ? " with the list" : "");

@@ -172,6 +172,7 @@ static void read_entry(const struct ledger *ledger, const struct ledger_entry *e
         .settled = entry->batch >= ledger->task->first_batch,
         .posted = unfinished && copy->posted[entry->batch],
         .removing = entry->removing,
+        .perhaps_listed = entry->perhaps_listed,
         .has_filled = true,
         .filled = entry->filled,
         .fingerprint = entry->fingerprint,

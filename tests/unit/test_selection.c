@@ -15,7 +15,8 @@ enum {
     NOT_TEXT = 32,
     CUT = 64,
     POSTED = 128,
-    REMOVING = 256
+    REMOVING = 256,
+    PERHAPS = 512
 };
 
 static struct member member(const char *profile, const char *address, unsigned flags)
@@ -33,6 +34,7 @@ static struct member member(const char *profile, const char *address, unsigned f
         .settled = flags & SETTLED,
         .posted = flags & POSTED,
         .removing = flags & REMOVING,
+        .perhaps_listed = flags & PERHAPS,
         .fingerprint = 7,
     };
 }
@@ -129,6 +131,8 @@ static void what_is_sent_follows_from_the_ledger(void **state)
         { LEDGER | CONFIRMED | REJECTED, 7, false, SELECTION_SEND_ISOLATED, false, true },
         { LEDGER | CONFIRMED | REJECTED | LISTED, 7, false, SELECTION_SEND_ISOLATED, true, false },
         { LEDGER | CONFIRMED | REMOVING, 7, false, SELECTION_SEND, false, true },
+        { LEDGER | PERHAPS, 7, false, SELECTION_SEND, false, true },
+        { LEDGER | CONFIRMED | PERHAPS, 7, false, SELECTION_UNCHANGED, true, false },
     };
 
     (void)state;
@@ -161,6 +165,8 @@ static void who_is_no_member_any_more_has_left_if_perhaps_on_the_list(void **sta
         { LEDGER | CONFIRMED | REJECTED | LISTED, SELECTION_LEFT, 0 },
         { LEDGER | LISTED, SELECTION_LEFT, 0 },
         { LEDGER | CONFIRMED | REMOVING, SELECTION_LEFT, 0 },
+        { LEDGER | PERHAPS, SELECTION_LEFT, 0 },
+        { LEDGER | CONFIRMED | REJECTED | PERHAPS, SELECTION_LEFT, 0 },
         { LEDGER | SETTLED, SELECTION_LEFT, 1 },
         { LEDGER | SETTLED | CONFIRMED, SELECTION_LEFT, 1 },
         { LEDGER | SETTLED | CONFIRMED | REJECTED, SELECTION_NOTHING, 1 },

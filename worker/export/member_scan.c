@@ -388,6 +388,7 @@ static void add_ledger(struct member *member, const struct ledger_row *row)
     member->settled = row->settled;
     member->posted = row->posted;
     member->removing = row->removing;
+    member->perhaps_listed = row->perhaps_listed;
     member->has_filled = row->has_filled;
     member->filled = row->filled;
     member->fingerprint = row->fingerprint;

@@ -89,8 +89,8 @@ static void count_gone(struct run_counts *counts)
 static bool may_be_on_list(const struct member *member)
 {
     return selection_was_listed(member) ||
-           (member->known &&
-            (member->posted || member->removing || (member->settled && !member->confirmed)));
+           (member->known && (member->posted || member->removing || member->perhaps_listed ||
+                              (member->settled && !member->confirmed)));
 }
 
 /* Only the ledger knows the address: no member of the segments has it now. */

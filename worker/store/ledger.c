@@ -8,7 +8,7 @@
 #include "worker/store/members.h"
 #include "worker/store/statement.h"
 
-enum { N_FIELDS = 7, STREAM_SQL_BYTES = 256 };
+enum { N_FIELDS = 8, STREAM_SQL_BYTES = 256 };
 
 struct unfinished {
     int64_t batch_id;
@@ -135,6 +135,7 @@ static void read_row(const struct ledger *ledger, struct ledger_row *row)
         .settled = batch_id >= ledger->task->first_batch,
         .posted = unfinished && unfinished->posted,
         .removing = is_true(&f[6]),
+        .perhaps_listed = is_true(&f[7]),
         .has_filled = f[5].bytes != NULL,
         .filled = (uint64_t)copy_int(&f[5]),
     };
@@ -146,8 +147,8 @@ static bool start(struct ledger *ledger)
 
     (void)snprintf(
         sql, sizeof sql,
-        "copy (select address, fingerprint, batch_id, rejected_batch, listed, filled, removing"
-        " from klaviyo.ledger where export_id = %" PRId64
+        "copy (select address, fingerprint, batch_id, rejected_batch, listed, filled, removing,"
+        " perhaps_listed from klaviyo.ledger where export_id = %" PRId64
         " order by address) to stdout (format binary)",
         ledger->task->export_id);
     ledger->started = true;

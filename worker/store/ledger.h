@@ -26,12 +26,13 @@
  */
 struct ledger_row {
     struct copy_field address;
-    bool confirmed; /* its last batch was */
-    bool listed;    /* an earlier batch was confirmed */
-    bool rejected;  /* Klaviyo refused it last time */
-    bool settled;   /* this run has done with it before */
-    bool posted;    /* not confirmed, but an import of it was begun */
-    bool removing;  /* a removal of it was begun */
+    bool confirmed;      /* its last batch was */
+    bool listed;         /* an earlier batch was confirmed */
+    bool rejected;       /* Klaviyo refused it last time */
+    bool settled;        /* this run has done with it before */
+    bool posted;         /* not confirmed, but an import of it was begun */
+    bool removing;       /* a removal of it was begun */
+    bool perhaps_listed; /* by an earlier batch, of which that is not known */
     bool has_filled;
     uint64_t filled; /* fields that ever had a value as sent: a set, where it is known */
     int64_t fingerprint;

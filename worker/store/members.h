@@ -25,12 +25,13 @@ struct member {
     bool cut_not_ascii;        /* the address was cut, and something in it was not ASCII */
     /* From the ledger (ledger.h), where it has the address; the stream leaves them unset. */
     bool known;
-    bool confirmed; /* its last batch was */
-    bool listed;    /* an earlier batch was confirmed */
-    bool rejected;  /* Klaviyo refused it last time */
-    bool settled;   /* this run has done with it before */
-    bool posted;    /* not confirmed, but an import of it was begun */
-    bool removing;  /* a removal of it was begun: it is on the list no more, or may be */
+    bool confirmed;      /* its last batch was */
+    bool listed;         /* an earlier batch was confirmed */
+    bool rejected;       /* Klaviyo refused it last time */
+    bool settled;        /* this run has done with it before */
+    bool posted;         /* not confirmed, but an import of it was begun */
+    bool removing;       /* a removal of it was begun: it is on the list no more, or may be */
+    bool perhaps_listed; /* an earlier batch than its last may have put it on the list */
     bool has_filled;
     uint64_t filled; /* fields that ever had a value as sent (mapping.h) */
     int64_t fingerprint;

@@ -22,7 +22,10 @@ static const char plan_sql[] = PLAN_BATCH
     " on conflict (export_id, address) do update"
     " set fingerprint = excluded.fingerprint, batch_id = excluded.batch_id,"
     " listed = ledger.listed or excluded.listed, profile_id = excluded.profile_id,"
-    " filled = excluded.filled, left_run = null, left_epoch = null, removing = false)"
+    " filled = excluded.filled, left_run = null, left_epoch = null, removing = false,"
+    " perhaps_listed = ledger.perhaps_listed or ledger.removing or exists ("
+    "  select from klaviyo.batch o where o.batch_id = ledger.batch_id"
+    "  and (o.state in ('sent', 'unresolved') or o.state = 'planned' and o.posted_at is not null)))"
     " select batch_id from batch";
 
 /* Looking for a conflict costs PostgreSQL half as much again as the rows themselves. */
