@@ -107,33 +107,49 @@ bool statement_is_refused(struct db *db, struct error *err)
 
 /* ---- connections, as store/db.h has them ---- */
 
-static bool connect(struct db *db, struct error *err)
+static bool server_is_reached(struct error *err)
 {
     fiber_sleep(dice_delay_ms(USUAL_MS));
-    if (fiber_process()->dead || is_away())
-        return error_set(err, ERROR_RETRY, "the database cannot be reached");
-    db->up = true;
-    db->restarts = restarts;
-    return true;
+    return (!fiber_process()->dead && !is_away()) ||
+           error_set(err, ERROR_RETRY, "the database cannot be reached");
 }
 
-bool db_open(struct db **out, const struct db_options *options UNUSED, struct error *err)
+static void put_up(struct db *db)
+{
+    db->up = true;
+    db->restarts = restarts;
+}
+
+static struct db *add_connection(void)
 {
     struct db *db = calloc(1, sizeof *db);
     int place = 0;
 
     assert(db);
-    if (!connect(db, err)) {
-        free(db);
-        return false;
-    }
     while (connections[place])
         place++;
     assert(place < CONNECTIONS_MAX);
     connections[place] = db;
     db->fd = descriptor_new();
-    *out = db;
+    put_up(db);
+    return db;
+}
+
+bool db_open_together(struct db **const out[], size_t n, const struct db_options *options UNUSED,
+                      struct error *err)
+{
+    if (!server_is_reached(err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        *out[i] = add_connection();
     return true;
+}
+
+bool db_open(struct db **out, const struct db_options *options, struct error *err)
+{
+    struct db **const outs[] = { out };
+
+    return db_open_together(outs, 1, options, err);
 }
 
 static void end_snapshot(struct db *db)
@@ -156,7 +172,12 @@ void db_free(struct db *db)
 
 bool db_ready(struct db *db, struct error *err)
 {
-    return db->up || connect(db, err);
+    if (db->up)
+        return true;
+    if (!server_is_reached(err))
+        return false;
+    put_up(db);
+    return true;
 }
 
 bool db_is_up(const struct db *db)

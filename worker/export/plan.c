@@ -144,9 +144,9 @@ static bool open_connections(const struct plan *plan, struct member_scan *scan, 
     const struct db_options how = { .url = plan->options.database_url,
                                     .name = "klaviyo-worker plan",
                                     .service = true };
+    struct db **const all[] = { &scan->reading, &scan->remembering, &scan->writing };
 
-    return db_open(&scan->reading, &how, err) && db_open(&scan->remembering, &how, err) &&
-           db_open(&scan->writing, &how, err);
+    return db_open_together(all, 3, &how, err);
 }
 
 /*

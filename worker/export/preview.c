@@ -10,10 +10,10 @@ static bool open_connections(const struct preview_options *options, struct membe
 {
     const struct db_options how = { .url = options->database_url,
                                     .name = "klaviyo-worker preview" };
+    struct db **const both[] = { &scan->reading, &scan->remembering };
     char snapshot[SNAPSHOT_BYTES];
 
-    return db_open(&scan->reading, &how, err) && db_open(&scan->remembering, &how, err) &&
-           db_begin_snapshot(scan->reading, err) &&
+    return db_open_together(both, 2, &how, err) && db_begin_snapshot(scan->reading, err) &&
            db_export_snapshot(scan->reading, snapshot, err) &&
            db_join_snapshot(scan->remembering, snapshot, err);
 }

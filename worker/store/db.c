@@ -111,12 +111,8 @@ static bool is_standby(PGconn *conn)
 }
 
 /* Listings work on a standby; a service that could write nothing there must wait. */
-static bool connect_again(struct db *db, struct error *err)
+static bool begin_use(struct db *db, struct error *err)
 {
-    PQfinish(db->conn); /* accepts NULL */
-    db->conn = NULL;
-    if (!db_connect(&db->options, &db->conn, err))
-        return false;
     (void)PQsetNoticeReceiver(db->conn, ignore_notice, NULL);
     db->read_only = is_standby(db->conn);
     db->terms.read_write = !db->read_only;
@@ -127,19 +123,64 @@ static bool connect_again(struct db *db, struct error *err)
     return true;
 }
 
-bool db_open(struct db **out, const struct db_options *options, struct error *err)
+static bool connect_again(struct db *db, struct error *err)
 {
-    CLEANUP(db_freep) struct db *db = calloc(1, sizeof *db);
-    if (!db)
-        return error_no_memory(err);
+    PQfinish(db->conn); /* accepts NULL */
+    db->conn = NULL;
+    return db_connect(&db->options, &db->conn, 1, err) && begin_use(db, err);
+}
 
+static struct db *db_new(const struct db_options *options)
+{
+    struct db *db = calloc(1, sizeof *db);
+
+    if (!db)
+        return NULL;
     db->options = *options;
     db->terms.lock_timeout_ms = DB_LOCK_TIMEOUT_MS;
-    if (!connect_again(db, err))
-        return false;
+    return db;
+}
 
-    *out = db_take(&db);
+static bool open_all(struct db **made, size_t n, const struct db_options *options,
+                     struct error *err)
+{
+    PGconn *conns[DB_TOGETHER_MAX];
+
+    for (size_t i = 0; i < n; i++) {
+        made[i] = db_new(options);
+        if (!made[i])
+            return error_no_memory(err);
+    }
+    if (!db_connect(options, conns, n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        made[i]->conn = conns[i];
+    for (size_t i = 0; i < n; i++)
+        if (!begin_use(made[i], err))
+            return false;
     return true;
+}
+
+bool db_open_together(struct db **const out[], size_t n, const struct db_options *options,
+                      struct error *err)
+{
+    struct db *made[DB_TOGETHER_MAX] = { NULL };
+    bool ok = open_all(made, n, options, err);
+
+    for (size_t i = 0; i < n; i++) {
+        if (ok)
+            *out[i] = made[i];
+        else
+            db_free(made[i]);
+    }
+    return ok;
+}
+
+bool db_open(struct db **out, const struct db_options *options, struct error *err)
+{
+    struct db **const outs[] = { out };
+
+    return db_open_together(outs, 1, options, err);
 }
 
 void db_free(struct db *db)

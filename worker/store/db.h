@@ -34,6 +34,14 @@ struct db_options {
 
 /* Texts and files of the options are borrowed for as long as the connection lives. */
 bool db_open(struct db **out, const struct db_options *options, struct error *err) MUST_USE;
+
+/*
+ * Several at the same time, which takes little longer than one. All of them, or none;
+ * the first failure is told.
+ */
+enum { DB_TOGETHER_MAX = 3 };
+bool db_open_together(struct db **const out[], size_t n, const struct db_options *options,
+                      struct error *err) MUST_USE;
 void db_free(struct db *db);
 DEFINE_OWNER(db)
 

@@ -1,5 +1,6 @@
 #include "worker/store/db_connect.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 enum {
     URL_MAX_BYTES = 16384,
+    ADDRESS_BYTES = 160,
     SQLSTATE_BYTES = 5,
     GRACE_MS = 500, /* what the kernel may take to report its own time-out of the same length */
 };
@@ -131,117 +133,158 @@ void db_connect_describe(const char *libpq_words, struct error *err)
                     reason->words);
 }
 
-/* Milliseconds that one address gets; of all names and addresses in the URL. */
-static int64_t connect_timeout_ms(PGconn *conn, bool *several_hosts)
+/* One of the connections that are made at the same time. */
+struct attempt {
+    PGconn *conn;
+    PostgresPollingStatusType wants;
+    bool several_hosts;
+    int64_t timeout_ms;          /* that one address gets; of all names and addresses in the URL */
+    int64_t until_ms;            /* for the address that is being tried */
+    char address[ADDRESS_BYTES]; /* that one */
+};
+
+static void read_terms(struct attempt *attempt)
 {
-    PQconninfoOption *options = PQconninfo(conn);
+    PQconninfoOption *options = PQconninfo(attempt->conn);
     int64_t seconds = 5;
 
-    *several_hosts = false;
     for (PQconninfoOption *o = options; o && o->keyword; o++) {
         if (o->val && strcmp(o->keyword, "connect_timeout") == 0)
             (void)!parse_int64(o->val, 1, 3600, &seconds);
         if (o->val && (strcmp(o->keyword, "host") == 0 || strcmp(o->keyword, "hostaddr") == 0))
-            *several_hosts = *several_hosts || strchr(o->val, ',');
+            attempt->several_hosts = attempt->several_hosts || strchr(o->val, ',');
     }
     PQconninfoFree(options); /* accepts NULL */
-    return seconds * 1000;
-}
-
-/* The address that is being tried, so that each gets its time. */
-static void note_address(PGconn *conn, char *address, size_t size, bool *changed)
-{
-    char now[160];
-    const char *host = PQhostaddr(conn), *port = PQport(conn);
-
-    (void)snprintf(now, sizeof now, "%s %s", host ? host : "", port ? port : "");
-    *changed = strcmp(now, address) != 0;
-    (void)snprintf(address, size, "%s", now);
-}
-
-enum waited { WAITED_READY, WAITED_TIMEOUT, WAITED_STOP };
-
-static enum waited wait_for_server(PGconn *conn, PostgresPollingStatusType wants, int64_t until_ms,
-                                   const int *stop_fd)
-{
-    struct pollfd fds[] = {
-        { .fd = PQsocket(conn), .events = wants == PGRES_POLLING_READING ? POLLIN : POLLOUT },
-        { .fd = stop_fd ? *stop_fd : -1, .events = POLLIN },
-        { .fd = waiting_fd(), .events = POLLIN },
-    };
-    int64_t left_ms = until_ms - clock_ms();
-
-    (void)poll(fds, 3, left_ms > 0 ? (int)left_ms : 0);
-    if (fds[1].revents || fds[2].revents)
-        return WAITED_STOP;
-    return fds[0].revents || clock_ms() < until_ms ? WAITED_READY : WAITED_TIMEOUT;
+    attempt->timeout_ms = seconds * 1000;
 }
 
 /*
- * libpq's own loop, but for the verbosity that brings the SQLSTATE, which can be set
- * only now, and for the descriptor that stops it.
+ * libpq's own loop is not used, for the verbosity that brings the SQLSTATE, which can be
+ * set only now, and for the descriptor that stops it.
  */
-static enum waited drive(PGconn *conn, int64_t timeout_ms, const int *stop_fd)
+static bool start(struct attempt *attempt, const char *url, const struct db_options *options,
+                  struct error *err)
 {
-    PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
-    int64_t until_ms = clock_ms() + timeout_ms;
-    char address[160] = "";
+    const char *values[] = { options->name, "UTF8", "5", "3", "1", "3", "5000", url, NULL };
 
-    while (wants != PGRES_POLLING_OK && wants != PGRES_POLLING_FAILED) {
-        bool changed;
-        note_address(conn, address, sizeof address, &changed);
-        if (changed)
-            until_ms = clock_ms() + timeout_ms + GRACE_MS;
-        enum waited waited = wait_for_server(conn, wants, until_ms, stop_fd);
-        if (waited != WAITED_READY)
-            return waited;
-        wants = PQconnectPoll(conn);
+    attempt->conn = PQconnectStartParams(keywords, values, 1);
+    if (!attempt->conn)
+        return error_no_memory(err);
+    if (PQstatus(attempt->conn) == CONNECTION_BAD) {
+        db_connect_describe(PQerrorMessage(attempt->conn), err);
+        return false;
     }
-    return WAITED_READY;
+    (void)PQsetErrorVerbosity(attempt->conn, PQERRORS_SQLSTATE);
+    attempt->wants = PGRES_POLLING_WRITING;
+    read_terms(attempt);
+    return true;
 }
 
-static bool complete(PGconn *conn, const int *stop_fd, struct error *err)
+/* Each address gets its time. */
+static void note_address(struct attempt *attempt)
 {
-    bool several_hosts;
-    int64_t timeout_ms = connect_timeout_ms(conn, &several_hosts);
+    char now[ADDRESS_BYTES];
+    const char *host = PQhostaddr(attempt->conn), *port = PQport(attempt->conn);
 
-    (void)PQsetErrorVerbosity(conn, PQERRORS_SQLSTATE);
-    switch (drive(conn, timeout_ms, stop_fd)) {
-    case WAITED_READY:
-        break;
-    case WAITED_STOP:
-        return error_set(err, ERROR_RETRY, "connecting to PostgreSQL was broken off");
-    case WAITED_TIMEOUT:
-        if (!several_hosts) {
-            db_connect_describe("timeout expired", err);
-            return false;
-        }
-        PQreset(conn); /* which goes on to the next host */
-        break;
+    (void)snprintf(now, sizeof now, "%s %s", host ? host : "", port ? port : "");
+    if (strcmp(now, attempt->address) == 0)
+        return;
+    attempt->until_ms = clock_ms() + attempt->timeout_ms + GRACE_MS;
+    (void)snprintf(attempt->address, sizeof attempt->address, "%s", now);
+}
+
+static bool is_open(const struct attempt *attempt)
+{
+    return attempt->wants == PGRES_POLLING_OK;
+}
+
+/* False: whoever waits for these connections shall not do so any more. */
+static bool wait_for_server(struct attempt *attempts, size_t n, struct pollfd *fds,
+                            const int *stop_fd)
+{
+    int64_t until_ms = INT64_MAX;
+
+    for (size_t i = 0; i < n; i++) {
+        struct attempt *a = &attempts[i];
+        short events = a->wants == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        fds[i] = (struct pollfd){ .fd = is_open(a) ? -1 : PQsocket(a->conn), .events = events };
+        note_address(a);
+        if (!is_open(a) && a->until_ms < until_ms)
+            until_ms = a->until_ms;
     }
-    if (PQstatus(conn) == CONNECTION_OK)
+    fds[n] = (struct pollfd){ .fd = stop_fd ? *stop_fd : -1, .events = POLLIN };
+    fds[n + 1] = (struct pollfd){ .fd = waiting_fd(), .events = POLLIN };
+    int64_t left_ms = until_ms - clock_ms();
+    (void)poll(fds, n + 2, left_ms > 0 ? (int)left_ms : 0);
+    return !fds[n].revents && !fds[n + 1].revents;
+}
+
+static bool run_out_of_time(struct attempt *attempt, struct error *err)
+{
+    if (!attempt->several_hosts) {
+        db_connect_describe("timeout expired", err);
+        return false;
+    }
+    PQreset(attempt->conn); /* which goes on to the next host */
+    attempt->wants = PGRES_POLLING_OK;
+    return true;
+}
+
+static bool advance(struct attempt *attempt, const struct pollfd *fd, struct error *err)
+{
+    if (is_open(attempt))
         return true;
-    db_connect_describe(PQerrorMessage(conn), err);
+    if (fd->revents)
+        attempt->wants = PQconnectPoll(attempt->conn);
+    else if (clock_ms() >= attempt->until_ms && !run_out_of_time(attempt, err))
+        return false;
+    if (attempt->wants != PGRES_POLLING_FAILED &&
+        (!is_open(attempt) || PQstatus(attempt->conn) == CONNECTION_OK))
+        return true;
+    db_connect_describe(PQerrorMessage(attempt->conn), err);
     return false;
 }
 
-static bool connect_to(const char *url, const struct db_options *options, PGconn **out,
+static bool are_open(const struct attempt *attempts, size_t n)
+{
+    size_t open = 0;
+
+    while (open < n && is_open(&attempts[open]))
+        open++;
+    return open == n;
+}
+
+static bool connect_all(struct attempt *attempts, size_t n, const char *url,
+                        const struct db_options *options, struct error *err)
+{
+    struct pollfd fds[DB_TOGETHER_MAX + 2];
+
+    for (size_t i = 0; i < n; i++)
+        if (!start(&attempts[i], url, options, err))
+            return false;
+    while (!are_open(attempts, n)) {
+        if (!wait_for_server(attempts, n, fds, options->stop_fd))
+            return error_set(err, ERROR_RETRY, "connecting to PostgreSQL was broken off");
+        for (size_t i = 0; i < n; i++)
+            if (!advance(&attempts[i], &fds[i], err))
+                return false;
+    }
+    return true;
+}
+
+static bool connect_to(const char *url, const struct db_options *options, PGconn **out, size_t n,
                        struct error *err)
 {
-    const char *values[] = { options->name, "UTF8", "5", "3", "1", "3", "5000", url, NULL };
-    PGconn *conn = PQconnectStartParams(keywords, values, 1);
+    struct attempt attempts[DB_TOGETHER_MAX] = { { .conn = NULL } };
+    bool ok = connect_all(attempts, n, url, options, err);
 
-    if (!conn)
-        return error_no_memory(err);
-    bool ok = PQstatus(conn) != CONNECTION_BAD;
-    if (!ok)
-        db_connect_describe(PQerrorMessage(conn), err);
-    if (!ok || !complete(conn, options->stop_fd, err)) {
-        PQfinish(conn);
-        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (ok)
+            out[i] = attempts[i].conn;
+        else
+            PQfinish(attempts[i].conn); /* accepts NULL */
     }
-    *out = conn;
-    return true;
+    return ok;
 }
 
 static bool check_url(const char *url, struct error *err)
@@ -252,12 +295,13 @@ static bool check_url(const char *url, struct error *err)
            error_set(err, ERROR_INPUT, "DATABASE_URL %s", why.text);
 }
 
-bool db_connect(const struct db_options *options, PGconn **out, struct error *err)
+bool db_connect(const struct db_options *options, PGconn **out, size_t n, struct error *err)
 {
     CLEANUP(secret_release) struct secret url = SECRET_INIT;
 
+    assert(n <= DB_TOGETHER_MAX);
     if (secret_source_read(&options->url, URL_MAX_BYTES, &url, err) && check_url(url.bytes, err) &&
-        connect_to(url.bytes, options, out, err))
+        connect_to(url.bytes, options, out, n, err))
         return true;
     if (options->service)
         err->kind = ERROR_RETRY;
