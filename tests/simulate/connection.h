@@ -36,7 +36,7 @@ bool statement_is_refused(struct db *db, struct error *err);
 /* Of the snapshot that is open. */
 const struct source_copy *connection_snapshot(const struct db *db);
 
-/* What waits between outbox_plan_begin() and outbox_plan_end(); freed with the connection. */
+/* What was sent and is awaited later, as outbox_plan_begin() does; freed with the connection. */
 void **connection_pending(struct db *db);
 
 /* Faults: connections that break, so many in a thousand statements; a server that is away. */

@@ -291,15 +291,22 @@ static bool is_owned(struct db *db, const struct run_task *task, struct error *e
     return database_owned(task) ? statement_is_answered(db, err) : statement_is_refused(db, err);
 }
 
-bool runs_note_backend(struct db *db, const struct run_task *task, int32_t backend UNUSED,
-                       struct error *err)
+bool runs_begin_plan_send(struct db *db, const struct run_task *task,
+                          const int32_t backends[PLAN_BACKENDS] UNUSED, struct error *err)
 {
-    return is_owned(db, task, err);
+    struct run_task *pending = malloc(sizeof *pending);
+
+    assert(pending);
+    *pending = (struct run_task){ .run_id = task->run_id };
+    (void)snprintf(pending->take_id, sizeof pending->take_id, "%s", task->take_id);
+    free(*connection_pending(db));
+    *connection_pending(db) = pending;
+    return db_is_up(db) || error_set(err, ERROR_RETRY, "the connection is gone");
 }
 
-bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err)
+bool runs_begin_plan_await(struct db *db, struct error *err)
 {
-    return is_owned(db, task, err);
+    return is_owned(db, *connection_pending(db), err);
 }
 
 bool rejections_keep_words(struct db *db, const struct run_task *task, const char *code UNUSED,

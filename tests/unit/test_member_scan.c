@@ -28,7 +28,7 @@ static struct {
     struct ledger_row rows[8];
     size_t n_rows, at_row;
     bool large;
-    bool writing; /* a batch is on its way to the outbox */
+    bool writing; /* something is on its way: the plan's beginning, or a batch to the outbox */
     int64_t moved;
     bool stopped; /* the observer says stop */
     struct member_count counted;
@@ -161,6 +161,13 @@ FAKE(int, crypto_shorthash,
     world.hashed_unset |= memmem(in, n, "unset", 5) != NULL;
     memset(out, 1, sizeof(int64_t));
     return 0;
+}
+
+FAKE(bool, runs_begin_plan_await, (struct db * db UNUSED, struct error *err))
+{
+    assert_true(world.writing);
+    world.writing = false;
+    return diary_goes_well("begin_plan", err);
 }
 
 FAKE(bool, outbox_plan_begin,
@@ -303,7 +310,9 @@ static bool scan(const struct run_task *task, bool writes, struct run_counts *co
 
     assert_true(member_scan_init(&scan, task, &observer, err));
     scan.writing = writes ? (struct db *)&world : NULL;
+    scan.is_beginning = world.writing = writes;
     bool ok = member_scan_read(&scan, err);
+    assert_false(world.writing);
     *counts = scan.selection.counts;
     return ok;
 }
@@ -390,9 +399,9 @@ static void a_preview_shows_examples_and_counts_changed_addresses(void **state)
 
 static void whatever_fails_ends_the_scan(void **state)
 {
-    static const char *const calls[] = { "open",    "open_ledger", "count", "start",
-                                         "members", "ledger",      "plan",  "plan_end",
-                                         "reject",  "left",        "forget" };
+    static const char *const calls[] = { "begin_plan", "open",    "open_ledger", "count",
+                                         "start",      "members", "ledger",      "plan",
+                                         "plan_end",   "reject",  "left",        "forget" };
 
     (void)state;
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {

@@ -75,11 +75,19 @@ static bool written(bool ok, struct error *err)
     return ok;
 }
 
+static bool end_beginning(struct member_scan *scan, struct error *err)
+{
+    if (!scan->is_beginning)
+        return true;
+    scan->is_beginning = false;
+    return written(runs_begin_plan_await(scan->writing, err), err);
+}
+
 /* The batch that is on its way is in the outbox from here on. */
 static bool end_writing(struct member_scan *scan, struct error *err)
 {
     if (!scan->is_writing)
-        return true;
+        return end_beginning(scan, err);
     scan->is_writing = false;
     if (!written(outbox_plan_end(scan->writing, err), err))
         return false;

@@ -74,7 +74,8 @@ struct member_scan {
     struct selection selection;
     struct strbuf object;
     struct planned planned[PLANNED_KINDS];
-    bool is_writing; /* a batch is on its way into the outbox */
+    bool is_beginning; /* runs_begin_plan_send() is on its way: set by the owner */
+    bool is_writing;   /* a batch is on its way into the outbox */
     struct local_rejections invalid;
     struct leavers left;     /* to be marked */
     struct leavers never_on; /* to be forgotten */

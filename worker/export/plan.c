@@ -179,18 +179,19 @@ static bool hold_connections(const struct plan *plan, struct member_scan *scan, 
                              struct error *err)
 {
     char snapshot[SNAPSHOT_BYTES];
-    int32_t members, ledger, unused;
+    int32_t backends[PLAN_BACKENDS];
 
     limit_responses(scan, CONNECT_MS, spare_ms(plan, attempt));
     if (!db_begin_snapshot(scan->reading, err) ||
         !db_export_snapshot(scan->reading, snapshot, err) ||
-        !db_backend(scan->reading, &members, err) ||
+        !db_backend(scan->reading, &backends[0], err) ||
         !db_join_snapshot(scan->remembering, snapshot, err) ||
-        !db_backend(scan->remembering, &ledger, err) || !db_backend(scan->writing, &unused, err))
+        !db_backend(scan->remembering, &backends[1], err) ||
+        !runs_begin_plan_send(scan->writing, scan->task, backends, err))
         return false;
+    scan->is_beginning = true;
     limit_responses(scan, 0, 0);
-    return runs_note_backend(scan->writing, scan->task, members, err) &&
-           runs_note_backend(scan->writing, scan->task, ledger, err);
+    return true;
 }
 
 static void warn_of_waiting(const struct plan *plan, int64_t *warn_ms, const struct error *err)
@@ -276,7 +277,7 @@ static bool connect(struct plan *plan, struct member_scan *scan, struct error *e
     }
     end_waiting(plan);
     share_cancellers(plan, scan);
-    return runs_begin_plan(scan->writing, scan->task, err);
+    return true;
 }
 
 static enum plan_outcome conclude(struct plan *plan, enum plan_outcome outcome,

@@ -51,13 +51,12 @@ static const char heartbeat_sql[] =
     " wait_logged_at = case when $17::boolean then clock_timestamp() else wait_logged_at end"
     " where run_id = $1 and take_id = $2::uuid returning cancelled_by";
 
-static const char note_backend_sql[] = "update klaviyo.run set backends = backends || $3::integer"
-                                       " where run_id = $1 and take_id = $2::uuid returning run_id";
-
 static const char begin_plan_sql[] =
-    "with " FENCE ", forgotten as (delete from klaviyo.rejection j using fence f"
-    " where j.run_id = f.run_id and j.stage = 'local' and j.epoch < f.epoch)"
-    " select run_id from fence";
+    "with noted as (update klaviyo.run set backends = backends || array[$3::integer, $4::integer]"
+    " where run_id = $1 and take_id = $2::uuid returning run_id, epoch),"
+    " forgotten as (delete from klaviyo.rejection j using noted n"
+    " where j.run_id = n.run_id and j.stage = 'local' and j.epoch < n.epoch)"
+    " select run_id from noted";
 
 static const char end_plan_sql[] =
     "update klaviyo.run set planned = true, read_rows = $3, invalid_rows = $4,"
@@ -212,28 +211,20 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
            result_copy_text(rows, 0, 0, cancelled_by, err);
 }
 
-static bool run_fenced(struct db *db, const char *sql, const struct run_task *task,
-                       struct error *err)
+bool runs_begin_plan_send(struct db *db, const struct run_task *task,
+                          const int32_t backends[PLAN_BACKENDS], struct error *err)
 {
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
-    return db_fenced(db, sql, &args, NULL, err);
+    for (int i = 0; i < PLAN_BACKENDS; i++)
+        args_int64(&args, backends[i]);
+    return db_send(db, begin_plan_sql, &args, err);
 }
 
-bool runs_note_backend(struct db *db, const struct run_task *task, int32_t backend,
-                       struct error *err)
+bool runs_begin_plan_await(struct db *db, struct error *err)
 {
-    struct args args = ARGS_INIT;
-
-    args_fence(&args, task);
-    args_int64(&args, backend);
-    return db_fenced(db, note_backend_sql, &args, NULL, err);
-}
-
-bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err)
-{
-    return run_fenced(db, begin_plan_sql, task, err);
+    return db_fenced_await(db, err);
 }
 
 bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_counts *counts,

@@ -96,12 +96,15 @@ bool runs_heartbeat(struct db *db, const struct run_task *task,
                     const struct run_heartbeat *heartbeat, char **cancelled_by, struct error *err)
     MUST_USE;
 
-/* Notes one more server process that works for the run (db_backend). */
-bool runs_note_backend(struct db *db, const struct run_task *task, int32_t backend,
-                       struct error *err) MUST_USE;
-
-/* Planning starts: deletes the local rejections of earlier scans. */
-bool runs_begin_plan(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+/*
+ * Planning starts: notes the server processes that read for it (db_backend), and deletes
+ * the local rejections of earlier scans. Done while the caller begins to read: nothing else
+ * may be asked of the connection between the two.
+ */
+enum { PLAN_BACKENDS = 2 };
+bool runs_begin_plan_send(struct db *db, const struct run_task *task,
+                          const int32_t backends[PLAN_BACKENDS], struct error *err) MUST_USE;
+bool runs_begin_plan_await(struct db *db, struct error *err) MUST_USE;
 
 /* Planning is over: the counts are final, no batch is added any more. */
 bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_counts *counts,
