@@ -380,6 +380,21 @@ static void a_guard_ends_the_run_before_its_first_request(void **state)
     assert_false(did("send:"));
 }
 
+/* What it counted is in the database then. */
+static void a_guard_ends_no_run_that_is_still_planned(void **state)
+{
+    struct run_task task = new_task();
+
+    (void)state;
+    world_begin(NULL);
+    world.plan_turns = 3;
+    task.max_profiles = 0;
+    struct deliver_result result = deliver_task(&task);
+    assert_int_equal(result.reason, REASON_OVER_PROFILE_LIMIT);
+    assert_int_equal(world.plan_left, 0);
+    assert_false(did("send:"));
+}
+
 static void a_plan_without_connections_waits_for_the_database(void **state)
 {
     struct run_task task = new_task();
@@ -584,6 +599,7 @@ int main(void)
         cmocka_unit_test(whatever_fails_ends_the_delivery),
         cmocka_unit_test(what_the_plan_comes_to_decides_the_run),
         cmocka_unit_test(a_guard_ends_the_run_before_its_first_request),
+        cmocka_unit_test(a_guard_ends_no_run_that_is_still_planned),
         cmocka_unit_test(a_plan_without_connections_waits_for_the_database),
         cmocka_unit_test(who_cancels_a_run_is_named),
         cmocka_unit_test(a_worker_that_stood_still_sends_nothing_more),

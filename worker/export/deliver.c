@@ -363,12 +363,14 @@ static void begin_plan(struct deliver *d)
 
 /* ---- the guards ---- */
 
-static void check_guards(struct deliver *d)
+/* A run that fails has the plan's counts, as one that succeeds. */
+static void check_guards(struct deliver *d, bool plan_ended)
 {
     struct guards_verdict verdict;
 
     if (!d->over &&
-        !guard_watch_look(&d->guards, d->task, *d->options->plan, &d->delivery, &verdict))
+        !guard_watch_look(&d->guards, d->task, *d->options->plan, &d->delivery, &verdict) &&
+        plan_ended)
         fail_run(d, verdict.reason, "%s", verdict.detail);
 }
 
@@ -411,7 +413,7 @@ static void check_plan(struct deliver *d)
 
     if (ended)
         end_by_plan(d);
-    check_guards(d);
+    check_guards(d, ended);
     note_account_plan(d);
     struct run_counts counts = plan_counts(plan);
     struct delivery_plan_news news = { .more = batches != d->batches_seen,

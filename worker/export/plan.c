@@ -73,6 +73,14 @@ static void note_facts(struct plan *plan, const struct selection *selection, boo
     (void)pthread_mutex_unlock(&plan->facts_lock);
 }
 
+/* The last batch is in the outbox: where no guard trips it may go at once. */
+static void all_is_read(struct plan *plan, const struct selection *selection)
+{
+    show_counts(plan, &selection->counts);
+    note_facts(plan, selection, true);
+    wakeup_signal(plan->options.wakeup_fd);
+}
+
 /* Where no more of them can trip a guard, the first batch may go at once. */
 static void members_counted(void *opaque, const struct member_count *count)
 {
@@ -312,11 +320,10 @@ static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
     if (!member_scan_read(scan, &err))
         return conclude(plan, err.kind == ERROR_INPUT ? PLAN_SOURCE_UNREADABLE : PLAN_INTERRUPTED,
                         &err);
-    show_counts(plan, &scan->selection.counts);
+    all_is_read(plan, &scan->selection);
     log_values_left_out(scan->task, scan->mapping);
     if (!runs_end_plan(scan->writing, scan->task, &scan->selection.counts, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
-    note_facts(plan, &scan->selection, true);
     return PLAN_DONE;
 }
 
