@@ -57,28 +57,6 @@ static const char source_sql[] =
     "select klaviyo.members_of(array(select segment_id from klaviyo.export_segment"
     " where export_id = $1), $1)";
 
-/*
- * Of the address, then of the fields in their order: the value at the path as jsonb, and as
- * text. An arrow for each part costs less than one operator with all of them; it does not
- * read a number as the place in an array, though.
- */
-static const char paths_sql[] =
-    "select case when path = '{@profile_id}' then 'to_jsonb(profile_id::text)'"
-    " when e.plain then '(attributes::jsonb' || e.value || ')'"
-    " else format('(attributes::jsonb #> %L::text[])', path) end,"
-    " case when path = '{@profile_id}' then 'profile_id::text'"
-    " when e.plain then '(attributes::jsonb' || e.words || ')'"
-    " else format('(attributes::jsonb #>> %L::text[])', path) end"
-    " from (select 0 as kind, 0 as position, email_path as path from klaviyo.export"
-    " where export_id = $1"
-    " union all select 1, position, path from klaviyo.export_field where export_id = $1) p,"
-    " lateral (select bool_and(part !~ '^[[:space:]]*[-+]?[0-9]+$') as plain,"
-    " string_agg(' -> ' || quote_literal(part), '' order by n) as value,"
-    " string_agg(case when n = cardinality(path) then ' ->> ' else ' -> ' end"
-    " || quote_literal(part), '' order by n) as words"
-    " from unnest(path) with ordinality as u(part, n)) e"
-    " order by kind, position";
-
 static bool make_source(struct members *members, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -95,34 +73,28 @@ static bool make_source(struct members *members, struct error *err)
  * The address, which is cut at 320 characters above the sort (254 are the most that is
  * sent). Empty, which no address is: the field holds something else than a text.
  */
-static void add_address(struct strbuf *columns, const char *value, const char *words)
+static void add_address(struct strbuf *columns, const struct source_value *source)
 {
     strbuf_addf(columns,
                 "case jsonb_typeof(%s) when 'string' then klaviyo.address_of(%s)"
                 " when 'number' then '' when 'boolean' then '' when 'object' then ''"
                 " when 'array' then '' end collate \"C\" as address",
-                value, words);
+                source->value, source->words);
 }
 
 static bool make_columns(struct members *members, struct error *err)
 {
-    CLEANUP(result_freep) PGresult *paths = NULL;
+    const struct run_task *task = members->task;
     struct strbuf *columns = &members->columns;
-    struct args args = ARGS_INIT;
 
-    args_int64(&args, members->task->export_id);
-    if (!db_query(members->db, paths_sql, &args, &paths, err))
-        return false;
-    /* The task was loaded before this snapshot. A change between the two ends the run. */
-    if ((size_t)result_rows(paths) != members->task->n_fields + 1)
-        return error_set(err, ERROR_LOST, "the export was changed");
-    add_address(columns, result_text(paths, 0, 0), result_text(paths, 0, 1));
-    strbuf_add_str(&members->written, result_text(paths, 0, 1));
+    add_address(columns, &task->address);
+    strbuf_add_str(&members->written, task->address.words);
     strbuf_add_str(&members->bytes, "0::bigint");
-    for (int i = 1; i < result_rows(paths); i++) {
-        strbuf_addf(columns, ", left(%s::text, %d) as f%d", result_text(paths, i, 0),
-                    FIELD_MAX_CHARACTERS, i - 1);
-        strbuf_addf(&members->bytes, " + coalesce(octet_length(%s), 0)", result_text(paths, i, 1));
+    for (size_t i = 0; i < task->n_fields; i++) {
+        const struct source_value *source = &task->fields[i].source;
+        strbuf_addf(columns, ", left(%s::text, %d) as f%zu", source->value, FIELD_MAX_CHARACTERS,
+                    i);
+        strbuf_addf(&members->bytes, " + coalesce(octet_length(%s), 0)", source->words);
     }
     return (strbuf_ok(columns) && strbuf_ok(&members->written) && strbuf_ok(&members->bytes)) ||
            error_no_memory(err);

@@ -21,10 +21,17 @@ enum {
     TAKE_ID_BYTES = 37,         /* a UUID as text */
 };
 
+/* What a column of the site's view, or a path in one, is in a statement (members.c). */
+struct source_value {
+    char *value; /* as jsonb */
+    char *words; /* as text */
+};
+
 struct export_field {
     bool is_property; /* else a standard attribute, "location.city" for a nested one */
     char *name;
     bool is_profile_id; /* filled with the profile's id; else with an attribute of it */
+    struct source_value source;
 };
 
 struct run_task {
@@ -65,6 +72,7 @@ struct run_task {
     unsigned char fingerprint_key[FINGERPRINT_KEY_BYTES];
     unsigned char *sealed_key;
     size_t sealed_key_len;
+    struct source_value address;
     struct export_field *fields;
     size_t n_fields;
 };
