@@ -21,13 +21,22 @@ LARGE = 120_000
 PROFILES = """insert into insights.customer_profile select 'p' || n, jsonb_build_object(
 'email', 'p' || n || '@shop.example', 'points', n) from generate_series(1, {}) n"""
 MEMBERS = "insert into insights.segment_member select '{}', 'p' || n from generate_series(1, {}) n"
+OTHERS = """insert into insights.segment_member select 'other-' || s, 'p' || s * 10 + n
+from generate_series(1, 10000) s, generate_series(1, 10) n"""
+SMALL = 50
+TABLES = ("insights.customer_profile", "insights.segment_member")
 Node = dict[str, Any]
 
 
 def add_members(world: World, segment: str, count: int) -> None:
     world.db.execute("insert into insights.segment values (%s, %s)", segment, segment)
     world.db.execute(MEMBERS.format(segment, count))
-    world.db.execute("analyze insights.customer_profile, insights.segment_member")
+    world.db.execute(f"analyze {', '.join(TABLES)}")
+
+
+def leave_unanalyzed(world: World, *tables: str) -> None:
+    for table in tables:
+        world.db.execute(f"alter table {table} set (autovacuum_enabled = off)")
 
 
 @pytest.fixture
@@ -38,6 +47,8 @@ def explained(make_world: MakeWorld) -> World:
     for name, value in {
         "session_preload_libraries": "auto_explain",
         "auto_explain.log_min_duration": "0",
+        "auto_explain.log_analyze": "on",
+        "auto_explain.log_timing": "off",
         "auto_explain.log_format": "json",
     }.items():
         world.db.execute(f"alter database {world.db.name} set {name} = '{value}'")
@@ -73,6 +84,15 @@ def plan_of(world: World, part: str) -> list[Node]:
     return list(nodes(found[-1]))
 
 
+def rows_read(plan: list[Node]) -> int:
+    """Of all tables, those that were read in vain among them; parallel workers are loops."""
+    return sum(
+        round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+        for node in plan
+        if "Relation Name" in node
+    )
+
+
 def kinds(plan: list[Node]) -> set[str]:
     return {node["Node Type"] for node in plan}
 
@@ -85,6 +105,7 @@ def run(world: World, runs: int, *options: str) -> None:
     assert world.wait_runs_ended(runs, 120)[0]["state"] == "succeeded"
 
 
+COUNT = "select count(*) from (select from insights.segment_profile"
 MEMBER_STREAM = "copy (select m.profile_id,"
 LEDGER_STREAM = "from klaviyo.ledger where export_id"
 
@@ -104,18 +125,36 @@ def test_a_large_segment_is_sorted_by_parallel_workers_and_the_ledger_not_at_all
     assert kinds(ledger) == {"Index Scan"} and ledger[0]["Index Name"] == "ledger_pkey"
 
 
-def test_a_small_segment_is_read_by_its_indexes(explained: World) -> None:
-    add_members(explained, "large", LARGE)
-    add_members(explained, SEGMENT, 50)
+def test_a_large_segment_of_tables_that_were_never_analyzed_is_read_once(explained: World) -> None:
+    leave_unanalyzed(explained, *TABLES)
+    explained.db.execute(OTHERS)
+    explained.db.execute(MEMBERS.format(SEGMENT, LARGE))
 
-    run(explained, 1)
+    run(explained, 1, "--max-profiles", str(LARGE))
     members = plan_of(explained, MEMBER_STREAM)
 
-    scans = {
-        (node["Node Type"], node["Relation Name"]) for node in members if "Relation Name" in node
-    }
-    assert scans and all(kind != "Seq Scan" for kind, _ in scans), scans
-    assert "Gather Merge" not in kinds(members)
+    assert rows_read(members) == 2 * LARGE, "each member and its profile"
+    assert "SubPlan" not in json.dumps(members)
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "cold-statistics"])
+def test_of_ten_thousand_segments_a_small_one_is_read_alone(
+    explained: World, analyzed: bool
+) -> None:
+    if not analyzed:
+        leave_unanalyzed(explained, *TABLES)
+    explained.db.execute(OTHERS)
+    for segment, count in (("large", LARGE), (SEGMENT, SMALL)):
+        explained.db.execute(MEMBERS.format(segment, count))
+    if analyzed:
+        explained.db.execute("analyze")
+
+    run(explained, 1)
+
+    for statement in (MEMBER_STREAM, COUNT):
+        plan = plan_of(explained, statement)
+        assert rows_read(plan) == 2 * SMALL, "each member and its profile"
+        assert "Gather Merge" not in kinds(plan)
 
 
 SITE_VIEW = """
@@ -140,9 +179,9 @@ def test_a_view_with_a_join_and_a_filter_is_read_by_indexes_for_a_small_segment(
 ) -> None:
     explained.db.execute(SITE_VIEW)
     if not analyzed:
-        for table in ("insights.customer_profile", "insights.segment_member", "public.consent"):
-            explained.db.execute(f"alter table {table} set (autovacuum_enabled = off)")
-    for segment, count in (("large", LARGE), (SEGMENT, 50)):
+        leave_unanalyzed(explained, *TABLES, "public.consent")
+    explained.db.execute(OTHERS)
+    for segment, count in (("large", LARGE), (SEGMENT, SMALL)):
         explained.db.execute(MEMBERS.format(segment, count))
     if analyzed:
         explained.db.execute("analyze")
@@ -152,6 +191,7 @@ def test_a_view_with_a_join_and_a_filter_is_read_by_indexes_for_a_small_segment(
 
     # Of a table of the site's that was never analyzed PostgreSQL does not know better.
     assert read_as_a_whole(members) <= (set() if analyzed else {"consent"})
+    assert rows_read(members) <= 3 * SMALL + (0 if analyzed else LARGE)
     assert "Gather Merge" not in kinds(members)
 
 
