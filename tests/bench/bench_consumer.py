@@ -1,7 +1,9 @@
 """From Kafka to Klaviyo: events that concern nobody, small exports, the time in between.
 
 The simulator, the servers and this program share the machine with the worker, so
-the figures say what is possible at least. Build with TESTS_PRESET=release.
+the figures say what is possible at least. Build with TESTS_PRESET=release. BENCH_EVENTS,
+BENCH_EXPORTS, BENCH_EXPORT_MEMBERS, BENCH_SHARED, BENCH_SHARED_MEMBERS and BENCH_SAMPLES
+are the sizes, to try it with small ones.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from support import events
 from support.process import wait_until
 from support.world import MakeWorld, World
 
-from bench.figures import Figures
+from bench.figures import Figures, size
 
 SECTION = "events and small exports"
-EVENTS = 50_000
-SHARED, SHARED_MEMBERS = 200, 100_000  # exports of one segment
-EXPORTS, MEMBERS = 1000, 100
+EVENTS = size("EVENTS", 50_000)
+SHARED, SHARED_MEMBERS = size("SHARED", 200), size("SHARED_MEMBERS", 100_000)  # of one segment
+EXPORTS, MEMBERS = size("EXPORTS", 1000), size("EXPORT_MEMBERS", 100)
 BURST_PER_SECOND, STEADY_PER_MINUTE = 10, 150  # imports of one account, as published
-SAMPLES = 30
+SAMPLES = size("SAMPLES", 30)
 
 
 def wait_committed(world: World, count: int, seconds: float) -> float:

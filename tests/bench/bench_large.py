@@ -2,7 +2,8 @@
 
 Every figure stands beside a floor that was measured in the same run: what `psql` needs to
 copy the sorted members out. A machine that others use makes both slower. Build with
-TESTS_PRESET=release. BENCH_MEMBERS names the sizes (1000000,5000000).
+TESTS_PRESET=release. BENCH_MEMBERS names the sizes (1000000,5000000), BENCH_BODIES the number
+of large bodies.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from support.process import wait_until
 from support.world import EXPORT, LIST, SEGMENT, MakeWorld, World
 
 from bench import cpu
-from bench.figures import Figures
+from bench.figures import Figures, size
 
 SIZES = [int(size) for size in os.environ.get("BENCH_MEMBERS", "1000000,5000000").split(",")]
 CHANGED = 100  # one in so many
 JOB_MS = 1000
-BODIES, BODY_ROWS, ROW_BYTES = 30, 51, 96_000  # 4.9 MB each
+BODIES, BODY_ROWS, ROW_BYTES = size("BODIES", 30), 51, 96_000  # 4.9 MB each
 LEAN_KEY = "pk_planted0secret0key0of0account0L1"
 MAPPING = ["--attribute", "first_name=first_name", "--property", "points=points"]
 POLLS = {"POLL_INTERVAL_MIN_MS": "1000", "POLL_INTERVAL_MAX_MS": "15000"}  # the defaults

@@ -22,6 +22,11 @@ def machine() -> str:
     return f"{os.cpu_count()} x {model}"
 
 
+def size(name: str, usual: int) -> int:
+    """How large a measurement is: what the variable says, to try one or to make it larger."""
+    return int(os.environ.get(f"BENCH_{name}", usual))
+
+
 def load() -> float:
     return os.getloadavg()[0]
 
