@@ -29,11 +29,13 @@ struct looking {
     double reading_seconds;
     struct guards_facts facts;
     json_t *answer;
+    bool incomplete; /* there was no memory for a part of it */
 };
 
 static void set(struct looking *l, const char *name, json_t *value)
 {
-    (void)json_object_set_new(l->answer, name, value);
+    if (json_object_set_new(l->answer, name, value) != 0)
+        l->incomplete = true;
 }
 
 /* -- reading -- */
@@ -194,10 +196,10 @@ static void add_examples(struct looking *l, bool show)
     json_t *examples = json_array();
 
     for (size_t i = 0; i < found->n; i++) {
-        json_t *payload = json_loads(found->object[i], 0, NULL);
-        if (!show)
-            payload_mask(payload);
-        (void)json_array_append_new(examples, payload);
+        CLEANUP(json_freep) json_t *payload = json_loads(found->object[i], 0, NULL);
+
+        if ((!show && !payload_mask(payload)) || json_array_append(examples, payload) != 0)
+            l->incomplete = true;
     }
     set(l, "examples", examples);
 }
@@ -344,6 +346,8 @@ bool export_preview_task(const struct task_context *context, const json_t *argum
 
     preview_release(&l.preview);
     run_task_free(l.run);
+    if (ok && l.incomplete)
+        ok = error_no_memory(err);
     if (ok)
         *answer = json_take(&shown);
     return ok;

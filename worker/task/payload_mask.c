@@ -1,27 +1,31 @@
 #include "worker/task/payload_mask.h"
 
-static json_t *masked(json_t *value);
+#include "worker/task/json.h"
+
+static json_t *masked(json_t *value); /* NULL: out of memory */
 
 static json_t *masked_object(json_t *object)
 {
-    json_t *out = json_object();
+    CLEANUP(json_freep) json_t *out = json_object();
     const char *name;
     json_t *value;
 
     json_object_foreach(object, name, value)
-        (void)json_object_set_new(out, name, masked(value));
-    return out;
+        if (json_object_set_new(out, name, masked(value)) != 0)
+            return NULL;
+    return json_take(&out);
 }
 
 static json_t *masked_array(json_t *array)
 {
-    json_t *out = json_array();
+    CLEANUP(json_freep) json_t *out = json_array();
     size_t i;
     json_t *value;
 
     json_array_foreach(array, i, value)
-        (void)json_array_append_new(out, masked(value));
-    return out;
+        if (json_array_append_new(out, masked(value)) != 0)
+            return NULL;
+    return json_take(&out);
 }
 
 /* The parser has bounded the depth (2048, JSON_PARSER_MAX_DEPTH). */
@@ -47,10 +51,9 @@ static json_t *masked(json_t *value)
     return json_null();
 }
 
-void payload_mask(json_t *payload)
+bool payload_mask(json_t *payload)
 {
     json_t *attributes = json_object_get(payload, "attributes");
 
-    if (attributes)
-        (void)json_object_set_new(payload, "attributes", masked(attributes));
+    return !attributes || json_object_set_new(payload, "attributes", masked(attributes)) == 0;
 }
