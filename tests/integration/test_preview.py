@@ -70,10 +70,10 @@ def test_a_key_that_may_not_read_the_plan_is_no_error(world: World) -> None:
     assert world.admin("connection", "list", "--json").json[0]["state"] == "ready"
 
 
-def test_a_preview_needs_no_key_file(world: World) -> None:
+def test_a_preview_on_the_spot_needs_no_key_file(world: World) -> None:
     world.set_up_export(people.simple(3))
 
-    result = world.command("export", "preview", EXPORT, SECRET_KEY_FILE="")
+    result = world.command("export", "preview", EXPORT, "--direct", SECRET_KEY_FILE="")
 
     assert result.rc == 0 and "selected" in result.stdout
 

@@ -81,6 +81,35 @@ def test_without_a_worker_it_is_to_be_tried_again_later(world: World) -> None:
     assert tasks(world) == [], "what nobody waits for is not done later"
 
 
+def test_who_has_the_workers_rights_but_not_the_key_waits_for_a_worker_too(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    asked = [
+        (words, subprocess.Popen([str(program("klaviyo-worker")), *words], env=world.env(SECRET_KEY_FILE=key), stderr=subprocess.PIPE))
+        for words in (
+            ["connection", "verify", CONNECTION],
+            ["connection", "lists", CONNECTION],
+            ["export", "preview", EXPORT],
+            ["export", "verify", EXPORT],
+            ["export", "try", EXPORT, "--rows", "1"],
+        )
+        for key in ("", str(world.folder / "nothing-here"))
+    ]
+
+    for words, process in asked:
+        said = process.communicate(timeout=60)[1].decode()
+        assert process.returncode == AGAIN, (words, said)
+        assert "no worker took the task" in said and "--direct" in said and said.count("\n") == 1, (words, said)
+    assert tasks(world) == []
+
+
+def test_who_has_the_workers_rights_and_the_key_does_it_where_no_worker_is(world: World) -> None:
+    world.set_up_export(people.simple(1))
+
+    for words in (["connection", "verify", CONNECTION], ["connection", "lists", CONNECTION], ["export", "preview", EXPORT]):
+        done = world.command(*words)
+        assert done.rc == 0, (words, done)
+
+
 def test_direct_needs_the_workers_rights(world: World) -> None:
     world.set_up_export(people.simple(1))
     users = make_logins(world.db)

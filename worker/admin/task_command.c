@@ -116,21 +116,35 @@ static bool run_kind(struct context *context, const struct task_question *questi
     return ok || (is_interrupted() ? interrupted(err) : false);
 }
 
+/* SECRET_KEY_FILE, read once: it may be a pipe. */
+struct key {
+    const char *path; /* empty: none is set */
+    struct seal_pair pair;
+    bool opened;
+    struct error why; /* it was not */
+};
+
+static void key_open(struct key *key, const char *path)
+{
+    *key = (struct key){ .path = path, .pair = SEAL_PAIR_INIT, .why = ERROR_INIT };
+    key->opened = *path && seal_pair_load(&key->pair, path, &key->why);
+}
+
+static void key_release(struct key *key)
+{
+    seal_pair_release(&key->pair);
+}
+
 /* A key file that cannot be read matters only to what needs it. */
 static bool do_it_here(struct context *context, const struct task_question *question,
-                       json_t **answer, struct error *err)
+                       const struct key *key, json_t **answer, struct error *err)
 {
-    CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
-    const char *path = context->settings->secret_key_file;
-    struct error no_pair = ERROR_INIT;
-
-    bool opened = *path && seal_pair_load(&pair, path, &no_pair);
-    if (opened && secret_file_exposed(path))
-        warn_user("every user of this host can read the key file %s: chmod 600 it", path);
+    if (key->opened && secret_file_exposed(key->path))
+        warn_user("every user of this host can read the key file %s: chmod 600 it", key->path);
     if (!client_library_init(err))
         return false;
-    bool ok = run_kind(context, question, opened ? &pair : NULL, *path ? no_pair.text : NULL,
-                       answer, err);
+    bool ok = run_kind(context, question, key->opened ? &key->pair : NULL,
+                       *key->path ? key->why.text : NULL, answer, err);
     client_library_release();
     return ok;
 }
@@ -269,19 +283,18 @@ static enum look ask_a_worker(struct context *context, const struct task_questio
     return what;
 }
 
-bool task_ask(struct context *context, const struct task_question *question, json_t **answer,
-              struct error *err)
+static bool ask(struct context *context, const struct task_question *question,
+                const struct key *key, json_t **answer, struct error *err)
 {
     struct task_standing standing;
 
-    if (!catch_interrupts(err))
-        return false;
     if (question->direct)
-        return do_it_here(context, question, answer, err);
+        return do_it_here(context, question, key, answer, err);
     if (!tasks_standing(context->db, question->kind, &standing, err))
         return false;
-    if (standing.may_do && !(standing.may_ask && standing.served))
-        return do_it_here(context, question, answer, err);
+    bool may_do = standing.may_do && key->opened;
+    if (may_do && !(standing.may_ask && standing.served))
+        return do_it_here(context, question, key, answer, err);
     switch (ask_a_worker(context, question, answer, err)) {
     case LOOK_ANSWERED:
         return true;
@@ -291,11 +304,20 @@ bool task_ask(struct context *context, const struct task_question *question, jso
     case LOOK_UNSERVED:
         break;
     }
-    if (standing.may_do)
-        return do_it_here(context, question, answer, err);
+    if (may_do)
+        return do_it_here(context, question, key, answer, err);
     return error_set(err, ERROR_RETRY,
                      "no worker took the task within %d s: start one with klaviyo-worker run, or "
                      "have it done with --direct by who holds SECRET_KEY_FILE and the rights of "
                      "klaviyo_worker",
                      UNSERVED_MS / 1000);
+}
+
+bool task_ask(struct context *context, const struct task_question *question, json_t **answer,
+              struct error *err)
+{
+    CLEANUP(key_release) struct key key;
+
+    key_open(&key, context->settings->secret_key_file);
+    return catch_interrupts(err) && ask(context, question, &key, answer, err);
 }

@@ -10,8 +10,8 @@
  * it is, and brings its answer.
  *
  * A worker does it. It is done on the spot with --direct, and where no worker is
- * there but the user has the workers' rights; else that is ERROR_RETRY after a
- * few seconds. Ctrl-C drops it.
+ * there but the user has the workers' rights and the key; else that is ERROR_RETRY
+ * after a few seconds. Ctrl-C drops it.
  */
 struct task_question {
     const char *kind;  /* the words of the command */
@@ -31,8 +31,9 @@ bool task_ask(struct context *context, const struct task_question *question, jso
     }
 
 /* For --help of such a command. */
-#define TASK_DETAILS                                                                      \
-    "It is done by a worker (klaviyo-worker run). Where none is there it is done here,\n" \
-    "if you have the rights of klaviyo_worker; else it ends after some seconds (75)."
+#define TASK_DETAILS                                                                          \
+    "It is done by a worker (klaviyo-worker run). Where none is there it is done here,\n"     \
+    "if you have the rights of klaviyo_worker and SECRET_KEY_FILE; else it ends after some\n" \
+    "seconds (75)."
 
 #endif
