@@ -8,7 +8,7 @@ from pathlib import Path
 from support import people
 from support.paths import TREE
 from support.postgres import Database, Postgres
-from support.roles import make_login
+from support.roles import make_login, make_logins
 from support.worker import Result, run_command
 from support.world import LIST, SEGMENT, World
 
@@ -45,6 +45,25 @@ def test_whoever_may_not_make_roles_is_told_the_statements(own_postgres: Postgre
     assert refused.stdout.count("create role klaviyo_") == 6
     assert "grant klaviyo_definer, klaviyo_source to plain;" in refused.stdout
     assert done.rc == 0, done
+
+
+def test_who_does_not_own_the_schema_is_given_no_rights_by_migrate(world: World) -> None:
+    """What an owner needs besides would let a person read every key."""
+    for who, login in make_logins(world.db).items():
+        refused = world.command("migrate", DATABASE_URL=login.url)
+
+        assert refused.rc == FAILED and refused.stdout == "", (who, refused)
+        assert "run it as postgres, who owns the schema" in refused.stderr, (who, refused)
+
+
+def test_who_may_not_make_the_schema_is_given_no_rights_by_migrate(world: World) -> None:
+    world.db.execute("drop schema klaviyo cascade")
+    login = make_login(world.db, "mo")
+
+    refused = world.command("migrate", DATABASE_URL=login.url)
+
+    assert refused.rc == FAILED and refused.stdout == "", refused
+    assert "run it as the owner of the database" in refused.stderr, refused
 
 
 def test_a_database_of_another_encoding_is_refused(own_postgres: Postgres) -> None:

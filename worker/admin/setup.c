@@ -159,8 +159,9 @@ const struct command setup_commands[] = {
       .checks_option = "--topics",
       .summary = "make or update the tables and roles in the database",
       .details =
-          "Safe to repeat, and to run by many at once. Where the database user may not make\n"
-          "roles, the statements for it are printed instead.\n"
+          "Safe to repeat, and to run by many at once. For who owns the schema klaviyo or, where\n"
+          "there is none, may make it. Where that user may not make roles, the statements for it\n"
+          "are printed instead.\n"
           "\n"
           "Topics are KAFKA_TOPIC, KAFKA_DEAD_LETTER_TOPIC (one partition, kept for 30 days) and\n"
           "KAFKA_OUTCOME_TOPIC. From three brokers on two must have a record before it is\n"

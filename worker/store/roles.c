@@ -67,6 +67,33 @@ static const char source_sql[] =
     " and c.relname in ('segment', 'segment_profile')"
     " and not has_table_privilege('klaviyo_source', c.oid, 'select'))), '')";
 
+/* Only for whom a migration would fail for want of more than roles is there a row. */
+static const char stranger_sql[] =
+    "select current_user, pg_get_userbyid(s.nspowner), current_database()"
+    " from (values (1)) as one (row) left join pg_namespace s on s.nspname = 'klaviyo'"
+    " where not case when s.oid is null then has_database_privilege(current_database(), 'create')"
+    " else pg_has_role(s.nspowner, 'usage') end";
+
+/* Who gets the statements could read every key and row with what they grant. */
+static bool check_owner(struct db *db, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, stranger_sql, NULL, &rows, err))
+        return false;
+    if (result_rows(rows) == 0)
+        return true;
+    const char *user = result_text(rows, 0, 0);
+    if (result_is_null(rows, 0, 1))
+        return error_set(err, ERROR_INPUT,
+                         "%s may not make the schema klaviyo in database %s: run it as the owner "
+                         "of the database",
+                         user, result_text(rows, 0, 2));
+    return error_set(err, ERROR_INPUT,
+                     "%s may not migrate this database: run it as %s, who owns the schema klaviyo",
+                     user, result_text(rows, 0, 1));
+}
+
 /* *statements: what is still to be done; NULL: nothing. */
 static bool ask_needed(struct db *db, char **statements, bool *may_create, struct error *err)
 {
@@ -83,7 +110,7 @@ bool roles_create(struct db *db, enum roles_outcome *outcome, char **statements,
     char *needed = NULL;
     bool may_create;
 
-    if (!ask_needed(db, &needed, &may_create, err))
+    if (!check_owner(db, err) || !ask_needed(db, &needed, &may_create, err))
         return false;
     *outcome = ROLES_PRESENT;
     if (needed && may_create) {

@@ -22,7 +22,9 @@ enum roles_outcome {
  * Besides the four roles of people and workers, two that own functions; a user
  * who is no superuser must be a member of these, to give functions to them.
  * *statements: where it is forbidden, what somebody who may has to run; the
- * caller frees it.
+ * caller frees it. ERROR_INPUT, and nothing was made: this user does not own the
+ * schema klaviyo, or may not make it where there is none, and roles would not
+ * help.
  */
 bool roles_create(struct db *db, enum roles_outcome *outcome, char **statements, struct error *err)
     MUST_USE;
