@@ -119,6 +119,16 @@ def test_a_worker_login_without_the_role_is_named(world: World) -> None:
     assert "klaviyo_worker" in " ".join(failures(result).values())
 
 
+def test_settings_of_a_worker_whose_database_user_is_none_are_named(world: World) -> None:
+    users = make_logins(world.db)
+
+    for who in ("admin", "contributor", "viewer"):
+        url = users[who].url
+        assert "klaviyo_worker" in only_failure(check(world, DATABASE_URL=url), "database user"), who
+        assert failures(check(world, DATABASE_URL=url, SECRET_KEY_FILE="")) == {}, "a person's settings"
+    assert failures(check(world, DATABASE_URL=users["worker"].url)) == {}
+
+
 def test_a_database_whose_transactions_only_read_is_named_unless_a_run_can_write(world: World) -> None:
     world.set_up_export(people.simple(3))
     world.db.execute(f'alter database "{world.db.name}" set default_transaction_read_only = on')

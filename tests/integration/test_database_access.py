@@ -11,6 +11,7 @@ from support import people
 from support.paths import postgres_program
 from support.postgres import Postgres, Standby, as_server_user
 from support.process import wait_until
+from support.roles import make_login
 from support.world import SEGMENT, MakeWorld, World
 
 FAILED, TRY_LATER = 1, 75
@@ -45,6 +46,17 @@ def guarded(make_world: MakeWorld, own_postgres: Postgres) -> World:
 def wally(world: World, password: str, database: str = "") -> str:
     url = world.db.url.replace("//postgres@", f"//wally:{password}@")
     return url.rsplit("/", 1)[0] + "/" + database if database else url
+
+
+@pytest.mark.parametrize("who", ["contributor", "viewer", "admin"])
+def test_a_worker_whose_user_may_not_work_does_not_start(world: World, who: str) -> None:
+    """It would be ready, take a good worker's place, and no event in."""
+    login = make_login(world.db, who, f"klaviyo_{who}")
+
+    result = world.command("run", DATABASE_URL=login.url)
+
+    assert result.rc == FAILED, result
+    assert f"{login.name} has not the rights of klaviyo_worker" in result.stderr, result
 
 
 def test_who_is_refused_is_told_why_and_that_trying_again_is_no_use(guarded: World) -> None:

@@ -100,6 +100,17 @@ static void check_members(struct check *check, struct db *db)
     note(check, "members", site_check_members(db, detail, &err), detail, &err);
 }
 
+/* Where there is a key file, the settings are a worker's. False: the user is a stranger. */
+static bool check_user(struct check *check, struct db *db)
+{
+    struct error err = ERROR_INIT;
+    bool known = site_check_user(db, &err);
+    bool worker = *check->settings->secret_key_file;
+
+    note(check, "database user", known && (!worker || site_check_worker(db, &err)), NULL, &err);
+    return known;
+}
+
 /* What comes later needs what comes first: roles, then tables, then what is in them. */
 static void check_contents(struct check *check, struct db *db)
 {
@@ -107,11 +118,7 @@ static void check_contents(struct check *check, struct db *db)
     bool ok = roles_check(db, &err);
 
     note(check, "roles", ok, NULL, &err);
-    if (!ok)
-        return;
-    ok = site_check_user(db, &err);
-    note(check, "database user", ok, NULL, &err);
-    if (!ok)
+    if (!ok || !check_user(check, db))
         return;
     note(check, "workers' rights", site_check_rights(db, &err), NULL, &err);
     check_members(check, db);

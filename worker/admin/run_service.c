@@ -20,6 +20,7 @@
 #include "worker/service/wiring.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
+#include "worker/store/site_check.h"
 
 static bool load_pair(const struct settings *settings, struct seal_pair *pair, struct error *err)
 {
@@ -77,7 +78,7 @@ static void name_worker(char *name, size_t size)
     (void)snprintf(name, size, "%s:%ld", host, (long)getpid());
 }
 
-/* What startup_wait() tries: the database, its tables, its key pair. */
+/* What startup_wait() tries: the database, its tables, its user, its key pair. */
 struct database_check {
     const struct settings *settings;
     const struct seal_pair *pair;
@@ -93,7 +94,7 @@ static bool check_database(void *opaque, const int *stop_fd, struct error *err)
                                     .stop_fd = stop_fd };
     CLEANUP(db_freep) struct db *db = NULL;
 
-    return db_open(&db, &how, err) && migration_check(db, err) &&
+    return db_open(&db, &how, err) && migration_check(db, err) && site_check_worker(db, err) &&
            check_pair(db, check->pair, &check->options->key_pair_id, err);
 }
 

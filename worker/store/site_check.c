@@ -67,6 +67,25 @@ bool site_check_user(struct db *db, struct error *err)
                      result_text(rows, 0, 0));
 }
 
+static const char worker_sql[] =
+    "select current_user, exists (select from pg_roles r where r.rolname = 'klaviyo_worker'"
+    " and pg_has_role(r.oid, 'usage')) or exists (select from pg_namespace s"
+    " where s.nspname = 'klaviyo' and pg_has_role(s.nspowner, 'usage'))";
+
+bool site_check_worker(struct db *db, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+
+    if (!db_query(db, worker_sql, NULL, &rows, err))
+        return false;
+    if (result_bool(rows, 0, 1))
+        return true;
+    return error_set(err, ERROR_INPUT,
+                     "%s has not the rights of klaviyo_worker, which `run` needs: name the "
+                     "workers' user in DATABASE_URL, or grant klaviyo_worker to this one",
+                     result_text(rows, 0, 0));
+}
+
 /* -- the rights of klaviyo_worker on what is ours -- */
 
 /*

@@ -19,6 +19,9 @@ bool site_check_server(struct db *db, struct error *err) MUST_USE;
 /* Its user is a member of one of our roles. */
 bool site_check_user(struct db *db, struct error *err) MUST_USE;
 
+/* Its user has the rights of klaviyo_worker, or of the owner of the schema: it may `run`. */
+bool site_check_worker(struct db *db, struct error *err) MUST_USE;
+
 /* klaviyo_worker may do with our tables and functions what a run does. */
 bool site_check_rights(struct db *db, struct error *err) MUST_USE;
 
