@@ -38,7 +38,8 @@ grant usage on schema klaviyo
 grant select on klaviyo.migration, klaviyo.key_pair
     to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker;
 grant execute on function klaviyo.utc(timestamptz), klaviyo.is_admin(name), klaviyo.caller(),
-                          klaviyo.may_use(bigint), klaviyo.shown_state(klaviyo.run),
+                          klaviyo.may_use(bigint), klaviyo.usable_connections(),
+                          klaviyo.shown_state(klaviyo.run),
                           klaviyo.run_json(klaviyo.run), klaviyo.path_text(text[]),
                           klaviyo.expected_every_s(bigint, boolean, text),
                           klaviyo.is_stale(bigint, timestamptz), klaviyo.duration_text(bigint),

@@ -223,3 +223,45 @@ def fill(db: Database) -> None:
 def start_in(folder: Path, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
     with (folder / "documented-worker.log").open("wb") as log:
         return subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
+
+
+# What works out who may use what: each call looks at grants, or at the server's own files.
+ASKED = """select funcname::text, calls from pg_stat_user_functions where schemaname = 'klaviyo'
+and funcname in ('may_use', 'usable_connections', 'connection_state', 'granted_role', 'this_server')"""
+A_FEW_LOOKS = 100  # one at all 10 grants is 21 calls
+
+
+def calls(world: World, login: Login, *words: str) -> dict[str, int]:
+    """How often those were called for a command, as the database counted."""
+    world.db.execute("select pg_stat_reset()")
+    must(world, login, *words)
+    return dict(wait_until(lambda: world.db.rows(ASKED), 20, f"the calls of {words} as {login.name}"))
+
+
+def test_what_there_is_costs_as_much_as_there_are_connections_and_grants(world: World) -> None:
+    """500 exports, 10 grants: not 5,000 looks, nor one at each role of the server for each."""
+    users = make_logins(world.db)
+    world.set_up_export(people.simple(1))
+    world.admin("connection", "grant", "main", users["contributor"].name)
+    world.db.execute(
+        "insert into klaviyo.connection_grant (connection_id, role_name) select connection_id,"
+        " rolname from klaviyo.connection, lateral (select rolname from pg_roles"
+        " where rolname like 'pg\\_%%' order by 1 limit 9) r"
+    )
+    world.db.execute(
+        "insert into klaviyo.export (name, connection_id, list_id, email_path)"
+        " select 'x' || n, connection_id, 'L', '{email}' from klaviyo.connection,"
+        " generate_series(1, 500) n"
+    )
+    world.db.execute(f'alter database "{world.db.name}" set track_functions = \'all\'')
+
+    for role in ("worker", "contributor"):
+        asked = calls(world, users[role], "export", "list")
+        assert asked["connection_state"] == 1 and sum(asked.values()) <= A_FEW_LOOKS, (role, asked)
+    asked = calls(world, users["contributor"], "runs", "list")
+    assert sum(asked.values()) <= A_FEW_LOOKS, asked
+    world.db.execute("select pg_stat_reset()")
+    with users["contributor"].connect() as connection:
+        assert connection.execute("select * from klaviyo.delivered").fetchall() == []
+    asked = dict(wait_until(lambda: world.db.rows(ASKED), 20, "the calls of the view"))
+    assert sum(asked.values()) <= A_FEW_LOOKS, asked

@@ -20,27 +20,32 @@
     " x.pause_reason, klaviyo.utc(s.at) as last_success, s.members,"                            \
     " klaviyo.duration_text(x.expect_every_s) as expect_every,"                                 \
     " x.expect_every_s as expect_every_seconds, " STALE " as stale,"                            \
-    " klaviyo.connection_state(x.connection_id) as connection_state"
+    " c.state as connection_state"
 
-#define EXPORTS                                                                   \
-    " from klaviyo.export x left join klaviyo.connection c using (connection_id)" \
+/* What costs something is asked once for a connection, not for each of its exports. */
+#define CONNECTIONS                                                     \
+    "with connections as materialized (select c.connection_id, c.name," \
+    " klaviyo.connection_state(c.connection_id) as state from klaviyo.connection c) "
+
+#define EXPORTS                                                            \
+    " from klaviyo.export x left join connections c using (connection_id)" \
     " left join klaviyo.export_success s using (export_id)"
 
 static const char list_sql[] =
-    "select coalesce(json_agg(shown), '[]') from (select " EXPORT_MEMBERS EXPORTS
-    " order by x.name) as shown";
+    CONNECTIONS "select coalesce(json_agg(shown), '[]') from (select " EXPORT_MEMBERS EXPORTS
+                " order by x.name) as shown";
 
 static const char show_sql[] =
-    "select to_json(shown) from (select " EXPORT_MEMBERS ","
-    " (select json_object_agg(f.name, klaviyo.path_text(f.path) order by f.position)"
-    " from klaviyo.export_field f"
-    " where f.export_id = x.export_id and f.target = 'attribute') as attributes,"
-    " (select json_object_agg(f.name, klaviyo.path_text(f.path) order by f.position)"
-    " from klaviyo.export_field f"
-    " where f.export_id = x.export_id and f.target = 'property') as properties,"
-    " klaviyo.utc(x.list_checked_at) as list_checked_at,"
-    " x.created_by as made_by, klaviyo.utc(x.created_at) as made_at,"
-    " klaviyo.utc(x.changed_at) as changed_at" EXPORTS " where x.name = $1) as shown";
+    CONNECTIONS "select to_json(shown) from (select " EXPORT_MEMBERS ","
+                " (select json_object_agg(f.name, klaviyo.path_text(f.path) order by f.position)"
+                " from klaviyo.export_field f"
+                " where f.export_id = x.export_id and f.target = 'attribute') as attributes,"
+                " (select json_object_agg(f.name, klaviyo.path_text(f.path) order by f.position)"
+                " from klaviyo.export_field f"
+                " where f.export_id = x.export_id and f.target = 'property') as properties,"
+                " klaviyo.utc(x.list_checked_at) as list_checked_at,"
+                " x.created_by as made_by, klaviyo.utc(x.created_at) as made_at,"
+                " klaviyo.utc(x.changed_at) as changed_at" EXPORTS " where x.name = $1) as shown";
 
 bool export_view_list(struct db *db, char **json, struct error *err)
 {
