@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support import people
 from support.worker import Result, run_command
 from support.world import KEY, World
 
@@ -181,6 +182,24 @@ def test_check_passes_on_a_complete_installation(world: World) -> None:
     world.admin("check")
 
     assert world.simulator.diary("import") == []
+
+
+def test_a_file_that_serves_kcat_serves_the_worker(world: World) -> None:
+    file, brokers = world.folder / "kcat.conf", world.env()["KAFKA_BOOTSTRAP_SERVERS"]
+    file.write_text(
+        f"bootstrap.servers={brokers}\nclient.id=marketing\nacks=-1\nenable.auto.commit=false\n"
+        f"{world.client_properties.read_text()}"
+    )
+    settings = {"KAFKA_BOOTSTRAP_SERVERS": "", "KAFKA_CONFIG_FILE": str(file)}
+    world.set_up_export(people.simple(3))
+
+    checked = world.command("check", "--json", **settings)
+    world.start_worker(**settings).wait_ready()
+    world.refresh()
+
+    assert checked.rc == 0, checked
+    assert [line["detail"] for line in checked.json if line["check"] == "Kafka"] == [brokers]
+    assert world.wait_runs_ended(1)[0]["state"] == "succeeded"
 
 
 def test_check_names_a_missing_topic(world: World) -> None:

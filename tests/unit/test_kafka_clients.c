@@ -553,7 +553,7 @@ static void the_file_of_properties_is_checked_without_showing_values(void **stat
     } cases[] = {
         { "sasl.passwort=hunter2\n", "line 1: librdkafka" },
         { "\nsecurity.protocol=hunter2\n", "line 2: librdkafka" },
-        { "auto.offset.reset=latest\n", "line 1: auto.offset.reset cannot be set here" },
+        { "auto.offset.reset=latest\n", "line 1: auto.offset.reset must be earliest" },
     };
     char path[] = "/tmp/klaviyo-worker-kafka.XXXXXX";
     int fd = mkstemp(path);

@@ -72,8 +72,15 @@ static void a_bad_line_is_named_by_its_number_and_never_shown(void **state)
         { "a=b\nhunter2\n", "line 2 is not property=value" },
         { "Hunter2 x=y\n", "line 1 does not begin with a property's name" },
         { "=hunter2\n", "line 1 does not begin with a property's name" },
-        { "\n\ngroup.id=hunter2\n", "line 3: group.id cannot be set here: set KAFKA_GROUP_ID" },
-        { "enable.auto.commit=hunter2\n", "line 1: enable.auto.commit cannot be set here" },
+        { "\n\ntransactional.id=hunter2\n", "line 3: transactional.id cannot be set here" },
+        { "enable.auto.commit=hunter2\n", "line 1: enable.auto.commit must be false here: the" },
+        { "enable.auto.commit=true\n", "line 1: enable.auto.commit must be false here: the" },
+        { "auto.offset.reset=latest\n", "line 1: auto.offset.reset must be earliest here: the" },
+        { "acks=1\n", "line 1: acks must be all here: the" },
+        { "topic.acks=0\n", "line 1: acks must be all here: the" },
+        { "enable.idempotence=\n", "line 1: enable.idempotence must be true here: the" },
+        { "enable.idempotence=tr\n", "line 1: enable.idempotence must be true here: the" },
+        { "batch.num.messages=10\n", "line 1: batch.num.messages must be 1 here: the" },
     };
 
     (void)state;

@@ -91,6 +91,7 @@ static void what_is_not_set_has_its_default(void **state)
     assert_string_equal(s.database_url.text, "");
     assert_string_equal(s.database_url.file, "");
     assert_string_equal(s.kafka_bootstrap_servers, "localhost:9092");
+    assert_false(s.kafka_bootstrap_servers_set);
     assert_string_equal(s.kafka_topic, "segment-refresh");
     assert_string_equal(s.kafka_dead_letter_topic, "segment-refresh.dead-letter");
     assert_string_equal(s.kafka_outcome_topic, "segment-export");
@@ -107,6 +108,20 @@ static void what_is_not_set_has_its_default(void **state)
     assert_int_equal(s.poll_interval_max_ms, 15000);
     assert_int_equal(s.retention_days, 30);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
+}
+
+static void brokers_are_set_where_they_are_named_even_if_by_the_default(void **state)
+{
+    struct settings s;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    set("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092");
+    assert_true(settings_load(&s, NULL, &err));
+    assert_true(s.kafka_bootstrap_servers_set);
+    set("KAFKA_BOOTSTRAP_SERVERS", "");
+    assert_true(settings_load(&s, NULL, &err));
+    assert_false(s.kafka_bootstrap_servers_set);
 }
 
 static void an_empty_outcome_topic_turns_outcomes_off(void **state)
@@ -393,6 +408,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_not_set_has_its_default),
+        TEST(brokers_are_set_where_they_are_named_even_if_by_the_default),
         TEST(an_empty_outcome_topic_turns_outcomes_off),
         TEST(no_topic_has_two_uses),
         TEST(all_problems_are_named_at_once_a_line_each),

@@ -6,6 +6,7 @@
 #include "worker/cli/arguments.h"
 #include "worker/cli/json.h"
 #include "worker/cli/table.h"
+#include "worker/kafka/kafka_settings.h"
 #include "worker/kafka/topics.h"
 #include "worker/store/key_pairs.h"
 #include "worker/store/migration.h"
@@ -212,10 +213,12 @@ static void check_kafka(struct check *check)
                                      { .name = check->settings->kafka_dead_letter_topic },
                                      { .name = check->settings->kafka_outcome_topic } };
     const size_t n = *check->settings->kafka_outcome_topic ? 3 : 2; /* empty: turned off */
+    char brokers[1024];
     struct error err = ERROR_INIT;
     bool ok = topics_look(check->settings, topics, n, KAFKA_TIMEOUT_MS, &err);
 
-    note(check, "Kafka", ok, check->settings->kafka_bootstrap_servers, &err);
+    kafka_settings_brokers(check->settings, brokers, sizeof brokers);
+    note(check, "Kafka", ok, brokers, &err);
     if (ok)
         check_group(check, &topics[0]);
     for (size_t i = 0; ok && i < n; i++)

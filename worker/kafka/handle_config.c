@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "worker/kafka/properties.h"
@@ -38,7 +39,7 @@ static const struct pair writer_defaults[] = {
     { "partitioner", "murmur2_random" },
 };
 
-/* What the promises rest on: properties.c refuses a file that sets one of these. */
+/* What the promises rest on: properties.c refuses a file that sets one of these otherwise. */
 static const struct pair member_fixed[] = {
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "enable.auto.commit", "true" },
@@ -112,19 +113,35 @@ static bool set_property(rd_kafka_conf_t *conf, const struct property *property,
                      path, property->line, rd_kafka_version_str(), property->name);
 }
 
-static bool set_file(rd_kafka_conf_t *conf, const char *path, struct error *err)
+/* The group's name is another one, or it is left: not every role has a group. */
+static bool check_group(const struct settings *settings, const struct property *property,
+                        struct error *err)
+{
+    return strcmp(property->value, settings->kafka_group_id) == 0 ||
+           error_set(err, ERROR_FATAL,
+                     "KAFKA_CONFIG_FILE: %s line %u: group.id is not KAFKA_GROUP_ID: set that "
+                     "instead",
+                     settings->kafka_config_file, property->line);
+}
+
+static bool set_file(rd_kafka_conf_t *conf, const struct settings *settings, struct error *err)
 {
     CLEANUP(properties_release) struct properties properties = PROPERTIES_INIT;
+    const char *path = settings->kafka_config_file;
 
     if (!properties_load(&properties, path, err))
         return false;
-    for (size_t i = 0; i < properties.n; i++)
-        if (!set_property(conf, &properties.items[i], path, err))
+    for (size_t i = 0; i < properties.n; i++) {
+        const struct property *property = &properties.items[i];
+
+        if (strcmp(property->name, "group.id") == 0 ? !check_group(settings, property, err)
+                                                    : !set_property(conf, property, path, err))
             return false;
+    }
     return true;
 }
 
-/* Another one for each handle of each process, so that brokers' logs tell them apart. */
+/* Another one for each handle of each process, so that brokers' logs tell them apart; a default. */
 static bool set_client_id(rd_kafka_conf_t *conf, struct error *err)
 {
     char host[64] = "";
@@ -142,36 +159,41 @@ static bool set_role(rd_kafka_conf_t *conf, const struct settings *settings, enu
     switch (role) {
     case HANDLE_MEMBER:
         return set_all(conf, member_defaults, COUNT(member_defaults), err) &&
-               set_file(conf, settings->kafka_config_file, err) &&
+               set_file(conf, settings, err) &&
                set_all(conf, member_fixed, COUNT(member_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
     case HANDLE_READER:
-        return set_file(conf, settings->kafka_config_file, err) &&
+        return set_file(conf, settings, err) &&
                set_all(conf, reader_fixed, COUNT(reader_fixed), err);
     case HANDLE_OBSERVER:
-        return set_file(conf, settings->kafka_config_file, err) &&
+        return set_file(conf, settings, err) &&
                set_all(conf, reader_fixed, COUNT(reader_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
     case HANDLE_LOOKUP:
-        return set_file(conf, settings->kafka_config_file, err) &&
+        return set_file(conf, settings, err) &&
                set_all(conf, lookup_fixed, COUNT(lookup_fixed), err) &&
                set(conf, "group.id", settings->kafka_group_id, err);
     case HANDLE_WRITER:
         break;
     }
     return set_all(conf, writer_defaults, COUNT(writer_defaults), err) &&
-           set_file(conf, settings->kafka_config_file, err) &&
-           set_all(conf, writer_fixed, COUNT(writer_fixed), err);
+           set_file(conf, settings, err) && set_all(conf, writer_fixed, COUNT(writer_fixed), err);
 }
 
+static bool set_brokers(rd_kafka_conf_t *conf, const struct settings *settings, struct error *err)
+{
+    return set(conf, "bootstrap.servers", settings->kafka_bootstrap_servers, err);
+}
+
+/* The file may name brokers instead of the default. */
 rd_kafka_conf_t *handle_config_new(const struct settings *settings, enum handle_role role,
                                    struct error *err)
 {
     CLEANUP(conf_freep) rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
     if (!set_all(conf, defaults, COUNT(defaults), err) || !set_client_id(conf, err) ||
-        !set_role(conf, settings, role, err) ||
-        !set(conf, "bootstrap.servers", settings->kafka_bootstrap_servers, err))
+        !set_brokers(conf, settings, err) || !set_role(conf, settings, role, err) ||
+        (settings->kafka_bootstrap_servers_set && !set_brokers(conf, settings, err)))
         return NULL;
     return conf_take(&conf);
 }

@@ -1,6 +1,8 @@
 #ifndef WORKER_KAFKA_KAFKA_SETTINGS_H
 #define WORKER_KAFKA_KAFKA_SETTINGS_H
 
+#include <stddef.h>
+
 #include "worker/settings/settings.h"
 
 /*
@@ -11,7 +13,13 @@
  */
 settings_file_check kafka_settings_check;
 
-/* The same, as the checks of a command's row. */
+/*
+ * The brokers that are asked first: KAFKA_BOOTSTRAP_SERVERS where it is set, else
+ * those of KAFKA_CONFIG_FILE, else the default. Cut where it is too long.
+ */
+void kafka_settings_brokers(const struct settings *settings, char *out, size_t size);
+
+/* kafka_settings_check() as the checks of a command's row. */
 extern settings_file_check *const kafka_settings_checks[];
 
 #endif

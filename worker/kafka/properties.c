@@ -8,41 +8,68 @@
 enum { FILE_MAX_BYTES = 65536 };
 
 /*
- * What the worker's promises rest on, and what has a setting of its own. A line
- * that sets one of these is refused, so that nobody believes it counts.
+ * What the worker's promises rest on. A line that says what holds anyway is taken
+ * and left out, so that a file may serve other clients, too; one that says
+ * something else is refused, so that nobody believes it counts. What depends on a
+ * setting is handle_config.c's: brokers and group.
  */
 static const struct {
     const char *name;
-    const char *instead;
+    const char *holds; /* librdkafka's spellings, the first for people; NULL: it cannot be set */
+    const char *why;
 } fixed[] = {
-    { "bootstrap.servers", "set KAFKA_BOOTSTRAP_SERVERS" },
-    { "metadata.broker.list", "set KAFKA_BOOTSTRAP_SERVERS" },
-    { "group.id", "set KAFKA_GROUP_ID" },
-    { "client.id", "the worker gives each process its own" },
-    { "group.instance.id", "the worker is no static member" },
-    { "partition.assignment.strategy", "the worker needs cooperative-sticky" },
-    { "enable.auto.commit", "the worker commits what has ended" },
-    { "auto.commit.enable", "the worker commits what has ended" },
-    { "enable.auto.offset.store", "the worker commits what has ended" },
-    { "enable.partition.eof", "the worker needs to hear of a partition's end" },
-    { "auto.offset.reset", "the worker begins at the earliest event, so that none is lost" },
-    { "enable.idempotence", "the worker writes idempotently" },
-    { "acks", "the worker waits for all replicas" },
-    { "request.required.acks", "the worker waits for all replicas" },
-    { "batch.num.messages", "the worker sends letter by letter" },
-    { "transactional.id", "the worker uses no transactions" },
-    { "queued.min.messages", "the worker bounds what it holds" },
-    { "queued.max.messages.kbytes", "the worker bounds what it holds" },
-    { "allow.auto.create.topics", "the worker makes no topics" },
-    { "plugin.library.paths", "the worker loads no plugins" },
+    { "group.instance.id", NULL, "the worker is no static member" },
+    { "partition.assignment.strategy", "cooperative-sticky", "the worker needs it" },
+    { "enable.auto.commit", "false|f|0", "the worker commits what has ended" },
+    { "auto.commit.enable", "false|f|0", "the worker commits what has ended" },
+    { "enable.auto.offset.store", "false|f|0", "the worker commits what has ended" },
+    { "enable.partition.eof", "true|t|1", "the worker needs to hear of a partition's end" },
+    { "auto.offset.reset", "earliest|smallest|beginning",
+      "the worker begins at the earliest event, so that none is lost" },
+    { "enable.idempotence", "true|t|1", "the worker writes idempotently" },
+    { "acks", "all|-1", "the worker waits for all replicas" },
+    { "request.required.acks", "all|-1", "the worker waits for all replicas" },
+    { "batch.num.messages", "1", "the worker sends letter by letter" },
+    { "transactional.id", NULL, "the worker uses no transactions" },
+    { "queued.min.messages", "10000", "the worker bounds what it holds" },
+    { "queued.max.messages.kbytes", "4096", "the worker bounds what it holds" },
+    { "allow.auto.create.topics", "false|f|0", "the worker makes no topics" },
+    { "plugin.library.paths", NULL, "the worker loads no plugins" },
 };
 
-static const char *instead_of(const char *name)
+enum { NOT_FIXED = -1 };
+
+/* Its row. */
+static int find_fixed(const char *name)
 {
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
         if (strcmp(name, fixed[i].name) == 0)
-            return fixed[i].instead;
-    return NULL;
+            return (int)i;
+    return NOT_FIXED;
+}
+
+/* Is it one of the words of "true|t|1", in any case? */
+static bool is_one_of(const char *words, const char *value)
+{
+    for (size_t n; words && *words; words += n + (words[n] == '|')) {
+        n = strcspn(words, "|");
+        if (strlen(value) == n && strncasecmp(words, value, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool refuse(int row, const char *path, unsigned number, struct error *err)
+{
+    const char *holds = fixed[row].holds;
+
+    if (!holds)
+        return error_set(err, ERROR_FATAL,
+                         "KAFKA_CONFIG_FILE: %s line %u: %s cannot be set here: %s", path, number,
+                         fixed[row].name, fixed[row].why);
+    return error_set(err, ERROR_FATAL, "KAFKA_CONFIG_FILE: %s line %u: %s must be %.*s here: %s",
+                     path, number, fixed[row].name, (int)strcspn(holds, "|"), holds,
+                     fixed[row].why);
 }
 
 static char *read_text(const char *path, struct error *err)
@@ -103,14 +130,14 @@ static bool add_line(struct properties *properties, char *line, unsigned number,
         return error_set(err, ERROR_FATAL,
                          "KAFKA_CONFIG_FILE: %s line %u does not begin with a property's name",
                          path, number);
-    const char *instead = instead_of(name);
-    if (instead)
-        return error_set(err, ERROR_FATAL,
-                         "KAFKA_CONFIG_FILE: %s line %u: %s cannot be set here: %s", path, number,
-                         name, instead);
-    properties->items[properties->n++] =
-        (struct property){ .name = name, .value = trim(equals + 1), .line = number };
-    return true;
+    if (strncmp(name, "topic.", 6) == 0 && find_fixed(name + 6) != NOT_FIXED)
+        name += 6; /* librdkafka takes it so, too */
+    const char *value = trim(equals + 1);
+    int row = find_fixed(name);
+    if (row == NOT_FIXED)
+        properties->items[properties->n++] =
+            (struct property){ .name = name, .value = value, .line = number };
+    return row == NOT_FIXED || is_one_of(fixed[row].holds, value) || refuse(row, path, number, err);
 }
 
 static size_t count_lines(const char *text)

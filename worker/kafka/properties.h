@@ -14,7 +14,8 @@
  * with # are left out; blanks around name and value do not count.
  *
  * Values may be secrets: no error text ever holds one. Errors name file and
- * line. What the worker depends on cannot be set here, see properties.c.
+ * line. What the worker depends on cannot be set otherwise here, and is left out
+ * where it is set as it is; see properties.c.
  */
 struct property {
     const char *name;

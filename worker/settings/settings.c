@@ -41,7 +41,7 @@ static const struct setting table[] = {
     { "DATABASE_URL", SECRET, AT(database_url), "", 0, 0,
       "libpq connection string or URI (default: libpq's own PG* variables); DATABASE_URL_FILE names a file to read it from" },
     { "KAFKA_BOOTSTRAP_SERVERS", TEXT, AT(kafka_bootstrap_servers), "localhost:9092", 0, 0,
-      "host:port of one or more brokers, separated by commas" },
+      "host:port of one or more brokers, separated by commas; where it is not set, bootstrap.servers in KAFKA_CONFIG_FILE counts" },
     { "KAFKA_CONFIG_FILE", OPTIONAL, AT(kafka_config_file), "", 0, 0,
       "file of property=value lines handed to librdkafka as they are (SASL, TLS); a change takes effect within seconds" },
     { "KAFKA_TOPIC", TEXT, AT(kafka_topic), "segment-refresh", 0, 0,
@@ -106,6 +106,13 @@ static bool problem(struct strbuf *problems, const char *name, const char *what)
 static const char *environment(const char *name)
 {
     return getenv(name); /* NOLINT(concurrency-mt-unsafe): no thread runs yet */
+}
+
+static bool is_set(const char *name)
+{
+    const char *text = environment(name);
+
+    return text && *text;
 }
 
 /* For test set-ups, and gateways inside of a pod's or a host's own network. */
@@ -359,6 +366,7 @@ bool settings_load(struct settings *settings, const struct settings_checks *chec
 
     checks = checks ? checks : &none;
     loaded.klaviyo_allow_http = allows_http();
+    loaded.kafka_bootstrap_servers_set = is_set("KAFKA_BOOTSTRAP_SERVERS");
     for (size_t i = 0; i < N_SETTINGS; i++)
         ok = apply(&loaded, &table[i], checks->database_url, &problems, &for_now) && ok;
     ok = check_intervals(&loaded, &problems) && ok;

@@ -20,7 +20,8 @@
 struct settings {
     struct secret_source database_url; /* empty: libpq's own PG* variables */
     const char *kafka_bootstrap_servers;
-    const char *kafka_config_file; /* empty: none */
+    bool kafka_bootstrap_servers_set; /* else KAFKA_CONFIG_FILE may name others */
+    const char *kafka_config_file;    /* empty: none */
     const char *kafka_topic;
     const char *kafka_dead_letter_topic;
     const char *kafka_outcome_topic; /* empty: off */
