@@ -29,6 +29,9 @@ static void a_refused_key_rests_whatever_else_was_on_its_way(void **state)
     assert_true(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS));
     /* So was this one, whose refusal comes while the key rests. */
     assert_false(request_schedule_key_refused(&schedule, &beside, START + 11));
+    /* And this one, however late. */
+    assert_false(request_schedule_key_refused(&schedule, &job, START + 10 + REST_MS));
+    first.started_ms = START + 10 + REST_MS;
     assert_true(request_schedule_key_refused(&schedule, &first, START + 10 + REST_MS + 1));
 }
 
@@ -42,6 +45,7 @@ static void a_key_that_is_accepted_after_its_rest_has_not_been_refused(void **st
     assert_false(request_schedule_key_refused(&schedule, &first, START + 10));
     request_schedule_key_accepted(&schedule, &again);
     assert_true(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS));
+    first.started_ms = START + 20 + REST_MS;
     assert_false(request_schedule_key_refused(&schedule, &first, START + 30 + REST_MS));
 }
 
@@ -54,7 +58,37 @@ static void another_endpoint_does_not_say_that_the_key_is_good_again(void **stat
     (void)state;
     assert_false(request_schedule_key_refused(&schedule, &first, START + 10));
     request_schedule_key_accepted(&schedule, &job);
+    first.started_ms = START + 10 + REST_MS;
     assert_true(request_schedule_key_refused(&schedule, &first, START + 30 + REST_MS));
+}
+
+/* Nothing is asked at that endpoint again, and the key is accepted at all others. */
+static void a_stray_refusal_is_not_remembered_for_ever(void **state)
+{
+    struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
+    struct pending_request listing = sent(ENDPOINT_JOBS, START);
+    struct pending_request job = sent(ENDPOINT_JOB, START + 10 + REST_MS);
+    struct pending_request import = sent(ENDPOINT_IMPORT, START + 20 + REST_MS);
+
+    (void)state;
+    assert_false(request_schedule_key_refused(&schedule, &listing, START + 10));
+    request_schedule_key_accepted(&schedule, &job);
+    assert_false(request_schedule_key_refused(&schedule, &import, START + 30 + REST_MS));
+    import.started_ms = START + 30 + 2 * REST_MS;
+    assert_true(request_schedule_key_refused(&schedule, &import, import.started_ms + 1));
+    listing.started_ms = START + 3600 * 1000;
+    assert_false(request_schedule_key_refused(&schedule, &listing, listing.started_ms + 1));
+}
+
+static void two_endpoints_that_refuse_one_after_the_other_are_the_second_time(void **state)
+{
+    struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
+    struct pending_request listing = sent(ENDPOINT_JOBS, START);
+    struct pending_request import = sent(ENDPOINT_IMPORT, START + 10 + REST_MS);
+
+    (void)state;
+    assert_false(request_schedule_key_refused(&schedule, &listing, START + 10));
+    assert_true(request_schedule_key_refused(&schedule, &import, START + 20 + REST_MS));
 }
 
 static void a_short_wait_does_not_open_what_a_long_one_has_closed(void **state)
@@ -75,6 +109,8 @@ int main(void)
         cmocka_unit_test(a_refused_key_rests_whatever_else_was_on_its_way),
         cmocka_unit_test(a_key_that_is_accepted_after_its_rest_has_not_been_refused),
         cmocka_unit_test(another_endpoint_does_not_say_that_the_key_is_good_again),
+        cmocka_unit_test(a_stray_refusal_is_not_remembered_for_ever),
+        cmocka_unit_test(two_endpoints_that_refuse_one_after_the_other_are_the_second_time),
         cmocka_unit_test(a_short_wait_does_not_open_what_a_long_one_has_closed),
     };
 

@@ -180,7 +180,8 @@ static bool question_answered(struct delivery *d, const struct pending_request *
         !questions_response(&d->questions, question, response, verdict))
         return false;
     d->counts.throttled += verdict->action == VERDICT_THROTTLED;
-    request_schedule_key_accepted(&d->schedule, pending);
+    if (verdict->action == VERDICT_OK)
+        request_schedule_key_accepted(&d->schedule, pending);
     return true;
 }
 

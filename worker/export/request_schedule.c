@@ -3,7 +3,8 @@
 #include "common/retry.h"
 
 enum {
-    KEY_RETRY_MS = 10 * 1000, /* between a refused key and the second try: contract */
+    KEY_RETRY_MS = 10 * 1000,  /* between a refused key and the second try: contract */
+    KEY_MEMORY_MS = 60 * 1000, /* chosen: the second try is made as soon as limits allow */
 };
 
 bool request_schedule_may_start(const struct request_schedule *schedule,
@@ -61,26 +62,39 @@ void request_schedule_close(struct request_schedule *schedule, enum endpoint end
     schedule->not_before_ms[endpoint] = later(schedule->not_before_ms[endpoint], until_ms);
 }
 
+static bool is_remembered(int64_t refused_ms, int64_t now_ms)
+{
+    return refused_ms > 0 && now_ms - refused_ms < KEY_MEMORY_MS;
+}
+
+/* It was on its way before the refusal came, so it says nothing of the key after it. */
+static bool is_older(const struct request_schedule *schedule, const struct pending_request *pending)
+{
+    return pending->started_ms < schedule->key_not_before_ms;
+}
+
 bool request_schedule_key_refused(struct request_schedule *schedule,
                                   struct pending_request *pending, int64_t now_ms)
 {
+    int64_t *here_ms = &schedule->key_refused_ms[pending->endpoint];
+
     pending->due_ms = 0;
-    if (schedule->key_not_before_ms == 0) {
-        schedule->key_not_before_ms = now_ms + KEY_RETRY_MS;
-        schedule->key_refused_at = pending->endpoint;
-        schedule->retries++;
+    if (is_older(schedule, pending))
         return false;
-    }
-    return now_ms >= schedule->key_not_before_ms;
+    if (is_remembered(*here_ms, now_ms) || is_remembered(schedule->key_doubted_ms, now_ms))
+        return true;
+    *here_ms = schedule->key_doubted_ms = now_ms;
+    schedule->key_not_before_ms = now_ms + KEY_RETRY_MS;
+    schedule->retries++;
+    return false;
 }
 
-/* Another endpoint may need less of the key, and what was on its way before: they say nothing. */
 void request_schedule_key_accepted(struct request_schedule *schedule,
                                    const struct pending_request *pending)
 {
-    if (pending->endpoint == schedule->key_refused_at &&
-        pending->started_ms >= schedule->key_not_before_ms)
-        schedule->key_not_before_ms = 0;
+    if (is_older(schedule, pending))
+        return;
+    schedule->key_refused_ms[pending->endpoint] = schedule->key_doubted_ms = 0;
 }
 
 int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, int64_t now_ms)

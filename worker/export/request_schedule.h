@@ -31,8 +31,9 @@ struct pending_request {
 struct request_schedule {
     uint32_t (*random)(void); /* all values equally likely */
     int64_t not_before_ms[ENDPOINT_COUNT];
-    int64_t key_not_before_ms; /* 0, or when a refused key is tried once more */
-    enum endpoint key_refused_at;
+    int64_t key_not_before_ms;              /* a refused key rests until then */
+    int64_t key_doubted_ms;                 /* when it was refused; 0: it was accepted since */
+    int64_t key_refused_ms[ENDPOINT_COUNT]; /* the same, of that endpoint alone */
     int64_t imports_until_ms; /* no import is begun from then on: the lease is too short */
     bool draining;            /* nothing is begun any more */
     size_t n_in_flight;
@@ -77,14 +78,17 @@ void request_schedule_close(struct request_schedule *schedule, enum endpoint end
 
 /*
  * Klaviyo refused the key. True: for the second time, after a rest of 10 s; what
- * was sent before the first refusal came does not count.
+ * was sent before the first refusal came does not count. It is the second time where the
+ * endpoint refused it before, or any other did and none has accepted it since: another one
+ * may need less of the key, so its consent is no word for the first. A refusal that is long
+ * ago, as nothing was asked there again, is another matter.
  */
 bool request_schedule_key_refused(struct request_schedule *schedule,
                                   struct pending_request *pending, int64_t now_ms);
 
 /*
- * A response of use: ends the rest of the key if it was refused at that endpoint, and the
- * request was made after the refusal had come.
+ * A response of use, to a request that was made after the rest of the key: it is not in
+ * doubt any more.
  */
 void request_schedule_key_accepted(struct request_schedule *schedule,
                                    const struct pending_request *pending);
