@@ -105,7 +105,8 @@ grant execute on function
     klaviyo.grant_connection(text, text), klaviyo.revoke_connection(text, text),
     klaviyo.granted_role(klaviyo.connection_grant), klaviyo.this_server(),
     klaviyo.take_place(text, text, integer, integer, bigint), klaviyo.return_place(bigint),
-    klaviyo.move_place(bigint, text), klaviyo.forget_member(text)
+    klaviyo.move_place(bigint, text), klaviyo.block_account(text, text, bigint),
+    klaviyo.forget_member(text)
     to klaviyo_admin;
 
 grant select (connection_id, name, kind) on klaviyo.connection to klaviyo_contributor;

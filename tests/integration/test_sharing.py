@@ -321,6 +321,22 @@ def check_last_run(world: World, wanted: set[str]) -> None:
     assert world.simulator.emails(LIST) == wanted
 
 
+ROTATE = ["connection", "rotate-key", "main", "--api-key-file", "-"]
+
+
+@pytest.mark.parametrize(("user", "words"), [("admin", ROTATE), ("worker", ["connection", "verify", "main"])])
+def test_what_a_command_was_told_all_workers_heed(world: World, user: str, words: list[str]) -> None:
+    users = make_logins(world.db)
+    world.add_connection()
+    world.simulator.fault("account", {"throttle": 60}, times=1)
+
+    result = world.command(*words, stdin=KEY, DATABASE_URL=users[user].url)
+
+    assert result.rc == 75 and "429" in result.stderr, result
+    told = "select endpoint from klaviyo.rate_budget where account = %s and blocked_until > now() + interval '30 s'"
+    assert world.db.rows(told, ACCOUNT) == [("accounts",)]
+
+
 def test_what_a_command_asks_before_the_account_is_known_is_counted_for_it(world: World) -> None:
     """An administrator's own request must not bring a 429 to the next one."""
     users = make_logins(world.db)

@@ -13,6 +13,7 @@
  *     plan:ROWS!  the same, and an earlier owner of the run began an import of it
  *     lease:MS  imports are allowed for so long              drain
  *     guards:wait, guards:pass  have they judged? Else: they have
+ *     ask  what the account's plan allows; ask!  and nothing goes before it is answered
  *     no-permit  for the next request
  *     wait?  whether it waits, as people are told
  *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
@@ -260,6 +261,9 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
         delivery_allow_imports(&w->delivery, w->now_ms + number(fact + 6));
     else if (strncmp(fact, "guards:", 7) == 0)
         w->undecided = strcmp(fact, "guards:wait") == 0;
+    else if (strcmp(fact, "ask") == 0 || strcmp(fact, "ask!") == 0)
+        delivery_ask(&w->delivery,
+                     &(struct guards_questions){ .plan = true, .plan_needed = fact[3] == '!' });
     else if (strcmp(fact, "drain") == 0)
         delivery_drain(&w->delivery);
     else if (strcmp(fact, "no-permit") == 0)
@@ -557,6 +561,17 @@ static const struct script ways[] = {
     { "so after a gateway's time-out", POSTED "504 +500 | send:import:1 | 202 | sent:1? |" },
     { "not where nothing was sent, or Klaviyo refused it",
       POSTED "unreachable +500 | send:import:1 | 503 +1000 | send:import:1 | 202 | sent:1 |" },
+    { "a question that only warns is left, and all heed when to come back",
+      "ask | send:usage fetch | 429/30 wait? | block:usage:30000 goes-on | plan:1 end |"
+      " fetch send:import:1" },
+    { "one that is needed is waited for",
+      "ask! guards:wait | send:usage | 429/30 wait? | block:usage:30000"
+      " waits:rate_limited:30000:park:30000 | +30000 | send:usage" },
+    { "a listing that is given up still says when to come back",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
+      " +1000 | send:jobs | 500 | send:job:1 send:job:2 | job:1=queued job:2=queued | |"
+      " +1500 | send:jobs | garbage | send:job:1 send:job:2 | job:1=queued job:2=queued | |"
+      " +2250 | send:jobs | 503/30 | block:jobs:30000 no-listing:503 send:job:1 send:job:2" },
     { "a run in which all was planned and nothing sent yet is not done",
       "plan:1 end | fetch send:import:1" },
 };

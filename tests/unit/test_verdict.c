@@ -379,11 +379,12 @@ static void retry_after_is_heeded_where_it_is_given(void **state)
     static const struct {
         int status;
         const char *retry_after;
-        int64_t ms;
+        int64_t ms, wait_ms;
     } cases[] = {
-        { 429, "1", 1000 },   { 429, NULL, 0 },
-        { 429, "soon", 0 },   { 429, "Tue, 24 Nov 2026 08:00:57 GMT", 11000 },
-        { 503, "56", 56000 }, { 500, "86401", 86400000 },
+        { 429, "1", 1000, 1000 },    { 429, NULL, 0, 1000 },
+        { 429, "soon", 0, 1000 },    { 429, "Tue, 24 Nov 2026 08:00:57 GMT", 11000, 11000 },
+        { 503, "56", 56000, 56000 }, { 500, "86401", 86400000, 86400000 },
+        { 500, NULL, 0, 0 },         { 413, "56", 56000, 0 },
     };
 
     (void)state;
@@ -394,6 +395,7 @@ static void retry_after_is_heeded_where_it_is_given(void **state)
         response.retry_after = cases[i].retry_after ? strdup(cases[i].retry_after) : NULL;
         CLEANUP(verdict_release) struct verdict verdict = judge(&response, 10);
         assert_int_equal(verdict.retry_after_ms, cases[i].ms);
+        assert_int_equal(verdict_wait_ms(&verdict), cases[i].wait_ms);
     }
 }
 

@@ -9,7 +9,6 @@
 #include "worker/klaviyo/job_listing.h"
 
 enum {
-    THROTTLED_MS = 1000, /* a 429 that does not say for how long: the burst window */
     TAIL_MAX_BYTES = 1024,
     HUNG_PAUSE_MS = 3000, /* chosen: what was begun with it has ended by then, too */
 };
@@ -179,7 +178,6 @@ static bool question_answered(struct delivery *d, const struct pending_request *
     if (!questions_find(&d->questions, pending, &question) ||
         !questions_response(&d->questions, question, response, verdict))
         return false;
-    d->counts.throttled += verdict->action == VERDICT_THROTTLED;
     if (verdict->action == VERDICT_OK)
         request_schedule_key_accepted(&d->schedule, pending);
     return true;
@@ -261,19 +259,31 @@ static void key_refused(struct delivery *d, struct pending_request *pending,
              d->options.connection_name);
 }
 
-/* All workers of the account heed what Klaviyo said about when to come back. */
+/*
+ * All workers of the account heed what Klaviyo said about when to come back, whether or not
+ * the request is made again.
+ */
+static void heed_wait(struct delivery *d, const struct pending_request *pending,
+                      const struct verdict *verdict, int64_t now_ms)
+{
+    int64_t wait_ms = verdict_wait_ms(verdict);
+
+    d->counts.throttled += verdict->action == VERDICT_THROTTLED;
+    if (wait_ms == 0)
+        return;
+    request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
+    d->blocked = pending->endpoint;
+    d->blocked_ms = wait_ms;
+    d->blocked_by_limit = verdict->action == VERDICT_THROTTLED;
+}
+
 static void come_back_later(struct delivery *d, struct pending_request *pending,
-                            const struct verdict *verdict, int64_t wait_ms, int64_t now_ms)
+                            const struct verdict *verdict, int64_t now_ms)
 {
     bool hung = availability_is_slow(pending->started_ms, now_ms);
+    int64_t wait_ms = verdict_wait_ms(verdict);
 
     verdict_text(verdict, d->availability.trouble);
-    if (wait_ms > 0) {
-        request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
-        d->blocked = pending->endpoint;
-        d->blocked_ms = wait_ms;
-        d->blocked_by_limit = verdict->action == VERDICT_THROTTLED;
-    }
     request_schedule_again(&d->schedule, pending, now_ms,
                            hung && wait_ms < HUNG_PAUSE_MS ? HUNG_PAUSE_MS : wait_ms);
 }
@@ -281,12 +291,9 @@ static void come_back_later(struct delivery *d, struct pending_request *pending,
 static void throttled(struct delivery *d, struct pending_request *pending,
                       const struct verdict *verdict, int64_t now_ms)
 {
-    int64_t wait_ms = verdict->retry_after_ms > 0 ? verdict->retry_after_ms : THROTTLED_MS;
-
-    d->counts.throttled++;
     pending->limited = true;
     verdict_text(verdict, d->availability.limit);
-    come_back_later(d, pending, verdict, wait_ms, now_ms);
+    come_back_later(d, pending, verdict, now_ms);
 }
 
 /* Its words may hold anything of anybody: they are kept with the run's rejections. */
@@ -343,7 +350,7 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
     case VERDICT_AGAIN:
         if (pending->endpoint == ENDPOINT_IMPORT && may_be_a_job(response))
             pending->import->unanswered = true;
-        come_back_later(d, pending, verdict, verdict->retry_after_ms, now_ms);
+        come_back_later(d, pending, verdict, now_ms);
         return true;
     case VERDICT_UNEXPECTED:
         break;
@@ -369,6 +376,7 @@ bool delivery_response(struct delivery *delivery, struct pending_request *pendin
     assert(pending->in_flight && delivery->blocked_ms == 0);
     note_availability(delivery, pending, verdict->action, now_ms);
     request_schedule_ended(&delivery->schedule, pending);
+    heed_wait(delivery, pending, verdict, now_ms);
     pending->limited = false;
     if (pending == &delivery->polls.listing &&
         job_polls_are_useless(&delivery->polls, verdict->action)) {

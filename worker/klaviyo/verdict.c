@@ -7,6 +7,8 @@
 #include "worker/klaviyo/document.h"
 #include "worker/klaviyo/refusal.h"
 
+enum { THROTTLED_MS = 1000 /* a 429 that does not say for how long: the burst window */ };
+
 /* ---- what a response means ---- */
 
 static enum verdict_action action_of_400(enum endpoint endpoint, bool names_only_rows)
@@ -191,6 +193,15 @@ static const struct words *words_of(enum verdict_action action)
 {
     assert(action < sizeof words / sizeof words[0]);
     return &words[action];
+}
+
+int64_t verdict_wait_ms(const struct verdict *verdict)
+{
+    if (verdict->action == VERDICT_THROTTLED && verdict->retry_after_ms == 0)
+        return THROTTLED_MS;
+    return verdict->action == VERDICT_THROTTLED || verdict->action == VERDICT_AGAIN
+               ? verdict->retry_after_ms
+               : 0;
 }
 
 const char *verdict_action_name(enum verdict_action action)

@@ -47,8 +47,8 @@ enum verdict_action {
     VERDICT_KEY_REFUSED,   /* once more after a while, then the key is refused */
     VERDICT_SCOPE_MISSING, /* this key may not read that; says nothing about the others */
     VERDICT_GONE,          /* there is no such job or list */
-    VERDICT_THROTTLED,     /* wait retry_after_ms at least, all who use the account */
-    VERDICT_AGAIN,         /* wait retry_after_ms at least, try again */
+    VERDICT_THROTTLED,     /* wait verdict_wait_ms() at least, all who use the account */
+    VERDICT_AGAIN,         /* the same, then try again */
     VERDICT_UNEXPECTED,    /* never right, however often: permanent */
 };
 
@@ -96,6 +96,12 @@ bool verdict_judge(const struct response *response, size_t request_rows, int64_t
 
 /* Frees what the verdict owns. Accepts VERDICT_INIT. */
 void verdict_release(struct verdict *verdict);
+
+/*
+ * For how long nothing more is to go to the endpoint, from any worker of the account: what
+ * Klaviyo said, or a second where a limit is reached and it does not say. 0: no such thing.
+ */
+int64_t verdict_wait_ms(const struct verdict *verdict);
 
 /* "ok", "rows_refused", …: for tests. A static string. */
 const char *verdict_action_name(enum verdict_action action);

@@ -147,6 +147,16 @@ static bool call(struct klaviyo_query *query, const struct request *request,
     return true;
 }
 
+/* All workers of the account heed what Klaviyo said about when to come back. */
+static bool heed_wait(const struct klaviyo_query *query, const struct verdict *verdict,
+                      struct error *err)
+{
+    int64_t wait_ms = verdict_wait_ms(verdict);
+
+    return wait_ms == 0 || rate_limit_block(query->db, query->account,
+                                            endpoint_name(verdict->endpoint), wait_ms, err);
+}
+
 /* One request under its permit; the verdict on its response. */
 static bool ask_once(struct klaviyo_query *query, const struct request *request,
                      int64_t deadline_ms, struct response *response, struct verdict *verdict,
@@ -157,14 +167,14 @@ static bool ask_once(struct klaviyo_query *query, const struct request *request,
     if (!acquire_permit(query, request->endpoint, deadline_ms, &permit_id, err) ||
         !call(query, request, response, err))
         return false;
-    if (!rate_limit_release(query->db, permit_id, err))
-        return false;
-    return verdict_judge(response, 0, clock_utc_us(), verdict, err);
+    return rate_limit_release(query->db, permit_id, err) &&
+           verdict_judge(response, 0, clock_utc_us(), verdict, err) &&
+           heed_wait(query, verdict, err);
 }
 
 static int64_t pause_before(unsigned attempt, const struct verdict *verdict)
 {
-    return retry_wait_ms(RETRY_POLICY, attempt, randombytes_random(), verdict->retry_after_ms);
+    return retry_wait_ms(RETRY_POLICY, attempt, randombytes_random(), verdict_wait_ms(verdict));
 }
 
 static enum klaviyo_query_outcome outcome_of(const struct verdict *verdict, struct error *err)

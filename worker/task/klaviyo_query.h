@@ -13,7 +13,8 @@
 /*
  * Questions to Klaviyo, one at a time, for tasks and commands. They only read. Each is
  * asked again a few times where the response says so; every request takes a
- * permit of the account's rate limit, which all workers share.
+ * permit of the account's rate limit, which all workers share, as they do what Klaviyo says
+ * about when to come back.
  */
 struct klaviyo_query;
 
