@@ -310,13 +310,13 @@ struct script {
 };
 
 /* How many of its diaries differ: 0 or 1. */
-static int check_script(const struct script *s, const char *detail)
+static int check_script(const struct script *s, const char *detail, bool list_known)
 {
     CLEANUP(strbuf_release) struct strbuf seen = STRBUF_INIT(4096);
     CLEANUP(strbuf_release) struct strbuf wanted = STRBUF_INIT(4096);
     static struct world w;
 
-    world_init(&w, true);
+    world_init(&w, list_known);
     play(&w, s->script, detail, &wanted, &seen);
     world_release(&w);
     if (strcmp(seen.data, wanted.data) == 0)
@@ -429,7 +429,7 @@ static void every_row_of_what_an_answer_means_has_its_effects(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
-        differ += check_script(&meanings[i], "Invalid input.");
+        differ += check_script(&meanings[i], "Invalid input.", true);
     assert_int_equal(differ, 0);
 }
 
@@ -440,7 +440,7 @@ static void the_words_of_a_response_change_nothing(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
-        differ += check_script(&meanings[i], "duplicate throttled list not_found 429 retry");
+        differ += check_script(&meanings[i], "duplicate throttled list not_found 429 retry", true);
     assert_int_equal(differ, 0);
 }
 
@@ -582,7 +582,31 @@ static void the_ways_of_a_delivery(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
-        differ += check_script(&ways[i], "Invalid input.");
+        differ += check_script(&ways[i], "Invalid input.", true);
+    assert_int_equal(differ, 0);
+}
+
+/* The list is asked for its name beside the imports. */
+static const struct script name_wanted[] = {
+    { "a limit of the list alone is nothing to wait for",
+      "plan:1 end | fetch send:list send:import:1 | list=429/3600 import:1=202 wait? |"
+      " block:list:3600000 sent:1 goes-on | +1000 | send:job:1 | job:1=queued wait? | goes-on |"
+      " +1500 | send:job:1 | job:1=complete | confirm:1(1) done" },
+    { "a list that fails alone is no outage",
+      "plan:1 end | fetch send:list send:import:1 | list=503 +2500 wait? | send:list goes-on" },
+    { "but where a batch was refused the list is waited for",
+      "plan:1 end | fetch send:list send:import:1 | import:1=400:? list=429/30 wait? |"
+      " block:list:30000 waits:rate_limited:30000:park:30000 | +30000 | send:list | list +100 |"
+      " name:News send:import:1" },
+};
+
+static void the_name_of_the_list_is_nothing_to_wait_for(void **state)
+{
+    int differ = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof name_wanted / sizeof name_wanted[0]; i++)
+        differ += check_script(&name_wanted[i], "Invalid input.", false);
     assert_int_equal(differ, 0);
 }
 
@@ -780,6 +804,7 @@ int main(void)
         cmocka_unit_test(every_row_of_what_an_answer_means_has_its_effects),
         cmocka_unit_test(the_words_of_a_response_change_nothing),
         cmocka_unit_test(the_ways_of_a_delivery),
+        cmocka_unit_test(the_name_of_the_list_is_nothing_to_wait_for),
         cmocka_unit_test(both_readings_of_a_weak_fact_have_the_same_effects),
         cmocka_unit_test(the_order_of_facts_changes_nothing),
         cmocka_unit_test(bodies_are_loaded_while_there_is_room),

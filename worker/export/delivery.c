@@ -359,11 +359,27 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
     return true;
 }
 
-/* The listing of jobs only saves requests: in vain, it says nothing of the others. */
+bool delivery_needs_list(const struct delivery *delivery)
+{
+    if (removal_wants_list(&delivery->removal))
+        return true;
+    for (size_t i = 0; i < delivery->imports.n; i++)
+        if (delivery->imports.import[i]->waits_for_list)
+            return true;
+    return false;
+}
+
+/* The listing of jobs only saves requests, and a name is only shown. */
+static bool is_dispensable(const struct delivery *d, const struct pending_request *pending)
+{
+    return pending == &d->polls.listing || (pending == &d->list && !delivery_needs_list(d));
+}
+
+/* What can be done without says nothing of the others if it is in vain. */
 static void note_availability(struct delivery *d, const struct pending_request *pending,
                               enum verdict_action action, int64_t now_ms)
 {
-    if (pending == &d->polls.listing && action != VERDICT_OK)
+    if (is_dispensable(d, pending) && action != VERDICT_OK)
         availability_heard(&d->availability, now_ms);
     else if (availability_responded(&d->availability, action, d->schedule.n_in_flight, now_ms))
         d->schedule.attempts = 0;

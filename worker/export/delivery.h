@@ -158,6 +158,9 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
 /* Every batch has ended, and none will come. */
 bool delivery_imports_are_over(const struct delivery *delivery);
 
+/* Somebody waits for the list: else it is only asked for its name. */
+bool delivery_needs_list(const struct delivery *delivery);
+
 /* Rows of the request that pending is, for the verdict; 0 for others than imports. */
 size_t delivery_request_rows(const struct pending_request *pending);
 

@@ -56,6 +56,19 @@ static int64_t until_ms(const struct delivery *d, int64_t now_ms)
     return d->schedule.n_in_flight == 0 && due < REQUEST_SCHEDULE_NEVER && due > now_ms ? due : 0;
 }
 
+/* Endpoints without which it cannot go on: a set. */
+static unsigned needed_endpoints(const struct delivery *d)
+{
+    unsigned set = questions_endpoints(&d->questions);
+
+    if (delivery_needs_list(d))
+        set |= ENDPOINT_BIT(ENDPOINT_LIST);
+    for (size_t i = 0; i < d->imports.n; i++)
+        if (!d->imports.import[i]->waits_for_list)
+            set |= ENDPOINT_BIT(d->imports.import[i]->request.endpoint);
+    return delivery_imports_are_over(d) ? set | removal_endpoints(&d->removal) : set;
+}
+
 /* The request that is due next is made again because of a limit. */
 static bool next_is_limited(const struct delivery *d, int64_t due_ms)
 {
@@ -65,13 +78,15 @@ static bool next_is_limited(const struct delivery *d, int64_t due_ms)
         if (request->limited && request_schedule_due_ms(&d->schedule, request) == due_ms)
             return true;
     }
-    return (d->list.limited && request_schedule_due_ms(&d->schedule, &d->list) == due_ms) ||
+    return (d->list.limited && delivery_needs_list(d) &&
+            request_schedule_due_ms(&d->schedule, &d->list) == due_ms) ||
            removal_is_limited(&d->removal, &d->schedule, due_ms);
 }
 
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms)
 {
-    int64_t waiting_ms = request_schedule_waiting_ms(&delivery->schedule, now_ms);
+    int64_t waiting_ms =
+        request_schedule_waiting_ms(&delivery->schedule, needed_endpoints(delivery), now_ms);
     int64_t until = until_ms(delivery, now_ms);
 
     if (delivery->removal.list_busy)

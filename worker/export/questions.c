@@ -76,6 +76,16 @@ int64_t questions_due_ms(const struct questions *questions, const struct request
     return due_ms;
 }
 
+unsigned questions_endpoints(const struct questions *questions)
+{
+    unsigned set = 0;
+
+    for (int i = 0; i < QUESTIONS_N; i++)
+        if (is_open(questions, i) && questions->needed[i])
+            set |= ENDPOINT_BIT(questions->pending[i].endpoint);
+    return set;
+}
+
 bool questions_in_flight(const struct questions *questions)
 {
     for (int i = 0; i < QUESTIONS_N; i++)

@@ -51,6 +51,11 @@ bool questions_next(struct questions *questions, const struct request_schedule *
 /* When one may be sent as far as is known; REQUEST_SCHEDULE_NEVER: none is waited for. */
 int64_t questions_due_ms(const struct questions *questions,
                          const struct request_schedule *schedule);
+
+/* The endpoints of those that are waited for: a set. */
+unsigned questions_endpoints(const struct questions *questions);
+
+/* A response is still to come. */
 bool questions_in_flight(const struct questions *questions);
 
 /*

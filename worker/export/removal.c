@@ -529,6 +529,13 @@ bool removal_is_limited(const struct removal *removal, const struct request_sche
     return is_limited(&removal->remove, schedule, due_ms);
 }
 
+unsigned removal_endpoints(const struct removal *removal)
+{
+    if (removal->step == REMOVAL_LOOK_UP)
+        return ENDPOINT_BIT(ENDPOINT_PROFILES);
+    return removal->step == REMOVAL_REMOVE ? ENDPOINT_BIT(ENDPOINT_LIST_REMOVE) : 0;
+}
+
 unsigned removal_attempts(const struct removal *removal)
 {
     unsigned most = removal->remove.pending.attempts;

@@ -137,6 +137,9 @@ int64_t removal_due_ms(const struct removal *removal, const struct request_sched
 bool removal_is_limited(const struct removal *removal, const struct request_schedule *schedule,
                         int64_t due_ms);
 
+/* The endpoint that its next requests go to, as a set; empty: it sends none now. */
+unsigned removal_endpoints(const struct removal *removal);
+
 /* The most attempts in vain of its requests. */
 unsigned removal_attempts(const struct removal *removal);
 

@@ -97,14 +97,15 @@ void request_schedule_key_accepted(struct request_schedule *schedule,
     schedule->key_refused_ms[pending->endpoint] = schedule->key_doubted_ms = 0;
 }
 
-int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, int64_t now_ms)
+int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, unsigned needed,
+                                    int64_t now_ms)
 {
     int64_t longest = 0;
 
     if (schedule->n_in_flight > 0)
         return 0;
     for (size_t i = 0; i < ENDPOINT_COUNT; i++)
-        if (i != ENDPOINT_JOBS)
+        if (needed & ENDPOINT_BIT(i))
             longest = later(longest, schedule->not_before_ms[i] - now_ms);
     return longest > REQUEST_SCHEDULE_WAITING_MIN_MS ? longest : 0;
 }

@@ -94,10 +94,10 @@ void request_schedule_key_accepted(struct request_schedule *schedule,
                                    const struct pending_request *pending);
 
 /*
- * How long nothing can be done but wait for a limit: 0 while something is in
- * flight, or where the wait is not worth telling. The listing of jobs is nothing
- * to wait for.
+ * How long nothing can be done but wait for the limit of an endpoint that is needed (a set):
+ * 0 while something is in flight, or where the wait is not worth telling.
  */
-int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, int64_t now_ms);
+int64_t request_schedule_waiting_ms(const struct request_schedule *schedule, unsigned needed,
+                                    int64_t now_ms);
 
 #endif

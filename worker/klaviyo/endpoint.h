@@ -27,6 +27,9 @@ enum endpoint {
     ENDPOINT_COUNT
 };
 
+/* Sets of endpoints are unsigned numbers. */
+#define ENDPOINT_BIT(endpoint) (1U << (endpoint))
+
 /*
  * What Klaviyo admits for one account and endpoint, all callers together: the
  * figures of the OpenAPI description, revision 2026-07-15. Both are fixed
