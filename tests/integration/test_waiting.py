@@ -10,7 +10,7 @@ import pytest
 
 from support import people
 from support.process import wait_until
-from support.world import EXPORT, KEY, LIST, World, check_sums
+from support.world import ACCOUNT, EXPORT, KEY, LIST, World, check_sums
 
 OTHER_ACCOUNT = "AcctB1"
 OTHER_KEY = "pk_planted0secret0key0of0account0B1"
@@ -119,6 +119,25 @@ def test_an_account_that_is_throttled_keeps_nobody_out(world: World) -> None:
     world.wait_runs_ended(5, 120)
     assert {run["state"] for run in world.runs()} == {"succeeded"}
     assert world.simulator.count(LIST) == 20
+
+
+def test_a_guard_that_waits_for_klaviyo_keeps_nobody_out(world: World) -> None:
+    busy_account(world, 1)
+    world.simulator.control("PUT", f"keys/{KEY}", {"account": ACCOUNT, "scopes": "all"})
+    world.admin("export", "update", EXPORT, "--plan", "stop")
+    world.simulator.fault("usage", {"throttle": 25}, key=KEY, times=1)
+    world.start_worker(MAX_RUNS="1").wait_ready()
+    world.refresh()
+    world.wait_requests("usage", 1)
+
+    run = wait_state(world, "waiting")
+
+    assert run["reason"] == "rate_limited"
+    assert others_are_served(world) < 15
+    assert not [run for run in world.runs("--export", EXPORT) if run["counts"]["accepted"]]
+    world.wait_runs_ended(2, 90)
+    assert {run["state"] for run in world.runs()} == {"succeeded"}
+    assert [entry["status"] for entry in world.simulator.diary("usage")] == [429, 200]
 
 
 def test_an_account_that_is_down_keeps_nobody_out(world: World) -> None:

@@ -430,6 +430,7 @@ bool runs_park(struct db *db, const struct run_task *task, const struct run_park
     trace("run %d is parked for %d ms", (int)task->run_id, (int)parking->park_ms);
     run->lease_until_ms = fiber_now_ms();
     run->parked_until_ms = fiber_now_ms() + parking->park_ms;
+    run->planned = run->planned && !parking->plan_again;
     run->idle_ms += parking->idle_ms;
     run->attempts = parking->attempts;
     (void)snprintf(run->trouble, sizeof run->trouble, "%s", parking->trouble);

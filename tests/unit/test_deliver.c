@@ -43,6 +43,7 @@ static struct {
     struct pending_request *asked[8];
     size_t n_asked;
     int status; /* of imports; 0: no response at all */
+    int usage_status;
 } world;
 
 static struct run_control control;
@@ -83,6 +84,9 @@ static char *answer_of(const struct pending_request *pending, int *status)
     case ENDPOINT_JOB:
         return strdup("{\"data\":{\"type\":\"profile-bulk-import-job\",\"id\":\"J\",\"attributes\":"
                       "{\"status\":\"complete\",\"failed_count\":0}}}");
+    case ENDPOINT_USAGE:
+        *status = world.usage_status;
+        return strdup("{\"errors\":[{\"code\":\"throttled\"}]}");
     case ENDPOINT_LIST:
         return strdup(
             "{\"data\":{\"type\":\"list\",\"id\":\"L\",\"attributes\":{\"name\":\"N\"}}}");
@@ -492,8 +496,26 @@ static void a_run_that_waits_for_a_limit_frees_its_slot(void **state)
     assert_int_equal(result.outcome, DELIVER_PARKED);
     assert_true(result.parking.park_ms > 3000 && result.parking.park_ms <= 60000);
     assert_int_equal(result.parking.idle_ms, 0); /* a limit costs no budget */
+    assert_false(result.parking.plan_again);
     assert_true(did("waits:rate_limited"));
     assert_int_equal(control.throttled, 1);
+}
+
+static void a_run_whose_guard_waits_for_klaviyo_frees_its_slot_and_is_planned_again(void **state)
+{
+    struct run_task task = new_task();
+
+    (void)state;
+    world_begin(NULL);
+    task.guards.plan = GUARD_PLAN_STOP;
+    world.usage_status = 429;
+    struct deliver_result result = deliver_task(&task);
+    assert_int_equal(result.outcome, DELIVER_PARKED);
+    assert_int_equal(result.parking.park_ms, 60000);
+    assert_int_equal(result.parking.idle_ms, 0);
+    assert_true(result.parking.plan_again);
+    assert_true(did("send:usage"));
+    assert_false(did("send:import"));
 }
 
 /* It is taken again and again: each time the budget goes on from where it stood. */
@@ -607,6 +629,7 @@ int main(void)
         cmocka_unit_test(a_run_is_not_parked_while_its_members_are_read),
         cmocka_unit_test(a_process_that_ends_gives_the_run_back),
         cmocka_unit_test(a_run_that_waits_for_a_limit_frees_its_slot),
+        cmocka_unit_test(a_run_whose_guard_waits_for_klaviyo_frees_its_slot_and_is_planned_again),
         cmocka_unit_test(a_klaviyo_that_stays_away_uses_up_the_retry_budget),
         cmocka_unit_test(nobody_is_taken_off_for_a_segment_that_is_empty_now),
         cmocka_unit_test(a_parked_run_goes_on_without_planning),

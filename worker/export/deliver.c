@@ -23,6 +23,7 @@ enum {
     REPORT_COUNTS_MS = 1000, /* while the plan reads, its counts are reported so often */
     TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
     TURN_MIN_MS = 5,         /* no spinning, whatever is due */
+    PLAN_AGAIN_MS = 10000,   /* chosen: a shorter wait is not worth planning once more */
 };
 
 struct deliver {
@@ -427,10 +428,25 @@ static void check_plan(struct deliver *d)
 
 /* ---- parking ---- */
 
-/* A parked run is not planned again, so the guards have let it pass. */
+/*
+ * A parked run is not planned again once the guards have let it pass. One that waits for what
+ * they ask Klaviyo is, by whoever goes on: what they judge are figures of one plan.
+ */
+static bool must_plan_again(const struct deliver *d)
+{
+    return *d->options->plan && !d->guards.passed;
+}
+
 static bool may_plan_wait(const struct deliver *d)
 {
-    return !*d->options->plan || (d->delivery.plan_done && d->guards.passed);
+    return !*d->options->plan || d->delivery.plan_done;
+}
+
+static int64_t park_ms(const struct deliver *d, int64_t now, unsigned *attempts)
+{
+    int64_t ms = may_plan_wait(d) ? delivery_park_ms(&d->delivery, now, attempts) : 0;
+
+    return must_plan_again(d) && ms < PLAN_AGAIN_MS ? 0 : ms;
 }
 
 /* Slots hold work, not waits: all that is known of the run is in the database. */
@@ -439,9 +455,10 @@ static void check_wait(struct deliver *d)
     struct run_parking parking = { 0 };
     int64_t now = clock_ms();
 
-    if (d->over || !may_plan_wait(d))
+    if (d->over)
         return;
-    parking.park_ms = delivery_park_ms(&d->delivery, now, &parking.attempts);
+    parking.park_ms = park_ms(d, now, &parking.attempts);
+    parking.plan_again = must_plan_again(d);
     if (parking.park_ms == 0)
         return;
     if (delivery_waiting_ms(&d->delivery, now) == 0)

@@ -102,7 +102,8 @@ static const char park_sql[] =
     " lease_renewed_at = clock_timestamp(),"
     " parked_until = clock_timestamp() + $3::bigint * interval '1 ms',"
     " waiting_until = clock_timestamp() + $3::bigint * interval '1 ms',"
-    " idle_ms = idle_ms + $4, attempts = $5, trouble = nullif($6, '')"
+    " idle_ms = idle_ms + $4, attempts = $5, trouble = nullif($6, ''),"
+    " planned = planned and not $7::boolean"
     " where run_id = $1 and take_id = $2::uuid and cancelled_by is null returning run_id";
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2, $3::bytea)";
@@ -326,6 +327,7 @@ bool runs_park(struct db *db, const struct run_task *task, const struct run_park
     args_int64(&args, parking->idle_ms);
     args_int64(&args, parking->attempts);
     args_text(&args, parking->trouble);
+    args_bool(&args, parking->plan_again);
     return FAILPOINT_AROUND("park", db_fenced(db, park_sql, &args, NULL, err));
 }
 

@@ -154,6 +154,7 @@ bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_ba
 
 struct run_parking {
     int64_t park_ms;   /* until it can go on */
+    bool plan_again;   /* whoever goes on: what it planned is not known well enough */
     int64_t idle_ms;   /* of it that counts against the retry budget */
     unsigned attempts; /* in vain, in a row */
     char trouble[256]; /* the last, in words fit for a log; empty: none */
