@@ -528,6 +528,28 @@ def test_who_comes_back_after_an_interrupted_removal_is_on_the_list(world: World
     assert run["state"] == "succeeded"
     assert world.simulator.emails(LIST) == {first, *others}
 
+
+def test_a_run_that_was_ended_takes_nobody_off_any_more(world: World) -> None:
+    first, *_ = set_up(world, 5)
+    world.db.execute("insert into klaviyo.rate_budget (account, endpoint) values (%s, 'list_remove')", ACCOUNT)
+    waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    leave(world, first)
+
+    with world.db.connect() as blocker:  # the worker does not get to look whether the run is its own
+        blocker.execute(b"begin")
+        blocker.execute(b"select * from klaviyo.rate_budget where endpoint = 'list_remove' for update")
+        world.refresh()
+        wait_until(lambda: world.db.value(waits) == 1, 60, "a removal that is about to be sent")
+        world.admin("export", "pause", EXPORT)
+        blocker.execute(b"commit")
+    (worker,) = world.workers
+    wait_until(lambda: len(worker.events("run_ended")) == 2, 60, "the worker to notice")
+
+    assert world.runs()[0]["reason"] == "export_paused"
+    assert len(lookups(world)) == 1 and not removals(world)
+    assert first in world.simulator.emails(LIST)
+
+
 def test_marks_of_an_earlier_pass_do_not_count_whoever_planned_again(world: World) -> None:
     """A worker of the version before plans anew, and says nothing of passes."""
     first, *_ = set_up(world, 5)

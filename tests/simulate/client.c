@@ -98,6 +98,15 @@ static void check_import(const struct client *client, int64_t batch)
          "batch %d is posted when the lease of run %d is over", (int)batch, (int)b->run);
 }
 
+/* Somebody else may have put them there since. */
+static void check_removal(const struct client *client, const char *list)
+{
+    struct list_claim_row *claim = &database.claims[client->account][list[1] - '0'];
+
+    must(claim->begun, "people are taken off list %s, and it was not asked who owns it", list);
+    claim->begun = false;
+}
+
 static void check_request(const struct client *client, const struct request *request,
                           const struct pending_request *pending)
 {
@@ -105,6 +114,8 @@ static void check_request(const struct client *client, const struct request *req
          "%s is asked before the time that Klaviyo said", endpoint_name(request->endpoint));
     if (request->endpoint == ENDPOINT_IMPORT)
         check_import(client, pending->import->batch.batch_id);
+    if (request->endpoint == ENDPOINT_LIST_REMOVE)
+        check_removal(client, request->id);
     if (request->endpoint == ENDPOINT_JOB || request->endpoint == ENDPOINT_IMPORT_ERRORS)
         must(!klaviyo_is_over(request->id, client->process->number),
              "job %s is asked for, and its end is recorded", request->id);

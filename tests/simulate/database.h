@@ -111,6 +111,7 @@ struct export_row {
 
 struct list_claim_row {
     int64_t run; /* 0: none */
+    bool begun;  /* its owner was told just now that a removal may go */
 };
 
 struct account_row {

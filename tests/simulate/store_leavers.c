@@ -238,6 +238,18 @@ bool leavers_fetch(struct db *db, const struct run_task *task, const struct leav
     return true;
 }
 
+bool leavers_begin_removal(struct db *db, const struct run_task *task, struct error *err)
+{
+    const struct export_row *x = &database.exports[task->export_id - 1];
+
+    if (!statement_arrives(db, err))
+        return false;
+    if (!database_owned(task))
+        return statement_is_refused(db, err);
+    database.claims[x->account][x->list].begun = true;
+    return statement_is_answered(db, err);
+}
+
 bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
                      size_t n, struct error *err)
 {

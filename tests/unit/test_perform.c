@@ -127,6 +127,12 @@ FAKE(leavers_fetch, (DB, const struct leavers_window *window, struct leaver **le
     return diary_goes_well("leavers", err);
 }
 
+FAKE(leavers_begin_removal, (DB, struct error *err))
+{
+    diary_note("removal");
+    return diary_goes_well("removal", err);
+}
+
 FAKE(leavers_removed, (DB, const struct leaver *leavers UNUSED, size_t n, struct error *err))
 {
     diary_note("removed:%d", (int)n);
@@ -335,6 +341,11 @@ static const struct {
 } requests[] = {
     { ENDPOINT_IMPORT, true, true, true, NULL, true, EFFECT_SENT,
       "permit:A:import posted:3 start:00-trace" },
+    { ENDPOINT_LIST_REMOVE, true, true, true, NULL, true, EFFECT_SENT,
+      "permit:A:list_remove removal start:00-trace" },
+    { ENDPOINT_LIST_REMOVE, true, true, false, NULL, true, EFFECT_NOT_ALLOWED,
+      "permit:A:list_remove removal release:44" },
+    { ENDPOINT_LIST_REMOVE, true, true, true, "removal", false, 0, "permit:A:list_remove removal" },
     { ENDPOINT_JOB, true, true, true, NULL, true, EFFECT_SENT, "permit:A:job start:00-trace" },
     { ENDPOINT_JOB, true, true, false, NULL, true, EFFECT_SENT, "permit:A:job start:00-trace" },
     { ENDPOINT_IMPORT, false, true, true, NULL, true, EFFECT_NO_PERMIT, "permit:A:import" },

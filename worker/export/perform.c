@@ -265,6 +265,14 @@ static bool start_request(const struct performer *p, const struct effect *effect
     return false;
 }
 
+/* What changes a list goes only while the run is this take's: the database has the last word. */
+static bool begin_write(const struct performer *p, const struct effect *effect, struct error *err)
+{
+    if (effect->endpoint == ENDPOINT_IMPORT)
+        return outbox_mark_posted(p->db, p->task, effect->batch_id, err);
+    return effect->endpoint != ENDPOINT_LIST_REMOVE || leavers_begin_removal(p->db, p->task, err);
+}
+
 /* Where nothing was sent, the permit is free again. */
 static bool perform_send(const struct performer *p, const struct effect *effect,
                          struct effect_result *result, struct error *err)
@@ -281,8 +289,7 @@ static bool perform_send(const struct performer *p, const struct effect *effect,
     }
     effect->pending->permit_id = permit.permit_id;
     result->sent = EFFECT_NOT_ALLOWED;
-    if (effect->endpoint == ENDPOINT_IMPORT &&
-        !outbox_mark_posted(p->db, p->task, effect->batch_id, err))
+    if (!begin_write(p, effect, err))
         return false;
     if (is_still_allowed(p, effect) && start_request(p, effect, result))
         return true;

@@ -46,6 +46,8 @@ static const char fetch_sql[] =
     " from next n where l.export_id = $3 and l.address = n.address returning l.address)"
     " select b.address from fence f left join begun b on true order by b.address";
 
+static const char begin_sql[] = "with " FENCE " select run_id from fence";
+
 static const char removed_sql[] =
     "with " FENCE ", gone as ("
     " delete from klaviyo.ledger l using fence f, unnest($3::text[]) as u(address)"
@@ -190,6 +192,14 @@ bool leavers_fetch(struct db *db, const struct run_task *task, const struct leav
     *leavers = found;
     *n = count;
     return true;
+}
+
+bool leavers_begin_removal(struct db *db, const struct run_task *task, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    return db_fenced(db, begin_sql, &args, NULL, err);
 }
 
 bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,

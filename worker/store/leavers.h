@@ -82,6 +82,12 @@ bool leavers_release_held(struct db *db, const struct run_task *task,
 bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
                    struct leaver **leavers, size_t *n, struct error *err) MUST_USE;
 
+/*
+ * The last word before they are taken off: the run is this take's still, and with it the claim.
+ * A run that was ended meanwhile may have been followed by one that puts people there.
+ */
+bool leavers_begin_removal(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
+
 /* They are off the list: forgets those that are not kept, and counts them as removed. */
 bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
                      size_t n, struct error *err) MUST_USE;
