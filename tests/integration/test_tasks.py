@@ -316,3 +316,25 @@ def test_progress_stands_on_a_terminal_alone(world: World) -> None:
     quiet = as_user(world, mo, "export", "preview", EXPORT, "--json")
 
     assert quiet.rc == 0 and "\r" not in quiet.stderr and "waiting" not in quiet.stderr, quiet
+
+
+def test_a_key_of_another_account_does_not_take_the_connection_with_it(world: World) -> None:
+    other = "pk_planted0secret0key0of0account0B2"
+    world.set_up_export(people.simple(3))
+    world.simulator.add_account("AcctB2")
+    world.simulator.add_key(other, "AcctB2")
+    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", "--no-verify", stdin=other)
+    serving(world)
+    lists = "select list_name, list_checked_at from klaviyo.export"
+    before = world.db.rows(lists)
+
+    refused = world.command("connection", "verify", CONNECTION)
+
+    assert refused.rc == 1 and "another Klaviyo account" in refused.stderr, refused
+    shown = world.admin("connection", "show", CONNECTION, "--json").json
+    assert (shown["account_id"], shown["state"]) == (ACCOUNT, "needs attention"), shown
+    assert world.db.rows(lists) == before, "they are not asked for in the other account"
+    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=KEY)
+    world.admin("connection", "verify", CONNECTION)
+    world.refresh()
+    assert world.wait_runs_ended(1)[0]["state"] == "succeeded"

@@ -96,10 +96,12 @@ Finding = Callable[[str], str]
 FINDINGS: list[Finding] = [
     lambda key: f"select klaviyo.mark_attention(1, 'key_refused', '{key}')",
     lambda key: f"select klaviyo.note_verified('granted', '{key}', 'A9', 'Other', '{{lists:read}}')",
+    lambda key: f"select klaviyo.note_findings('granted', '{key}', 'A9', 'Other', null) = 'fits'",
+    lambda key: f"select klaviyo.check_account('granted', '{key}', 'A9') = 'fits'",
 ]
 
 
-@pytest.mark.parametrize("finding", FINDINGS, ids=["refused", "verified"])
+@pytest.mark.parametrize("finding", FINDINGS, ids=["refused", "verified", "findings", "account"])
 def test_what_was_found_out_about_the_old_key_is_not_written_to_the_new_one(
     restored: Site, pool: ThreadPoolExecutor, finding: Finding
 ) -> None:
@@ -120,3 +122,36 @@ def test_a_key_of_another_account_is_refused_also_by_the_database(site: Site) ->
         connection.execute("select klaviyo.replace_key('granted', 'A1', 'Shop', 1, 'x')")
         with pytest.raises(psycopg.Error, match="belongs to Klaviyo account A2"):
             connection.execute("select klaviyo.replace_key('granted', 'A2', 'Shop', 1, 'x')")
+
+
+@pytest.mark.parametrize("account", [None, "A1"])
+@pytest.mark.parametrize("finding", ["note_verified", "note_findings"])
+def test_verify_does_not_end_the_attention_of_a_replaced_pair(site: Site, finding: str, account: str | None) -> None:
+    """By a worker that has the old file still."""
+    act = f"select klaviyo.{finding}('granted', 'sealed', %s, 'Shop', '{{lists:read}}')"
+    seen = "select attention_reason is not null, account_id from klaviyo.connection where name = 'granted'"
+    with psycopg.connect(site.db.url) as connection:
+        connection.execute(NEW_PAIR.encode())
+        said = connection.execute(act.encode(), [account]).fetchone()
+
+        assert said == (("older_pair",) if finding == "note_findings" else (True,))
+        assert connection.execute(seen.encode()).fetchone() == (True, account)
+        connection.rollback()
+
+
+@pytest.mark.parametrize("finding", ["note_verified", "note_findings"])
+def test_verify_does_not_move_a_connection_to_another_account(site: Site, finding: str) -> None:
+    act = f"select klaviyo.{finding}('granted', 'sealed', %s, 'Shop', '{{lists:read}}')"
+    seen = "select account_id, attention_reason from klaviyo.connection where name = 'granted'"
+    with psycopg.connect(site.db.url) as connection:
+        connection.execute(act.encode(), ["A1"])
+        assert connection.execute(seen.encode()).fetchone() == ("A1", None)
+        connection.execute(act.encode(), [None])
+        assert connection.execute(seen.encode()).fetchone() == ("A1", None), "a key that may not read it"
+
+        said = connection.execute(act.encode(), ["A2"]).fetchone()
+
+        assert said == (("another_account",) if finding == "note_findings" else (False,))
+        words = "its key belongs to Klaviyo account A2, the connection to A1"
+        assert connection.execute(seen.encode()).fetchone() == ("A1", words)
+        connection.rollback()

@@ -319,6 +319,8 @@ MAY = {
         "select klaviyo.close_run(1, 'failed', 'x', 'x')",
         "select klaviyo.mark_attention(1, 'x')",
         "select klaviyo.note_verified('granted', 'sealed', 'A1', 'Name', '{accounts:read}')",
+        "select klaviyo.check_account('granted', 'sealed', 'A1')",
+        "select klaviyo.note_findings('granted', 'sealed', 'A1', 'Name', '{accounts:read}')",
         "update klaviyo.export set list_name = 'x'",
         "delete from klaviyo.ledger",
     ],

@@ -92,6 +92,31 @@ def test_a_run_that_waits_for_another_key_file_does_not_wait_silently(world: Wor
     assert (run["state"], run["reason"], run["detail"]) == ("succeeded", None, None)
 
 
+def test_verify_with_the_old_key_file_does_not_end_what_the_new_pair_asks_for(world: World) -> None:
+    """The key must be given again, whatever file a worker has."""
+    world.set_up_export(people.simple(3))
+    old = world.start_worker()
+    old.wait_ready()
+    new = world.folder / "new.key"
+    world.admin("keygen", "--replace", "--out", str(new))
+
+    refused = world.command("connection", "verify", "main")
+
+    assert refused.rc == 1 and "run connection rotate-key" in refused.stderr, refused
+    assert world.admin("connection", "show", "main", "--json").json["state"] == "needs attention"
+    # an earlier version did end it: the newest file is in place then, and no restart helps
+    world.db.execute("update klaviyo.connection set attention_reason = null, attention_at = null")
+    old.stop()
+    worker = world.start_worker(SECRET_KEY_FILE=str(new))
+    world.refresh()
+    worker.wait_for_event("runs_wait_for_key", 60)
+    (run,) = world.runs()
+    assert (run["state"], run["reason"]) == ("queued", "key_unreadable")
+    assert "connection rotate-key" in run["detail"] and "restart" not in run["detail"], run["detail"]
+    world.admin("connection", "rotate-key", "main", "--api-key-file", "-", stdin=KEY)
+    assert world.wait_runs_ended(1)[0]["state"] == "succeeded"
+
+
 def test_a_dump_of_the_database_holds_no_key(world: World) -> None:
     world.set_up_export(people.simple(1))
 

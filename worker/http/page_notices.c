@@ -69,7 +69,9 @@ static void add_key_notice(struct strbuf *out, const struct page_facts *facts)
         strbuf_addf(out,
                     "<p class=\"notice\" role=\"status\">Queued runs whose API key is sealed for "
                     "another key file than a worker's: %" PRId64 ". Put the newest file where "
-                    "<code>SECRET_KEY_FILE</code> points to, and restart the workers.</p>\n",
+                    "<code>SECRET_KEY_FILE</code> points to, and restart the workers; where a "
+                    "run's detail says so, <code>klaviyo-worker connection rotate-key</code> "
+                    "instead.</p>\n",
                     runs);
 }
 
@@ -80,11 +82,13 @@ static void add_attention(struct strbuf *out, const struct page_facts *facts, co
 
     if (n == 0)
         return;
-    strbuf_addf(out,
-                "<div class=\"notice\" role=\"status\"><p>%zu connection%s attention: its runs "
-                "end at once. Give a new key (<code>klaviyo-worker connection rotate-key</code>), "
-                "or mend the old one and <code>klaviyo-worker connection verify</code>.</p><ul>",
-                n, n == 1 ? " needs" : "s need");
+    strbuf_addf(
+        out,
+        "<div class=\"notice\" role=\"status\"><p>%zu connection%s attention: its runs "
+        "end at once. Give a new key (<code>klaviyo-worker connection rotate-key</code>) or, "
+        "where Klaviyo has refused the old one, mend it and "
+        "<code>klaviyo-worker connection verify</code>.</p><ul>",
+        n, n == 1 ? " needs" : "s need");
     for (size_t i = 0; i < n; i++) {
         const json_t *connection = json_array_get(connections, i);
 

@@ -1,6 +1,7 @@
 #include "worker/store/connections.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/store/document.h"
 #include "worker/store/missing_name.h"
@@ -15,15 +16,18 @@ static const char account_sql[] = "select account_id from klaviyo.connection whe
 
 static const char remove_sql[] = "select klaviyo.remove_connection($1)";
 
+static const char fits_sql[] = "select klaviyo.check_account($1, $2, $3)";
+
 static const char verified_sql[] =
-    "select klaviyo.note_verified($1, $2, $3, $4, string_to_array($5, ' '))";
+    "select klaviyo.note_findings($1, $2, $3, $4, string_to_array($5, ' '))";
 
 static const char budget_sql[] =
     "select coalesce(account_id, 'connection:' || connection_id) from klaviyo.connection"
     " where name = $1";
 
 static const char refused_sql[] =
-    "select klaviyo.mark_attention(connection_id, $2, $3) from klaviyo.connection where name = $1";
+    "select case when klaviyo.mark_attention(connection_id, $2, $3) then 'marked'"
+    " else 'another_key' end from klaviyo.connection where name = $1";
 
 static const char key_sql[] =
     "select k.key_pair_id::text::bytea, k.sealed_key from klaviyo.connection_key k"
@@ -129,10 +133,27 @@ bool connections_remove(struct db *db, const char *name, struct error *err)
                      name, result_text(rows, 0, 0));
 }
 
-/*
- * One row: null where the connection is gone; false where it has got another
- * key since this one was opened, of which nothing was found out.
- */
+/* Why a finding does not count, as klaviyo.check_account() and note_findings() say it. */
+static const struct {
+    const char *said, *words;
+} objections[] = {
+    { "another_key", "has got another key meanwhile: run connection verify again" },
+    { "another_account", "needs attention now: its key belongs to another Klaviyo account than "
+                         "the connection, so nothing was stored: run connection rotate-key with a "
+                         "key of the account that connection show names" },
+    { "older_pair", "needs its key again: Klaviyo takes the one it has, but that is sealed for a "
+                    "key pair that has been replaced: run connection rotate-key" },
+};
+
+static bool accept_finding(const char *name, const char *said, struct error *err)
+{
+    for (size_t i = 0; i < sizeof objections / sizeof objections[0]; i++)
+        if (strcmp(said, objections[i].said) == 0)
+            return error_set(err, ERROR_INPUT, "connection %s %s", name, objections[i].words);
+    return true;
+}
+
+/* One row and column: null where the connection is gone. */
 static bool note_finding(struct db *db, const char *sql, const struct args *args, const char *name,
                          struct error *err)
 {
@@ -142,10 +163,18 @@ static bool note_finding(struct db *db, const char *sql, const struct args *args
         return error_wrap(err, "connection %s", name);
     if (result_rows(rows) == 0 || result_is_null(rows, 0, 0))
         return connections_missing(db, name, err);
-    return result_bool(rows, 0, 0) ||
-           error_set(err, ERROR_INPUT,
-                     "connection %s has got another key meanwhile: run connection verify again",
-                     name);
+    return accept_finding(name, result_text(rows, 0, 0), err);
+}
+
+bool connections_fits(struct db *db, const char *name, const struct sealed_key *key,
+                      const char *account_id, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_text(&args, name);
+    args_bytes(&args, key->bytes, key->len);
+    args_text(&args, account_id);
+    return note_finding(db, fits_sql, &args, name, err);
 }
 
 bool connections_verified(struct db *db, const char *name, const struct sealed_key *key,

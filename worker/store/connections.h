@@ -58,8 +58,16 @@ struct connection_findings {
 };
 
 /*
- * Stored, and no attention is needed any more. ERROR_INPUT where the connection
- * has got another key than the one that was tried: then nothing is stored.
+ * Before anything is asked of the account. ERROR_INPUT where the connection is of
+ * another one, and needs attention now, or has got another key meanwhile.
+ */
+bool connections_fits(struct db *db, const char *name, const struct sealed_key *key,
+                      const char *account_id, struct error *err) MUST_USE;
+
+/*
+ * Stored, and no attention is needed any more. ERROR_INPUT as above: then nothing
+ * is stored; and where the key is sealed for a pair that has been replaced, for
+ * which the attention stays.
  */
 bool connections_verified(struct db *db, const char *name, const struct sealed_key *key,
                           const struct connection_findings *findings, struct error *err) MUST_USE;

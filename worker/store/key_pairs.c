@@ -21,8 +21,10 @@ static const char waiting_sql[] =
     " said as (update klaviyo.run r set"
     " wait_reason = case when w.other then 'key_unreadable' end,"
     " wait_detail = case when w.other then format('its API key is sealed for key pair %s, worker %s"
-    " has the key file of pair %s and leaves the run to others: put the newest key file in place"
-    " and restart the workers', w.key_pair_id, $2::text, $1::integer) end"
+    " has the key file of pair %s and leaves the run to others: %s', w.key_pair_id, $2::text,"
+    " $1::integer, case when w.key_pair_id > $1::integer"
+    " then 'put the newest key file in place and restart the workers'"
+    " else 'give the key again with connection rotate-key' end) end"
     " from waiting w join free using (run_id) where w.run_id = r.run_id and r.state = 'queued'"
     " and (r.wait_reason is not null) <> w.other)"
     " select count(*) filter (where other) from waiting";

@@ -51,7 +51,7 @@ static bool verify_account(struct verification *v, struct error *err)
     switch (klaviyo_query_account(v->query, &v->account, err)) {
     case KLAVIYO_QUERY_ANSWERED:
         note_scope(v, "accounts:read");
-        return true;
+        return connections_fits(v->context->db, v->name, &v->key, v->account.id, err);
     case KLAVIYO_QUERY_SCOPE_MISSING:
         (void)json_object_set_new(v->answer, "account_problem", json_string(err->text));
         *err = ERROR_INIT;
