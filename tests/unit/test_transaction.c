@@ -8,12 +8,14 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/support/faults.h"
+#include "worker/store/db.h"
 #include "worker/store/transaction.h"
 #include "worker/store/waiting.h"
 
@@ -63,8 +65,15 @@ static const struct message answers[] = {
     MESSAGE("Z\0\0\0\5I"),
 };
 
+/* A transaction has begun. */
+static const struct message begun[] = {
+    PARSED, BOUND,      NO_ROWS, MESSAGE("C\0\0\0\12BEGIN\0"),    PARSED,
+    BOUND,  NO_COLUMNS, ONE_ROW, MESSAGE("C\0\0\0\15SELECT 1\0"), MESSAGE("Z\0\0\0\5T"),
+};
+
 enum {
     N_HELLO = sizeof hello / sizeof *hello,
+    N_BEGUN = sizeof begun / sizeof *begun,
     N_ANSWERS = sizeof answers / sizeof *answers,
     COMMITTED = N_ANSWERS - 1, /* so many messages, and the commit has been answered */
 };
@@ -76,6 +85,7 @@ struct server {
     size_t messages; /* after so many answers it goes away */
     bool resets;     /* not in an orderly way */
     bool stays;      /* it does not go away before the client does */
+    bool begins;     /* it answers what begins a transaction */
 };
 
 static void send_all(int fd, const struct message *messages, size_t n)
@@ -105,7 +115,7 @@ static void *server_main(void *argument)
     assert_true(recv(fd, startup, sizeof startup, 0) > 0);
     send_all(fd, hello, N_HELLO);
     read_until_sync(fd);
-    send_all(fd, answers, server->messages);
+    send_all(fd, server->begins ? begun : answers, server->messages);
     if (server->resets) {
         const struct linger at_once = { .l_onoff = 1 };
         assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
@@ -228,6 +238,29 @@ static void a_call_that_fails_leaves_a_connection_that_is_whole_or_gone(void **s
     }
 }
 
+static void a_transaction_that_cannot_be_rolled_back_takes_in_nothing_more(void **state)
+{
+    struct server server = { .begins = true, .messages = N_BEGUN, .stays = true };
+    struct error err = ERROR_INIT;
+    CLEANUP(db_freep) struct db *db = NULL;
+    char url[128];
+
+    (void)state;
+    server_start(&server);
+    (void)snprintf(url, sizeof url,
+                   "host=127.0.0.1 port=%d user=u dbname=d sslmode=disable gssencmode=disable",
+                   server.port);
+    const struct db_options how = { .url = { .text = url }, .name = "test" };
+    assert_true(db_open(&db, &how, &err) && db_begin(db, &err));
+    fault_arm("PQsendQueryParams", 1, 1);
+    db_rollback(db);
+    assert_true(fault_disarm("PQsendQueryParams"));
+    assert_false(db_is_up(db));
+    assert_false(db_begin(db, &err));
+    db_free(db_take(&db));
+    server_stop(&server);
+}
+
 /* The last one: it is so for the whole process. */
 static void a_server_that_says_nothing_is_not_waited_for_once_waiting_is_over(void **state)
 {
@@ -245,8 +278,9 @@ int main(void)
         cmocka_unit_test(a_statement_is_done_once_its_commit_was_answered_and_no_sooner),
         cmocka_unit_test(nor_where_the_connection_is_reset_before),
         cmocka_unit_test(a_call_that_fails_leaves_a_connection_that_is_whole_or_gone),
+        cmocka_unit_test(a_transaction_that_cannot_be_rolled_back_takes_in_nothing_more),
         cmocka_unit_test(a_server_that_says_nothing_is_not_waited_for_once_waiting_is_over),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -352,8 +352,11 @@ void db_rollback(struct db *db)
 {
     struct error ignored = ERROR_INIT;
 
-    if (PQtransactionStatus(db->conn) != PQTRANS_IDLE)
-        (void)!db_query(db, "rollback", NULL, NULL, &ignored);
+    if (PQtransactionStatus(db->conn) == PQTRANS_IDLE ||
+        db_query(db, "rollback", NULL, NULL, &ignored))
+        return;
+    PQfinish(db->conn); /* what comes next would be a part of it */
+    db->conn = NULL;
 }
 
 /* The victim of a deadlock or of a serialization failure (SQLSTATE class 40). */

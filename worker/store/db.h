@@ -101,7 +101,7 @@ bool db_join_snapshot(struct db *db, const char *snapshot, struct error *err) MU
 bool db_commit(struct db *db, struct error *err) MUST_USE;
 bool db_savepoint(struct db *db, struct error *err) MUST_USE;
 void db_undo_to_savepoint(struct db *db); /* what failed since then has not */
-void db_rollback(struct db *db);          /* after a failure; asks for nothing back */
+void db_rollback(struct db *db);          /* after a failure; else the connection is closed */
 
 /* "15.9", of the server; text has room for 64 bytes. And of libpq. */
 bool db_server_version(struct db *db, char *text, struct error *err) MUST_USE;
