@@ -797,12 +797,66 @@ static void removals_come_last_and_are_withheld_with_a_word(void **state)
     world_release(&w);
 }
 
+/* Rows are r0000@x.example, r0001@x.example, ...; the code is invalid. */
+static void an_unexpected_answer_is_told_with_what_is_nobodys_of_its_words(void **state)
+{
+    static const struct {
+        const char *script, *detail, *told;
+    } cases[] = {
+        { POSTED "409 | words:invalid fail:answer_unexpected", "An import of this list is running.",
+          "Klaviyo answered 409 invalid to import: An import of this list is running." },
+        { POSTED "409 | words:invalid fail:answer_unexpected",
+          "Example of r0001@x.example: X is not allowed",
+          "Klaviyo answered 409 invalid to import: *** of *** is not allowed"
+          " (in full in the run's rejections)" },
+        { POSTED "422 | words:invalid fail:answer_unexpected", "r0001@x.example",
+          "Klaviyo answered 422 invalid to import: its words are in the run's rejections" },
+        { POSTED "422 | words:invalid fail:answer_unexpected", " ",
+          "Klaviyo answered 422 invalid to import: its words are in the run's rejections" },
+        { POSTED "422 | fail:answer_unexpected", "", "Klaviyo answered 422 invalid to import" },
+        /* The batch is not at hand any more: nobody can tell what is a value of it. */
+        { ACCEPTED "400 | words:invalid fail:answer_unexpected", "Example is not allowed",
+          "Klaviyo answered 400 invalid to job: its words are in the run's rejections" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf wanted = STRBUF_INIT(4000), seen = STRBUF_INIT(4000);
+        static struct world w;
+
+        world_init(&w, true);
+        play(&w, cases[i].script, cases[i].detail, &wanted, &seen);
+        assert_string_equal(seen.data, wanted.data);
+        assert_string_equal(w.delivery.detail, cases[i].told);
+        world_release(&w);
+    }
+}
+
+static void the_words_of_an_unexpected_answer_are_cut(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf wanted = STRBUF_INIT(4000), seen = STRBUF_INIT(4000);
+    static const char end[] = " (in full in the run's rejections)";
+    char detail[1500] = "";
+    static struct world w;
+
+    (void)state;
+    for (size_t n = 0; n < sizeof detail - 10; n += 5)
+        memcpy(detail + n, "word ", 5);
+    world_init(&w, true);
+    play(&w, POSTED "409 | words:invalid fail:answer_unexpected", detail, &wanted, &seen);
+    assert_in_range(strlen(w.delivery.detail), 1015, 1024);
+    assert_string_equal(w.delivery.detail + strlen(w.delivery.detail) - strlen(end), end);
+    world_release(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(removals_come_last_and_are_withheld_with_a_word),
         cmocka_unit_test(every_row_of_what_an_answer_means_has_its_effects),
         cmocka_unit_test(the_words_of_a_response_change_nothing),
+        cmocka_unit_test(an_unexpected_answer_is_told_with_what_is_nobodys_of_its_words),
+        cmocka_unit_test(the_words_of_an_unexpected_answer_are_cut),
         cmocka_unit_test(the_ways_of_a_delivery),
         cmocka_unit_test(the_name_of_the_list_is_nothing_to_wait_for),
         cmocka_unit_test(both_readings_of_a_weak_fact_have_the_same_effects),

@@ -4,13 +4,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "worker/klaviyo/detail_mask.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/klaviyo/job_listing.h"
 
 enum {
     TAIL_MAX_BYTES = 1024,
-    HUNG_PAUSE_MS = 3000, /* chosen: what was begun with it has ended by then, too */
+    FAILURE_MAX_BYTES = 1024, /* of a failed run's detail that holds words of Klaviyo */
+    HUNG_PAUSE_MS = 3000,     /* chosen: what was begun with it has ended by then, too */
 };
 
 bool delivery_init(struct delivery *delivery, const struct delivery_options *options,
@@ -296,18 +299,53 @@ static void throttled(struct delivery *d, struct pending_request *pending,
     come_back_later(d, pending, verdict, now_ms);
 }
 
-/* Its words may hold anything of anybody: they are kept with the run's rejections. */
-static void unexpected_response(struct delivery *d, const struct verdict *verdict)
+/* False: what the request was about is not at hand, so that nobody can tell what is a value. */
+static bool find_objects(const struct delivery *d, const struct pending_request *pending,
+                         const char **objects, size_t *n)
 {
-    char text[VERDICT_TEXT_BYTES];
+    const struct batch_import *import = pending->import;
+
+    *objects = import ? import->body.data : NULL;
+    *n = import ? import->body.len : 0;
+    return import ? import->loaded : !removal_owns(&d->removal, pending);
+}
+
+/* How Klaviyo's words go on after text: all in all at most 1 KiB. out has room for as much. */
+static void tell_words(const struct delivery *d, const struct pending_request *pending,
+                       const char *detail, const char *text, char *out)
+{
+    static const char in_full[] = " (in full in the run's rejections)";
+    size_t room = FAILURE_MAX_BYTES - strlen(text) - strlen(": ") - strlen(in_full);
+    const char *objects;
+    size_t n;
+
+    if (find_objects(d, pending, &objects, &n)) {
+        bool whole = detail_mask(out, room + 1, detail, objects, n);
+        if (*out && strcmp(out, DETAIL_MASK_MARK) != 0) {
+            (void)snprintf(out + strlen(out), sizeof in_full, "%s", whole ? "" : in_full);
+            return;
+        }
+    }
+    (void)snprintf(out, FAILURE_MAX_BYTES, "its words are in the run's rejections");
+}
+
+/* Its words may hold anything of anybody: they are kept with the run's rejections. */
+static void unexpected_response(struct delivery *d, const struct pending_request *pending,
+                                const struct verdict *verdict)
+{
+    char text[VERDICT_TEXT_BYTES], words[FAILURE_MAX_BYTES];
 
     verdict_text(verdict, text);
     d->words_wanted = verdict->detail[0] != '\0';
     (void)snprintf(d->words, sizeof d->words, "%s", verdict->detail);
     (void)snprintf(d->words_code, sizeof d->words_code, "%s",
                    verdict->code[0] ? verdict->code : "other");
-    fail_run(d, REASON_ANSWER_UNEXPECTED, "%s%s", text,
-             d->words_wanted ? ": its words are in the run's rejections" : "");
+    if (d->words_wanted) {
+        tell_words(d, pending, verdict->detail, text, words);
+        fail_run(d, REASON_ANSWER_UNEXPECTED, "%s: %s", text, words);
+    } else {
+        fail_run(d, REASON_ANSWER_UNEXPECTED, "%s", text);
+    }
 }
 
 /* The request was sent, and what Klaviyo made of it did not come back. */
@@ -355,7 +393,7 @@ static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
     case VERDICT_UNEXPECTED:
         break;
     }
-    unexpected_response(d, verdict);
+    unexpected_response(d, pending, verdict);
     return true;
 }
 

@@ -89,7 +89,7 @@ struct delivery {
     bool blocked_by_limit; /* a 429 */
     bool words_wanted;     /* to be kept */
     char words_code[VERDICT_CODE_BYTES];
-    char words[VERDICT_DETAIL_BYTES]; /* Klaviyo's own: never in a log or a detail */
+    char words[VERDICT_DETAIL_BYTES]; /* Klaviyo's own: in a log or a detail masked only */
     enum run_reason reason;           /* of the failed run; NONE: it has not failed */
     char detail[1536];
     bool key_refused;

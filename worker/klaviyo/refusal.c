@@ -23,43 +23,15 @@ struct reading {
 };
 
 /*
- * Codes that were published or seen. Any other may hold anything (an address, a
- * value, the key), and this copy is for logs, details and headers.
+ * Any other text than small letters may hold anything (an address, a value, the
+ * key), and this copy is for logs, details and headers.
  */
-static const char *const known_codes[] = {
-    "authentication_failed",
-    "bad_request",
-    "conflict",
-    "duplicate",
-    "duplicate_profile",
-    "error",
-    "forbidden",
-    "gone",
-    "invalid",
-    "invalid_list",
-    "method_not_allowed",
-    "not_acceptable",
-    "not_authenticated",
-    "not_found",
-    "parse_error",
-    "payload_too_large",
-    "permission_denied",
-    "request_too_large",
-    "required",
-    "server_error",
-    "service_unavailable",
-    "throttled",
-    "unsupported_media_type",
-};
-
 static void copy_code(char *out, const char *code)
 {
-    const char *copied = code && *code ? "other" : "";
+    size_t n = code ? strspn(code, "abcdefghijklmnopqrstuvwxyz_") : 0;
+    bool is_code = code && code[n] == '\0' && n < VERDICT_CODE_BYTES;
 
-    for (size_t i = 0; code && i < sizeof known_codes / sizeof known_codes[0]; i++)
-        if (strcmp(code, known_codes[i]) == 0)
-            copied = known_codes[i];
-    document_copy(out, VERDICT_CODE_BYTES, copied);
+    document_copy(out, VERDICT_CODE_BYTES, is_code || !code ? code : "other");
 }
 
 static void note_first(struct verdict *verdict, const struct problem *problem)

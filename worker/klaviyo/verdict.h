@@ -53,7 +53,7 @@ enum verdict_action {
 };
 
 enum {
-    VERDICT_CODE_BYTES = 64,
+    VERDICT_CODE_BYTES = 65,     /* 64 letters and a NUL */
     VERDICT_DETAIL_BYTES = 1025, /* 1 KiB and a NUL */
     VERDICT_TEXT_BYTES = 256,
 };
@@ -76,9 +76,10 @@ struct verdict {
     struct verdict_row *rows; /* ascending, each row once (the first error of it counts) */
     size_t n_rows;
 
-    char code[VERDICT_CODE_BYTES]; /* of the first error: a known one, or "other"; empty: none */
+    char code[VERDICT_CODE_BYTES]; /* of the first error: [a-z_]{1,64}, or "other"; empty: none */
     char detail[VERDICT_DETAIL_BYTES]; /* the same error's (one that names no row, if any):
-                                          Klaviyo's words, for the rejections only */
+                                          Klaviyo's words, for the rejections; elsewhere as
+                                          detail_mask() leaves them */
     char why[RESPONSE_WHY_BYTES];      /* without a response: what broke */
 
     char *text; /* what rows point into */
