@@ -23,6 +23,8 @@ static char run_failed[] =
 static char attention[] = "{\"attention\": [{\"name\": \"m<n\", \"reason\": \"key_refused\","
                           " \"since\": \"2026-11-24T08:00:47.123456Z\"}]}";
 
+static char two_in_need[] = "{\"attention\": [{\"name\": \"m\"}, {\"name\": \"n\"}]}";
+
 static char exports[] =
     "[{\"name\": \"news\", \"connection\": \"main\", \"list\": \"L1\", \"list_name\": \"<List>\","
     " \"segments\": [\"one\", \"t<o\"], \"email_field\": \"email\", \"max_profiles\": 1000,"
@@ -117,6 +119,9 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
     view.lists.report = attention;
     assert_shows(&facts, "1 connection needs attention", true);
     assert_shows(&facts, "<b>m&lt;n</b>: key_refused, since", true);
+    assert_shows(&facts, "its runs end at once", true);
+    view.lists.report = two_in_need;
+    assert_shows(&facts, "2 connections need attention: their runs end at once", true);
 }
 
 static void outcomes_that_wait_are_said(void **state)

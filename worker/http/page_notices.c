@@ -84,11 +84,11 @@ static void add_attention(struct strbuf *out, const struct page_facts *facts, co
         return;
     strbuf_addf(
         out,
-        "<div class=\"notice\" role=\"status\"><p>%zu connection%s attention: its runs "
+        "<div class=\"notice\" role=\"status\"><p>%zu connection%s runs "
         "end at once. Give a new key (<code>klaviyo-worker connection rotate-key</code>) or, "
         "where Klaviyo has refused the old one, mend it and "
         "<code>klaviyo-worker connection verify</code>.</p><ul>",
-        n, n == 1 ? " needs" : "s need");
+        n, n == 1 ? " needs attention: its" : "s need attention: their");
     for (size_t i = 0; i < n; i++) {
         const json_t *connection = json_array_get(connections, i);
 
