@@ -26,7 +26,7 @@ struct fixture {
     struct endpoints *endpoints;
     atomic_int reads;
     atomic_int delay_ms;
-    atomic_bool away;
+    atomic_bool away, too_slow;
 };
 
 static bool read_fake(void *world, struct overview *overview, struct overview_lists *lists,
@@ -42,6 +42,13 @@ static bool read_fake(void *world, struct overview *overview, struct overview_li
     lists->runs = strdup("[]");
     lists->exports = strdup("[]");
     return lists->runs && lists->exports;
+}
+
+static bool was_too_slow_fake(void *world)
+{
+    const struct fixture *f = world;
+
+    return f->too_slow;
 }
 
 static void disconnect_fake(void *world)
@@ -61,7 +68,8 @@ static int set_up(void **state)
                                                .all_slots = 2,
                                                .metrics = &f->metrics,
                                                .runs = &f->runs,
-                                               .database = { f, read_fake, disconnect_fake } };
+                                               .database = { f, read_fake, was_too_slow_fake,
+                                                             disconnect_fake } };
     *state = f;
     return endpoints_start(&options, &f->endpoints, &err) ? 0 : -1;
 }
@@ -232,6 +240,18 @@ static void a_database_that_is_away_is_said_to_be(void **state)
     f->away = true;
     expect(f, "/api/runs", "503", "{\"error\": \"the database does not answer\"}");
     expect(f, "/", "200", "The database has not answered");
+    expect(f, "/export?name=x", "503", "The database has not answered");
+    expect(f, "/export?name=x", "503", "not known yet");
+    expect(f, "/run?id=1", "503", "not known yet");
+}
+
+static void a_database_that_is_slow_is_not_said_to_be_away(void **state)
+{
+    struct fixture *f = *state;
+
+    f->away = f->too_slow = true;
+    expect(f, "/api/runs", "503", "{\"error\": \"the database takes too long to answer\"}");
+    expect(f, "/", "200", "The database takes longer than 2 seconds to tell what there is: what");
 }
 
 static void many_questions_cost_the_database_one_reading_a_second(void **state)
@@ -341,7 +361,8 @@ static void an_address_that_is_taken_is_named(void **state)
                                                .worker = "test:2",
                                                .metrics = &f->metrics,
                                                .runs = &f->runs,
-                                               .database = { f, read_fake, disconnect_fake } };
+                                               .database = { f, read_fake, was_too_slow_fake,
+                                                             disconnect_fake } };
     assert_false(endpoints_start(&options, &second, &err));
     assert_non_null(strstr(err.text, where));
     assert_non_null(strstr(err.text, "Address already in use"));
@@ -357,7 +378,8 @@ static void names_and_both_families_can_be_listened_on(void **state)
                                                    .worker = "test:2",
                                                    .metrics = &f->metrics,
                                                    .runs = &f->runs,
-                                                   .database = { f, read_fake, disconnect_fake } };
+                                                   .database = { f, read_fake, was_too_slow_fake,
+                                                                 disconnect_fake } };
         struct endpoints *endpoints = NULL;
         struct error err = ERROR_INIT;
 
@@ -389,6 +411,7 @@ int main(void)
         WITH_SERVER(a_scrape_waits_two_seconds_at_most),
         WITH_SERVER(a_slow_database_holds_up_only_who_wants_to_know_of_it),
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
+        WITH_SERVER(a_database_that_is_slow_is_not_said_to_be_away),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),
         WITH_SERVER(questions_on_one_connection_are_answered_in_order),
         WITH_SERVER(a_silent_client_beyond_its_share_is_cut_off_and_no_other),

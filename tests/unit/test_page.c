@@ -245,11 +245,12 @@ static void exports_load_and_dead_letters_are_shown(void **state)
     assert_shows(&facts, "There is no export", false);
 }
 
-/* The page of the export or, where there is no name, of the run has these words. */
-static void assert_detail(const char *name, int64_t run_id, bool is_there, const char *words)
+/* The same of what was read so long ago. */
+static void assert_detail_of(int64_t age_ms, const char *name, int64_t run_id, bool is_there,
+                             const char *words)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(100000);
-    struct snapshot_view view = { .read_ms = 19000,
+    struct snapshot_view view = { .read_ms = 20000 - age_ms,
                                   .lists = { two_runs, exports, trends_and_batches, { 0 } } };
     struct page_facts facts = facts_of(&view);
     struct error err = ERROR_INIT;
@@ -264,6 +265,12 @@ static void assert_detail(const char *name, int64_t run_id, bool is_there, const
         fail_msg("not there: %s\n%s", words, out.data);
 }
 
+/* The page of the export or, where there is no name, of the run has these words. */
+static void assert_detail(const char *name, int64_t run_id, bool is_there, const char *words)
+{
+    assert_detail_of(1000, name, run_id, is_there, words);
+}
+
 static void an_export_has_a_page(void **state)
 {
     (void)state;
@@ -273,6 +280,16 @@ static void an_export_has_a_page(void **state)
     assert_detail("news", 0, true, "<a href=\"/run?id=10\">10</a>");
     assert_detail("quiet", 0, true, "<dt>Paused because of</dt><dd>nobody wants it</dd>");
     assert_detail("other", 0, false, "There is no export of that name.");
+}
+
+static void what_is_old_is_not_shown_as_new(void **state)
+{
+    (void)state;
+    assert_detail_of(15000, "news", 0, true, "as they were 15 seconds ago");
+    assert_detail_of(15000, NULL, 12, true, "as they were 15 seconds ago");
+    assert_detail_of(15000, "other", 0, false, "is not known yet");
+    assert_detail_of(15000, NULL, 13, false, "is not known yet");
+    assert_detail_of(20000, "news", 0, true, "The database has not answered yet");
 }
 
 static void a_run_has_a_page(void **state)
@@ -329,6 +346,7 @@ int main(void)
         cmocka_unit_test(nothing_comes_from_elsewhere_and_the_script_is_our_own),
         cmocka_unit_test(exports_load_and_dead_letters_are_shown),
         cmocka_unit_test(an_export_has_a_page),
+        cmocka_unit_test(what_is_old_is_not_shown_as_new),
         cmocka_unit_test(a_run_has_a_page),
         cmocka_unit_test(a_browser_is_told_to_load_nothing_but_our_style_and_script),
         cmocka_unit_test(what_is_no_json_is_an_error),

@@ -22,10 +22,7 @@
 #include "worker/http/prometheus_text.h"
 #include "worker/http/readiness.h"
 
-enum {
-    KEEP_MS = 100, /* of answers that take some work */
-    STALE_MS = 5000,
-};
+enum { KEEP_MS = 100 /* of answers that take some work */ };
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
 #define HTML_TYPE "text/html; charset=utf-8"
@@ -159,10 +156,12 @@ static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_
     const char *list = route == ROUTE_RUNS ? view.lists.runs : view.lists.exports;
     if (!list_filter_is_good(&e->filter))
         add_complaint(kept, 400, "limit is no whole number from 1 to 1000");
-    else if (list && clock_ms() - view.read_ms < STALE_MS)
+    else if (list && snapshot_view_is_current(&view, clock_ms()))
         add_list(e, kept, route == ROUTE_RUNS ? "export" : "name", list);
     else
-        add_complaint(kept, 503, "the database does not answer");
+        add_complaint(kept, 503,
+                      view.too_slow ? "the database takes too long to answer"
+                                    : "the database does not answer");
     strbuf_add_str(&kept->body, "\n");
     snapshot_view_release(&view);
 }
@@ -220,6 +219,16 @@ static void make_page(struct endpoints *e, struct kept_answer *kept)
     snapshot_view_release(&room.view);
 }
 
+/* What old lists do not have may be there all the same. */
+static unsigned page_status(const struct page_facts *facts, bool ok, bool found)
+{
+    if (!ok)
+        return 500;
+    if (found)
+        return 200;
+    return snapshot_view_is_current(facts->database, facts->now_ms) ? 404 : 503;
+}
+
 static void make_export_page(struct endpoints *e, struct kept_answer *kept)
 {
     struct page_room room;
@@ -228,7 +237,7 @@ static void make_export_page(struct endpoints *e, struct kept_answer *kept)
 
     collect_facts(e, &room);
     bool ok = page_write_export(&room.facts, e->argument, &kept->body, &found, &err);
-    kept->status = !ok ? 500 : found ? 200 : 404;
+    kept->status = page_status(&room.facts, ok, found);
     snapshot_view_release(&room.view);
 }
 
@@ -242,7 +251,7 @@ static void make_run_page(struct endpoints *e, struct kept_answer *kept)
     (void)!parse_int64(e->argument, 1, INT64_MAX, &run_id);
     collect_facts(e, &room);
     bool ok = page_write_run(&room.facts, run_id, &kept->body, &found, &err);
-    kept->status = !ok ? 500 : found ? 200 : 404;
+    kept->status = page_status(&room.facts, ok, found);
     snapshot_view_release(&room.view);
 }
 

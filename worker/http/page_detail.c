@@ -7,6 +7,7 @@
 #include "worker/http/html.h"
 #include "worker/http/page.h"
 #include "worker/http/page_lists.h"
+#include "worker/http/page_notices.h"
 #include "worker/http/page_parts.h"
 #include "worker/store/overview.h"
 
@@ -110,11 +111,13 @@ static void add_export(struct strbuf *out, const struct page_lists *lists, const
     page_add_run_table(out, lists->runs, name, OVERVIEW_RUNS, now_us);
 }
 
-static void add_missing(struct strbuf *out, const char *what)
+/* Old lists cannot say that something is not there. */
+static void add_missing(struct strbuf *out, const struct page_facts *facts, const char *what,
+                        const char *unknown)
 {
     strbuf_addf(out,
                 "<p class=\"notice\" role=\"status\">%s <a href=\"/\">To the overview</a></p>\n",
-                what);
+                snapshot_view_is_current(facts->database, facts->now_ms) ? what : unknown);
 }
 
 bool page_write_export(const struct page_facts *facts, const char *name, struct strbuf *out,
@@ -126,10 +129,12 @@ bool page_write_export(const struct page_facts *facts, const char *name, struct 
         return false;
     const json_t *export = find_export(lists.exports, name);
     page_begin(out, facts, "Export");
+    page_add_database_notice(out, facts);
     if (export)
         add_export(out, &lists, export, facts->now_us);
     else
-        add_missing(out, "There is no export of that name.");
+        add_missing(out, facts, "There is no export of that name.",
+                    "Whether there is an export of that name is not known yet.");
     page_end(out);
     *found = export != NULL;
     return strbuf_ok(out) || error_no_memory(err);
@@ -296,11 +301,14 @@ bool page_write_run(const struct page_facts *facts, int64_t run_id, struct strbu
         return false;
     const json_t *run = find_run(lists.runs, run_id);
     page_begin(out, facts, "Run");
+    page_add_database_notice(out, facts);
     if (run)
         add_run(out, &lists, run, facts->now_us);
     else
-        add_missing(out, "This run is not among the newest 100: <code>klaviyo-worker runs "
-                         "show</code> knows it.");
+        add_missing(out, facts,
+                    "This run is not among the newest 100: <code>klaviyo-worker runs "
+                    "show</code> knows it.",
+                    "What became of this run is not known yet.");
     page_end(out);
     *found = run != NULL;
     return strbuf_ok(out) || error_no_memory(err);

@@ -7,23 +7,28 @@
 #include "worker/http/page_parts.h"
 
 enum {
-    STALE_MS = 5000,          /* of what the database said */
     LATE_S = 5,               /* outcomes that waited so long are told of in the log, too */
     BLOCKED_SHOWN_MS = 10000, /* what a lock holds up is tried again within half of it */
 };
 
-static void add_database_notice(struct strbuf *out, const struct page_facts *facts)
+void page_add_database_notice(struct strbuf *out, const struct page_facts *facts)
 {
     const struct snapshot_view *view = facts->database;
     int64_t age_ms = facts->now_ms - view->read_ms;
 
+    if (snapshot_view_is_current(view, facts->now_ms))
+        return;
+    strbuf_add_str(out, "<p class=\"notice\" role=\"status\">");
+    if (view->too_slow)
+        strbuf_addf(out, "The database takes longer than %d seconds to tell what there is: ",
+                    OVERVIEW_TIMEOUT_MS / 1000);
+    else
+        strbuf_add_str(out, view->read_ms == 0 ? "The database has not answered yet: "
+                                               : "The database does not answer: ");
     if (view->read_ms == 0)
-        strbuf_add_str(out, "<p class=\"notice\" role=\"status\">The database has not answered "
-                            "yet: what runs there are is not known.</p>\n");
-    else if (age_ms > STALE_MS)
-        strbuf_addf(out,
-                    "<p class=\"notice\" role=\"status\">The database does not answer: the runs "
-                    "are shown as they were %" PRId64 " seconds ago.</p>\n",
+        strbuf_add_str(out, "what runs there are is not known.</p>\n");
+    else
+        strbuf_addf(out, "the runs are shown as they were %" PRId64 " seconds ago.</p>\n",
                     age_ms / 1000);
 }
 
@@ -105,7 +110,7 @@ static void add_attention(struct strbuf *out, const struct page_facts *facts, co
 
 void page_add_notices(struct strbuf *out, const struct page_facts *facts, const json_t *report)
 {
-    add_database_notice(out, facts);
+    page_add_database_notice(out, facts);
     add_letters_notice(out, facts);
     add_outcomes_notice(out, facts);
     add_blocked_notice(out, facts, facts->event_blocked_ms, "events", "events_blocked");

@@ -40,6 +40,7 @@ static void put(struct snapshot *snapshot, const struct snapshot_view *read)
     (void)pthread_mutex_lock(&snapshot->lock);
     snapshot->wanted = false;
     snapshot->last.tried_ms = read->tried_ms;
+    snapshot->last.too_slow = read->too_slow;
     if (read->lists.runs) {
         before = snapshot->last.lists;
         snapshot->last = *read;
@@ -68,6 +69,7 @@ static void read_once(struct snapshot *snapshot)
     if (!ok && !snapshot->failing)
         log_warn("snapshot_failed", LOG_ERROR_OF(&err));
     snapshot->failing = !ok;
+    read.too_slow = !ok && ports->was_too_slow(ports->opaque);
     note_omitted(snapshot, &read.lists.freshness);
     put(snapshot, &read);
     wakeup_signal(snapshot->done_fd);
@@ -164,4 +166,9 @@ struct freshness snapshot_freshness(struct snapshot *snapshot)
 void snapshot_view_release(struct snapshot_view *view)
 {
     overview_lists_release(&view->lists);
+}
+
+bool snapshot_view_is_current(const struct snapshot_view *view, int64_t now_ms)
+{
+    return view->read_ms > 0 && now_ms - view->read_ms <= SNAPSHOT_STALE_MS;
 }

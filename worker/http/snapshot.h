@@ -15,13 +15,15 @@
  */
 struct snapshot;
 
-enum { SNAPSHOT_FRESH_MS = 1000 };
+enum { SNAPSHOT_FRESH_MS = 1000, SNAPSHOT_STALE_MS = 5000 };
 
 struct snapshot_ports {
     void *opaque;
     /* *lists: JSON arrays, the caller's. Connects where there is no connection. */
     bool (*read)(void *opaque, struct overview *overview, struct overview_lists *lists,
                  struct error *err);
+    /* After a reading that failed: the database is there, and was given too little time. */
+    bool (*was_too_slow)(void *opaque);
     void (*disconnect)(void *opaque);
 };
 
@@ -29,6 +31,7 @@ struct snapshot_ports {
 struct snapshot_view {
     int64_t read_ms;  /* when the reading began that brought what is here */
     int64_t tried_ms; /* when the last reading ended, well or not */
+    bool too_slow;    /* the last reading was given up after OVERVIEW_TIMEOUT_MS */
     struct overview overview;
     struct overview_lists lists; /* NULL: never read */
 };
@@ -46,6 +49,9 @@ bool snapshot_want(struct snapshot *snapshot);
 /* What there is; without the lists where with_lists is false. Release it. */
 void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view);
 void snapshot_view_release(struct snapshot_view *view);
+
+/* It was read, and no longer ago than SNAPSHOT_STALE_MS. */
+bool snapshot_view_is_current(const struct snapshot_view *view, int64_t now_ms);
 
 /* A copy of the lists' freshness, which a view has none of; the caller releases it. */
 struct freshness snapshot_freshness(struct snapshot *snapshot);

@@ -159,19 +159,27 @@ static bool read_overview(void *opaque, struct overview *overview, struct overvi
     return there && overview_read(database->db, overview, lists, err);
 }
 
+static bool overview_was_too_slow(void *opaque)
+{
+    const struct database *database = opaque;
+
+    return database->db && db_was_cancelled(database->db);
+}
+
 static bool start_endpoints(const struct slots_options *options, struct service_metrics *metrics,
                             struct database *database, struct endpoints **endpoints,
                             struct error *err)
 {
-    const struct endpoints_options how = {
-        .listen = options->settings->http_listen,
-        .hosts = options->settings->http_hosts,
-        .worker = options->worker,
-        .all_slots = options->settings->max_runs,
-        .metrics = metrics,
-        .runs = options->control,
-        .database = { .opaque = database, .read = read_overview, .disconnect = disconnect_database }
-    };
+    const struct endpoints_options how = { .listen = options->settings->http_listen,
+                                           .hosts = options->settings->http_hosts,
+                                           .worker = options->worker,
+                                           .all_slots = options->settings->max_runs,
+                                           .metrics = metrics,
+                                           .runs = options->control,
+                                           .database = { .opaque = database,
+                                                         .read = read_overview,
+                                                         .was_too_slow = overview_was_too_slow,
+                                                         .disconnect = disconnect_database } };
 
     return endpoints_start(&how, endpoints, err);
 }

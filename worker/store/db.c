@@ -237,6 +237,11 @@ bool db_was_blocked(const struct db *db)
     return strcmp(db->sqlstate, "55P03") == 0;
 }
 
+bool db_was_cancelled(const struct db *db)
+{
+    return db_is_up(db) && strcmp(db->sqlstate, "57014") == 0;
+}
+
 int db_socket(const struct db *db)
 {
     return db_is_up(db) ? PQsocket(db->conn) : -1;

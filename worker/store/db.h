@@ -63,6 +63,9 @@ const char *db_sqlstate(const struct db *db);
 /* That statement met somebody's lock for longer than it may wait. */
 bool db_was_blocked(const struct db *db);
 
+/* That statement was cancelled, at its time-out or by somebody; the connection is good. */
+bool db_was_cancelled(const struct db *db);
+
 /* True while the connection is believed to be good; asks nobody. */
 bool db_is_up(const struct db *db);
 
