@@ -14,10 +14,11 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/strbuf.h"
 #include "worker/http/endpoints.h"
 #include "worker/http/http_connections.h"
 
-enum { ANSWER_BYTES = 256 * 1024, TIMEOUT_MS = 10000 };
+enum { ANSWER_BYTES = 256 * 1024, REQUEST_BYTES = 8 * 1024, TIMEOUT_MS = 10000 };
 
 /* A database that the test holds by the sleeve. */
 struct fixture {
@@ -27,6 +28,7 @@ struct fixture {
     atomic_int reads;
     atomic_int delay_ms;
     atomic_bool away, too_slow;
+    const char *exports; /* set before anybody asks; NULL: there are none */
 };
 
 static bool read_fake(void *world, struct overview *overview, struct overview_lists *lists,
@@ -40,7 +42,7 @@ static bool read_fake(void *world, struct overview *overview, struct overview_li
         return error_set(err, ERROR_RETRY, "away");
     *overview = (struct overview){ .queued = f->reads };
     lists->runs = strdup("[]");
-    lists->exports = strdup("[]");
+    lists->exports = strdup(f->exports ? f->exports : "[]");
     return lists->runs && lists->exports;
 }
 
@@ -129,7 +131,7 @@ static char *hear(int fd)
 
 static char *ask(const struct fixture *f, const char *method, const char *path)
 {
-    char request[256];
+    char request[REQUEST_BYTES];
     int fd = call(f);
 
     (void)snprintf(request, sizeof request,
@@ -252,6 +254,54 @@ static void a_database_that_is_slow_is_not_said_to_be_away(void **state)
     f->away = f->too_slow = true;
     expect(f, "/api/runs", "503", "{\"error\": \"the database takes too long to answer\"}");
     expect(f, "/", "200", "The database takes longer than 2 seconds to tell what there is: what");
+}
+
+/* As many as a name may have characters, of four bytes each. */
+static void add_name(struct strbuf *out, const char *character)
+{
+    for (int i = 0; i < 200; i++)
+        strbuf_add_str(out, character);
+}
+
+static void the_longest_name_in_any_script_is_found(void **state)
+{
+    CLEANUP(strbuf_release) struct strbuf exports = STRBUF_INIT(REQUEST_BYTES);
+    CLEANUP(strbuf_release) struct strbuf path = STRBUF_INIT(REQUEST_BYTES);
+    CLEANUP(strbuf_release) struct strbuf found = STRBUF_INIT(REQUEST_BYTES);
+    struct fixture *f = *state;
+
+    strbuf_add_str(&exports, "[{\"name\": \"other\"}, {\"name\": \"");
+    add_name(&exports, "\U0001f600");
+    strbuf_add_str(&exports, "\"}]");
+    f->exports = exports.data;
+    strbuf_add_str(&path, "/export?name=");
+    add_name(&path, "%F0%9F%98%80");
+    expect(f, path.data, "200", "<h2>Export ");
+    strbuf_rewind(&path, 0);
+    strbuf_add_str(&path, "/api/exports?export=");
+    add_name(&path, "%F0%9F%98%80");
+    strbuf_add_str(&found, "\r\n\r\n[{\"name\":\"");
+    add_name(&found, "\U0001f600");
+    strbuf_add_str(&found, "\"}]\n");
+    expect(f, path.data, "200", found.data);
+}
+
+static void what_no_name_can_be_is_refused_and_not_left_out(void **state)
+{
+    static const char *const paths[] = { "/export?name=", "/api/exports?export=",
+                                         "/api/runs?state=", "/run?id=" };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf path = STRBUF_INIT(REQUEST_BYTES);
+
+        strbuf_add_str(&path, paths[i]);
+        for (int n = 0; n < 1024; n++)
+            strbuf_add_str(&path, "x");
+        expect(f, path.data, "400", "{\"error\": \"an argument is no text, or too long\"}");
+    }
+    expect(f, "/api/exports?export=a%00b", "400",
+           "{\"error\": \"an argument is no text, or too long\"}");
 }
 
 static void many_questions_cost_the_database_one_reading_a_second(void **state)
@@ -412,6 +462,8 @@ int main(void)
         WITH_SERVER(a_slow_database_holds_up_only_who_wants_to_know_of_it),
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
         WITH_SERVER(a_database_that_is_slow_is_not_said_to_be_away),
+        WITH_SERVER(the_longest_name_in_any_script_is_found),
+        WITH_SERVER(what_no_name_can_be_is_refused_and_not_left_out),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),
         WITH_SERVER(questions_on_one_connection_are_answered_in_order),
         WITH_SERVER(a_silent_client_beyond_its_share_is_cut_off_and_no_other),

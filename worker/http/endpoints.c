@@ -321,11 +321,31 @@ static void make(struct endpoints *e, size_t i)
     kept_answer_finish(&e->kept[i]);
 }
 
-static void read_filter(const struct http_question *question, struct list_filter *filter)
+static bool read_filter(const struct http_question *question, struct list_filter *filter)
 {
-    http_argument(question, "limit", filter->limit, sizeof filter->limit);
-    http_argument(question, "export", filter->export_name, sizeof filter->export_name);
-    http_argument(question, "state", filter->state, sizeof filter->state);
+    return http_argument(question, "limit", filter->limit, sizeof filter->limit) &&
+           http_argument(question, "export", filter->export_name, sizeof filter->export_name) &&
+           http_argument(question, "state", filter->state, sizeof filter->state);
+}
+
+/* What the route asks for; others have no arguments. False: one of them cannot be. */
+static bool read_arguments(struct endpoints *e, size_t route, const struct http_question *question)
+{
+    if (route == ROUTE_RUNS || route == ROUTE_EXPORTS)
+        return read_filter(question, &e->filter);
+    if (route == ROUTE_RUN || route == ROUTE_EXPORT)
+        return http_argument(question, route == ROUTE_RUN ? "id" : "name", e->argument,
+                             sizeof e->argument);
+    return true;
+}
+
+static void refuse_argument(struct http_answer *answer)
+{
+    static const char why[] = "{\"error\": \"an argument is no text, or too long\"}\n";
+
+    *answer = (struct http_answer){
+        .status = 400, .type = JSON_TYPE, .policy = CLOSED_POLICY, .body = why, .n = sizeof why - 1
+    };
 }
 
 static bool is_page(size_t route)
@@ -341,8 +361,10 @@ static void give_answer(void *opaque, const struct http_question *question,
     struct kept_answer *kept = &e->kept[i];
 
     e->metrics_report = *metrics_report;
-    read_filter(question, &e->filter);
-    http_argument(question, i == ROUTE_RUN ? "id" : "name", e->argument, sizeof e->argument);
+    if (!read_arguments(e, i, question)) {
+        refuse_argument(answer);
+        return;
+    }
     bool is_special = (i == ROUTE_RUNS || i == ROUTE_EXPORTS) && !list_filter_is_empty(&e->filter);
     if (is_special || !is_good(e, i))
         make(e, i);

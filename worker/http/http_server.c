@@ -200,23 +200,36 @@ static struct http_metrics report_of(const struct http_server *server)
     return metrics_report;
 }
 
-void http_argument(const struct http_question *question, const char *name, char *text, size_t size)
+/* Each byte may be escaped, and takes three then: it is the unescaped text that has to fit. */
+static bool unescape(const char *value, size_t n, char *text, size_t size)
+{
+    char raw[HEADERS_MAX_BYTES + 1];
+
+    if (n >= sizeof raw)
+        return false;
+    memcpy(raw, value, n);
+    raw[n] = '\0';
+    for (char *c = raw; *c; c++)
+        if (*c == '+')
+            *c = ' ';
+    size_t len = MHD_http_unescape(raw);
+    if (len >= size || memchr(raw, '\0', len))
+        return false;
+    memcpy(text, raw, len);
+    text[len] = '\0';
+    return true;
+}
+
+bool http_argument(const struct http_question *question, const char *name, char *text, size_t size)
 {
     struct MHD_Connection *connection = question->connection;
     const char *value = NULL;
     size_t n = 0;
 
     text[0] = '\0';
-    if (MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value,
-                                      &n) != MHD_YES ||
-        !value || n >= size)
-        return;
-    memcpy(text, value, n);
-    text[n] = '\0';
-    for (char *c = text; *c; c++)
-        if (*c == '+')
-            *c = ' ';
-    text[MHD_http_unescape(text)] = '\0';
+    return MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+                                         &value, &n) != MHD_YES ||
+           !value || unescape(value, n, text, size);
 }
 
 static enum MHD_Result reply(struct http_server *server, struct http_connection *http_connection,

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/cleanup.h"
 #include "common/error.h"
 
 /*
@@ -36,9 +37,10 @@ struct http_question {
 
 /*
  * The question's argument of that name, unescaped; an empty text where there is
- * none, and where it has a NUL in it or does not fit.
+ * none. False: it has a NUL in it, or does not fit; text is empty.
  */
-void http_argument(const struct http_question *question, const char *name, char *text, size_t size);
+bool http_argument(const struct http_question *question, const char *name, char *text, size_t size)
+    MUST_USE;
 
 struct http_answer {
     unsigned status;
