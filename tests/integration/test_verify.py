@@ -279,6 +279,9 @@ def test_a_contributor_has_it_done_and_is_not_shown_strangers(served: World) -> 
     assert found.json["shown"] == {"missing": ["user1@shop1.example"], "not_sent": [], "not_ours": None}
     words = served.command("export", "verify", EXPORT, "--show", **as_mo)
     assert "administrators only" in words.stderr and "stranger" not in words.stdout + words.stderr
+    klaviyo.put_on(served.simulator, LIST, "user1@shop1.example")
+    words = served.command("export", "verify", EXPORT, "--show", **as_mo)
+    assert words.stdout.splitlines()[-1] == "No address is missing or not sent yet.", "one is foreign, for whoever may see it"
     assert served.db.rows("select * from klaviyo.task") == [], "an answer that was read is not kept"
 
 

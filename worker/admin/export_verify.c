@@ -86,10 +86,15 @@ static bool print_addresses(const json_t *shown, struct error *err)
 
     if (!json_is_object(shown))
         return true;
+    const json_t *not_ours = json_object_get(shown, "not_ours"); /* null: not for this caller */
+
     add_addresses(rows, "missing", json_object_get(shown, "missing"));
-    add_addresses(rows, "not put there by this export", json_object_get(shown, "not_ours"));
+    add_addresses(rows, "not put there by this export", not_ours);
     add_addresses(rows, "not sent yet", json_object_get(shown, "not_sent"));
-    return print_array(columns, rows, "No address is missing, foreign or not sent yet.", err);
+    return print_array(columns, rows,
+                       json_is_null(not_ours) ? "No address is missing or not sent yet."
+                                              : "No address is missing, foreign or not sent yet.",
+                       err);
 }
 
 /* -- the command -- */
