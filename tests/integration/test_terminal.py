@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support import people
+from support import events, people
 from support.paths import TREE
 from support.terminal import Terminal
 from support.world import CONNECTION, EXPORT, KEY, World
@@ -22,8 +22,8 @@ ADD = ["connection", "add", CONNECTION, "--api-key-file", "-", "--agree-to-data-
 
 
 @contextmanager
-def terminal(world: World, *words: str, columns: int = 80) -> Iterator[Terminal]:
-    made = Terminal(list(words), world.env(), columns)
+def terminal(world: World, *words: str, columns: int = 80, **settings: str) -> Iterator[Terminal]:
+    made = Terminal(list(words), world.env(**settings), columns)
     try:
         yield made
     finally:
@@ -133,6 +133,26 @@ def test_names_are_not_given_up_for_long_texts(world: World) -> None:
         shown.wait_for(lambda: any("add fields" in line for line in shown.lines()), "the table")
         (line,) = [line for line in shown.lines() if "add fields" in line]
     assert EXPORT in line and line.endswith("…") and len(line) <= 80
+
+
+def test_whatever_is_cut_says_so(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    world.publish(events.Message(b"no event", {}, b"x"))
+    world.wait_runs_ended()
+    worker.wait_for_event("dead_letter_written")
+    world.db.execute("update klaviyo.export set name = 'newsletter-of-the-whole-shop'")
+    address = world.db.value("select address from klaviyo.ledger limit 1")
+    for words in (["member", "show", address], ["dead-letters", "list"]):
+        whole = set(world.admin(*words).stdout.split()) | {"now", "s", "min", "ago"}
+        for columns in (60, 80):
+            with terminal(world, *words, columns=columns, LOG_LEVEL="error") as shown:
+                assert shown.wait() == 0
+                shown.wait_for(lambda: len(shown.lines()) >= 2, "the table")
+                lines = shown.lines()
+            cut = [word for word in " ".join(lines).split() if "…" not in word and not word.isdigit()]
+            assert len(lines) == 2 and set(cut) <= whole, (columns, lines)
 
 
 def test_a_name_in_any_language_is_readable(world: World) -> None:

@@ -48,7 +48,7 @@ static bool print_shown(const char *json, struct error *err)
     static const struct column columns[] = { { "EXPORT", "export", false, true },
                                              { "LIST", "list", false, false },
                                              { "STATE", "state", false, false },
-                                             { "SINCE", "since", false, false },
+                                             { "SINCE", "since", COLUMN_TIME, COLUMN_GOES },
                                              { "RUN", "run", true, false },
                                              { "SEGMENTS", "segments", false, true },
                                              { "PROFILES", "profiles", false, true },

@@ -18,6 +18,7 @@
 enum {
     SHOWN_MAX_BYTES = 6 * CELL_MAX_BYTES, /* a control takes six */
     CUT_WIDTH = 12,                       /* a column that is cut keeps so much, if it has it */
+    CUT_LEAST = 4,                        /* and so much where nothing else helps */
     COLUMNS_MAX = 32,
     DEFAULT_WIDTH = 80,
 };
@@ -124,6 +125,22 @@ static void give_room(struct chosen *chosen, size_t n, int room)
     }
 }
 
+/* Where nothing more can be left out: the columns that are cut get narrower, the widest first. */
+static void squeeze(struct chosen *chosen, size_t n, int over)
+{
+    for (; over > 0; over--) {
+        struct chosen *widest = NULL;
+
+        for (size_t i = 0; i < n; i++)
+            if (chosen[i].column.yields == COLUMN_IS_CUT && chosen[i].width > CUT_LEAST &&
+                (!widest || chosen[i].width > widest->width))
+                widest = &chosen[i];
+        if (!widest)
+            return;
+        widest->width--;
+    }
+}
+
 /* Leaves out what is wanted least until the rest fits, where that can be. How many stay. */
 static size_t leave_out(struct chosen *chosen, size_t n, int columns)
 {
@@ -140,6 +157,7 @@ static size_t leave_out(struct chosen *chosen, size_t n, int columns)
         n--;
         memmove(&chosen[least], &chosen[least + 1], (n - least) * sizeof *chosen);
     }
+    squeeze(chosen, n, total - columns);
     give_room(chosen, n, columns - total);
     return n;
 }
@@ -164,10 +182,14 @@ static size_t choose_columns(const struct column *columns, const json_t *array,
 static bool add_columns(struct libscols_table *table, const struct chosen *chosen, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
+        CLEANUP(strbuf_release) struct strbuf title = STRBUF_INIT(CELL_MAX_BYTES);
         const struct column *c = &chosen[i].column;
-        int flags = (c->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0) |
-                    (c->yields == COLUMN_IS_CUT ? SCOLS_FL_TRUNC : 0);
-        if (!scols_table_new_column(table, c->title, 0, flags))
+
+        strbuf_add_str(&title, c->title);
+        if (title.data && chosen[i].width > 0)
+            cell_cut(&title, chosen[i].width);
+        if (!title.data || !scols_table_new_column(table, title.data, 0,
+                                                   c->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0))
             return false;
     }
     return true;
@@ -207,8 +229,10 @@ static bool print_table(const struct column *columns, const json_t *array,
     struct chosen chosen[COLUMNS_MAX];
     size_t n = choose_columns(columns, array, style, chosen);
 
-    bool ok = table && scols_table_enable_colors(table, style->colours) == 0 &&
-              add_columns(table, chosen, n);
+    bool ok =
+        table && scols_table_enable_colors(table, style->colours) == 0 &&
+        scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER) == 0 && /* it would cut, too */
+        add_columns(table, chosen, n);
     for (size_t i = 0; ok && i < json_array_size(array); i++)
         ok = add_row(table, chosen, n, json_array_get(array, i), style);
     if (!ok || scols_print_table(table) != 0)
