@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from support.paths import postgres_program
 from support.postgres import Database, Postgres, as_server_user
+from support.process import wait_until
 from support.roles import Login, make_login
 from support.site import SEED, Site, migrate
 
@@ -70,6 +73,96 @@ def test_a_renamed_role_keeps_what_it_was_granted(site: Site, team: Login) -> No
     assert site.command("admin", "connection", "revoke", "hidden", renamed.name).rc == 0
     with renamed.connect() as connection:
         assert connection.execute(SEEN).fetchall() == []
+
+
+DRAFT = '{"connection": "hidden", "list": "L1", "email_path": ["email"], "segments": ["seg"]}'
+ACTS = {
+    "add": f"select klaviyo.add_export('late', '{DRAFT}')",
+    "resume": "select klaviyo.resume_export('paused')",
+    "move": "select klaviyo.change_export('elsewhere', '{\"connection\": \"hidden\"}')",
+}
+ACTIVE = "select name from klaviyo.export where not paused and name in ('late', 'paused', 'elsewhere')" \
+    " and connection_id = 2"  # fmt: skip
+
+
+@pytest.fixture
+def exports(site: Site, team: Login) -> Iterator[None]:
+    """One that is paused, and one of another connection, made by the team."""
+    elsewhere = DRAFT.replace("hidden", "granted")
+    assert site.command("admin", "connection", "grant", "granted", team.name).rc == 0
+    with team.connect() as connection:
+        connection.execute(f"select klaviyo.add_export('paused', '{DRAFT}')".encode())
+        connection.execute(b"select klaviyo.pause_export('paused')")
+        connection.execute(f"select klaviyo.add_export('elsewhere', '{elsewhere}')".encode())
+    yield
+    site.db.execute("delete from klaviyo.export where name in ('late', 'paused', 'elsewhere')")
+
+
+def waits(site: Site) -> None:
+    wait_until(lambda: site.db.rows("select 1 from pg_locks where not granted") != [], 10, "somebody to wait")
+
+
+def in_session(url: str, statement: str) -> object:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(statement.encode()).fetchone()
+    return row[0] if row else None
+
+
+@pytest.mark.usefixtures("exports")
+@pytest.mark.parametrize("act", ACTS)
+def test_a_revoke_pauses_what_was_just_being_made_with_the_grant(site: Site, team: Login, act: str) -> None:
+    revoke = f"select paused from klaviyo.revoke_connection('hidden', '{team.name}')"
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(team.url) as connection:
+        connection.execute(ACTS[act].encode())
+        later = pool.submit(in_session, site.users["admin"].url, revoke)
+        waits(site)
+        connection.commit()
+        paused = later.result(20)
+
+    assert paused == {"add": "late", "resume": "paused", "move": "elsewhere"}[act]
+    assert site.db.rows(ACTIVE) == []
+
+
+@pytest.mark.usefixtures("exports")
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+@pytest.mark.parametrize("act", ACTS)
+def test_nothing_is_made_with_a_grant_that_was_just_revoked(
+    site: Site, team: Login, act: str, isolation: str
+) -> None:
+    revoke = f"select klaviyo.revoke_connection('hidden', '{team.name}')"
+    at_once = f"set default_transaction_isolation = '{isolation}'"
+
+    def try_it() -> None:
+        with psycopg.connect(team.url, autocommit=True) as connection:
+            connection.execute(at_once.encode())
+            connection.execute(b"begin; select 1")
+            connection.execute(ACTS[act].encode())
+            connection.execute(b"commit")
+
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(site.users["admin"].url) as connection:
+            connection.execute(revoke.encode())
+            later = pool.submit(try_it)
+            waits(site)
+        try:
+            later.result(20)
+        except psycopg.Error as error:
+            assert error.sqlstate == ("42501" if isolation == "read committed" else "40001")
+
+    assert site.db.rows(ACTIVE) == []
+
+
+def test_a_connection_that_is_being_removed_is_not_granted(site: Site, team: Login) -> None:
+    site.db.execute("insert into klaviyo.connection (name, consent_version) values ('passing', 1)")
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(site.users["admin"].url) as connection:
+            connection.execute(b"select klaviyo.remove_connection('passing')")
+            later = pool.submit(site.command, "admin", "connection", "grant", "passing", team.name)
+            waits(site)
+        result = later.result(30)
+
+    assert result.rc == 1 and "23503" not in result.stderr, result
+    assert "no connection passing" in result.stderr, result
 
 
 # Who may do what to each thing of ours, and whose it is where that gives rights.
