@@ -64,7 +64,7 @@ class Command:
     words: list[str]
     stdin: str = ""
     same: bool = False  # it prints the same each time
-    makes: Path | None = field(default=None)  # a file that is there only where it succeeds
+    makes: Path | None = field(default=None)  # a file that is there only where it says so
 
 
 def commands(world: World) -> list[Command]:
@@ -106,13 +106,19 @@ def complaint(command: Command, clean: Result, result: Result) -> str:
         return "says that the reason is success"
     if command.same and result.rc == 0 and result.stdout != clean.stdout:
         return "printed something else, and said that all is well"
-    if command.makes and command.makes.exists() != (result.rc == 0):
+    vouched = result.rc == 0 or "the private half is in" in result.stderr
+    if command.makes and command.makes.exists() != vouched:
         return "left a file that it did not vouch for, or none"
     return ""
 
 
+# Or commands of which hundreds are given would wait for the limits of their account, each for a minute and more.
+ANEW = "delete from klaviyo.rate_place"
+
+
 def test_a_command_whose_calls_fail_says_so(world: World) -> None:
     world.set_up_export(people.simple(50))
+    world.simulator.settings(limits=False)
     faults = Faults(world.folder / "faults")
     chance = random.Random(SEED)
     wrong = []
@@ -125,6 +131,7 @@ def test_a_command_whose_calls_fail_says_so(world: World) -> None:
         cases = cases_of(faults, chance, SAMPLE)
         print(f"{' '.join(command.words)}: {len(cases)}", flush=True)
         for case in cases:
+            world.db.execute(ANEW)
             faults.reset()
             faults.arm(case.fault, case.nth, case.times)
             try:

@@ -121,10 +121,13 @@ static bool keep_pair(struct db *db, const struct seal_pair *pair, const char *p
         return false;
     if (key_pairs_add(db, pair->public_key, replace, marked, err))
         return true;
-    return error_wrap(err,
-                      "the private half is in %s, but the public half is not in the database, so "
-                      "nothing uses this pair: remove the file and run keygen again",
-                      path);
+    return error_wrap(err, "the private half is in %s, but %s", path,
+                      err->kind == ERROR_RETRY
+                          ? "nobody knows whether the public half is in the database: set "
+                            "SECRET_KEY_FILE to it and run klaviyo-worker check; only where it "
+                            "does not belong there remove it and run keygen again"
+                          : "the public half is not in the database, so nothing uses this pair: "
+                            "remove the file and run keygen again");
 }
 
 static bool keygen(struct context *context, const struct arguments *arguments, struct error *err)
