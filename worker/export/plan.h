@@ -11,14 +11,14 @@
 
 /*
  * The plan of a run: reads the members, decides which are sent, and puts them
- * into the outbox as batches. It runs on a thread of its own, with a reading
- * and a writing connection that are open only while it plans; it never waits
- * for Klaviyo, so the snapshot it reads under lasts seconds.
+ * into the outbox as batches. It runs on a thread of its own, with two reading
+ * connections and a writing one, opened together and open only while it plans; it
+ * never waits for Klaviyo, so the snapshot it reads under lasts seconds.
  *
  *     connect ──► count ──► read and batch ──► last batches ──► counts final
  *
- * It begins only when it has both connections at the same time, a snapshot open on
- * the one and the other free to write, so that many plans behind a pooler's small
+ * It begins only when it has all of them at the same time, a snapshot open on the
+ * two and the third free to write, so that many plans behind a pooler's small
  * pool never hold all of it with their snapshots: the last ones wait, without a
  * connection, until others are done. Waiting has no end of its own; the run is
  * waiting meanwhile, and its budget stands.
