@@ -840,8 +840,8 @@ static void the_words_of_an_unexpected_answer_are_cut(void **state)
     static struct world w;
 
     (void)state;
-    for (size_t n = 0; n < sizeof detail - 10; n += 5)
-        memcpy(detail + n, "word ", 5);
+    for (size_t n = 0; n < sizeof detail - 1; n++)
+        detail[n] = "word "[n % 5];
     world_init(&w, true);
     play(&w, POSTED "409 | words:invalid fail:answer_unexpected", detail, &wanted, &seen);
     assert_in_range(strlen(w.delivery.detail), 1015, 1024);

@@ -27,7 +27,9 @@ struct masking {
 /* Of ASCII, in any locale. */
 static char small(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    if (c >= 'A' && c <= 'Z')
+        c = (char)(c - 'A' + 'a');
+    return c;
 }
 
 static bool is_digit(char c)
@@ -173,7 +175,7 @@ static char read_character(const char **at, const char *end)
     *at = p + 6;
     for (size_t i = 2; i < 6; i++)
         code = code * 16 + hex_digit(p[i]);
-    return code < 0x80 ? (char)code : ' ';
+    return (char)(code < 0x80 ? code : ' ');
 }
 
 static void look_for_words(struct masking *m, const char *at, const char *end)
