@@ -165,6 +165,45 @@ def test_a_connection_that_is_being_removed_is_not_granted(site: Site, team: Log
     assert "no connection passing" in result.stderr, result
 
 
+GONE = """
+insert into klaviyo.export (name, connection_id, list_id, email_path)
+select 'gone of ' || name, connection_id, 'L1', '{email}' from klaviyo.connection;
+insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, finished_at)
+select x.export_id, x.name, c.name, 'schedule', 'cancelled', now()
+from klaviyo.export x join klaviyo.connection c using (connection_id) where x.name like 'gone of %';
+insert into klaviyo.request_run select 1, run_id from klaviyo.run where export_name like 'gone of %';
+delete from klaviyo.export where name like 'gone of %';
+"""
+
+
+@pytest.fixture
+def runs(site: Site) -> Iterator[dict[str, str]]:
+    """By connection, a run of an export that was removed."""
+    site.db.execute(GONE)
+    seen = "select connection_name, run_id::text from klaviyo.run where export_name like 'gone of %'"
+    yield dict(site.db.rows(seen))
+    site.db.execute("delete from klaviyo.run where export_name like 'gone of %'")
+
+
+def test_runs_of_an_export_that_is_gone_stay_with_whom_their_connection_was_granted(
+    site: Site, runs: dict[str, str]
+) -> None:
+    shown, others = runs["granted"], runs["hidden"]
+
+    for words in (["runs", "show"], ["runs", "watch"], ["runs", "rejections"]):
+        mine = site.command("contributor", *words, shown)
+        refused = site.command("contributor", *words, others)
+
+        assert "there is no run" not in mine.stderr and (words[1] == "watch" or mine.rc == 0), mine
+        assert refused.rc == 1 and f"there is no run {others} that you may see" in refused.stderr, refused
+    listed = site.command("contributor", "runs", "list", "--json").json
+    assert int(shown) in [run["id"] for run in listed] and int(others) not in [run["id"] for run in listed]
+    assert site.command("stranger", "runs", "list", "--json").json == []
+    with site.users["contributor"].connect() as connection:
+        events = connection.execute("select run_id from klaviyo.request_run").fetchall()
+    assert (int(shown),) in events and (int(others),) not in events
+
+
 # Who may do what to each thing of ours, and whose it is where that gives rights.
 RIGHTS = """
 select 'table', c.relname::text, a.grantee::regrole::text, a.privilege_type, ''
