@@ -279,6 +279,7 @@ static void an_export_has_a_page(void **state)
     assert_detail("news", 0, true, "the last 2 runs, 1 of them failed");
     assert_detail("news", 0, true, "<a href=\"/run?id=10\">10</a>");
     assert_detail("quiet", 0, true, "<dt>Paused because of</dt><dd>nobody wants it</dd>");
+    assert_detail("news", 0, true, "<code>klaviyo-worker runs list --export</code>");
     assert_detail("other", 0, false, "There is no export of that name.");
 }
 

@@ -109,6 +109,11 @@ static void add_export(struct strbuf *out, const struct page_lists *lists, const
     page_add_trend(out, json_object_get(json_object_get(lists->report, "trends"), name));
     strbuf_add_str(out, "</div>\n");
     page_add_run_table(out, lists->runs, name, OVERVIEW_RUNS, now_us);
+    strbuf_addf(
+        out,
+        "<p class=\"soft\">Those of the newest %d runs of all exports; <code>klaviyo-worker "
+        "runs list --export</code> shows older ones.</p>\n",
+        OVERVIEW_RUNS);
 }
 
 /* Old lists cannot say that something is not there. */
