@@ -119,6 +119,30 @@ def test_runs_are_those_of_runs_list_and_nobodys_address_or_key_is_shown(world: 
     assert not [address for address in population.wanted if address in everything]
 
 
+def test_runs_are_found_among_thousands_of_younger_ones(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, reason, started_at,"
+        " finished_at) select export_id, case n when 1 then name else 'other' end, 'main', 'schedule',"
+        " case n when 2 then 'failed' else 'succeeded' end, case n when 2 then 'list_gone' end, now(), now()"
+        " from klaviyo.export, generate_series(1, 10000) n order by n"
+    )
+    worker = world.start_worker().wait_ready()
+
+    def found(query: str) -> list[dict[str, Any]]:
+        status, _, body = ask(worker, f"/api/runs{query}")
+        return list(json.loads(body)) if status == 200 else []
+
+    def same(query: str, *words: str) -> bool:
+        return found(query) == world.runs(*words)
+
+    assert len(found("")) == 100
+    wait_until(lambda: same("?limit=500", "--limit", "500"), 10, "more runs than a page has")
+    wait_until(lambda: same(f"?export={EXPORT}", "--export", EXPORT), 10, "the oldest run")
+    wait_until(lambda: same("?state=failed", "--state", "failed"), 10, "the only one that failed")
+    assert len(found(f"?export={EXPORT}")) == 1 and len(found("?state=failed")) == 1
+
+
 def test_metrics_pass_promtool_and_tell_what_happened(world: World) -> None:
     world.set_up_export(people.simple(30))
     worker = world.start_worker().wait_ready()

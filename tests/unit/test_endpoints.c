@@ -25,7 +25,7 @@ struct fixture {
     struct service_metrics metrics;
     struct run_control runs;
     struct endpoints *endpoints;
-    atomic_int reads;
+    atomic_int reads, run_reads;
     atomic_int delay_ms;
     atomic_bool away, too_slow;
     const char *exports; /* set before anybody asks; NULL: there are none */
@@ -44,6 +44,24 @@ static bool read_fake(void *world, struct overview *overview, struct overview_li
     lists->runs = strdup("[]");
     lists->exports = strdup(f->exports ? f->exports : "[]");
     return lists->runs && lists->exports;
+}
+
+/* Says what it was asked. */
+static bool read_runs_fake(void *world, const struct history_filter *filter, char **runs,
+                           struct error *err)
+{
+    struct fixture *f = world;
+    char said[256];
+
+    f->run_reads++;
+    (void)poll(NULL, 0, f->delay_ms);
+    if (f->away)
+        return error_set(err, ERROR_RETRY, "away");
+    (void)snprintf(said, sizeof said, "[\"export %s state %s limit %d\"]",
+                   filter->export_name ? filter->export_name : "any",
+                   filter->state ? filter->state : "any", (int)filter->limit);
+    *runs = strdup(said);
+    return *runs != NULL;
 }
 
 static bool was_too_slow_fake(void *world)
@@ -70,8 +88,8 @@ static int set_up(void **state)
                                                .all_slots = 2,
                                                .metrics = &f->metrics,
                                                .runs = &f->runs,
-                                               .database = { f, read_fake, was_too_slow_fake,
-                                                             disconnect_fake } };
+                                               .database = { f, read_fake, read_runs_fake,
+                                                             was_too_slow_fake, disconnect_fake } };
     *state = f;
     return endpoints_start(&options, &f->endpoints, &err) ? 0 : -1;
 }
@@ -256,6 +274,57 @@ static void a_database_that_is_slow_is_not_said_to_be_away(void **state)
     expect(f, "/", "200", "The database takes longer than 2 seconds to tell what there is: what");
 }
 
+static void runs_beyond_the_newest_are_asked_for(void **state)
+{
+    struct fixture *f = *state;
+
+    f->delay_ms = 100;
+    expect(f, "/api/runs?limit=100", "200", "\r\n\r\n[]\n");
+    assert_int_equal(f->run_reads, 0);
+    expect(f, "/api/runs?limit=101", "200", "[\"export any state any limit 101\"]");
+    expect(f, "/api/runs?export=x&limit=7", "200", "[\"export x state any limit 7\"]");
+    expect(f, "/api/runs?state=failed", "200", "[\"export any state failed limit 100\"]");
+    expect(f, "/api/runs?limit=1001", "400", "limit is no whole number from 1 to 1000");
+    assert_int_equal(f->run_reads, 3);
+    f->away = true;
+    expect(f, "/api/runs?export=y", "503", "{\"error\": \"the database does not answer\"}");
+}
+
+static void the_same_question_costs_the_database_one_reading_a_second(void **state)
+{
+    struct fixture *f = *state;
+    int64_t began_ms = clock_ms();
+
+    for (int i = 0; i < 200; i++)
+        expect(f, "/api/runs?export=x", "200", "export x");
+    assert_true(f->run_reads <= 1 + (clock_ms() - began_ms) / 1000);
+}
+
+static void more_questions_at_once_than_there_is_room_for_are_put_off(void **state)
+{
+    struct fixture *f = *state;
+    int clients[SNAPSHOT_QUESTIONS];
+
+    f->delay_ms = 100;
+    for (int i = 0; i < SNAPSHOT_QUESTIONS; i++) {
+        char words[128];
+
+        (void)snprintf(words, sizeof words,
+                       "GET /api/runs?export=x%d HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+                       i);
+        clients[i] = call(f);
+        say(clients[i], words);
+    }
+    expect(f, "/api/runs?export=y", "503", "{\"error\": \"too many questions at once\"}");
+    for (int i = 0; i < SNAPSHOT_QUESTIONS; i++) {
+        char *answer = hear(clients[i]);
+
+        assert_non_null(strstr(answer, "HTTP/1.1 200"));
+        free(answer);
+    }
+    expect(f, "/api/runs?export=y", "200", "export y");
+}
+
 /* As many as a name may have characters, of four bytes each. */
 static void add_name(struct strbuf *out, const char *character)
 {
@@ -411,8 +480,8 @@ static void an_address_that_is_taken_is_named(void **state)
                                                .worker = "test:2",
                                                .metrics = &f->metrics,
                                                .runs = &f->runs,
-                                               .database = { f, read_fake, was_too_slow_fake,
-                                                             disconnect_fake } };
+                                               .database = { f, read_fake, read_runs_fake,
+                                                             was_too_slow_fake, disconnect_fake } };
     assert_false(endpoints_start(&options, &second, &err));
     assert_non_null(strstr(err.text, where));
     assert_non_null(strstr(err.text, "Address already in use"));
@@ -424,12 +493,13 @@ static void names_and_both_families_can_be_listened_on(void **state)
     struct fixture *f = *state;
 
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        const struct endpoints_options options = { .listen = places[i],
-                                                   .worker = "test:2",
-                                                   .metrics = &f->metrics,
-                                                   .runs = &f->runs,
-                                                   .database = { f, read_fake, was_too_slow_fake,
-                                                                 disconnect_fake } };
+        const struct endpoints_options options = {
+            .listen = places[i],
+            .worker = "test:2",
+            .metrics = &f->metrics,
+            .runs = &f->runs,
+            .database = { f, read_fake, read_runs_fake, was_too_slow_fake, disconnect_fake }
+        };
         struct endpoints *endpoints = NULL;
         struct error err = ERROR_INIT;
 
@@ -462,6 +532,9 @@ int main(void)
         WITH_SERVER(a_slow_database_holds_up_only_who_wants_to_know_of_it),
         WITH_SERVER(a_database_that_is_away_is_said_to_be),
         WITH_SERVER(a_database_that_is_slow_is_not_said_to_be_away),
+        WITH_SERVER(runs_beyond_the_newest_are_asked_for),
+        WITH_SERVER(the_same_question_costs_the_database_one_reading_a_second),
+        WITH_SERVER(more_questions_at_once_than_there_is_room_for_are_put_off),
         WITH_SERVER(the_longest_name_in_any_script_is_found),
         WITH_SERVER(what_no_name_can_be_is_refused_and_not_left_out),
         WITH_SERVER(many_questions_cost_the_database_one_reading_a_second),

@@ -166,9 +166,34 @@ static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_
     snapshot_view_release(&view);
 }
 
+/* Of others than the newest. */
+static void make_asked_runs(struct endpoints *e, struct kept_answer *kept)
+{
+    const char *why_not;
+    char *runs = snapshot_runs(e->snapshot, &e->filter, &why_not);
+
+    if (runs) {
+        kept->status = 200;
+        strbuf_add_str(&kept->body, runs);
+    } else {
+        add_complaint(kept, 503, why_not);
+    }
+    strbuf_add_str(&kept->body, "\n");
+    free(runs);
+}
+
+/* A question for runs that the lists of the snapshot may not have. */
+static bool asks_for_others(const struct endpoints *e)
+{
+    return list_filter_is_good(&e->filter) && !list_filter_is_within(&e->filter, OVERVIEW_RUNS);
+}
+
 static void make_runs(struct endpoints *e, struct kept_answer *kept)
 {
-    make_list(e, kept, ROUTE_RUNS);
+    if (asks_for_others(e))
+        make_asked_runs(e, kept);
+    else
+        make_list(e, kept, ROUTE_RUNS);
 }
 
 static void make_exports(struct endpoints *e, struct kept_answer *kept)
@@ -288,23 +313,6 @@ static size_t find_route(const char *path)
     return i;
 }
 
-static bool has_what_it_needs(struct endpoints *e, enum need need)
-{
-    return need == NEEDS_NONE || snapshot_want(e->snapshot);
-}
-
-static enum http_asked ask(void *opaque, const struct http_question *question)
-{
-    struct endpoints *e = opaque;
-    size_t i = find_route(question->path);
-
-    if (i == ROUTES)
-        return HTTP_UNKNOWN;
-    if (routes[i].is_private && !own_hosts_have(&e->own_hosts, question->host))
-        return HTTP_MISDIRECTED;
-    return has_what_it_needs(e, routes[i].need) ? HTTP_NOW : HTTP_LATER;
-}
-
 /* Young enough, and nothing was read from the database since. */
 static bool is_good(struct endpoints *e, size_t i)
 {
@@ -337,6 +345,27 @@ static bool read_arguments(struct endpoints *e, size_t route, const struct http_
         return http_argument(question, route == ROUTE_RUN ? "id" : "name", e->argument,
                              sizeof e->argument);
     return true;
+}
+
+static bool has_what_it_needs(struct endpoints *e, size_t route)
+{
+    if (route == ROUTE_RUNS && asks_for_others(e))
+        return snapshot_want_runs(e->snapshot, &e->filter);
+    return routes[route].need == NEEDS_NONE || snapshot_want(e->snapshot);
+}
+
+static enum http_asked ask(void *opaque, const struct http_question *question)
+{
+    struct endpoints *e = opaque;
+    size_t i = find_route(question->path);
+
+    if (i == ROUTES)
+        return HTTP_UNKNOWN;
+    if (routes[i].is_private && !own_hosts_have(&e->own_hosts, question->host))
+        return HTTP_MISDIRECTED;
+    if (!read_arguments(e, i, question))
+        return HTTP_NOW; /* it is refused */
+    return has_what_it_needs(e, i) ? HTTP_NOW : HTTP_LATER;
 }
 
 static void refuse_argument(struct http_answer *answer)

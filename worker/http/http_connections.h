@@ -41,7 +41,7 @@ struct http_connection {
     bool answered; /* and nothing asked since */
     bool cut;
     int64_t waiting_ms; /* since when its answer waits for something; 0: it does not */
-    bool waited;        /* the answer to its present question has waited */
+    int64_t waited_ms;  /* since when the present question's has, again and again; 0: it has not */
     void *connection;   /* the server's */
 };
 

@@ -101,7 +101,7 @@ static void on_completed(void *opaque, struct MHD_Connection *connection, void *
     if (!http_connection)
         return;
     http_connection->answered = true;
-    http_connection->waited = false;
+    http_connection->waited_ms = 0;
 }
 
 /* ---- answers ---- */
@@ -176,15 +176,18 @@ static enum MHD_Result begin(struct http_server *server, struct http_connection 
 static bool may_wait(const struct http_server *server,
                      const struct http_connection *http_connection)
 {
-    return !http_connection->waited && server->waiting < LATER_MAX;
+    int64_t since_ms = http_connection->waited_ms;
+
+    return (since_ms == 0 || clock_ms() - since_ms < LATER_MS) && server->waiting < LATER_MAX;
 }
 
 static enum MHD_Result wait_for_answer(struct http_server *server,
                                        struct http_connection *http_connection)
 {
     server->waiting++;
-    http_connection->waiting_ms = clock_ms();
-    http_connection->waited = true;
+    if (http_connection->waited_ms == 0)
+        http_connection->waited_ms = clock_ms();
+    http_connection->waiting_ms = http_connection->waited_ms;
     MHD_suspend_connection(http_connection->connection);
     return MHD_YES;
 }

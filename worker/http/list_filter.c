@@ -26,6 +26,25 @@ bool list_filter_is_good(const struct list_filter *filter)
     return limit_of(filter, &limit);
 }
 
+int64_t list_filter_limit(const struct list_filter *filter, int64_t otherwise)
+{
+    int64_t limit;
+
+    return *filter->limit && limit_of(filter, &limit) ? limit : otherwise;
+}
+
+bool list_filter_is_within(const struct list_filter *filter, int64_t n)
+{
+    return !*filter->export_name && !*filter->state && list_filter_limit(filter, n) <= n;
+}
+
+bool list_filter_is_same(const struct list_filter *filter, const struct list_filter *other)
+{
+    return strcmp(filter->limit, other->limit) == 0 &&
+           strcmp(filter->export_name, other->export_name) == 0 &&
+           strcmp(filter->state, other->state) == 0;
+}
+
 static bool has(const json_t *item, const char *member, const char *wanted)
 {
     const char *text = json_string_value(json_object_get(item, member));

@@ -8,8 +8,9 @@
 #include "common/strbuf.h"
 
 /*
- * What a listing of the API is asked for: limit, export, state. It picks from
- * what the snapshot has, so that no question costs the database anything.
+ * What a listing of the API is asked for: limit, export, state. Where the
+ * snapshot has what is asked for, it is picked from there, so that the question
+ * costs the database nothing.
  */
 enum { LIST_FILTER_TEXT_BYTES = 1024, LIST_FILTER_LIMIT_MAX = 1000 };
 
@@ -24,6 +25,15 @@ bool list_filter_is_empty(const struct list_filter *filter);
 
 /* False: limit is no whole number from 1 to LIST_FILTER_LIMIT_MAX. */
 bool list_filter_is_good(const struct list_filter *filter);
+
+/* True: no other than the newest `n` runs are of use for the answer. */
+bool list_filter_is_within(const struct list_filter *filter, int64_t n);
+
+/* How many are asked for at most; otherwise: where that was not said. Of a good filter. */
+int64_t list_filter_limit(const struct list_filter *filter, int64_t otherwise);
+
+/* Whether two ask for the same, in the same words. */
+bool list_filter_is_same(const struct list_filter *filter, const struct list_filter *other);
 
 /*
  * list: a JSON array of objects, of which `name_member` has the export's name.

@@ -8,6 +8,14 @@
 #include "common/log.h"
 #include "common/wakeup.h"
 
+/* For runs that the lists do not have. */
+struct question {
+    struct list_filter filter;
+    bool wanted, too_slow;
+    int64_t tried_ms; /* when a reading for it ended last, well or not; 0: none did */
+    char *runs;       /* NULL: it brought nothing */
+};
+
 struct snapshot {
     const struct snapshot_ports *ports;
     int done_fd;
@@ -17,18 +25,30 @@ struct snapshot {
     pthread_cond_t changed;
     bool wanted, stop;
     struct snapshot_view last;
+    struct question questions[SNAPSHOT_QUESTIONS];
 
     bool failing;    /* the thread's own: has been logged */
     int64_t omitted; /* the thread's own, too: as it was read last */
 };
 
-/* Waits until somebody wants a reading and the last one is old enough. */
-static bool wait_until_wanted(struct snapshot *snapshot)
+/* SNAPSHOT_QUESTIONS: none is. */
+static size_t find_wanted(const struct snapshot *snapshot)
+{
+    size_t i = 0;
+
+    while (i < SNAPSHOT_QUESTIONS && !snapshot->questions[i].wanted)
+        i++;
+    return i;
+}
+
+/* Waits until somebody wants a reading and the last one is old enough. *lists: of the lists. */
+static bool wait_until_wanted(struct snapshot *snapshot, bool *lists)
 {
     (void)pthread_mutex_lock(&snapshot->lock);
-    while (!snapshot->wanted && !snapshot->stop)
+    while (!snapshot->wanted && find_wanted(snapshot) == SNAPSHOT_QUESTIONS && !snapshot->stop)
         (void)pthread_cond_wait(&snapshot->changed, &snapshot->lock);
     bool go_on = !snapshot->stop;
+    *lists = snapshot->wanted;
     (void)pthread_mutex_unlock(&snapshot->lock);
     return go_on;
 }
@@ -72,15 +92,60 @@ static void read_once(struct snapshot *snapshot)
     read.too_slow = !ok && ports->was_too_slow(ports->opaque);
     note_omitted(snapshot, &read.lists.freshness);
     put(snapshot, &read);
-    wakeup_signal(snapshot->done_fd);
 }
 
+/* There is one, as nobody else takes them; its place is its own for as long as it is wanted. */
+static size_t take_question(struct snapshot *snapshot, struct list_filter *filter)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    size_t i = find_wanted(snapshot);
+    *filter = snapshot->questions[i].filter;
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    return i;
+}
+
+static void put_runs(struct snapshot *snapshot, size_t i, char *runs, bool too_slow)
+{
+    struct question *question = &snapshot->questions[i];
+
+    (void)pthread_mutex_lock(&snapshot->lock);
+    free(question->runs);
+    question->runs = runs;
+    question->too_slow = too_slow;
+    question->tried_ms = clock_ms();
+    question->wanted = false;
+    (void)pthread_mutex_unlock(&snapshot->lock);
+}
+
+static void read_runs(struct snapshot *snapshot)
+{
+    const struct snapshot_ports *ports = snapshot->ports;
+    struct list_filter asked;
+    struct error err = ERROR_INIT; /* whoever asked is told */
+    char *runs = NULL;
+
+    size_t i = take_question(snapshot, &asked);
+    const struct history_filter filter = { .export_name =
+                                               *asked.export_name ? asked.export_name : NULL,
+                                           .state = *asked.state ? asked.state : NULL,
+                                           .limit = list_filter_limit(&asked, OVERVIEW_RUNS) };
+    bool ok = ports->read_runs(ports->opaque, &filter, &runs, &err);
+    put_runs(snapshot, i, runs, !ok && ports->was_too_slow(ports->opaque));
+}
+
+/* Whoever waits for something else is woken, too, and waits again. */
 static void *keep_reading(void *argument)
 {
     struct snapshot *snapshot = argument;
+    bool lists;
 
-    while (wait_until_wanted(snapshot))
-        read_once(snapshot);
+    while (wait_until_wanted(snapshot, &lists)) {
+        if (lists)
+            read_once(snapshot);
+        else
+            read_runs(snapshot); /* one: the lists come first again after it */
+        wakeup_signal(snapshot->done_fd);
+    }
     snapshot->ports->disconnect(snapshot->ports->opaque);
     return NULL;
 }
@@ -88,6 +153,8 @@ static void *keep_reading(void *argument)
 static void release(struct snapshot *snapshot)
 {
     snapshot_view_release(&snapshot->last);
+    for (size_t i = 0; i < SNAPSHOT_QUESTIONS; i++)
+        free(snapshot->questions[i].runs);
     (void)pthread_cond_destroy(&snapshot->changed);
     (void)pthread_mutex_destroy(&snapshot->lock);
     free(snapshot);
@@ -139,6 +206,52 @@ bool snapshot_want(struct snapshot *snapshot)
     return fresh;
 }
 
+static struct question *find_question(struct snapshot *snapshot, const struct list_filter *filter)
+{
+    for (size_t i = 0; i < SNAPSHOT_QUESTIONS; i++) {
+        struct question *question = &snapshot->questions[i];
+
+        if ((question->wanted || question->tried_ms > 0) &&
+            list_filter_is_same(&question->filter, filter))
+            return question;
+    }
+    return NULL;
+}
+
+/* In the place of the one that was answered longest ago; NULL: all are wanted. */
+static struct question *add_question(struct snapshot *snapshot, const struct list_filter *filter)
+{
+    struct question *oldest = NULL;
+
+    for (size_t i = 0; i < SNAPSHOT_QUESTIONS; i++) {
+        struct question *question = &snapshot->questions[i];
+
+        if (!question->wanted && (!oldest || question->tried_ms < oldest->tried_ms))
+            oldest = question;
+    }
+    if (!oldest)
+        return NULL;
+    free(oldest->runs);
+    *oldest = (struct question){ .filter = *filter };
+    return oldest;
+}
+
+bool snapshot_want_runs(struct snapshot *snapshot, const struct list_filter *filter)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    struct question *question = find_question(snapshot, filter);
+    if (!question)
+        question = add_question(snapshot, filter);
+    bool fresh = !question ||
+                 (question->tried_ms > 0 && clock_ms() - question->tried_ms < SNAPSHOT_FRESH_MS);
+    if (!fresh && !question->wanted) {
+        question->wanted = true;
+        (void)pthread_cond_signal(&snapshot->changed);
+    }
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    return fresh;
+}
+
 static char *copy(const char *text)
 {
     return text ? strdup(text) : NULL;
@@ -153,6 +266,24 @@ void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_v
     view->lists.report = copy(with_lists ? view->lists.report : NULL);
     view->lists.freshness = (struct freshness){ .n = 0 };
     (void)pthread_mutex_unlock(&snapshot->lock);
+}
+
+static bool is_of_use(const struct question *question)
+{
+    return question && question->runs && clock_ms() - question->tried_ms <= SNAPSHOT_STALE_MS;
+}
+
+char *snapshot_runs(struct snapshot *snapshot, const struct list_filter *filter,
+                    const char **why_not)
+{
+    (void)pthread_mutex_lock(&snapshot->lock);
+    const struct question *question = find_question(snapshot, filter);
+    char *runs = is_of_use(question) ? copy(question->runs) : NULL;
+    *why_not = !question            ? "too many questions at once"
+               : question->too_slow ? "the database takes too long to answer"
+                                    : "the database does not answer";
+    (void)pthread_mutex_unlock(&snapshot->lock);
+    return runs;
 }
 
 struct freshness snapshot_freshness(struct snapshot *snapshot)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "worker/http/list_filter.h"
 #include "worker/store/overview.h"
 
 /*
@@ -12,16 +13,22 @@
  * metrics. It is read by a thread of its own, when somebody wants it and at
  * most once in SNAPSHOT_FRESH_MS, however often that is: who asks never waits
  * for the database, and the database does not feel how many ask.
+ *
+ * Questions for other runs than the newest are answered in the same way, each
+ * apart, and so many different ones at a time as SNAPSHOT_QUESTIONS says.
  */
 struct snapshot;
 
-enum { SNAPSHOT_FRESH_MS = 1000, SNAPSHOT_STALE_MS = 5000 };
+enum { SNAPSHOT_FRESH_MS = 1000, SNAPSHOT_STALE_MS = 5000, SNAPSHOT_QUESTIONS = 8 };
 
 struct snapshot_ports {
     void *opaque;
     /* *lists: JSON arrays, the caller's. Connects where there is no connection. */
     bool (*read)(void *opaque, struct overview *overview, struct overview_lists *lists,
                  struct error *err);
+    /* *runs: a JSON array, the caller's. */
+    bool (*read_runs)(void *opaque, const struct history_filter *filter, char **runs,
+                      struct error *err);
     /* After a reading that failed: the database is there, and was given too little time. */
     bool (*was_too_slow)(void *opaque);
     void (*disconnect)(void *opaque);
@@ -45,6 +52,14 @@ void snapshot_free(struct snapshot *snapshot);
 
 /* True: it is fresh. Else it will be read soon; returns at once. */
 bool snapshot_want(struct snapshot *snapshot);
+
+/* The same of the runs that a good filter asks for. True, too: there is no room for the question.
+ */
+bool snapshot_want_runs(struct snapshot *snapshot, const struct list_filter *filter);
+
+/* What was read of them, for the caller to free. NULL: nothing of use; *why_not says why. */
+char *snapshot_runs(struct snapshot *snapshot, const struct list_filter *filter,
+                    const char **why_not);
 
 /* What there is; without the lists where with_lists is false. Release it. */
 void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view);

@@ -149,14 +149,26 @@ static struct task_runner *start_tasks(const struct slots_options *options, stru
 }
 
 /* The status page's database: a connection of its own, opened when it is needed. */
+static bool reach(struct database *database, struct error *err)
+{
+    return database->db ? db_ready(database->db, err)
+                        : db_open(&database->db, &database->options, err);
+}
+
 static bool read_overview(void *opaque, struct overview *overview, struct overview_lists *lists,
                           struct error *err)
 {
     struct database *database = opaque;
-    bool there = database->db ? db_ready(database->db, err)
-                              : db_open(&database->db, &database->options, err);
 
-    return there && overview_read(database->db, overview, lists, err);
+    return reach(database, err) && overview_read(database->db, overview, lists, err);
+}
+
+static bool read_overview_runs(void *opaque, const struct history_filter *filter, char **runs,
+                               struct error *err)
+{
+    struct database *database = opaque;
+
+    return reach(database, err) && overview_runs(database->db, filter, runs, err);
 }
 
 static bool overview_was_too_slow(void *opaque)
@@ -178,6 +190,7 @@ static bool start_endpoints(const struct slots_options *options, struct service_
                                            .runs = options->control,
                                            .database = { .opaque = database,
                                                          .read = read_overview,
+                                                         .read_runs = read_overview_runs,
                                                          .was_too_slow = overview_was_too_slow,
                                                          .disconnect = disconnect_database } };
 

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "worker/store/export_view.h"
-#include "worker/store/history.h"
 #include "worker/store/statement.h"
 #include "worker/store/status_report.h"
 
@@ -92,4 +91,18 @@ bool overview_read(struct db *db, struct overview *overview, struct overview_lis
     *overview = counted;
     *lists = listed;
     return true;
+}
+
+bool overview_runs(struct db *db, const struct history_filter *filter, char **runs,
+                   struct error *err)
+{
+    char *read = NULL;
+
+    if (begin(db, err) && history_list(db, filter, &read, err) && db_commit(db, err)) {
+        *runs = read;
+        return true;
+    }
+    db_rollback(db);
+    free(read);
+    return false;
 }

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "worker/store/db.h"
 #include "worker/store/freshness.h"
+#include "worker/store/history.h"
 
 /*
  * What all workers together have before them, in a few numbers, and their
@@ -40,6 +41,10 @@ struct overview_lists {
  * OVERVIEW_TIMEOUT_MS a statement.
  */
 bool overview_read(struct db *db, struct overview *overview, struct overview_lists *lists,
+                   struct error *err) MUST_USE;
+
+/* history_list() with the same time-out. *runs: JSON, the caller's. */
+bool overview_runs(struct db *db, const struct history_filter *filter, char **runs,
                    struct error *err) MUST_USE;
 
 /* Frees the lists; they are NULL then. */
