@@ -211,7 +211,7 @@ FORBIDDEN = {
     "admin": [
         *NOBODYS, *NO_WRITING, *COLUMNS, ABOUT_OTHERS[0],
         # `connection add` takes a place in the rate limit, as a worker does.
-        *[act for act in WORKERS_FUNCTIONS if "_place" not in act],
+        *[act for act in WORKERS_FUNCTIONS if "_place" not in act and "block_account" not in act],
         "select klaviyo.need_attention(1, 'x')",
     ],
     "contributor": CONTRIBUTORS_NOT,
@@ -293,6 +293,7 @@ MAY = {
         *[act for act in EXPORTERS_FUNCTIONS if "remove" not in act],
         "select klaviyo.remove_export('export of hidden')",
         "select name, consent_by, account_id from klaviyo.connection",
+        "select klaviyo.block_account('a', 'import', 1000)",
         "select key_pair_id, changed_by from klaviyo.connection_key",
         "select klaviyo.add_key_pair(decode(repeat('cd', 32), 'hex'), true)",
         "select * from klaviyo.audit",
