@@ -149,6 +149,7 @@ CASES: list[tuple[list[str], str, int, str]] = [
     ([*EXPORT_ADD, "--attribute", "shoe_size=x"], "", USAGE, "--property shoe_size"),
     ([*EXPORT_ADD, "--attribute", "email=x"], "", USAGE, "--email-field"),
     ([*EXPORT_ADD, "--attribute", "phone_number=x"], "", USAGE, "--allow-phone-number"),
+    ([*EXPORT_ADD, "--property", "$consent=x"], "", USAGE, "names that begin with $"),
     ([*EXPORT_ADD, "--attribute", "first_name="], "", USAGE, "path"),
     ([*EXPORT_ADD, "--attribute", "title=a", "--attribute", "title=b"], "", USAGE, "twice"),
     ([*EXPORT_ADD, "--property", "=x"], "", USAGE, "empty"),

@@ -96,6 +96,13 @@ def test_a_field_is_sent_once(site: Site) -> None:
     assert state_of(site, "select klaviyo.change_export('export of granted', %s)", twice) == "23505"
 
 
+def test_a_name_that_klaviyo_keeps_for_itself_is_no_property(site: Site) -> None:
+    act = "select klaviyo.change_export('export of granted', %s)"
+    for name, state in (("$consent", "22023"), ("consent$", "")):
+        fields = {"fields": [{"target": "property", "name": name, "path": ["p"]}]}
+        assert state_of(site, act, json.dumps(fields)) == state, name
+
+
 def test_a_phone_number_needs_its_own_word(site: Site) -> None:
     act = "select klaviyo.change_export('export of granted', %s)"
     phone = {"fields": [{"target": "attribute", "name": "phone_number", "path": ["p"]}]}

@@ -63,6 +63,17 @@ static bool check_attribute(struct context *context, const struct arguments *arg
     return attribute_kind(name) != ATTRIBUTE_UNKNOWN || unknown_attribute(context, name, err);
 }
 
+/* Klaviyo reads its own fields from such properties: a phone number, a consent. */
+static bool check_property(struct context *context, const char *name, struct error *err)
+{
+    if (name[0] == '$')
+        return wrong_usage(context, err,
+                           PROPERTY " %s: Klaviyo keeps names that begin with $ for itself: "
+                                    "choose another name, or use " ATTRIBUTE,
+                           name);
+    return name_check(context, "property", name, err);
+}
+
 static bool check_twice(struct context *context, const struct mapping_options *mapping,
                         const struct export_mapping *field, struct error *err)
 {
@@ -93,7 +104,7 @@ static bool add_field(struct context *context, const struct arguments *arguments
                                     .name = text,
                                     .path = { path->parts, path->n } };
     if (!(is_attribute ? check_attribute(context, arguments, text, err)
-                       : name_check(context, "property", text, err)) ||
+                       : check_property(context, text, err)) ||
         !check_twice(context, mapping, &field, err))
         return false;
     mapping->fields[mapping->n++] = field;
