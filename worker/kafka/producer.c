@@ -86,7 +86,11 @@ static void report(struct producer *producer, struct noted_report *note, rd_kafk
 static void on_delivered(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
 {
     (void)handle;
-    report(opaque, message->_private, message->err);
+    struct noted_report *note = message->_private;
+
+    note->report.partition = message->partition;
+    note->report.offset = message->offset >= 0 ? message->offset : -1;
+    report(opaque, note, message->err);
 }
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)

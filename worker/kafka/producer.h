@@ -28,6 +28,8 @@ enum producer_outcome {
 struct producer_report {
     void *tag;
     enum producer_outcome outcome;
+    int32_t partition; /* of DELIVERED: where it is; -1 where the broker did not say */
+    int64_t offset;
     bool passes;    /* of FAILED: the same may succeed later, with nobody doing anything */
     char text[256]; /* of FAILED: why, and what to do */
 };

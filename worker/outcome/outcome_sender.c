@@ -80,10 +80,12 @@ static void not_sent(struct outcome_sender *s, struct outcome_in_flight *item, c
     item->fate = OUTCOME_RETURNED;
 }
 
-static void acknowledged(struct outcome_sender *s, struct outcome_in_flight *item)
+static void acknowledged(struct outcome_sender *s, struct outcome_in_flight *item,
+                         const struct producer_report *report)
 {
     s->metrics->outcomes_sent++;
     log_debug("outcome_sent", LOG_INT("run", item->run_id), LOG_INT("outcome", item->outcome_id),
+              LOG_INT("partition", report->partition), LOG_INT("offset", report->offset),
               LOG_INT("reduced", item->reduced));
     s->attempts = 0;
     s->not_before_ms = 0;
@@ -96,7 +98,7 @@ static void take_report(struct outcome_sender *s, const struct producer_report *
 
     switch (report->outcome) {
     case PRODUCER_DELIVERED:
-        acknowledged(s, item);
+        acknowledged(s, item, report);
         return;
     case PRODUCER_TOO_LARGE:
         if (item->reduced) /* what is left is ours: somebody must raise the limit */
