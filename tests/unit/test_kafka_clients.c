@@ -417,6 +417,33 @@ static void a_record_too_large_for_the_broker_is_told_apart(void **state)
     mock_cluster_stop(&mock);
 }
 
+/* Real brokers take the second one for a start then, and the first one for a double. */
+static void a_record_waits_until_the_broker_has_the_one_before_it(void **state)
+{
+    enum { RECORDS = 4 };
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct record record = a_record("key", "x");
+    struct error err = ERROR_INIT;
+    int tags[RECORDS];
+
+    (void)state;
+    send_text(producer, "dead", "warm up");
+    rd_kafka_mock_push_request_errors(mock.cluster, 0 /* Produce */, 1,
+                                      RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+    for (int i = 0; i < RECORDS; i++)
+        assert_true(producer_produce(producer, "dead", &record, &tags[i], &err));
+    for (int i = 0; i < RECORDS; i++) {
+        struct producer_report report = report_of(producer);
+
+        assert_int_equal(report.outcome, PRODUCER_DELIVERED);
+        assert_ptr_equal(report.tag, &tags[i]);
+        assert_int_equal(report.offset, 1 + i);
+    }
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
 static void a_broker_out_of_reach_is_a_reason_to_try_again(void **state)
 {
     const struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
@@ -620,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_backlog_is_read_without_pauses),
         cmocka_unit_test(records_that_come_amid_the_close_do_no_harm),
         cmocka_unit_test(a_record_too_large_for_the_broker_is_told_apart),
+        cmocka_unit_test(a_record_waits_until_the_broker_has_the_one_before_it),
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
         cmocka_unit_test(a_record_that_no_broker_took_in_time_may_be_sent_again),
         cmocka_unit_test(a_renewed_producer_reports_what_the_old_client_still_had),

@@ -30,6 +30,8 @@ static const struct {
     { "acks", "all|-1", "the worker waits for all replicas" },
     { "request.required.acks", "all|-1", "the worker waits for all replicas" },
     { "batch.num.messages", "1", "the worker sends letter by letter" },
+    { "max.in.flight.requests.per.connection", "1", "the worker sends letter by letter" },
+    { "max.in.flight", "1", "the worker sends letter by letter" },
     { "transactional.id", NULL, "the worker uses no transactions" },
     { "queued.min.messages", "10000", "the worker bounds what it holds" },
     { "queued.max.messages.kbytes", "4096", "the worker bounds what it holds" },
