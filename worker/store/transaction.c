@@ -185,9 +185,12 @@ static PGresult *run_steps(PGconn *conn, struct transaction_terms *terms, const 
     return NULL;
 }
 
+/* Where a result was lost the server may have gone on: nothing is left open. */
 static void roll_back(PGconn *conn)
 {
-    if (PQtransactionStatus(conn) == PQTRANS_INERROR)
+    PGTransactionStatusType status = PQtransactionStatus(conn);
+
+    if (status == PQTRANS_INERROR || status == PQTRANS_INTRANS)
         PQclear(PQexec(conn, "rollback"));
 }
 
