@@ -114,7 +114,6 @@ def test_runs_are_picked_and_nothing_else_comes_of_what_is_asked(endpoints: Endp
         f"?export={EXPORT.replace('n', '%6e', 1)}": 1,
         "?limit=100": 1,
         "?state=failed": 0,
-        "?export=%00": 1,  # none that could be asked for
         "?export=" + "%27%3B--": 0,
         "?unknown=1": 1,
         "": 1,
@@ -126,7 +125,7 @@ def test_runs_are_picked_and_nothing_else_comes_of_what_is_asked(endpoints: Endp
     shown = json.loads(endpoints.ask("/api/exports?state=active", "worker")[1])
     assert shown == world.admin("export", "list", "--json").json
     assert json.loads(endpoints.ask("/api/exports?export=other", "worker")[1]) == []
-    for query in ("?limit=0", "?limit=1001", "?limit=-1", "?limit=1e9", "?limit=x%22%7d"):
+    for query in ("?limit=0", "?limit=1001", "?limit=-1", "?limit=1e9", "?limit=x%22%7d", "?export=%00"):
         status, body = endpoints.ask("/api/runs" + query, "worker")
         assert status == 400 and "error" in json.loads(body), query
 
