@@ -42,8 +42,8 @@ static void add_outcomes_notice(struct strbuf *out, const struct page_facts *fac
                    "<p class=\"notice\" role=\"status\">Outcome events wait for their broker, the "
                    "oldest for ");
     age_add_span(out, waiting_s);
-    strbuf_add_str(out, ": publishers do not hear yet how their refreshes ended. The log says why "
-                        "(<code>outcomes_waiting</code>).</p>\n");
+    strbuf_add_str(out, ": publishers do not hear yet how their refreshes ended. Where the broker "
+                        "is silent the log says so (<code>outcomes_waiting</code>).</p>\n");
 }
 
 static void add_letters_notice(struct strbuf *out, const struct page_facts *facts)

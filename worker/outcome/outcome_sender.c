@@ -43,6 +43,7 @@ struct outcome_sender {
     int64_t config_changes; /* that the producer knows of */
     unsigned attempts;      /* in vain, in a row */
     int64_t not_before_ms;  /* when the broker is to be tried again */
+    int64_t heard_ms;       /* when the broker's word came last; 0: never */
     int64_t database_ms;    /* when the database is to be tried again */
     struct complaint broker, database;
 };
@@ -112,15 +113,24 @@ static void take_report(struct outcome_sender *s, const struct producer_report *
     }
 }
 
+/* They go one after the other: the last of many waits for long, and the broker is well. */
+static bool is_silent(const struct outcome_sender *s)
+{
+    int64_t oldest_ms = outcome_flight_oldest_ms(&s->flight);
+    int64_t since_ms = oldest_ms > s->heard_ms ? oldest_ms : s->heard_ms;
+
+    return oldest_ms > 0 && clock_ms() - since_ms >= LATE_MS;
+}
+
 static void take_reports(struct outcome_sender *s)
 {
     struct producer_report report;
-    int64_t oldest_ms;
 
-    while (producer_next(s->producer, &report))
+    while (producer_next(s->producer, &report)) {
+        s->heard_ms = clock_ms();
         take_report(s, &report);
-    oldest_ms = outcome_flight_oldest_ms(&s->flight);
-    if (oldest_ms > 0 && clock_ms() - oldest_ms >= LATE_MS)
+    }
+    if (is_silent(s))
         say_waiting(s, "no broker has acknowledged them yet");
 }
 
