@@ -20,6 +20,7 @@ static const struct {
 } fixed[] = {
     { "group.instance.id", NULL, "the worker is no static member" },
     { "partition.assignment.strategy", "cooperative-sticky", "the worker needs it" },
+    /* librdkafka's timer commits what the worker stores: for a site that is not automatic. */
     { "enable.auto.commit", "false|f|0", "the worker commits what has ended" },
     { "auto.commit.enable", "false|f|0", "the worker commits what has ended" },
     { "enable.auto.offset.store", "false|f|0", "the worker commits what has ended" },
