@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from support import people
 from support.paths import program
 from support.process import wait_until
@@ -181,6 +183,33 @@ def test_a_task_whose_worker_stood_still_is_begun_anew(world: World) -> None:
     wait_until(lambda: [e["token"] for e in worker.events("task_taken")][:2] == [1, 2], 40, "the second take")
     assert worker.events("task_ended")[0]["result"] == "lost" and asked.poll() is None, "its maker still waits"
     asked.kill()
+
+
+@pytest.mark.parametrize("ends", ["given back", "lost"])
+def test_a_task_that_is_stopped_while_it_connects_is_for_the_next_worker(world: World, ends: str) -> None:
+    """Whatever it was doing when it was stopped: that is no answer for the one who asked."""
+    world.set_up_export(people.simple(10))
+    mo = contributor(world)
+    first = serving(world, LEASE_SECONDS="3")
+    first.freeze()
+    asked = start_as(world, mo, "export", "preview", EXPORT)
+    wait_until(lambda: tasks(world) == [("export preview", "waiting")], 20, "the task")
+    with world.db.connect() as connection, connection.transaction():
+        connection.execute("lock table pg_catalog.pg_database in access exclusive mode")
+        first.thaw()
+        first.wait_for_event("task_taken")
+        if ends == "lost":
+            first.freeze()
+            time.sleep(4)
+            first.thaw()
+        else:
+            first.process.send(signal.SIGTERM)
+        ended = first.wait_for_event("task_ended")
+    if ends == "given back":
+        serving(world)
+
+    assert ended["result"] == ends, ended
+    assert asked.wait(30) == 0, asked.stderr.read() if asked.stderr else ""
 
 
 def test_a_task_that_is_gone_is_to_be_asked_for_again(world: World) -> None:

@@ -197,12 +197,13 @@ static void conclude(struct going *g)
     const char *how = "done";
 
     if (!task_work_answer(g->work, &ending.answer, &why)) {
-        if (why.kind == ERROR_LOST && is_draining(g->runner)) {
-            give_back(g);
+        /* What was stopped fails by whatever it was doing: its words are no answer. */
+        if (g->lost) { /* its next worker answers */
+            log_end(g, "lost", &why);
             return;
         }
-        if (why.kind == ERROR_LOST && g->lost) { /* its next worker answers */
-            log_end(g, "lost", &why);
+        if (is_draining(g->runner)) {
+            give_back(g);
             return;
         }
         ending = (struct task_ending){ NULL, why.text, why.kind == ERROR_RETRY };
