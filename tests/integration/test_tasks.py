@@ -336,6 +336,35 @@ def test_a_worker_that_left_is_not_waited_for(world: World) -> None:
     assert refused.rc == AGAIN and time.monotonic() - began < 20, refused
 
 
+def test_a_worker_that_is_busy_with_another_task_is_waited_for(world: World) -> None:
+    """It looks for tasks between two of them only: meanwhile nothing is seen of it."""
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    worker = serving(world)
+    with world.db.connect() as connection, connection.transaction():
+        connection.execute("lock table insights.segment_member in access exclusive mode")
+        long = start_as(world, mo, "export", "preview", EXPORT)
+        worker.wait_for_event("task_taken")
+        world.db.execute("update klaviyo.task_worker set seen_at = seen_at - interval '1 minute'")
+        behind = start_as(world, mo, "connection", "verify", CONNECTION)
+        time.sleep(12)
+
+    assert (long.wait(30), behind.wait(30)) == (0, 0), (long.communicate(), behind.communicate())
+
+
+def test_a_task_that_only_another_key_file_could_do_is_not_waited_for(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    serving(world)
+    world.admin("keygen", "--replace", "--out", str(world.folder / "new.key"))
+    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", "--no-verify", stdin=KEY)
+
+    refused = as_user(world, mo, "connection", "verify", CONNECTION)
+
+    assert refused.rc == AGAIN and "no worker took the task" in refused.stderr, refused
+    assert "key file" in refused.stderr, refused
+
+
 def test_progress_stands_on_a_terminal_alone(world: World) -> None:
     world.set_up_export(people.simple(1))
     mo = contributor(world)

@@ -306,11 +306,12 @@ static bool ask(struct context *context, const struct task_question *question,
     }
     if (may_do)
         return do_it_here(context, question, key, answer, err);
-    return error_set(err, ERROR_RETRY,
-                     "no worker took the task within %d s: start one with klaviyo-worker run, or "
-                     "have it done with --direct by who holds SECRET_KEY_FILE and the rights of "
-                     "klaviyo_worker",
-                     UNSERVED_MS / 1000);
+    return error_set(
+        err, ERROR_RETRY,
+        "no worker took the task within %d s: start one with klaviyo-worker run and the "
+        "key file of this connection's key, or have it done with --direct by who "
+        "holds SECRET_KEY_FILE and the rights of klaviyo_worker",
+        UNSERVED_MS / 1000);
 }
 
 bool task_ask(struct context *context, const struct task_question *question, json_t **answer,
