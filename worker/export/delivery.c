@@ -674,14 +674,39 @@ static void send_performed(struct delivery *d, const struct effect *effect,
 /* What was to be told or stored once. */
 static void want_no_more(struct delivery *d, enum effect_kind kind)
 {
-    if (kind == EFFECT_BLOCK_ACCOUNT)
+    switch (kind) {
+    case EFFECT_BLOCK_ACCOUNT:
         d->blocked_ms = 0;
-    else if (kind == EFFECT_STORE_LIST_NAME)
+        return;
+    case EFFECT_STORE_LIST_NAME:
         d->list_name_wanted = false;
-    else if (kind == EFFECT_GIVE_UP_LISTING)
+        return;
+    case EFFECT_GIVE_UP_LISTING:
         d->polls.untold_status = -1;
-    else
+        return;
+    case EFFECT_KEEP_WORDS:
         d->words_wanted = false;
+        return;
+    case EFFECT_MARK_SENT:
+    case EFFECT_RESEND:
+    case EFFECT_SETTLE_LATE_JOB:
+    case EFFECT_LEAVE_LATE_JOB:
+    case EFFECT_CONFIRM:
+    case EFFECT_SPLIT:
+    case EFFECT_FETCH_PLANNED:
+    case EFFECT_LOAD_BODY:
+    case EFFECT_CLAIM_LIST:
+    case EFFECT_RELEASE_HELD:
+    case EFFECT_FETCH_LEAVERS:
+    case EFFECT_FORGET_LEAVERS:
+    case EFFECT_SEND:
+    case EFFECT_NONE:
+    case EFFECT_FAIL:
+    case EFFECT_DONE:
+        break;
+    }
+    assert(false && "such an effect is not wanted once");
+    abort();
 }
 
 bool delivery_performed(struct delivery *delivery, const struct effect *effect,

@@ -79,18 +79,6 @@ static bool perform_leave_late_job(const struct performer *p, const struct effec
     return true;
 }
 
-static bool perform_on_job(const struct performer *p, const struct effect *effect,
-                           struct error *err)
-{
-    if (effect->kind == EFFECT_MARK_SENT)
-        return perform_mark_sent(p, effect, err);
-    if (effect->kind == EFFECT_RESEND)
-        return perform_resend(p, effect, err);
-    if (effect->kind == EFFECT_SETTLE_LATE_JOB)
-        return perform_settle_late_job(p, effect, err);
-    return perform_leave_late_job(p, effect, err);
-}
-
 /* ---- confirming ---- */
 
 static void add_refused(struct refused_rows *refused, const struct effect *effect)
@@ -213,18 +201,6 @@ static bool perform_forget_leavers(const struct performer *p, const struct effec
     return true;
 }
 
-static bool perform_removal(const struct performer *p, const struct effect *effect,
-                            struct effect_result *result, struct error *err)
-{
-    if (effect->kind == EFFECT_CLAIM_LIST)
-        return leavers_claim_list(p->db, p->task, &result->claim, err);
-    if (effect->kind == EFFECT_RELEASE_HELD)
-        return perform_release_held(p, effect, result, err);
-    if (effect->kind == EFFECT_FETCH_LEAVERS)
-        return perform_fetch_leavers(p, effect, result, err);
-    return perform_forget_leavers(p, effect, err);
-}
-
 /* ---- sending ---- */
 
 static bool acquire_permit(const struct performer *p, const struct effect *effect,
@@ -336,6 +312,79 @@ static bool perform_give_up_listing(const struct performer *p, const struct effe
     return true;
 }
 
+/* ---- one effect ---- */
+
+static bool perform_on_list(const struct performer *p, const struct effect *effect,
+                            struct effect_result *result, struct error *err)
+{
+    switch (effect->kind) {
+    case EFFECT_STORE_LIST_NAME:
+        return runs_store_list_name(p->db, p->task, effect->list_name, err);
+    case EFFECT_CLAIM_LIST:
+        return leavers_claim_list(p->db, p->task, &result->claim, err);
+    case EFFECT_RELEASE_HELD:
+        return perform_release_held(p, effect, result, err);
+    case EFFECT_FETCH_LEAVERS:
+        return perform_fetch_leavers(p, effect, result, err);
+    case EFFECT_FORGET_LEAVERS:
+        return perform_forget_leavers(p, effect, err);
+    case EFFECT_MARK_SENT:
+    case EFFECT_RESEND:
+    case EFFECT_SETTLE_LATE_JOB:
+    case EFFECT_LEAVE_LATE_JOB:
+    case EFFECT_CONFIRM:
+    case EFFECT_SPLIT:
+    case EFFECT_BLOCK_ACCOUNT:
+    case EFFECT_GIVE_UP_LISTING:
+    case EFFECT_KEEP_WORDS:
+    case EFFECT_FETCH_PLANNED:
+    case EFFECT_LOAD_BODY:
+    case EFFECT_SEND:
+    case EFFECT_NONE:
+    case EFFECT_FAIL:
+    case EFFECT_DONE:
+        break;
+    }
+    assert(false && "such an effect is not performed on a list");
+    abort();
+}
+
+static bool perform_on_job(const struct performer *p, const struct effect *effect,
+                           struct error *err)
+{
+    switch (effect->kind) {
+    case EFFECT_MARK_SENT:
+        return perform_mark_sent(p, effect, err);
+    case EFFECT_RESEND:
+        return perform_resend(p, effect, err);
+    case EFFECT_SETTLE_LATE_JOB:
+        return perform_settle_late_job(p, effect, err);
+    case EFFECT_LEAVE_LATE_JOB:
+        return perform_leave_late_job(p, effect, err);
+    case EFFECT_CONFIRM:
+        return perform_confirm(p, effect, err);
+    case EFFECT_SPLIT:
+        return perform_split(p, effect, err);
+    case EFFECT_BLOCK_ACCOUNT:
+    case EFFECT_STORE_LIST_NAME:
+    case EFFECT_GIVE_UP_LISTING:
+    case EFFECT_KEEP_WORDS:
+    case EFFECT_FETCH_PLANNED:
+    case EFFECT_LOAD_BODY:
+    case EFFECT_CLAIM_LIST:
+    case EFFECT_RELEASE_HELD:
+    case EFFECT_FETCH_LEAVERS:
+    case EFFECT_FORGET_LEAVERS:
+    case EFFECT_SEND:
+    case EFFECT_NONE:
+    case EFFECT_FAIL:
+    case EFFECT_DONE:
+        break;
+    }
+    assert(false && "such an effect is not performed on a job");
+    abort();
+}
+
 bool perform(const struct performer *performer, const struct effect *effect,
              struct effect_result *result, struct error *err)
 {
@@ -345,15 +394,11 @@ bool perform(const struct performer *performer, const struct effect *effect,
     case EFFECT_RESEND:
     case EFFECT_SETTLE_LATE_JOB:
     case EFFECT_LEAVE_LATE_JOB:
-        return perform_on_job(performer, effect, err);
     case EFFECT_CONFIRM:
-        return perform_confirm(performer, effect, err);
     case EFFECT_SPLIT:
-        return perform_split(performer, effect, err);
+        return perform_on_job(performer, effect, err);
     case EFFECT_BLOCK_ACCOUNT:
         return perform_block_account(performer, effect, err);
-    case EFFECT_STORE_LIST_NAME:
-        return runs_store_list_name(performer->db, performer->task, effect->list_name, err);
     case EFFECT_GIVE_UP_LISTING:
         return perform_give_up_listing(performer, effect);
     case EFFECT_KEEP_WORDS:
@@ -363,11 +408,12 @@ bool perform(const struct performer *performer, const struct effect *effect,
         return perform_fetch_planned(performer, effect, result, err);
     case EFFECT_LOAD_BODY:
         return outbox_body(performer->db, performer->task, effect->batch_id, effect->body, err);
+    case EFFECT_STORE_LIST_NAME:
     case EFFECT_CLAIM_LIST:
     case EFFECT_RELEASE_HELD:
     case EFFECT_FETCH_LEAVERS:
     case EFFECT_FORGET_LEAVERS:
-        return perform_removal(performer, effect, result, err);
+        return perform_on_list(performer, effect, result, err);
     case EFFECT_SEND:
         return perform_send(performer, effect, result, err);
     case EFFECT_NONE:

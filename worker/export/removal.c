@@ -295,15 +295,38 @@ static void forgotten(struct removal *r)
 bool removal_performed(struct removal *removal, const struct effect *effect,
                        struct effect_result *result, int64_t now_ms, struct error *err)
 {
-    if (effect->kind == EFFECT_CLAIM_LIST)
+    switch (effect->kind) {
+    case EFFECT_CLAIM_LIST:
         claimed(removal, result->claim, now_ms);
-    else if (effect->kind == EFFECT_RELEASE_HELD)
+        return true;
+    case EFFECT_RELEASE_HELD:
         released(removal, result);
-    else if (effect->kind == EFFECT_FETCH_LEAVERS)
+        return true;
+    case EFFECT_FETCH_LEAVERS:
         return fetched(removal, result, err);
-    else
+    case EFFECT_FORGET_LEAVERS:
         forgotten(removal);
-    return true;
+        return true;
+    case EFFECT_MARK_SENT:
+    case EFFECT_RESEND:
+    case EFFECT_SETTLE_LATE_JOB:
+    case EFFECT_LEAVE_LATE_JOB:
+    case EFFECT_CONFIRM:
+    case EFFECT_SPLIT:
+    case EFFECT_BLOCK_ACCOUNT:
+    case EFFECT_STORE_LIST_NAME:
+    case EFFECT_GIVE_UP_LISTING:
+    case EFFECT_KEEP_WORDS:
+    case EFFECT_FETCH_PLANNED:
+    case EFFECT_LOAD_BODY:
+    case EFFECT_SEND:
+    case EFFECT_NONE:
+    case EFFECT_FAIL:
+    case EFFECT_DONE:
+        break;
+    }
+    assert(false && "such an effect is not the removal's");
+    abort();
 }
 
 /* ---- responses ---- */
