@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "common/log.h"
 #include "tests/unit/diary.h"
 #include "worker/export/deliver.h"
 #include "worker/export/run.h"
@@ -17,6 +18,7 @@ static struct {
     bool marked;
     enum error_kind key_fails; /* NONE: the key opens */
     enum error_kind end_fails; /* NONE: the end is written */
+    char logged[256];          /* events */
 } world;
 
 void __wrap_deliver(const struct deliver_options *options, struct deliver_result *result);
@@ -25,6 +27,15 @@ void __wrap_deliver(const struct deliver_options *options, struct deliver_result
     (void)options;
     diary_note("deliver");
     *result = world.delivered;
+}
+
+void __wrap_log_write(enum log_level level, const char *event, const struct log_field *fields);
+void __wrap_log_write(enum log_level level, const char *event, const struct log_field *fields)
+{
+    size_t n = strlen(world.logged);
+
+    (void)level, (void)fields;
+    (void)snprintf(world.logged + n, sizeof world.logged - n, "%s ", event);
 }
 
 bool __wrap_seal_open(const struct seal_pair *pair, const unsigned char *sealed, size_t n,
@@ -128,6 +139,7 @@ static bool execute(enum run_reason waited, unsigned char *key, struct error *er
                              .sealed_key_len = sizeof sealed };
 
     memset(&control, 0, sizeof control);
+    world.logged[0] = '\0';
     return run_execute(&options, NULL, &task, 0, err);
 }
 
@@ -138,7 +150,7 @@ static const struct {
     bool marked;
     const char *failing;
     bool ok;
-    enum error_kind kind; /* where it is not */
+    enum error_kind kind; /* where it is not: LOST, another take has it */
     const char *diary;
 } outcomes[] = {
     { { .outcome = DELIVER_DONE },
@@ -163,12 +175,19 @@ static const struct {
       ERROR_RETRY,
       "deliver end:succeeded:-:- close" },
     { { .outcome = DELIVER_DONE },
-      RUN_SUCCEEDED,
+      RUN_CANCELLED, /* by a command, since the last heartbeat */
       false,
       "end",
       true,
       0,
-      "deliver end:succeeded:-:- close" }, /* lost: it is another's */
+      "deliver end:succeeded:-:- close read-ended" },
+    { { .outcome = DELIVER_DONE },
+      RUN_RUNNING,
+      false,
+      "end",
+      false,
+      ERROR_LOST,
+      "deliver end:succeeded:-:- close read-ended" },
     { { .outcome = DELIVER_FAILED, .reason = REASON_LIST_GONE, .detail = "gone" },
       RUN_FAILED,
       false,
@@ -194,12 +213,12 @@ static const struct {
       ERROR_RETRY,
       "deliver mark:key_refused close" },
     { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
-      RUN_FAILED,
+      RUN_RUNNING,
       true,
       "mark",
       false,
       ERROR_LOST,
-      "deliver mark:key_refused close" },
+      "deliver mark:key_refused close read-ended" },
     { { .outcome = DELIVER_CANCELLED, .reason = REASON_CANCELLED_BY, .detail = "by ada" },
       RUN_CANCELLED,
       false,
@@ -220,7 +239,14 @@ static const struct {
       "give-back",
       false,
       ERROR_LOST,
-      "deliver give-back:0 close" },
+      "deliver give-back:0 close read-ended" },
+    { { .outcome = DELIVER_DRAINED },
+      RUN_CANCELLED,
+      false,
+      "give-back",
+      true,
+      0,
+      "deliver give-back:0 close read-ended" },
     { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
       RUN_RUNNING,
       false,
@@ -228,6 +254,13 @@ static const struct {
       true,
       0,
       "deliver park:4000 close" },
+    { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
+      RUN_CANCELLED,
+      false,
+      "park",
+      true,
+      0,
+      "deliver park:4000 close read-ended" },
     { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_RETRY },
       RUN_RUNNING,
       false,
@@ -241,14 +274,14 @@ static const struct {
       NULL,
       true,
       0,
-      "deliver read-ended close" },
+      "deliver close read-ended" },
     { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
       RUN_CANCELLED,
       false,
       "read-ended",
       false,
       ERROR_LOST,
-      "deliver read-ended close" },
+      "deliver close read-ended" },
 };
 
 static void each_outcome_of_a_delivery_is_written_as_it_is(void **state)
@@ -263,8 +296,7 @@ static void each_outcome_of_a_delivery_is_written_as_it_is(void **state)
         world.marked = outcomes[i].marked;
         world.key_fails = ERROR_NONE;
         assert_int_equal(execute(REASON_NONE, sealed, &err), outcomes[i].ok);
-        if (!outcomes[i].ok)
-            assert_int_equal(err.kind, outcomes[i].kind);
+        assert_int_equal(err.kind, outcomes[i].kind);
         assert_string_equal(diary.text, outcomes[i].diary);
     }
 }
@@ -312,6 +344,24 @@ static void what_was_recorded_is_counted_whoever_ended_the_run(void **state)
     assert_int_equal(control.runs_taken, 0);                /* it had been parked */
 }
 
+/* Between the last heartbeat and the end. */
+static void a_run_that_a_command_ends_at_last_is_counted_as_that(void **state)
+{
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    diary_begin("end");
+    world.record =
+        (struct run_record){ .state = RUN_CANCELLED, .counts = { .read = 12, .selected = 5 } };
+    world.delivered = (struct deliver_result){ .outcome = DELIVER_DONE };
+    world.key_fails = ERROR_NONE;
+    assert_true(execute(REASON_NONE, sealed, &err));
+    assert_int_equal(control.runs_ended[RUN_CANCELLED], 1);
+    assert_int_equal(control.runs_ended[RUN_SUCCEEDED], 0);
+    assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
+    assert_string_equal(world.logged, "run_taken run_ended ");
+}
+
 static void
 a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not(void **state)
 {
@@ -334,6 +384,7 @@ a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not(void
         world.record = (struct run_record){ .state = RUN_FAILED };
         world.key_fails = cases[i].fails;
         assert_int_equal(execute(REASON_NONE, cases[i].key, &err), cases[i].ok);
+        assert_int_equal(err.kind, cases[i].ok ? ERROR_NONE : cases[i].fails);
         assert_string_equal(diary.text, cases[i].diary);
     }
 }
@@ -344,6 +395,7 @@ int main(void)
         cmocka_unit_test(each_outcome_of_a_delivery_is_written_as_it_is),
         cmocka_unit_test(an_end_that_could_not_be_written_is_not_taken_for_written),
         cmocka_unit_test(what_was_recorded_is_counted_whoever_ended_the_run),
+        cmocka_unit_test(a_run_that_a_command_ends_at_last_is_counted_as_that),
         cmocka_unit_test(
             a_key_that_cannot_be_opened_ends_the_run_and_one_that_may_be_later_does_not),
     };

@@ -48,31 +48,12 @@ static bool write_end(const struct run_options *options, struct db *db, const st
     struct run_record record;
 
     if (!runs_end(db, task, ending, &record, err))
-        return err->kind == ERROR_LOST;
+        return false;
     if (!run_state_is_end(record.state))
         return error_set(err, ERROR_RETRY, "there are batches that were not sent");
     log_end(task, ending, &record);
     count_end(options->control, ending, &record);
     count_members(options->control, &record);
-    return true;
-}
-
-/*
- * Somebody else ended the run while it went on here: a command, or another worker's
- * take, which has counted its failure. No other worker tells of the rest.
- */
-static bool was_ended(const struct run_options *options, struct db *db, const struct run_task *task)
-{
-    struct run_record record;
-    struct error ignored = ERROR_INIT;
-
-    if (!runs_read_ended(db, task, &record, &ignored) || !run_state_is_end(record.state))
-        return false;
-    struct run_ending ending = { record.state, record.reason, record.detail };
-    log_end(task, &ending, &record);
-    count_members(options->control, &record);
-    if (record.state != RUN_FAILED)
-        count_end(options->control, &ending, &record);
     return true;
 }
 
@@ -97,6 +78,7 @@ static bool mark_connection(struct db *db, const struct run_task *task, struct e
            error_set(err, ERROR_RETRY, "the key was refused, and there is a new one by now");
 }
 
+/* False with ERROR_LOST: nothing was written, the run is not this take's any more. */
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
                      const struct deliver_result *result, struct error *err)
 {
@@ -124,8 +106,6 @@ static bool conclude(const struct run_options *options, struct db *db, const str
                   LOG_INT("park_ms", result->parking.park_ms), LOG_STR("trace", task->traceparent));
         return runs_park(db, task, &result->parking, err);
     case DELIVER_RELINQUISHED:
-        if (result->relinquish_kind == ERROR_LOST && was_ended(options, db, task))
-            return true;
         return error_set(err, result->relinquish_kind, "%s", result->detail);
     }
     return write_end(options, db, task, &ending, err);
@@ -188,22 +168,45 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
                              const struct run_task *task, int64_t taken_ms, struct error *err)
 {
     CLEANUP(client_freep) struct client *client = NULL;
+    struct error why = ERROR_INIT;
 
-    if (!open_client(options, task, &client, err)) {
-        struct run_ending ending = { RUN_FAILED, REASON_KEY_UNREADABLE, err->text };
+    if (open_client(options, task, &client, &why))
+        return plan_and_deliver(options, db, task, client, taken_ms, err);
+    if (why.kind != ERROR_INPUT)
+        return error_set(err, why.kind, "%s", why.text);
+    struct run_ending ending = { RUN_FAILED, REASON_KEY_UNREADABLE, why.text };
+    return write_end(options, db, task, &ending, err);
+}
 
-        return err->kind == ERROR_INPUT && write_end(options, db, task, &ending, err);
-    }
-    return plan_and_deliver(options, db, task, client, taken_ms, err);
+/*
+ * Somebody else ended the run while it went on here: a command, or another worker's
+ * take, which has counted its failure. No other worker tells of the rest.
+ */
+static bool was_ended(const struct run_options *options, struct db *db, const struct run_task *task)
+{
+    struct run_record record;
+    struct error ignored = ERROR_INIT;
+
+    if (!runs_read_ended(db, task, &record, &ignored) || !run_state_is_end(record.state))
+        return false;
+    struct run_ending ending = { record.state, record.reason, record.detail };
+    log_end(task, &ending, &record);
+    count_members(options->control, &record);
+    if (record.state != RUN_FAILED)
+        count_end(options->control, &ending, &record);
+    return true;
 }
 
 bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
                  int64_t taken_ms, struct error *err)
 {
+    struct error why = ERROR_INIT;
+
     note_taken(options, task);
-    if (open_and_deliver(options, db, task, taken_ms, err))
+    if (open_and_deliver(options, db, task, taken_ms, &why) ||
+        (why.kind == ERROR_LOST && was_ended(options, db, task)))
         return true;
     log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
-             LOG_STR("why", err->text), LOG_STR("trace", task->traceparent));
-    return false;
+             LOG_STR("why", why.text), LOG_STR("trace", task->traceparent));
+    return error_set(err, why.kind, "%s", why.text);
 }
