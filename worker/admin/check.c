@@ -65,7 +65,8 @@ static void check_key_file(struct check *check, const struct key_pair *newest)
     char detail[1024];
 
     if (!*path) {
-        passed(check, "key file", "SECRET_KEY_FILE is not set: only run and verify need it");
+        passed(check, "key file",
+               "SECRET_KEY_FILE is not set: needed by run and by commands with --direct");
         return;
     }
     bool ok = seal_pair_load(&pair, path, &err);

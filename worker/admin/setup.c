@@ -143,8 +143,8 @@ static bool keygen(struct context *context, const struct arguments *arguments, s
         !keep_pair(context->db, &pair, path, replace, &marked, err))
         return false;
 
-    print_line("The private half is in %s (mode 0600): set SECRET_KEY_FILE to it where run and "
-               "verify are started, and keep a copy in a safe place.",
+    print_line("The private half is in %s (mode 0600): set SECRET_KEY_FILE to it where workers "
+               "run, and keep a copy in a safe place.",
                path);
     print_line("The public half is in the database.");
     if (marked)
@@ -177,8 +177,8 @@ const struct command setup_commands[] = {
       .needs = NEEDS_DATABASE,
       .summary = "make the key pair that seals API keys",
       .details =
-          "The private half goes to a file that only `run` and `connection verify` need; the\n"
-          "public half goes into the database, where it can seal keys but not open them.",
+          "The private half goes to a file that `run` and commands with --direct need; the public\n"
+          "half goes into the database, where it can seal keys but not open them.",
       .run = keygen },
     { .words = "check",
       .operands = "",

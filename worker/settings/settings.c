@@ -59,7 +59,7 @@ static const struct setting table[] = {
     { "KLAVIYO_CA_FILE", AUTHORITIES, AT(klaviyo_ca_file), "", 0, 0,
       "file of the authorities (PEM) that may sign Klaviyo's or a proxy's certificate (default: SSL_CERT_FILE or CURL_CA_BUNDLE, else the system's)" },
     { "SECRET_KEY_FILE", OPTIONAL, AT(secret_key_file), "", 0, 0,
-      "private half of the key pair that opens stored API keys; only run and verify need it" },
+      "private half of the key pair that opens stored API keys; needed by run and by commands with --direct" },
     { "HTTP_LISTEN", LISTEN, AT(http_listen), "127.0.0.1:8080", 0, 0,
       "address of health, metrics and status page; empty turns it off" },
     { "HTTP_HOSTS", OPTIONAL, AT(http_hosts), "", 0, 0,
