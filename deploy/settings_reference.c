@@ -9,8 +9,8 @@ static const char before[] =
     "\n"
     "Environment variables. All wrong ones are reported at once, before anything is opened, and so is\n"
     "what is wrong in the files that the command reads (`SECRET_KEY_FILE`, `KAFKA_CONFIG_FILE`); the\n"
-    "exit status is 2 then. Variables that are not in this table are ignored. An empty variable counts\n"
-    "as not set, save `HTTP_LISTEN` and `KAFKA_OUTCOME_TOPIC`.\n"
+    "exit status is 2 then. Other variables that are read are named below the table. An empty variable\n"
+    "counts as not set, save `HTTP_LISTEN` and `KAFKA_OUTCOME_TOPIC`.\n"
     "\n";
 
 static const char after[] =
@@ -24,6 +24,11 @@ static const char after[] =
     "  `enable.auto.commit=false`, `auto.offset.reset=earliest`, a `group.id` that is `KAFKA_GROUP_ID`);\n"
     "  what contradicts them is refused, with the reason.\n"
     "- `KLAVIYO_ALLOW_HTTP=1` allows `http://` towards another machine. For tests only: it shows the key.\n"
+    "- Read, too: `SSL_CERT_FILE` and `CURL_CA_BUNDLE` where `KLAVIYO_CA_FILE` is not set; the proxy of\n"
+    "  requests to Klaviyo (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`, as curl reads them); the\n"
+    "  `PG*` variables of libpq, for what `DATABASE_URL` leaves open; `NO_COLOR` and `TERM`, for what\n"
+    "  commands print on a terminal; what systemd sets for its services (`NOTIFY_SOCKET`,\n"
+    "  `WATCHDOG_USEC`, `JOURNAL_STREAM`).\n"
     "- SIGTERM takes `DRAIN_SECONDS` and 10 s more at most. Give whoever stops the worker longer than\n"
     "  that: `terminationGracePeriodSeconds`, `TimeoutStopSec`.\n"
     "- All workers of one group should have the same `KAFKA_*`, `KLAVIYO_*` and `LEASE_SECONDS`.\n"

@@ -172,7 +172,7 @@ static void all_problems_are_named_at_once_a_line_each(void **state)
     assert_int_equal(err.kind, ERROR_FATAL);
     assert_string_equal(err.text, "MAX_RUNS is not a whole number from 1 to 64\n"
                                   "LEASE_SECONDS is not a whole number from 2 to 300\n"
-                                  "LOG_LEVEL is none of debug, info, warn, error");
+                                  "LOG_LEVEL is not one of debug, info, warn, error");
 }
 
 static void what_contradicts_itself_is_named_along_with_the_rest(void **state)
@@ -387,7 +387,7 @@ static void a_secret_can_lie_in_a_file_and_is_never_shown(void **state)
     assert_non_null(strstr(err.text, path));
 }
 
-static void each_setting_is_in_the_help_with_its_default(void **state)
+static void each_setting_is_in_the_help_with_its_default_and_its_range(void **state)
 {
     char text[16384] = "";
     FILE *out = fmemopen(text, sizeof text, "w");
@@ -399,7 +399,8 @@ static void each_setting_is_in_the_help_with_its_default(void **state)
     assert_int_equal(fclose(out), 0);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         assert_non_null(strstr(text, names[i]));
-    assert_non_null(strstr(text, "| `MAX_RUNS` | `4` |"));
+    assert_non_null(strstr(text, "default: 4; range: 1 to 64\n"));
+    assert_non_null(strstr(text, "| `MAX_RUNS` | `4` | 1 to 64 |"));
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, clear_environment)
@@ -423,7 +424,7 @@ int main(void)
         TEST(listening_is_host_and_port_or_nothing),
         TEST(an_interval_does_not_end_before_it_begins),
         TEST(a_secret_can_lie_in_a_file_and_is_never_shown),
-        TEST(each_setting_is_in_the_help_with_its_default),
+        TEST(each_setting_is_in_the_help_with_its_default_and_its_range),
     };
     return cmocka_run_group_tests_name("settings", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "worker/settings/settings.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,13 +68,13 @@ static const struct setting table[] = {
     { "MAX_RUNS", NUMBER, AT(max_runs), "4", 1, 64,
       "exports running at once in this process" },
     { "LEASE_SECONDS", NUMBER, AT(lease_seconds), "15", 2, 300,
-      "a run not renewed for so long may be taken by another worker" },
+      "a run not renewed for this long may be taken by another worker" },
     { "DRAIN_SECONDS", NUMBER, AT(drain_seconds), "35", 0, 3600,
       "how long SIGTERM waits for in-flight requests" },
     { "RETRY_BUDGET_SECONDS", NUMBER, AT(retry_budget_seconds), "900", 1, 86400,
       "how long a run may continue without progress before it fails" },
     { "REQUEST_TIMEOUT_SECONDS", NUMBER, AT(request_timeout_seconds), "30", 1, 600,
-      "one HTTP request" },
+      "time-out of one HTTP request" },
     { "POLL_INTERVAL_MIN_MS", NUMBER, AT(poll_interval_min_ms), "1000", 10, 600000,
       "first interval between polls of an import job, in milliseconds" },
     { "POLL_INTERVAL_MAX_MS", NUMBER, AT(poll_interval_max_ms), "15000", 10, 600000,
@@ -86,6 +87,10 @@ static const struct setting table[] = {
       "json or text (default: text on a terminal, json elsewhere)" },
 };
 /* clang-format on */
+
+struct shown_range {
+    char text[48];
+};
 
 enum { N_SETTINGS = sizeof table / sizeof table[0] };
 
@@ -201,7 +206,7 @@ static bool apply_level(const struct setting *s, const char *text, char *member,
     enum log_level level;
 
     if (!log_level_parse(text, &level))
-        return problem(problems, s->name, "is none of debug, info, warn, error");
+        return problem(problems, s->name, "is not one of debug, info, warn, error");
     memcpy(member, &level, sizeof level);
     return true;
 }
@@ -383,17 +388,30 @@ static const char *shown_default(const struct setting *s)
     return *s->fallback ? s->fallback : "-";
 }
 
+/* "1 to 64"; empty for what is no number. */
+static struct shown_range shown_range(const struct setting *s)
+{
+    struct shown_range range = { .text = "" };
+
+    if (s->type == NUMBER)
+        (void)snprintf(range.text, sizeof range.text, "%" PRId64 " to %" PRId64, s->min, s->max);
+    return range;
+}
+
 void settings_print_help(FILE *out)
 {
-    for (size_t i = 0; i < N_SETTINGS; i++)
-        (void)fprintf(out, "  %-24s %s\n  %-24s default: %s\n", table[i].name, table[i].help, "",
-                      shown_default(&table[i]));
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        struct shown_range range = shown_range(&table[i]);
+
+        (void)fprintf(out, "  %-24s %s\n  %-24s default: %s%s%s\n", table[i].name, table[i].help,
+                      "", shown_default(&table[i]), *range.text ? "; range: " : "", range.text);
+    }
 }
 
 void settings_print_markdown(FILE *out)
 {
-    (void)fputs("| name | default | meaning |\n|---|---|---|\n", out);
+    (void)fputs("| name | default | range | meaning |\n|---|---|---|---|\n", out);
     for (size_t i = 0; i < N_SETTINGS; i++)
-        (void)fprintf(out, "| `%s` | `%s` | %s |\n", table[i].name, shown_default(&table[i]),
-                      table[i].help);
+        (void)fprintf(out, "| `%s` | `%s` | %s | %s |\n", table[i].name, shown_default(&table[i]),
+                      shown_range(&table[i]).text, table[i].help);
 }

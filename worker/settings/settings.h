@@ -13,7 +13,7 @@
 /*
  * Everything that can be set, read once from the environment at start and
  * constant from then on. settings.c holds one table with each setting's name,
- * default, bounds and meaning; `--help` and the reference are printed from it.
+ * default, range and meaning; `--help` and the reference are printed from it.
  *
  * To add a setting: a member here, a row there.
  */
