@@ -141,11 +141,11 @@ static void write_report(struct strbuf *out, struct service_metrics *metrics)
 {
     struct run_control *runs = calloc(1, sizeof *runs);
     const struct snapshot_view view = { .read_ms = 5 };
-    const struct metrics_report metrics_report = {
+    const struct metrics_report report = {
         .service = metrics, .runs = runs, .database = &view, .all_slots = 4, .now_ms = 1005
     };
 
-    metrics_report_write(&metrics_report, out);
+    metrics_report_write(&report, out);
     free(runs);
 }
 
@@ -165,11 +165,11 @@ static void partitions_and_exports_have_figures_of_their_own(void **state)
                                         { names[1], 0, 7000000, 0 } };
     const struct freshness freshness = { .items = items, .n = 2, .omitted = 3 };
     const struct snapshot_view view = { .read_ms = 5 };
-    const struct metrics_report metrics_report = { .service = &metrics,
-                                                   .runs = runs,
-                                                   .database = &view,
-                                                   .freshness = &freshness,
-                                                   .now_ms = 1005 };
+    const struct metrics_report report = { .service = &metrics,
+                                           .runs = runs,
+                                           .database = &view,
+                                           .freshness = &freshness,
+                                           .now_ms = 1005 };
 
     (void)state;
     service_metrics_init(&metrics);
@@ -177,7 +177,7 @@ static void partitions_and_exports_have_figures_of_their_own(void **state)
     metrics.partitions[1] = (struct service_partition){ 4, -1, -1, -1, 0 };
     metrics.partitions_n = 2;
     runs->progress_ms = 5;
-    metrics_report_write(&metrics_report, &out);
+    metrics_report_write(&report, &out);
     assert_has(out.data, "\nklaviyo_worker_partition_lag_events{partition=\"3\"} 15\n");
     assert_has(out.data, "\nklaviyo_worker_partition_watermark_offset{partition=\"3\"} 10\n");
     assert_has(out.data, "\nklaviyo_worker_partition_committed_offset{partition=\"3\"} 9\n");

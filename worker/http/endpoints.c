@@ -56,7 +56,7 @@ struct endpoints {
 
     /* Of the server's thread. */
     struct kept_answer kept[ROUTES];
-    struct http_metrics metrics_report;
+    struct http_metrics http_metrics;
     struct list_filter filter;
     char argument[LIST_FILTER_TEXT_BYTES]; /* the page's: a name or an id */
 };
@@ -116,18 +116,18 @@ static void make_metrics(struct endpoints *e, struct kept_answer *kept)
 {
     CLEANUP(freshness_release) struct freshness freshness = snapshot_freshness(e->snapshot);
     struct snapshot_view view;
-    struct metrics_report metrics_report = { .service = e->options.metrics,
-                                             .runs = e->options.runs,
-                                             .database = &view,
-                                             .freshness = &freshness,
-                                             .endpoints = e->metrics_report,
-                                             .all_slots = e->options.all_slots,
-                                             .now_ms = clock_ms(),
-                                             .started_us = e->started_us,
-                                             .ready = readiness_of(e) == READINESS_READY };
+    struct metrics_report report = { .service = e->options.metrics,
+                                     .runs = e->options.runs,
+                                     .database = &view,
+                                     .freshness = &freshness,
+                                     .endpoints = e->http_metrics,
+                                     .all_slots = e->options.all_slots,
+                                     .now_ms = clock_ms(),
+                                     .started_us = e->started_us,
+                                     .ready = readiness_of(e) == READINESS_READY };
 
     snapshot_view(e->snapshot, false, &view);
-    metrics_report_write(&metrics_report, &kept->body);
+    metrics_report_write(&report, &kept->body);
     kept->status = 200;
 }
 
@@ -383,13 +383,13 @@ static bool is_page(size_t route)
 }
 
 static void give_answer(void *opaque, const struct http_question *question,
-                        const struct http_metrics *metrics_report, struct http_answer *answer)
+                        const struct http_metrics *metrics, struct http_answer *answer)
 {
     struct endpoints *e = opaque;
     size_t i = find_route(question->path);
     struct kept_answer *kept = &e->kept[i];
 
-    e->metrics_report = *metrics_report;
+    e->http_metrics = *metrics;
     if (!read_arguments(e, i, question)) {
         refuse_argument(answer);
         return;

@@ -192,15 +192,15 @@ static enum MHD_Result wait_for_answer(struct http_server *server,
     return MHD_YES;
 }
 
-static struct http_metrics report_of(const struct http_server *server)
+static struct http_metrics metrics_of(const struct http_server *server)
 {
-    struct http_metrics metrics_report = { .connections = (int64_t)server->http_connections.n,
-                                           .cut_late = server->http_connections.cut_late,
-                                           .cut_over_capacity =
-                                               server->http_connections.cut_over_capacity };
+    struct http_metrics metrics = { .connections = (int64_t)server->http_connections.n,
+                                    .cut_late = server->http_connections.cut_late,
+                                    .cut_over_capacity =
+                                        server->http_connections.cut_over_capacity };
 
-    memcpy(metrics_report.requests, server->requests, sizeof metrics_report.requests);
-    return metrics_report;
+    memcpy(metrics.requests, server->requests, sizeof metrics.requests);
+    return metrics;
 }
 
 /* Each byte may be escaped, and takes three then: it is the unescaped text that has to fit. */
@@ -245,7 +245,7 @@ static enum MHD_Result reply(struct http_server *server, struct http_connection 
         .host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST),
         .connection = connection,
     };
-    struct http_metrics metrics_report = report_of(server);
+    struct http_metrics metrics = metrics_of(server);
     struct http_answer answer = { .status = 0 };
 
     switch (ports->ask(ports->opaque, &question)) {
@@ -261,7 +261,7 @@ static enum MHD_Result reply(struct http_server *server, struct http_connection 
     case HTTP_NOW:
         break;
     }
-    ports->answer(ports->opaque, &question, &metrics_report, &answer);
+    ports->answer(ports->opaque, &question, &metrics, &answer);
     return send_answer(server, connection, &answer);
 }
 
@@ -307,13 +307,13 @@ static void go_on(struct http_server *server, struct http_connection *http_conne
 }
 
 /* Resumes connections that wait: all after a wake-up, else those that waited long enough. */
-static void check_waiting(struct http_server *server, bool rung)
+static void check_waiting(struct http_server *server, bool woken)
 {
     struct http_connection *at;
     int64_t now_ms = clock_ms();
 
     TAILQ_FOREACH(at, &server->http_connections.all, entry)
-        if (at->waiting_ms && (rung || at->cut || now_ms - at->waiting_ms >= LATER_MS))
+        if (at->waiting_ms && (woken || at->cut || now_ms - at->waiting_ms >= LATER_MS))
             go_on(server, at);
 }
 
@@ -361,9 +361,9 @@ static void *serve(void *argument)
     struct http_server *server = argument;
 
     while (!server->stop) {
-        bool rung = wait_for_something(server);
+        bool woken = wait_for_something(server);
         http_connections_evict(&server->http_connections, clock_ms());
-        check_waiting(server, rung);
+        check_waiting(server, woken);
         (void)MHD_run(server->daemon);
     }
     check_waiting(server, true); /* no connection may be suspended when the daemon stops */

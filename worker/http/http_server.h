@@ -61,7 +61,7 @@ struct http_ports {
     void *opaque;
     enum http_asked (*ask)(void *opaque, const struct http_question *question);
     void (*answer)(void *opaque, const struct http_question *question,
-                   const struct http_metrics *metrics_report, struct http_answer *answer);
+                   const struct http_metrics *metrics, struct http_answer *answer);
 };
 
 /*

@@ -264,21 +264,21 @@ static void write_dead_letters(struct prometheus_text *e, struct service_metrics
     }
 }
 
-static void write_loop(struct prometheus_text *e, const struct metrics_report *metrics_report)
+static void write_loop(struct prometheus_text *e, const struct metrics_report *report)
 {
-    const struct service_metrics *service = metrics_report->service;
+    const struct service_metrics *service = report->service;
     int64_t tick_ms = service->loop_last_tick_ms;
 
     if (tick_ms > 0)
         write_seconds(e, "loop_tick_age_seconds", PROMETHEUS_GAUGE,
                       "Time since the control loop's last turn.",
-                      (metrics_report->now_ms - tick_ms) * 1000);
+                      (report->now_ms - tick_ms) * 1000);
     write_seconds(e, "loop_longest_turn_seconds", PROMETHEUS_GAUGE,
                   "The longest turn of the control loop since the start.",
                   service->loop_longest_turn_us);
-    write_gauge(e, "ready_workers", "1 while this worker is ready, else 0.", metrics_report->ready);
+    write_gauge(e, "ready_workers", "1 while this worker is ready, else 0.", report->ready);
     write_gauge(e, "group_members", "1 while this worker is in the consumer group, else 0.",
-                metrics_report->service->subscribed);
+                report->service->subscribed);
     write_gauge(e, "database_connections",
                 "1 while the connection that takes in events is up, else 0.",
                 service->database_reached);
@@ -314,17 +314,17 @@ static void write_members(struct prometheus_text *e, const struct run_control *r
     prometheus_number(e, LABELS({ "outcome", "rejected" }), runs->rejected_rows);
 }
 
-static void write_slots(struct prometheus_text *e, const struct metrics_report *metrics_report)
+static void write_slots(struct prometheus_text *e, const struct metrics_report *report)
 {
-    int64_t busy = metrics_report->runs->busy_slots;
+    int64_t busy = report->runs->busy_slots;
 
     prometheus_family(e, "run_slots", PROMETHEUS_GAUGE, "Run slots of this worker.");
     prometheus_number(e, LABELS({ "state", "busy" }), busy);
-    prometheus_number(e, LABELS({ "state", "free" }), metrics_report->all_slots - busy);
-    if (metrics_report->runs->progress_ms > 0)
+    prometheus_number(e, LABELS({ "state", "free" }), report->all_slots - busy);
+    if (report->runs->progress_ms > 0)
         write_seconds(e, "progress_age_seconds", PROMETHEUS_GAUGE,
                       "Time since the last progress of any run in this worker.",
-                      (metrics_report->now_ms - metrics_report->runs->progress_ms) * 1000);
+                      (report->now_ms - report->runs->progress_ms) * 1000);
 }
 
 static void write_requests(struct prometheus_text *e, const struct run_metrics *run_metrics)
@@ -357,14 +357,14 @@ static void write_durations(struct prometheus_text *e, const struct run_metrics 
     }
 }
 
-static void write_runs(struct prometheus_text *e, const struct metrics_report *metrics_report)
+static void write_runs(struct prometheus_text *e, const struct metrics_report *report)
 {
-    const struct run_control *runs = metrics_report->runs;
+    const struct run_control *runs = report->runs;
 
     write_plain(e, of_runs, COUNT_OF(of_runs), runs);
     write_ends(e, runs);
     write_members(e, runs);
-    write_slots(e, metrics_report);
+    write_slots(e, report);
     write_requests(e, &runs->run_metrics);
     write_durations(e, &runs->run_metrics);
     write_seconds(e, "rate_limit_wait_seconds_total", PROMETHEUS_COUNTER,
@@ -421,16 +421,16 @@ static void write_freshness(struct prometheus_text *e, const struct freshness *f
                 freshness->omitted);
 }
 
-static void write_database(struct prometheus_text *e, const struct metrics_report *metrics_report)
+static void write_database(struct prometheus_text *e, const struct metrics_report *report)
 {
-    const struct snapshot_view *view = metrics_report->database;
+    const struct snapshot_view *view = report->database;
     const struct overview *overview = &view->overview;
 
     if (view->read_ms == 0)
         return;
     write_seconds(e, "snapshot_age_seconds", PROMETHEUS_GAUGE,
                   "Age of the figures that come from the database.",
-                  (metrics_report->now_ms - view->read_ms) * 1000);
+                  (report->now_ms - view->read_ms) * 1000);
     write_gauge(e, "queued_runs", "Runs of all workers that wait for a slot.", overview->queued);
     write_gauge(e, "running_runs", "Runs of all workers that go on, with those that wait.",
                 overview->running);
@@ -444,13 +444,13 @@ static void write_database(struct prometheus_text *e, const struct metrics_repor
     write_waits(e, overview);
     write_gauge(e, "oldest_waiting_outcome_age_seconds",
                 "How long the oldest outcome event waits for Kafka.", overview->oldest_outcome_s);
-    if (metrics_report->freshness)
-        write_freshness(e, metrics_report->freshness);
+    if (report->freshness)
+        write_freshness(e, report->freshness);
 }
 
 /* ---- the process, and who asks it ---- */
 
-static void write_process(struct prometheus_text *e, const struct metrics_report *metrics_report)
+static void write_process(struct prometheus_text *e, const struct metrics_report *report)
 {
     struct process_usage usage;
 
@@ -469,7 +469,7 @@ static void write_process(struct prometheus_text *e, const struct metrics_report
     prometheus_number(e, NO_LABELS, log_dropped_lines());
     write_seconds(e, "process_start_time_seconds", PROMETHEUS_GAUGE,
                   "When the service of this process started, in seconds since 1970.",
-                  metrics_report->started_us);
+                  report->started_us);
 }
 
 static void write_endpoints(struct prometheus_text *e, const struct http_metrics *endpoints)
@@ -487,18 +487,18 @@ static void write_endpoints(struct prometheus_text *e, const struct http_metrics
     prometheus_number(e, LABELS({ "why", "crowded" }), endpoints->cut_over_capacity);
 }
 
-void metrics_report_write(const struct metrics_report *metrics_report, struct strbuf *out)
+void metrics_report_write(const struct metrics_report *report, struct strbuf *out)
 {
     struct prometheus_text e = { .out = out };
 
     write_build(&e);
-    write_plain(&e, of_service, COUNT_OF(of_service), metrics_report->service);
-    write_events(&e, metrics_report->service);
-    write_partitions(&e, metrics_report->service);
-    write_dead_letters(&e, metrics_report->service);
-    write_loop(&e, metrics_report);
-    write_runs(&e, metrics_report);
-    write_database(&e, metrics_report);
-    write_process(&e, metrics_report);
-    write_endpoints(&e, &metrics_report->endpoints);
+    write_plain(&e, of_service, COUNT_OF(of_service), report->service);
+    write_events(&e, report->service);
+    write_partitions(&e, report->service);
+    write_dead_letters(&e, report->service);
+    write_loop(&e, report);
+    write_runs(&e, report);
+    write_database(&e, report);
+    write_process(&e, report);
+    write_endpoints(&e, &report->endpoints);
 }

@@ -31,7 +31,7 @@ struct metrics_report {
 };
 
 /* Appends to out; ask strbuf_ok() afterwards. */
-void metrics_report_write(const struct metrics_report *metrics_report, struct strbuf *out);
+void metrics_report_write(const struct metrics_report *report, struct strbuf *out);
 
 /* The lag of a partition, in events; -1: not known (yet). */
 int64_t metrics_report_lag(const struct service_partition *partition);

@@ -45,7 +45,7 @@ struct ingest {
     struct error *err; /* of the turn */
     bool broken;       /* err is set: it cannot go on */
     int64_t full_ms;   /* since when admission is full */
-    int64_t metrics_report_ms;
+    int64_t published_ms;
     struct seen_error seen[ERRORS_REMEMBERED];
 
     uint64_t config_digest; /* of KAFKA_CONFIG_FILE, as it is in use or was refused */
@@ -507,9 +507,9 @@ static void publish_metrics(struct ingest *ingest)
     ingest->metrics->events_open = (long long)ingest->pending;
     ingest->metrics->events_open_bytes = (long long)ingest->admission.bytes;
     ingest->metrics->dead_letters_waiting = (long long)ingest_dead_letters(ingest);
-    if (now_ms - ingest->metrics_report_ms < SNAPSHOT_INTERVAL_MS)
+    if (now_ms - ingest->published_ms < SNAPSHOT_INTERVAL_MS)
         return;
-    ingest->metrics_report_ms = now_ms;
+    ingest->published_ms = now_ms;
     assignment_publish(ingest->assignment, ingest->consumer, ingest->metrics);
 }
 
