@@ -11,7 +11,7 @@
  * Text from outside becomes a number or a time here, or not at all.
  *
  * Each function takes the whole text: trailing characters are a refusal. The
- * output is written only when the response is true.
+ * output is written only when it returns true.
  */
 
 /* One decimal number from min to max; no blanks, no plus sign. */

@@ -41,12 +41,14 @@ const char *arguments_value(const struct arguments *arguments, const char *name)
 /* The values of a list, one a call; *at begins as 0. NULL: no more. */
 const char *arguments_next(const struct arguments *arguments, const char *name, size_t *at);
 
-/* *out keeps its value where the option is absent. */
 struct number_range {
     int64_t min, max;
 };
 
-/* False: wrong usage, err names the option and its range. */
+/*
+ * *out keeps its value where the option is absent. False: wrong usage, err names the option
+ * and its range.
+ */
 bool arguments_number(struct context *context, const struct arguments *arguments, const char *name,
                       struct number_range range, int64_t *out, struct error *err) MUST_USE;
 

@@ -46,7 +46,7 @@ enum command_needs {
 
 struct db;
 
-/* What a command works with; made and released by program_main(). */
+/* What a command works with; made and released by command_run(). */
 struct context {
     const struct settings *settings;
     struct db *db;    /* NEEDS_SERVER and NEEDS_DATABASE only */

@@ -23,9 +23,9 @@ struct batch_split {
 #define BATCH_SPLIT_INIT ((struct batch_split){ .verdict = VERDICT_INIT })
 
 struct batch_split_row {
-    int part;         /* 1 or 2; 0: refused */
-    const char *code; /* of a refused one, lent by the split; else NULL. So the next */
-    const char *detail;
+    int part;           /* 1 or 2; 0: refused */
+    const char *code;   /* of a refused row, lent by the split; else NULL */
+    const char *detail; /* of a refused row, lent by the split; else NULL */
 };
 
 /* Both take what the verdict owns; n_rows: of the batch. */

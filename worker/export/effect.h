@@ -46,7 +46,7 @@ enum effect_kind {
     EFFECT_DONE, /* every batch is confirmed or its rows are rejected; reason and detail, if any */
 };
 
-/* "mark_sent", …: for logs and tests. */
+/* "mark_sent", …: for tests. */
 const char *effect_name(enum effect_kind kind);
 
 enum {

@@ -42,7 +42,7 @@ struct import_failures {
 
 #define IMPORT_FAILURES_INIT ((struct import_failures){ .n_failed = -1 })
 
-/* n_failed: as above. ERROR_RETRY: out of memory; so for the page below. */
+/* n_failed: as above. Both: ERROR_RETRY: out of memory. */
 bool import_failures_begin(struct import_failures *failures, int64_t n_failed, size_t n_rows,
                            struct error *err) MUST_USE;
 

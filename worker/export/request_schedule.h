@@ -18,7 +18,7 @@
 struct batch_import;
 
 struct pending_request {
-    struct batch_import *import; /* NULL: the listing of jobs, or the Klaviyo list */
+    struct batch_import *import; /* NULL: of no batch (listing of jobs, question, removal, …) */
     enum endpoint endpoint;
     bool in_flight;
     int64_t permit_id;  /* while in flight: the permit of the account's rate limit */

@@ -9,7 +9,7 @@
 /*
  * The errors of a JSON:API response, one at a time.
  *
- * a response can hold an error for each of 10,000 rows. As one tree that is some
+ * A response can hold an error for each of 10,000 rows. As one tree that is some
  * 60 MB, so each error is decoded alone and forgotten before the next.
  */
 struct problem {

@@ -15,9 +15,9 @@
  * offset tracker, the dead letters, the signals and the clock tick. It never
  * waits for more than 100 ms, and never talks to PostgreSQL or Klaviyo.
  *
- *     RUNNING --a signal-> DRAINING --all relinquished, or time is up--> CLOSING --> over
- *                             |                                      ^
- *                             +--second signal: runs are cut off ----+
+ *     RUNNING --a signal-> DRAINING --no slot has a run, or time is up--> CLOSING --> over
+ *                             |                                       ^
+ *                             +--second signal: runs are cut off -----+
  *
  * RUNNING   events in, ends out, offsets stored.
  * DRAINING  no event is taken; runs wait for requests in flight; what

@@ -83,8 +83,7 @@ bool exports_expect(struct db *db, const char *name, int64_t seconds, bool *chan
 
 /*
  * Ends the export's runs and ignores its events until it is resumed.
- * *runs_ended: as above. ERROR_INPUT: there is no such export. So for the two
- * below.
+ * *runs_ended: as above. All three: ERROR_INPUT: there is no such export.
  */
 bool exports_pause(struct db *db, const char *name, int64_t *runs_ended, struct error *err)
     MUST_USE;

@@ -10,7 +10,7 @@
 
 /*
  * Runs as people see them: what is going on, what was, and how to stop one.
- * Every response is JSON for the caller to print and free.
+ * Each result is JSON for the caller to print and free.
  */
 struct history_filter {
     const char *export_name; /* NULL: all */

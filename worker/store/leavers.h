@@ -15,8 +15,8 @@
  * Leavers: addresses of the ledger that no member has any more.
  *
  * A pass over the members marks them with its run and epoch; only the marks of the pass with
- * which planning ended count. Each write is one statement and one commit, fenced by the run's
- * epoch (ERROR_LOST where it is no longer ours).
+ * which planning ended count. Each write is one statement and one commit, fenced by the take's
+ * id (fence.h; ERROR_LOST where the run is no longer ours).
  */
 struct leavers {
     struct strbuf addresses; /* an array of PostgreSQL's in the making */

@@ -61,7 +61,7 @@ DEFINE_OWNER(task)
 bool tasks_take(struct db *db, const struct task_taker *taker, struct task **task,
                 struct error *err) MUST_USE;
 
-/* progress: NULL: no news. ERROR_LOST: the task is not this worker's any more. So the next. */
+/* progress: NULL: no news. ERROR_LOST: the task is not this worker's any more. */
 bool tasks_renew(struct db *db, const struct task *task, int64_t lease_ms, const char *progress,
                  bool *dropped, struct error *err) MUST_USE;
 

@@ -43,7 +43,7 @@ enum klaviyo_query_outcome {
     KLAVIYO_QUERY_GONE,          /* there is no such list */
     KLAVIYO_QUERY_KEY_REFUSED,   /* the key is no good; err says so */
     KLAVIYO_QUERY_SCOPE_MISSING, /* the key may not read this, which says nothing about the rest;
-                                    likewise */
+                                    err says so */
     KLAVIYO_QUERY_FAILED,        /* err says why */
 };
 
