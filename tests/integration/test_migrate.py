@@ -53,7 +53,7 @@ def test_who_does_not_own_the_schema_is_given_no_rights_by_migrate(world: World)
         refused = world.command("migrate", DATABASE_URL=login.url)
 
         assert refused.rc == FAILED and refused.stdout == "", (who, refused)
-        assert "run it as postgres, who owns the schema" in refused.stderr, (who, refused)
+        assert "run it as postgres, the owner of schema klaviyo" in refused.stderr, (who, refused)
 
 
 def test_who_may_not_make_the_schema_is_given_no_rights_by_migrate(world: World) -> None:

@@ -39,7 +39,7 @@ def test_a_share_is_set_shown_and_in_the_audit(world: World) -> None:
     assert world.admin("connection", "list", "--json").json[0]["share"] == 50
     assert "50" in world.admin("connection", "list").stdout
     again = world.admin("connection", "update", CONNECTION, "--share", "50")
-    assert "nothing was changed" in again.stdout
+    assert "unchanged" in again.stdout
     (change,) = world.db.rows(
         "select detail from klaviyo.audit where object = 'connection' and action = 'change'"
     )

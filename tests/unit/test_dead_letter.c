@@ -148,7 +148,7 @@ static void a_letter_without_its_value_is_not_replayed_whatever_exports_it_conce
         struct record *letter = dead_letter_build(&of, DEAD_LETTER_WITHOUT_VALUE);
         assert_null(dead_letter_revive(letter, &err));
         assert_int_equal(err.kind, ERROR_INPUT);
-        assert_non_null(strstr(err.text, "publish its event anew"));
+        assert_non_null(strstr(err.text, "publish the event again"));
     }
 }
 

@@ -271,7 +271,7 @@ static void a_database_that_is_slow_is_not_said_to_be_away(void **state)
 
     f->away = f->too_slow = true;
     expect(f, "/api/runs", "503", "{\"error\": \"the database takes too long to answer\"}");
-    expect(f, "/", "200", "The database takes longer than 2 seconds to tell what there is: what");
+    expect(f, "/", "200", "The overview query takes longer than 2 s: what");
 }
 
 static void runs_beyond_the_newest_are_asked_for(void **state)

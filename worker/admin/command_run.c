@@ -94,8 +94,7 @@ static void say_who_may(const struct command *command, struct error *err)
     struct error refused = *err;
 
     if (command->who && strstr(refused.text, "(SQLSTATE 42501)"))
-        (void)error_set(err, refused.kind, "%s: connect as a member of %s", refused.text,
-                        command->who);
+        (void)error_set(err, refused.kind, "%s: this requires role %s", refused.text, command->who);
 }
 
 int command_run(const struct command *command, size_t n, char *const argv[])

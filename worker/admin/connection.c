@@ -102,7 +102,7 @@ static bool update(struct context *context, const struct arguments *arguments, s
     if (changed)
         print_line("Connection %s uses at most %d %% of its account's limits.", name, (int)share);
     else
-        print_line("Connection %s is like that already: nothing was changed.", name);
+        print_line("Connection %s unchanged.", name);
     return true;
 }
 
@@ -126,9 +126,9 @@ static bool remove_connection(struct context *context, const struct arguments *a
         "--api-key-file", OPTION_VALUE, true, "FILE|-",                                 \
             "file with the private API key of Klaviyo (pk_…); - reads standard input" \
     }
-#define OPTION_NO_VERIFY                                                                \
-    {                                                                                   \
-        "--no-verify", OPTION_FLAG, false, NULL, "store the key without asking Klaviyo" \
+#define OPTION_NO_VERIFY                                                             \
+    {                                                                                \
+        "--no-verify", OPTION_FLAG, false, NULL, "store the key without checking it" \
     }
 
 static const struct option_spec add_options[] = {
@@ -168,40 +168,40 @@ const struct command connection_commands[] = {
                  "  there, and the people it is about have been told as the law requires." },
     { .words = "connection list", .who = EXPORTERS, .operands = "",
       .options = list_options, .needs = NEEDS_DATABASE,
-      .summary = "the connections that you may use", .run = list },
+      .summary = "list the connections that you may use", .run = list },
     { .words = "connection show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,
-      .summary = "one connection: account, consent, state, who may use it", .run = show },
+      .summary = "show a connection: account, consent, state, who may use it", .run = show },
     { .words = "connection verify", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = verify_options, .needs = NEEDS_DATABASE, .run = connection_verify,
-      .summary = "ask Klaviyo whether the stored key works, and for its lists",
-      .details = "Reads the account and the list of each export; makes nothing there. Ends\n"
+      .summary = "check the stored key and the lists of the exports with Klaviyo",
+      .details = "Reads the account and the list of each export; changes nothing in Klaviyo. Ends\n"
                  "`needs attention`.\n" TASK_DETAILS },
     { .words = "connection lists", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = lists_options, .needs = NEEDS_DATABASE, .run = connection_lists,
-      .summary = "the lists of its Klaviyo account: ids, names, sizes",
-      .details = "Those that were changed last come first. Klaviyo tells the size of 15 lists a minute:\n"
+      .summary = "list the Klaviyo lists of a connection's account: ids, names, sizes",
+      .details = "The most recently changed come first. Klaviyo gives the sizes of 15 lists per minute:\n"
                  "without --sizes only the first 7 have one.\n" TASK_DETAILS },
     { .words = "connection grant", .who = ADMINS,
       .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = grant,
-      .summary = "let the members of a database role use it in their exports" },
+      .summary = "let members of a database role use a connection" },
     { .words = "connection revoke", .who = ADMINS,
       .operands = "NAME ROLE", .min_operands = 2, .max_operands = 2,
       .needs = NEEDS_DATABASE, .run = revoke,
-      .summary = "take that back; exports that depend on it pause" },
+      .summary = "revoke a role's right to use a connection; dependent exports pause" },
     { .words = "connection rotate-key", .who = ADMINS, ONE_OPERAND("NAME"),
       .options = rotate_options, .needs = NEEDS_DATABASE, .run = connection_rotate_key,
-      .summary = "store a new API key; ends `needs attention`" },
+      .summary = "store a new API key of a connection; ends `needs attention`" },
     { .words = "connection update", .who = ADMINS, ONE_OPERAND("NAME"),
       .options = update_options, .needs = NEEDS_DATABASE, .run = update,
-      .summary = "change a connection; what is not given stays",
-      .details = "Klaviyo's limits are for all private keys of an account together: a smaller share\n"
-                 "leaves room for other tools. It counts for all workers together, and of several\n"
-                 "connections to one account the smallest does." },
+      .summary = "change a connection; what is not given stays as it is",
+      .details = "Klaviyo's limits apply to all private keys of an account together: a smaller share\n"
+                 "leaves room for other tools. It applies to all workers together; of several\n"
+                 "connections to one account the smallest share applies." },
     { .words = "connection remove", .who = ADMINS, ONE_OPERAND("NAME"),
       .options = yes_options, .needs = NEEDS_DATABASE, .run = remove_connection,
-      .summary = "forget a connection and its key; refused while exports use it" },
+      .summary = "remove a connection and its key; refused while exports use it" },
     { .words = NULL },
 };
 /* clang-format on */

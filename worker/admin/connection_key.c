@@ -72,7 +72,7 @@ static bool look_up_account(struct context *context, const struct arguments *arg
         err);
     if (query && klaviyo_query_account(query, account, err) == KLAVIYO_QUERY_ANSWERED)
         return true;
-    return error_wrap(err, "nothing was stored (--no-verify would store the key unasked)");
+    return error_wrap(err, "nothing was stored (--no-verify stores the key without checking it)");
 }
 
 static bool say_what_was_stored(struct context *context, const char *what,
@@ -81,7 +81,7 @@ static bool say_what_was_stored(struct context *context, const char *what,
     char *others = NULL;
 
     if (!draft->account_id) {
-        print_line("%s %s. Klaviyo was not asked: connection verify does.", what, draft->name);
+        print_line("%s %s. Its key was not checked: connection verify does.", what, draft->name);
         return true;
     }
     print_line("%s %s: Klaviyo account %s (%s).", what, draft->name, draft->account_id,
@@ -89,7 +89,7 @@ static bool say_what_was_stored(struct context *context, const char *what,
     if (!connection_view_of_account(context->db, draft->account_id, draft->name, &others, err))
         return false;
     if (others)
-        print_line("The same account is behind: %s; they share its request limits.", others);
+        print_line("Other connections to this account: %s; they share its rate limits.", others);
     free(others);
     return true;
 }

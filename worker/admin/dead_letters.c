@@ -375,7 +375,7 @@ static bool replay(struct context *context, const struct arguments *arguments, s
 
 static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };
 static const struct option_spec replay_options[] = {
-    { "--reason", OPTION_VALUE, false, "REASON", "only those that died of this" },
+    { "--reason", OPTION_VALUE, false, "REASON", "only those with this reason" },
     OPTIONS_END,
 };
 
@@ -383,14 +383,14 @@ static const struct option_spec replay_options[] = {
 const struct command dead_letters_commands[] = {
     { .words = "dead-letters list", .operands = "",
       .options = list_options, .needs = NEEDS_SETTINGS, .checks = kafka_settings_checks,
-      .summary = "events that came to nothing, and why", .run = list },
+      .summary = "list dead-lettered events, and why they failed", .run = list },
     { .words = "dead-letters replay", .operands = "", .options = replay_options,
       .needs = NEEDS_SETTINGS, .checks = kafka_settings_checks, .run = replay,
-      .summary = "publish such events again",
+      .summary = "republish dead-lettered events",
       .details = "Each goes back to KAFKA_TOPIC; one that failed for one export only is restricted to\n"
-                 "that export. Letters stay in their topic. Those of which each export has succeeded\n"
-                 "since are solved, and left alone; without the database that is not known, and all\n"
-                 "are published." },
+                 "that export. Letters stay in their topic. A letter whose exports have all succeeded\n"
+                 "since is solved and left alone; without the database that is not known, and all are\n"
+                 "published." },
     { .words = NULL },
 };
 /* clang-format on */

@@ -108,7 +108,7 @@ static bool remove_export(struct context *context, const struct arguments *argum
         { "--plan", OPTION_VALUE, false, "stop|warn|ignore",                                       \
           "where new addresses may not fit into Klaviyo's plan (warn)" },                          \
         { "--expect-every", OPTION_VALUE, false, "DURATION",                                       \
-          "say that it is stale without a success for so long: 26h, 90m, 1d; or none" },           \
+          "report it as stale without a success for this long: 26h, 90m, 1d; or none" },           \
         { "--force", OPTION_FLAG, false, NULL,                                                     \
           "store it though hardly any member has a field that is named" },                         \
     {                                                                                              \
@@ -157,26 +157,26 @@ const struct command export_commands[] = {
     { .words = "export add", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = add_options, .needs = NEEDS_DATABASE, .run = export_add,
       .print_details = export_print_attributes,
-      .summary = "say which segments go to which list, and with which fields",
-      .details = "Stores and does not run. All members of the segments are sent, one profile per\n"
-                 "address." },
+      .summary = "define which segments go to which list, and with which fields",
+      .details = "Stores the export and starts no run. All members of the segments are sent, one\n"
+                 "profile per address." },
     { .words = "export list", .who = EXPORTERS, .operands = "",
       .options = list_options, .needs = NEEDS_DATABASE,
-      .summary = "the exports that you may use", .run = list },
+      .summary = "list the exports that you may use", .run = list },
     { .words = "export show", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = json_options, .needs = NEEDS_DATABASE,
-      .summary = "one export: list, segments, fields, state", .run = show },
+      .summary = "show an export: list, segments, fields, state", .run = show },
     { .words = "export update", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = update_options, .needs = NEEDS_DATABASE, .run = export_update,
       .print_details = export_print_attributes,
-      .summary = "change an export; what is not given stays",
+      .summary = "change an export; what is not given stays as it is",
       .details = "Options that may be given more than once replace all of their kind: --segment the\n"
-                 "segments, --attribute and --property together the fields. A run that is going on\n"
-                 "ends; the next one answers its events. After another --list or --connection\n"
-                 "all members are sent again." },
+                 "segments, --attribute and --property together the fields. A run in progress ends;\n"
+                 "the next one answers its events. After a change of --list or --connection all\n"
+                 "members are sent again." },
     { .words = "export preview", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = preview_options, .needs = NEEDS_DATABASE, .run = export_preview,
-      .summary = "what a run would do now: counts, requests, time; imports nothing",
+      .summary = "show what a run would do now: counts, requests, time; imports nothing",
       .details = "Reads, checks and compares the members as a run would: counts, why members are not\n"
                  "sent, how many have each field, who is new, changed or gone, what would stop the run,\n"
                  "and three examples of what is sent, without their values. Where the API key may read\n"
@@ -185,26 +185,27 @@ const struct command export_commands[] = {
                  TASK_DETAILS },
     { .words = "export try", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = try_options, .needs = NEEDS_DATABASE, .run = export_try,
-      .summary = "send a few rows for real, and show what Klaviyo says of each",
-      .details = "A run of its own (trigger trial), through the code of all runs: the rows come on the\n"
-                 "list, and the next run knows them. No guard and no --max-profiles stands before it.\n"
+      .summary = "send a few rows for real and show what Klaviyo says of each",
+      .details = "A run of its own (trigger trial), by the code of all runs: the rows are put on the\n"
+                 "list, and the next run knows them. Guards and --max-profiles do not apply.\n"
                  TASK_DETAILS },
     { .words = "export verify", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = verify_options, .needs = NEEDS_DATABASE, .run = export_verify,
       .summary = "compare the list in Klaviyo with the segments and with what was sent",
-      .details = "Counts who is on the list and put there by this export, who is missing, who was\n"
-                 "not put there by it, and which members were not sent yet. Changes nothing. The\n"
-                 "whole list is read, 100 profiles a request: 1,000,000 take a quarter of an hour\n"
-                 "and more. Best while no run goes on; Klaviyo may show the last changes late.\n"
+      .details = "Counts addresses that are on the list and were put there by this export, that are\n"
+                 "missing, that were not put there by it, and members that were not sent yet. Changes\n"
+                 "nothing. The whole list is read, 100 profiles per request: 1,000,000 take a quarter\n"
+                 "of an hour or more. Best while no run is in progress; Klaviyo may show the last\n"
+                 "changes late.\n"
                  TASK_DETAILS },
     { .words = "export pause", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .needs = NEEDS_DATABASE, .run = pause_export,
-      .summary = "end its runs and ignore its events until resumed" },
+      .summary = "pause an export: end its runs and ignore its events" },
     { .words = "export resume", .who = EXPORTERS, ONE_OPERAND("NAME"),
-      .needs = NEEDS_DATABASE, .run = resume, .summary = "let it run again" },
+      .needs = NEEDS_DATABASE, .run = resume, .summary = "resume a paused export" },
     { .words = "export remove", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = yes_options, .needs = NEEDS_DATABASE, .run = remove_export,
-      .summary = "end its runs and forget it; Klaviyo is not touched" },
+      .summary = "remove an export and end its runs; nothing changes in Klaviyo" },
     { .words = NULL },
 };
 /* clang-format on */

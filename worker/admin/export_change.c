@@ -256,7 +256,7 @@ bool export_update(struct context *context, const struct arguments *arguments, s
     if (!store_expectation(context, &expectation, draft.name, &changed, err))
         return false;
     if (!changed)
-        print_line("Export %s is like that already: nothing was changed.", draft.name);
+        print_line("Export %s unchanged.", draft.name);
     else
         print_line("Changed export %s.%s", draft.name,
                    runs_ended > 0 ? " A run that was going on was ended; its events are "

@@ -167,20 +167,20 @@ static const struct option_spec forget_options[] = { OPTION_YES, OPTION_JSON, OP
 const struct command member_commands[] = {
     { .words = "member show", .who = EXPORTERS, ONE_OPERAND("ADDRESS"),
       .options = json_options, .needs = NEEDS_DATABASE, .run = show,
-      .summary = "where a person is, by the e-mail address: exports, segments, what became of it",
+      .summary = "show where an e-mail address is: exports, segments, what became of it",
       .details = "The address may be spelled in any way that counts as the same (blanks around it,\n"
-                 "capitals). Exports that you may use are looked through, and the members of their\n"
+                 "capitals). Searched are the exports that you may use, and the members of their\n"
                  "segments. States: not_sent (a member that no run has read yet), pending (goes with\n"
                  "the next run), delivered, rejected, leaving (to be taken off the list)." },
     { .words = "member forget", .who = ADMINS, ONE_OPERAND("ADDRESS"),
       .options = forget_options, .needs = NEEDS_DATABASE, .run = forget,
-      .summary = "delete what is remembered about a person, by the e-mail address",
+      .summary = "delete what is remembered about a person with an e-mail address",
       .details = "Ledger, rejections, and what waits to be sent. The address may be spelled in any\n"
                  "way that counts as the same (blanks around it, capitals). Delete the profile at its\n"
                  "source first: while the person is in a segment of an export, the next run sends\n"
-                 "them again. A run that is going on and may know the person begins anew. Nothing\n"
-                 "is changed in Klaviyo. The audit says who did it and where the address was, not\n"
-                 "the address." },
+                 "them again. A run in progress that may know the person starts over. Nothing is\n"
+                 "changed in Klaviyo. The audit says who did it and where the address was, not the\n"
+                 "address." },
     { .words = NULL },
 };
 /* clang-format on */

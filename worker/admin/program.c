@@ -31,7 +31,7 @@ static int nothing_asked(void)
 {
     struct error err = ERROR_INIT;
 
-    (void)error_set(&err, ERROR_INPUT, "a command is needed");
+    (void)error_set(&err, ERROR_INPUT, "missing command");
     return exit_status_of_usage(&err, "");
 }
 

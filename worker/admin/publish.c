@@ -298,8 +298,8 @@ const struct command publish_commands[] = {
       .options = options,
       .needs = NEEDS_DATABASE,
       .checks = kafka_settings_checks,
-      .summary = "put refresh events on Kafka, like any publisher",
-      .details = "The runs are of trigger on-demand. Segments that no active export uses are\n"
+      .summary = "publish refresh events to Kafka, like any publisher",
+      .details = "The runs have the trigger on-demand. Segments that no active export uses are\n"
                  "refused.",
       .run = publish },
     { .words = NULL },

@@ -247,21 +247,21 @@ static const struct option_spec rejections_options[] = { OPTIONS_OF_LISTING, OPT
 const struct command runs_commands[] = {
     { .words = "runs list", .who = READERS, .operands = "",
       .options = list_options, .needs = NEEDS_DATABASE,
-      .summary = "runs, newest first", .run = list,
+      .summary = "list runs, newest first", .run = list,
       .details = "States: queued, running, waiting, succeeded, succeeded_with_rejections, failed,\n"
                  "cancelled." },
     { .words = "runs show", .who = READERS, ONE_OPERAND("ID"),
       .options = json_options, .needs = NEEDS_DATABASE,
-      .summary = "one run: state, reason, times, counts", .run = show },
+      .summary = "show a run: state, reason, times, counts", .run = show },
     { .words = "runs watch", .who = READERS, .operands = "[ID]", .max_operands = 1,
       .needs = NEEDS_DATABASE,
-      .summary = "follow a run to its end; succeeds if it does", .run = watch },
+      .summary = "follow a run to its end; succeeds if the run does", .run = watch },
     { .words = "runs cancel", .who = EXPORTERS, ONE_OPERAND("ID"),
       .needs = NEEDS_DATABASE, .run = cancel,
       .summary = "stop a run at the next safe point; what was sent stays sent" },
     { .words = "runs rejections", .who = EXPORTERS, ONE_OPERAND("ID"),
       .options = rejections_options, .needs = NEEDS_DATABASE,
-      .summary = "rows that were not delivered, and why", .run = rejections },
+      .summary = "list the rows that were not delivered, and why", .run = rejections },
     { .words = NULL },
 };
 /* clang-format on */

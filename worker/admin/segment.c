@@ -124,13 +124,13 @@ static const struct option_spec json_options[] = { OPTION_JSON, OPTIONS_END };
 const struct command segment_commands[] = {
     { .words = "segment list", .who = EXPORTERS, .operands = "",
       .options = list_options, .needs = NEEDS_DATABASE,
-      .summary = "the segments that upstream has, and how many members", .run = list },
+      .summary = "list the segments of the source and how many members each has", .run = list },
     { .words = "segment fields", .who = EXPORTERS, ONE_OPERAND("SEGMENT"),
       .options = json_options, .needs = NEEDS_DATABASE,
-      .summary = "the fields of its members, as options of export add take them",
+      .summary = "list the member fields of a segment, as options of export add take them",
       .details = "Paths, JSON types, the share of members that have each, and how many of the values are\n"
-                 "well-formed addresses; no value is shown. Exact up to 10,000 members, above that of a\n"
-                 "sample of as many.", .run = fields },
+                 "well-formed addresses; no value is shown. Exact up to 10,000 members, above that from\n"
+                 "a sample of that size.", .run = fields },
     { .words = NULL },
 };
 /* clang-format on */

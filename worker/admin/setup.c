@@ -160,14 +160,14 @@ const struct command setup_commands[] = {
       .needs = NEEDS_SERVER,
       .checks = kafka_settings_checks,
       .checks_option = "--topics",
-      .summary = "make or update the tables and roles in the database",
+      .summary = "create or update the tables and roles in the database",
       .details =
-          "Safe to repeat, and to run by many at once. For who owns the schema klaviyo or, where\n"
-          "there is none, may make it. Where that user may not make roles, the statements for it\n"
-          "are printed instead.\n"
+          "Safe to repeat, and to run several times at once. Requires the owner of schema klaviyo\n"
+          "or, where there is none, a user who may create it. If that user may not create roles,\n"
+          "the statements for that are printed instead.\n"
           "\n"
           "Topics are KAFKA_TOPIC, KAFKA_DEAD_LETTER_TOPIC (one partition, kept for 30 days) and\n"
-          "KAFKA_OUTCOME_TOPIC. From three brokers on two must have a record before it is\n"
+          "KAFKA_OUTCOME_TOPIC. With three brokers or more, two must have a record before it is\n"
           "acknowledged (min.insync.replicas). A topic that exists is left as it is.",
       .run = migrate },
     { .words = "keygen",
@@ -184,7 +184,7 @@ const struct command setup_commands[] = {
       .operands = "",
       .options = (const struct option_spec[]){ OPTION_JSON, OPTIONS_END },
       .needs = NEEDS_SETTINGS,
-      .summary = "look at settings, database, Kafka, topics and keys; change nothing",
+      .summary = "check settings, database, Kafka, topics and keys; change nothing",
       .details = "Lists every problem there is, not just the first.",
       .run = check_run },
     { .words = NULL },

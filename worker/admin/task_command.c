@@ -308,9 +308,8 @@ static bool ask(struct context *context, const struct task_question *question,
         return do_it_here(context, question, key, answer, err);
     return error_set(
         err, ERROR_RETRY,
-        "no worker took the task within %d s: start one with klaviyo-worker run and the "
-        "key file of this connection's key, or have it done with --direct by who "
-        "holds SECRET_KEY_FILE and the rights of klaviyo_worker",
+        "no worker took the task within %d s: start klaviyo-worker run with the key file for "
+        "this connection, or use --direct with SECRET_KEY_FILE and role klaviyo_worker",
         UNSERVED_MS / 1000);
 }
 

@@ -31,9 +31,8 @@ bool task_ask(struct context *context, const struct task_question *question, jso
     }
 
 /* For --help of such a command. */
-#define TASK_DETAILS                                                                          \
-    "It is done by a worker (klaviyo-worker run). Where none is there it is done here,\n"     \
-    "if you have the rights of klaviyo_worker and SECRET_KEY_FILE; else it ends after some\n" \
-    "seconds (75)."
+#define TASK_DETAILS                                                                        \
+    "A worker (klaviyo-worker run) does it. Without a worker it is done here if you have\n" \
+    "the rights of klaviyo_worker and SECRET_KEY_FILE; else it ends after some seconds (75)."
 
 #endif

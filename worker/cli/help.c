@@ -73,7 +73,7 @@ static void print_usage(const struct command *command)
     }
     if (command->who) {
         print_text("\n");
-        print_line("For database users who are members of %s.", command->who);
+        print_line("Requires role %s.", command->who);
     }
 }
 

@@ -20,8 +20,7 @@ void page_add_database_notice(struct strbuf *out, const struct page_facts *facts
         return;
     strbuf_add_str(out, "<p class=\"notice\" role=\"status\">");
     if (view->too_slow)
-        strbuf_addf(out, "The database takes longer than %d seconds to tell what there is: ",
-                    OVERVIEW_TIMEOUT_MS / 1000);
+        strbuf_addf(out, "The overview query takes longer than %d s: ", OVERVIEW_TIMEOUT_MS / 1000);
     else
         strbuf_add_str(out, view->read_ms == 0 ? "The database has not answered yet: "
                                                : "The database does not answer: ");
@@ -90,8 +89,8 @@ static void add_attention(struct strbuf *out, const struct page_facts *facts, co
     strbuf_addf(
         out,
         "<div class=\"notice\" role=\"status\"><p>%zu connection%s runs "
-        "end at once. Give a new key (<code>klaviyo-worker connection rotate-key</code>) or, "
-        "where Klaviyo has refused the old one, mend it and "
+        "end at once. Store a new key (<code>klaviyo-worker connection rotate-key</code>) or, "
+        "where Klaviyo has refused the old one, fix it and run "
         "<code>klaviyo-worker connection verify</code>.</p><ul>",
         n, n == 1 ? " needs attention: its" : "s need attention: their");
     for (size_t i = 0; i < n; i++) {

@@ -245,7 +245,7 @@ struct record *dead_letter_revive(const struct record *letter, struct error *err
     if (record_header_find(letter, H_VALUE_BYTES) || !letter->value) {
         error_set(
             err, ERROR_INPUT,
-            "the letter was too large for the broker and has no value: publish its event anew");
+            "the letter was too large for the broker and has no value: publish the event again");
         return NULL;
     }
     if (!restrict_event(letter, &value, &n, err))

@@ -86,11 +86,11 @@ static bool check_owner(struct db *db, struct error *err)
     const char *user = result_text(rows, 0, 0);
     if (result_is_null(rows, 0, 1))
         return error_set(err, ERROR_INPUT,
-                         "%s may not make the schema klaviyo in database %s: run it as the owner "
+                         "%s may not create schema klaviyo in database %s: run it as the owner "
                          "of the database",
                          user, result_text(rows, 0, 2));
     return error_set(err, ERROR_INPUT,
-                     "%s may not migrate this database: run it as %s, who owns the schema klaviyo",
+                     "%s may not migrate this database: run it as %s, the owner of schema klaviyo",
                      user, result_text(rows, 0, 1));
 }
 

@@ -29,7 +29,7 @@ static bool check_server_row(const PGresult *rows, struct error *err)
                          "DATABASE_URL, or several servers with target_session_attrs=read-write");
     if (result_bool(rows, 0, 2))
         return error_set(err, ERROR_INPUT,
-                         "transactions may only read: take default_transaction_read_only back "
+                         "transactions are read-only: reset default_transaction_read_only "
                          "(alter database, alter role, or the server's configuration)");
     return true;
 }
@@ -125,8 +125,8 @@ bool site_check_rights(struct db *db, struct error *err)
     if (missing == 0)
         return true;
     return error_set(err, ERROR_INPUT,
-                     "klaviyo_worker lacks %s%s, as after a restore without privileges: run "
-                     "klaviyo-worker migrate as the owner of the schema klaviyo, which grants them",
+                     "klaviyo_worker does not have %s%s, as after a restore without privileges: "
+                     "run klaviyo-worker migrate as the owner of schema klaviyo, which grants them",
                      result_text(rows, 0, 0), missing > 3 ? " and more" : "");
 }
 
