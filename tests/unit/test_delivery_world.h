@@ -446,7 +446,8 @@ static void world_respond(struct world *w, struct pending_request *pending,
     /* Tue, 24 Nov 2026 08:00:47 GMT */
     assert_true(verdict_judge(&response, delivery_request_rows(pending), INT64_C(1795507247000000),
                               &verdict, &err));
-    assert_true(delivery_response(&w->delivery, pending, &response, &verdict, w->now_ms, &err));
+    struct delivery_reply reply = { pending, &response, &verdict, w->now_ms };
+    assert_true(delivery_response(&w->delivery, &reply, &err));
     verdict_release(&verdict);
     response_release(&response);
 }

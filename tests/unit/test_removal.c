@@ -252,7 +252,8 @@ static void respond(struct people *w, size_t which)
         for (size_t i = 0; i < asked.n; i++)
             w->person[asked.people[i]].on_list = false;
     }
-    assert_true(removal_response(&w->removal, &w->schedule, &response, &verdict, w->now_ms, &err));
+    struct delivery_reply reply = { asked.pending, &response, &verdict, w->now_ms };
+    assert_true(removal_response(&w->removal, &w->schedule, &reply, &err));
 }
 
 /* As the delivery does with what a later attempt may mend. */

@@ -156,18 +156,28 @@ static void log_response(const struct deliver *d, const struct pending_request *
               LOG_INT("status", response->status), LOG_INT("duration_ms", response->duration_ms));
 }
 
-static void hand_over(struct deliver *d, const struct response *response)
+/* Takes what the verdict owns, where it is of use. */
+static bool hand_reply(struct deliver *d, const struct response *response, struct verdict *verdict,
+                       struct error *err)
 {
     struct pending_request *pending = response->tag;
+
+    if (!rate_limit_release(d->options->db, pending->permit_id, err) ||
+        !verdict_judge(response, delivery_request_rows(pending), clock_utc_us(), verdict, err))
+        return false;
+    struct delivery_reply reply = { pending, response, verdict, clock_ms() };
+    return delivery_response(&d->delivery, &reply, err);
+}
+
+static void hand_over(struct deliver *d, const struct response *response)
+{
     struct verdict verdict = VERDICT_INIT;
     struct error err = ERROR_INIT;
 
     run_metrics_response(&d->options->control->run_metrics, response);
     FAILPOINT("answer.after");
-    log_response(d, pending, response);
-    if (!rate_limit_release(d->options->db, pending->permit_id, &err) ||
-        !verdict_judge(response, delivery_request_rows(pending), clock_utc_us(), &verdict, &err) ||
-        !delivery_response(&d->delivery, pending, response, &verdict, clock_ms(), &err))
+    log_response(d, response->tag, response);
+    if (!hand_reply(d, response, &verdict, &err))
         relinquish(d, &err);
     verdict_release(&verdict);
     publish_counts(d);

@@ -154,35 +154,33 @@ static void list_is_there(struct delivery *d, const struct klaviyo_list *list)
     d->list_name_wanted = true;
 }
 
-static void list_response(struct delivery *d, const struct response *response,
-                          const struct verdict *verdict, int64_t now_ms)
+static void list_response(struct delivery *d, const struct delivery_reply *reply)
 {
     struct klaviyo_list list;
     struct error malformed = ERROR_INIT;
 
-    if (verdict->action == VERDICT_GONE)
+    if (reply->verdict->action == VERDICT_GONE)
         fail_run(d, REASON_LIST_GONE,
                  "Klaviyo has no list %s (any more): make one and name it with export update",
                  d->options.list_id);
-    else if (klaviyo_list_parse(response, &list, &malformed))
+    else if (klaviyo_list_parse(reply->response, &list, &malformed))
         list_is_there(d, &list);
     else
-        request_schedule_again(&d->schedule, &d->list, now_ms, 0);
+        request_schedule_again(&d->schedule, &d->list, reply->now_ms, 0);
 }
 
 /* ---- the guards' questions ---- */
 
 /* Whether that was all; else it is a response like any other. */
-static bool question_answered(struct delivery *d, const struct pending_request *pending,
-                              const struct response *response, const struct verdict *verdict)
+static bool question_answered(struct delivery *d, const struct delivery_reply *reply)
 {
     enum question question;
 
-    if (!questions_find(&d->questions, pending, &question) ||
-        !questions_response(&d->questions, question, response, verdict))
+    if (!questions_find(&d->questions, reply->pending, &question) ||
+        !questions_response(&d->questions, question, reply->response, reply->verdict))
         return false;
-    if (verdict->action == VERDICT_OK)
-        request_schedule_key_accepted(&d->schedule, pending);
+    if (reply->verdict->action == VERDICT_OK)
+        request_schedule_key_accepted(&d->schedule, reply->pending);
     return true;
 }
 
@@ -199,11 +197,12 @@ static bool question_left(struct delivery *d, const struct pending_request *pend
 /* ---- responses ---- */
 
 /* The list is asked for once a run, before rows are suspected. */
-static bool import_response(struct delivery *d, struct batch_import *import,
-                            const struct response *response, struct verdict *verdict,
-                            int64_t now_ms, struct error *err)
+static bool import_response(struct delivery *d, const struct delivery_reply *reply,
+                            struct error *err)
 {
-    struct import_context context = context_of(d, now_ms);
+    struct import_context context = context_of(d, reply->now_ms);
+    struct batch_import *import = reply->pending->import;
+    const struct verdict *verdict = reply->verdict;
 
     if (verdict->action == VERDICT_BATCH_REFUSED && d->list_state != LIST_THERE) {
         d->list_state = LIST_WANTED;
@@ -211,51 +210,49 @@ static bool import_response(struct delivery *d, struct batch_import *import,
         return true;
     }
     if (verdict->action == VERDICT_ACCEPTED && import_set_has_job(&d->imports, verdict->job.id)) {
-        request_schedule_again(&d->schedule, &import->request, now_ms, 0);
+        request_schedule_again(&d->schedule, &import->request, reply->now_ms, 0);
         return true;
     }
-    return batch_import_response(import, &context, response, verdict, err);
+    return batch_import_response(import, &context, reply->response, reply->verdict, err);
 }
 
-static bool response_of_removal(struct delivery *d, const struct response *response,
-                                const struct verdict *verdict, int64_t now_ms, struct error *err)
+static bool response_of_removal(struct delivery *d, const struct delivery_reply *reply,
+                                struct error *err)
 {
-    if (!removal_response(&d->removal, &d->schedule, response, verdict, now_ms, err))
+    if (!removal_response(&d->removal, &d->schedule, reply, err))
         return false;
     if (removal_wants_list(&d->removal))
         d->list_state = LIST_WANTED;
     return true;
 }
 
-static bool useful_response(struct delivery *d, struct pending_request *pending,
-                            const struct response *response, struct verdict *verdict,
-                            int64_t now_ms, struct error *err)
+static bool useful_response(struct delivery *d, const struct delivery_reply *reply,
+                            struct error *err)
 {
-    struct import_context context = context_of(d, now_ms);
+    struct import_context context = context_of(d, reply->now_ms);
 
-    request_schedule_key_accepted(&d->schedule, pending);
-    if (pending->import)
-        return import_response(d, pending->import, response, verdict, now_ms, err);
-    if (removal_owns(&d->removal, pending))
-        return response_of_removal(d, response, verdict, now_ms, err);
-    if (pending == &d->list)
-        list_response(d, response, verdict, now_ms);
-    else if (pending == &d->polls.listing)
-        job_polls_response(&d->polls, &d->imports, &context, response);
-    else
-        request_schedule_again(&d->schedule, pending, now_ms, 0); /* a malformed answer */
+    request_schedule_key_accepted(&d->schedule, reply->pending);
+    if (reply->pending->import)
+        return import_response(d, reply, err);
+    if (removal_owns(&d->removal, reply->pending))
+        return response_of_removal(d, reply, err);
+    if (reply->pending == &d->list)
+        list_response(d, reply);
+    else if (reply->pending == &d->polls.listing)
+        job_polls_response(&d->polls, &d->imports, &context, reply->response);
+    else /* a malformed answer */
+        request_schedule_again(&d->schedule, reply->pending, reply->now_ms, 0);
     return true;
 }
 
 /* Once more after a while; the second time the key is refused. */
-static void key_refused(struct delivery *d, struct pending_request *pending,
-                        const struct verdict *verdict, int64_t now_ms)
+static void key_refused(struct delivery *d, const struct delivery_reply *reply)
 {
     char text[VERDICT_TEXT_BYTES];
 
-    if (!request_schedule_key_refused(&d->schedule, pending, now_ms))
+    if (!request_schedule_key_refused(&d->schedule, reply->pending, reply->now_ms))
         return;
-    verdict_text(verdict, text);
+    verdict_text(reply->verdict, text);
     d->key_refused = true;
     fail_run(d, REASON_KEY_REFUSED,
              "%s, twice: give connection %s a new key with connection rotate-key", text,
@@ -266,37 +263,35 @@ static void key_refused(struct delivery *d, struct pending_request *pending,
  * All workers of the account heed what Klaviyo said about when to come back, whether or not
  * the request is made again.
  */
-static void heed_wait(struct delivery *d, const struct pending_request *pending,
-                      const struct verdict *verdict, int64_t now_ms)
+static void heed_wait(struct delivery *d, const struct delivery_reply *reply)
 {
-    int64_t wait_ms = verdict_wait_ms(verdict);
+    bool is_limit = reply->verdict->action == VERDICT_THROTTLED;
+    int64_t wait_ms = verdict_wait_ms(reply->verdict);
 
-    d->counts.throttled += verdict->action == VERDICT_THROTTLED;
+    d->counts.throttled += is_limit;
     if (wait_ms == 0)
         return;
-    request_schedule_close(&d->schedule, pending->endpoint, now_ms + wait_ms);
-    d->blocked = pending->endpoint;
+    request_schedule_close(&d->schedule, reply->pending->endpoint, reply->now_ms + wait_ms);
+    d->blocked = reply->pending->endpoint;
     d->blocked_ms = wait_ms;
-    d->blocked_by_limit = verdict->action == VERDICT_THROTTLED;
+    d->blocked_by_limit = is_limit;
 }
 
-static void come_back_later(struct delivery *d, struct pending_request *pending,
-                            const struct verdict *verdict, int64_t now_ms)
+static void come_back_later(struct delivery *d, const struct delivery_reply *reply)
 {
-    bool hung = availability_is_slow(pending->started_ms, now_ms);
-    int64_t wait_ms = verdict_wait_ms(verdict);
+    bool hung = availability_is_slow(reply->pending->started_ms, reply->now_ms);
+    int64_t wait_ms = verdict_wait_ms(reply->verdict);
 
-    verdict_text(verdict, d->availability.trouble);
-    request_schedule_again(&d->schedule, pending, now_ms,
+    verdict_text(reply->verdict, d->availability.trouble);
+    request_schedule_again(&d->schedule, reply->pending, reply->now_ms,
                            hung && wait_ms < HUNG_PAUSE_MS ? HUNG_PAUSE_MS : wait_ms);
 }
 
-static void throttled(struct delivery *d, struct pending_request *pending,
-                      const struct verdict *verdict, int64_t now_ms)
+static void throttled(struct delivery *d, const struct delivery_reply *reply)
 {
-    pending->limited = true;
-    verdict_text(verdict, d->availability.limit);
-    come_back_later(d, pending, verdict, now_ms);
+    reply->pending->limited = true;
+    verdict_text(reply->verdict, d->availability.limit);
+    come_back_later(d, reply);
 }
 
 /* False: what the request was about is not at hand, so that nobody can tell what is a value. */
@@ -330,9 +325,9 @@ static void tell_words(const struct delivery *d, const struct pending_request *p
 }
 
 /* Its words may hold anything of anybody: they are kept with the run's rejections. */
-static void unexpected_response(struct delivery *d, const struct pending_request *pending,
-                                const struct verdict *verdict)
+static void unexpected_response(struct delivery *d, const struct delivery_reply *reply)
 {
+    const struct verdict *verdict = reply->verdict;
     char text[VERDICT_TEXT_BYTES], words[FAILURE_MAX_BYTES];
 
     verdict_text(verdict, text);
@@ -341,7 +336,7 @@ static void unexpected_response(struct delivery *d, const struct pending_request
     (void)snprintf(d->words_code, sizeof d->words_code, "%s",
                    verdict->code[0] ? verdict->code : "other");
     if (d->words_wanted) {
-        tell_words(d, pending, verdict->detail, text, words);
+        tell_words(d, reply->pending, verdict->detail, text, words);
         fail_run(d, REASON_ANSWER_UNEXPECTED, "%s: %s", text, words);
     } else {
         fail_run(d, REASON_ANSWER_UNEXPECTED, "%s", text);
@@ -366,34 +361,33 @@ static bool may_be_a_job(const struct response *response)
            response->status == 524;
 }
 
-static bool act_on_verdict(struct delivery *d, struct pending_request *pending,
-                           const struct response *response, struct verdict *verdict, int64_t now_ms,
+static bool act_on_verdict(struct delivery *d, const struct delivery_reply *reply,
                            struct error *err)
 {
-    switch (verdict->action) {
+    switch (reply->verdict->action) {
     case VERDICT_OK:
     case VERDICT_ACCEPTED:
     case VERDICT_ROWS_REFUSED:
     case VERDICT_BATCH_REFUSED:
     case VERDICT_TOO_LARGE:
     case VERDICT_GONE:
-        return useful_response(d, pending, response, verdict, now_ms, err);
+        return useful_response(d, reply, err);
     case VERDICT_KEY_REFUSED:
     case VERDICT_SCOPE_MISSING:
-        key_refused(d, pending, verdict, now_ms);
+        key_refused(d, reply);
         return true;
     case VERDICT_THROTTLED:
-        throttled(d, pending, verdict, now_ms);
+        throttled(d, reply);
         return true;
     case VERDICT_AGAIN:
-        if (pending->endpoint == ENDPOINT_IMPORT && may_be_a_job(response))
-            pending->import->unanswered = true;
-        come_back_later(d, pending, verdict, now_ms);
+        if (reply->pending->endpoint == ENDPOINT_IMPORT && may_be_a_job(reply->response))
+            reply->pending->import->unanswered = true;
+        come_back_later(d, reply);
         return true;
     case VERDICT_UNEXPECTED:
         break;
     }
-    unexpected_response(d, pending, verdict);
+    unexpected_response(d, reply);
     return true;
 }
 
@@ -414,31 +408,33 @@ static bool is_dispensable(const struct delivery *d, const struct pending_reques
 }
 
 /* What can be done without says nothing of the others if it is in vain. */
-static void note_availability(struct delivery *d, const struct pending_request *pending,
-                              enum verdict_action action, int64_t now_ms)
+static void note_availability(struct delivery *d, const struct delivery_reply *reply)
 {
-    if (is_dispensable(d, pending) && action != VERDICT_OK)
-        availability_heard(&d->availability, now_ms);
-    else if (availability_responded(&d->availability, action, d->schedule.n_in_flight, now_ms))
+    enum verdict_action action = reply->verdict->action;
+
+    if (is_dispensable(d, reply->pending) && action != VERDICT_OK)
+        availability_heard(&d->availability, reply->now_ms);
+    else if (availability_responded(&d->availability, action, d->schedule.n_in_flight,
+                                    reply->now_ms))
         d->schedule.attempts = 0;
 }
 
-bool delivery_response(struct delivery *delivery, struct pending_request *pending,
-                       const struct response *response, struct verdict *verdict, int64_t now_ms,
+bool delivery_response(struct delivery *delivery, const struct delivery_reply *reply,
                        struct error *err)
 {
+    struct pending_request *pending = reply->pending;
+
     assert(pending->in_flight && delivery->blocked_ms == 0);
-    note_availability(delivery, pending, verdict->action, now_ms);
+    note_availability(delivery, reply);
     request_schedule_ended(&delivery->schedule, pending);
-    heed_wait(delivery, pending, verdict, now_ms);
+    heed_wait(delivery, reply);
     pending->limited = false;
     if (pending == &delivery->polls.listing &&
-        job_polls_are_useless(&delivery->polls, verdict->action)) {
-        job_polls_give_up(&delivery->polls, verdict->status);
+        job_polls_are_useless(&delivery->polls, reply->verdict->action)) {
+        job_polls_give_up(&delivery->polls, reply->verdict->status);
         return true;
     }
-    return question_answered(delivery, pending, response, verdict) ||
-           act_on_verdict(delivery, pending, response, verdict, now_ms, err);
+    return question_answered(delivery, reply) || act_on_verdict(delivery, reply, err);
 }
 
 /* ---- effects that a fact left ---- */
@@ -542,11 +538,11 @@ static bool next_send_of(struct delivery *d, struct batch_import *import, int64_
 
 static bool next_question(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
-    struct pending_request *pending;
     struct request request;
+    struct pending_request *pending =
+        questions_next(&d->questions, &d->schedule, d->options.list_id, now_ms, &request);
 
-    if (!questions_next(&d->questions, &d->schedule, d->options.list_id, now_ms, &pending,
-                        &request))
+    if (!pending)
         return false;
     want_send(effect, pending, &request);
     return true;

@@ -10,6 +10,7 @@
 #include "common/strbuf.h"
 #include "worker/export/availability.h"
 #include "worker/export/batch_import.h"
+#include "worker/export/delivery_reply.h"
 #include "worker/export/effect.h"
 #include "worker/export/import_set.h"
 #include "worker/export/job_polls.h"
@@ -25,7 +26,7 @@
  *
  * Facts go in, effects come out:
  *
- *     delivery_response(&delivery, pending, &response, &verdict, now, err);
+ *     delivery_response(&delivery, &reply, err);
  *     while (delivery_next(&delivery, now, &effect)) {
  *         … perform it …
  *         delivery_performed(&delivery, &effect, &result, now, err);
@@ -139,9 +140,8 @@ void delivery_allow_imports(struct delivery *delivery, int64_t until_ms);
 /* The process drains: no request is begun from now on. */
 void delivery_drain(struct delivery *delivery);
 
-/* pending: as in the SEND that it answers. Takes what the verdict owns. */
-bool delivery_response(struct delivery *delivery, struct pending_request *pending,
-                       const struct response *response, struct verdict *verdict, int64_t now_ms,
+/* A request has ended. */
+bool delivery_response(struct delivery *delivery, const struct delivery_reply *reply,
                        struct error *err) MUST_USE;
 
 /* ---- effects ---- */

@@ -112,6 +112,14 @@ static unsigned that_can_trip(const struct guard_rules *rules, const struct guar
 
 /* ---- in words ---- */
 
+/* What a verdict is about. */
+struct judged {
+    const struct guard_rules *rules;
+    int64_t max_profiles;
+    const struct guards_facts *facts;
+    const struct guards_names *names;
+};
+
 /* Written as far as there is room; what is cut is cut between two characters. */
 struct sentence {
     char *text;
@@ -135,23 +143,23 @@ static void say(struct sentence *s, const char *fmt, ...)
         s->text[--s->len] = '\0';
 }
 
-static void say_limit(struct sentence *s, int64_t max_profiles, const struct guards_facts *f)
+static void say_limit(struct sentence *s, const struct judged *of)
 {
     say(s,
         "%" PRId64 " distinct valid addresses, --max-profiles is %" PRId64 ": raise it with "
         "export update, or choose smaller segments",
-        f->distinct, max_profiles);
+        of->facts->distinct, of->max_profiles);
 }
 
-static void say_invalid(struct sentence *s, const struct guard_rules *r,
-                        const struct guards_facts *f, const struct guards_names *names)
+static void say_invalid(struct sentence *s, const struct judged *of)
 {
+    const struct guards_facts *f = of->facts;
     bool first = true;
 
     say(s,
         "too_many_invalid: %" PRId64 " of %" PRId64
         " members cannot be sent, --max-invalid is %" PRId64 " %%; by the e-mail field %.300s: ",
-        f->invalid, f->read, r->max_invalid_percent, names->email_field);
+        f->invalid, f->read, of->rules->max_invalid_percent, of->names->email_field);
     for (size_t i = 0; i < SELECTION_CODES; i++)
         if (f->invalid_by[i] > 0) {
             say(s, "%s%s %" PRId64, first ? "" : ", ", selection_codes[i], f->invalid_by[i]);
@@ -159,10 +167,10 @@ static void say_invalid(struct sentence *s, const struct guard_rules *r,
         }
 }
 
-static void say_jump(struct sentence *s, const struct guard_rules *r, const struct guards_facts *f)
+static void say_jump(struct sentence *s, const struct judged *of)
 {
     say(s, "size_jumped: %" PRId64 " distinct addresses, the last run that succeeded had %" PRId64,
-        f->distinct, r->last_distinct);
+        of->facts->distinct, of->rules->last_distinct);
 }
 
 static void say_plan(struct sentence *s, const struct guards_facts *f)
@@ -174,52 +182,50 @@ static void say_plan(struct sentence *s, const struct guards_facts *f)
         f->plan_maximum);
 }
 
-static void say_flows(struct sentence *s, const struct guards_facts *f,
-                      const struct guards_names *names)
+static void say_flows(struct sentence *s, const struct judged *of)
 {
+    const struct guards_facts *f = of->facts;
+
     say(s,
         "list_starts_flows: %" PRId64 " new addresses, and %" PRId64 " live flow%s with being "
         "added to list %s (export update --flows-known says that this is wanted)",
-        f->fresh, f->live_flows, f->live_flows == 1 ? " begins" : "s begin", names->list_id);
+        f->fresh, f->live_flows, f->live_flows == 1 ? " begins" : "s begin", of->names->list_id);
 }
 
-static void say_guard(struct sentence *s, enum guard guard, const struct guard_rules *r,
-                      const struct guards_facts *f, const struct guards_names *names)
+static void say_guard(struct sentence *s, enum guard guard, const struct judged *of)
 {
     switch (guard) {
     case GUARD_TOO_MANY_INVALID:
-        say_invalid(s, r, f, names);
+        say_invalid(s, of);
         return;
     case GUARD_SIZE_JUMPED:
-        say_jump(s, r, f);
+        say_jump(s, of);
         return;
     case GUARD_OVER_PLAN_LIMIT:
-        say_plan(s, f);
+        say_plan(s, of->facts);
         return;
     case GUARD_LIST_STARTS_FLOWS:
-        say_flows(s, f, names);
+        say_flows(s, of);
         return;
     case GUARDS_N:
         break;
     }
 }
 
-static void say_all(struct guards_verdict *v, bool over_limit, const struct guard_rules *r,
-                    int64_t max_profiles, const struct guards_facts *f,
-                    const struct guards_names *names)
+static void say_all(struct guards_verdict *v, bool over_limit, const struct judged *of)
 {
     struct sentence s = { v->detail, sizeof v->detail, 0 };
 
     if (over_limit)
-        say_limit(&s, max_profiles, f);
+        say_limit(&s, of);
     for (int i = 0; i < GUARDS_N; i++)
         if (v->tripped & GUARD_BIT(i)) {
             say(&s, "%s", s.len ? "; " : "");
-            say_guard(&s, (enum guard)i, r, f, names);
+            say_guard(&s, (enum guard)i, of);
         }
     if (!v->tripped)
         return;
-    say(&s, ". Where that is right: publish --export %.250s", names->export_name);
+    say(&s, ". Where that is right: publish --export %.250s", of->names->export_name);
     for (int i = 0; i < GUARDS_N; i++)
         if (v->tripped & GUARD_BIT(i))
             say(&s, " --confirm %s", guard_name((enum guard)i));
@@ -276,7 +282,7 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
     verdict->tripped = without_unasked(set, facts);
     verdict->reason = reason_of(over_limit, verdict->tripped);
     if (names)
-        say_all(verdict, over_limit, rules, max_profiles, facts, names);
+        say_all(verdict, over_limit, &(struct judged){ rules, max_profiles, facts, names });
 }
 
 enum guards_count guards_want_count(const struct guard_rules *rules, bool sends_all)

@@ -47,19 +47,18 @@ static bool is_open(const struct questions *questions, int i)
     return questions->wanted[i] && questions->known[i] == GUARDS_UNASKED;
 }
 
-bool questions_next(struct questions *questions, const struct request_schedule *schedule,
-                    const char *list_id, int64_t now_ms, struct pending_request **pending,
-                    struct request *request)
+struct pending_request *questions_next(struct questions *questions,
+                                       const struct request_schedule *schedule, const char *list_id,
+                                       int64_t now_ms, struct request *request)
 {
     for (int i = 0; i < QUESTIONS_N; i++) {
         if (!is_open(questions, i) ||
             !request_schedule_may_start(schedule, &questions->pending[i], now_ms))
             continue;
-        *pending = &questions->pending[i];
         *request = i == QUESTION_PLAN ? usage_request() : list_flows_request(list_id);
-        return true;
+        return &questions->pending[i];
     }
-    return false;
+    return NULL;
 }
 
 int64_t questions_due_ms(const struct questions *questions, const struct request_schedule *schedule)

@@ -43,10 +43,10 @@ void questions_tell(const struct questions *questions, struct guards_facts *fact
 bool questions_find(const struct questions *questions, const struct pending_request *pending,
                     enum question *question);
 
-/* The next one to be sent now, with its request; false: none is. list_id is lent. */
-bool questions_next(struct questions *questions, const struct request_schedule *schedule,
-                    const char *list_id, int64_t now_ms, struct pending_request **pending,
-                    struct request *request);
+/* The next one to be sent now, and its request; NULL: none is. list_id is lent. */
+struct pending_request *questions_next(struct questions *questions,
+                                       const struct request_schedule *schedule, const char *list_id,
+                                       int64_t now_ms, struct request *request);
 
 /* When one may be sent as far as is known; REQUEST_SCHEDULE_NEVER: none is waited for. */
 int64_t questions_due_ms(const struct questions *questions,

@@ -413,14 +413,14 @@ static bool read_page(struct removal *r, struct removal_request *lookup,
 }
 
 static bool lookup_response(struct removal *r, struct removal_request *lookup,
-                            struct request_schedule *schedule, const struct response *response,
-                            int64_t now_ms, struct error *err)
+                            struct request_schedule *schedule, const struct delivery_reply *reply,
+                            struct error *err)
 {
     struct profile_page page = PROFILE_PAGE_INIT;
     struct error malformed = ERROR_INIT;
 
-    if (!profile_page_parse(response, &page, &malformed)) {
-        request_schedule_again(schedule, &lookup->pending, now_ms, 0);
+    if (!profile_page_parse(reply->response, &page, &malformed)) {
+        request_schedule_again(schedule, &lookup->pending, reply->now_ms, 0);
         return true;
     }
     bool ok = read_page(r, lookup, &page, err);
@@ -466,19 +466,18 @@ static struct removal_request *request_of(struct removal *r, const struct pendin
 }
 
 bool removal_response(struct removal *removal, struct request_schedule *schedule,
-                      const struct response *response, const struct verdict *verdict,
-                      int64_t now_ms, struct error *err)
+                      const struct delivery_reply *reply, struct error *err)
 {
-    struct removal_request *request = request_of(removal, response->tag);
+    struct removal_request *request = request_of(removal, reply->pending);
     bool is_removal = request == &removal->remove;
 
-    if (is_refusal(verdict->action)) {
+    if (is_refusal(reply->verdict->action)) {
         /* Was it the list that it did not find? */
         removal->waits_for_list = is_removal && !removal->list_checked;
         return removal->waits_for_list || refused(removal, request, err);
     }
     if (!is_removal)
-        return lookup_response(removal, request, schedule, response, now_ms, err);
+        return lookup_response(removal, request, schedule, reply, err);
     finish_request(request);
     go_to_forget(removal);
     return true;

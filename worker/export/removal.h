@@ -8,6 +8,7 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
+#include "worker/export/delivery_reply.h"
 #include "worker/export/effect.h"
 #include "worker/export/removal_guard.h"
 #include "worker/export/request_schedule.h"
@@ -118,12 +119,11 @@ bool removal_performed(struct removal *removal, const struct effect *effect,
 bool removal_owns(const struct removal *removal, const struct pending_request *pending);
 
 /*
- * A response that the delivery does not answer by itself: of use, or a refusal. Its tag is the
- * pending request, which removal_owns(). ERROR_RETRY: out of memory.
+ * A response that the delivery does not answer by itself: of use, or a refusal. Its pending
+ * request is one that removal_owns(). ERROR_RETRY: out of memory.
  */
 bool removal_response(struct removal *removal, struct request_schedule *schedule,
-                      const struct response *response, const struct verdict *verdict,
-                      int64_t now_ms, struct error *err) MUST_USE;
+                      const struct delivery_reply *reply, struct error *err) MUST_USE;
 
 /* It refused a removal as a whole: is the list still there? */
 bool removal_wants_list(const struct removal *removal);

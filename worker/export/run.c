@@ -133,19 +133,16 @@ static bool open_client(const struct run_options *options, const struct run_task
     return *client != NULL;
 }
 
-static bool plan_and_deliver(const struct run_options *options, struct db *db,
-                             const struct run_task *task, struct client *client, int64_t taken_ms,
+static bool plan_and_deliver(const struct run_options *options, struct deliver_options *delivery,
                              struct error *err)
 {
     CLEANUP(plan_freep) struct plan *plan = NULL;
     struct deliver_result result = { .outcome = DELIVER_RELINQUISHED };
 
-    struct deliver_options delivery = {
-        options->settings, task, options->control, db, client, &plan, options->wakeup_fd, taken_ms
-    };
-    deliver(&delivery, &result);
+    delivery->plan = &plan;
+    deliver(delivery, &result);
     plan_free(plan_take(&plan)); /* before the end is written: it writes for the run, too */
-    return conclude(options, db, task, &result, err);
+    return conclude(options, delivery->db, delivery->task, &result, err);
 }
 
 /* A run that was parked continues; it was not taken over from another worker. */
@@ -168,10 +165,18 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
                              const struct run_task *task, int64_t taken_ms, struct error *err)
 {
     CLEANUP(client_freep) struct client *client = NULL;
+    struct deliver_options delivery = { .settings = options->settings,
+                                        .task = task,
+                                        .control = options->control,
+                                        .db = db,
+                                        .wakeup_fd = options->wakeup_fd,
+                                        .taken_ms = taken_ms };
     struct error why = ERROR_INIT;
 
-    if (open_client(options, task, &client, &why))
-        return plan_and_deliver(options, db, task, client, taken_ms, err);
+    if (open_client(options, task, &client, &why)) {
+        delivery.client = client;
+        return plan_and_deliver(options, &delivery, err);
+    }
     if (why.kind != ERROR_INPUT)
         return error_set(err, why.kind, "%s", why.text);
     struct run_ending ending = { RUN_FAILED, REASON_KEY_UNREADABLE, why.text };
