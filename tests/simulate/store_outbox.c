@@ -285,8 +285,8 @@ void refused_rows_release(struct refused_rows *refused UNUSED)
 {
 }
 
-void refused_rows_add(struct refused_rows *refused, size_t position, const char *address UNUSED,
-                      size_t address_len UNUSED, const char *code UNUSED, const char *detail UNUSED)
+void refused_rows_add(struct refused_rows *refused, size_t position, struct bytes address UNUSED,
+                      const char *code UNUSED, const char *detail UNUSED)
 {
     refused->positions.len |= (size_t)1 << position; /* a set */
     refused->n++;

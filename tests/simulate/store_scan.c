@@ -210,9 +210,8 @@ void local_rejections_release(struct local_rejections *invalid UNUSED)
 {
 }
 
-void local_rejections_add(struct local_rejections *invalid, const char *email UNUSED,
-                          size_t email_len UNUSED, const char *profile_id UNUSED,
-                          size_t profile_id_len UNUSED, const char *code UNUSED)
+void local_rejections_add(struct local_rejections *invalid, struct bytes email UNUSED,
+                          struct bytes profile_id UNUSED, const char *code UNUSED)
 {
     invalid->n++;
 }

@@ -92,10 +92,8 @@ static bool read_members(const char *export_name, struct error *err)
 
 static void fill(struct batch_rows *rows)
 {
-    const struct batch_row row = { .address = "someone@shop.example",
-                                   .address_len = 20,
-                                   .profile_id = "p1",
-                                   .profile_id_len = 2 };
+    const struct batch_row row = { .address = { "someone@shop.example", 20 },
+                                   .profile_id = { "p1", 2 } };
 
     for (int i = 0; i < ROWS; i++)
         batch_rows_add(rows, &row);

@@ -260,7 +260,7 @@ static bool a_batch_is_filled(struct error *err)
     const struct batch_limits limits = { .rows = 1000, .bytes = 1000000 };
     CLEANUP(batch_release) struct batch batch;
     CLEANUP(batch_rows_release) struct batch_rows rows;
-    const struct batch_row row = { .address = "a@x.example", .address_len = 11 };
+    const struct batch_row row = { .address = { "a@x.example", 11 } };
     size_t added = 0;
 
     batch_init(&batch, &limits);

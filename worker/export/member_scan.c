@@ -139,8 +139,9 @@ static bool take_invalid(struct member_scan *scan, const struct member *member, 
         scan->trial->code = scan->trial->profile ? code : NULL;
     if (!scan->writing)
         return true;
-    local_rejections_add(&scan->invalid, member->address.bytes, member->address.len,
-                         member->profile_id.bytes, member->profile_id.len, code);
+    local_rejections_add(&scan->invalid,
+                         (struct bytes){ member->address.bytes, member->address.len },
+                         (struct bytes){ member->profile_id.bytes, member->profile_id.len }, code);
     return scan->invalid.n < INVALID_MAX_ROWS || flush_invalid(scan, err);
 }
 
@@ -231,10 +232,8 @@ static bool add_to_batch(struct member_scan *scan, struct planned *planned,
         return error_no_memory(err);
     count_not_cleared(scan, member);
     if (scan->writing || scan->trial) {
-        struct batch_row row = { .address = member->address.bytes,
-                                 .address_len = member->address.len,
-                                 .profile_id = member->profile_id.bytes,
-                                 .profile_id_len = member->profile_id.len,
+        struct batch_row row = { .address = { member->address.bytes, member->address.len },
+                                 .profile_id = { member->profile_id.bytes, member->profile_id.len },
                                  .fingerprint = fingerprint,
                                  .known = member->known,
                                  .filled = filled_before(scan, member) |

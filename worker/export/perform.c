@@ -89,7 +89,7 @@ static void add_refused(struct refused_rows *refused, const struct effect *effec
         size_t position = failures->failed[i].row;
         const struct row *row = &effect->rows->row[position];
 
-        refused_rows_add(refused, position, row->address, row->address_len,
+        refused_rows_add(refused, position, (struct bytes){ row->address, row->address_len },
                          import_failures_code(failures, i), import_failures_detail(failures, i));
     }
     for (int64_t i = 0; i < failures->n_unidentified; i++)
@@ -124,8 +124,7 @@ static void fill_split(struct outbox_split *out, const struct effect *effect)
     for (size_t i = 0; i < effect->rows->n; i++) {
         const struct row *row = &effect->rows->row[i];
         struct batch_split_row part = batch_split_row(effect->split, i, &next);
-        struct outbox_split_row out_row = { .address = row->address,
-                                            .address_len = row->address_len,
+        struct outbox_split_row out_row = { .address = { row->address, row->address_len },
                                             .offset = (size_t)(row->object - effect->body->data),
                                             .len = row->len,
                                             .part = part.part,

@@ -33,9 +33,9 @@ void batch_rows_clear(struct batch_rows *rows)
 
 void batch_rows_add(struct batch_rows *rows, const struct batch_row *row)
 {
-    binary_array_text(&rows->addresses, row->address, row->address_len);
+    binary_array_text(&rows->addresses, row->address.at, row->address.n);
     binary_array_int64(&rows->fingerprints, row->fingerprint);
-    binary_array_text(&rows->profile_ids, row->profile_id, row->profile_id_len);
+    binary_array_text(&rows->profile_ids, row->profile_id.at, row->profile_id.n);
     binary_array_bool(&rows->listed, row->listed);
     binary_array_int64(&rows->filled, (int64_t)row->filled);
     rows->n++;

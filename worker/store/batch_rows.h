@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "worker/store/binary_array.h"
 
@@ -13,10 +14,8 @@
  * ledger: for each address, in the order of the body, what is sent of whom.
  */
 struct batch_row {
-    const char *address;
-    size_t address_len;
-    const char *profile_id;
-    size_t profile_id_len;
+    struct bytes address;
+    struct bytes profile_id;
     int64_t fingerprint; /* of the values as sent */
     uint64_t filled;     /* fields that ever had a value as sent: a set */
     bool known;          /* the ledger has a row of the address */

@@ -315,7 +315,7 @@ void outbox_split_release(struct outbox_split *split)
 
 void outbox_split_add(struct outbox_split *split, const struct outbox_split_row *row)
 {
-    array_text(&split->addresses, row->address, row->address_len);
+    array_text(&split->addresses, row->address.at, row->address.n);
     array_int64(&split->parts, row->part);
     array_int64(&split->offsets, (int64_t)row->offset);
     array_int64(&split->lengths, (int64_t)row->len);

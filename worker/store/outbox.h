@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
@@ -106,8 +107,7 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
  * old one by the server.
  */
 struct outbox_split_row {
-    const char *address;
-    size_t address_len;
+    struct bytes address;
     size_t offset; /* of the object in the body */
     size_t len;
     int64_t part;

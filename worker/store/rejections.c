@@ -30,11 +30,11 @@ void local_rejections_release(struct local_rejections *invalid)
     strbuf_release(&invalid->codes);
 }
 
-void local_rejections_add(struct local_rejections *invalid, const char *email, size_t email_len,
-                          const char *profile_id, size_t profile_id_len, const char *code)
+void local_rejections_add(struct local_rejections *invalid, struct bytes email,
+                          struct bytes profile_id, const char *code)
 {
-    array_text(&invalid->emails, email, email_len);
-    array_text(&invalid->profile_ids, profile_id, profile_id_len);
+    array_text(&invalid->emails, email.at, email.n);
+    array_text(&invalid->profile_ids, profile_id.at, profile_id.n);
     array_str(&invalid->codes, code);
     invalid->n++;
 }
@@ -81,11 +81,11 @@ void refused_rows_release(struct refused_rows *refused)
     strbuf_release(&refused->unidentified_details);
 }
 
-void refused_rows_add(struct refused_rows *refused, size_t position, const char *address,
-                      size_t address_len, const char *code, const char *detail)
+void refused_rows_add(struct refused_rows *refused, size_t position, struct bytes address,
+                      const char *code, const char *detail)
 {
     array_int64(&refused->positions, (int64_t)position + 1); /* PostgreSQL counts from 1 */
-    array_text(&refused->addresses, address, address_len);
+    array_text(&refused->addresses, address.at, address.n);
     array_str(&refused->codes, code);
     array_str(&refused->details, detail);
     refused->n++;

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
@@ -25,11 +26,11 @@ struct local_rejections {
     size_t n;
 };
 
-/* As batch_rows. email and profile_id are NULL where there is none, else so many bytes, copied. */
+/* As batch_rows. email and profile_id are BYTES_NONE where there is none; texts are copied. */
 void local_rejections_init(struct local_rejections *invalid);
 void local_rejections_release(struct local_rejections *invalid);
-void local_rejections_add(struct local_rejections *invalid, const char *email, size_t email_len,
-                          const char *profile_id, size_t profile_id_len, const char *code);
+void local_rejections_add(struct local_rejections *invalid, struct bytes email,
+                          struct bytes profile_id, const char *code);
 
 /* Writes them as local rejections and empties the collection. */
 bool local_rejections_write(struct db *db, const struct run_task *task,
@@ -51,8 +52,8 @@ struct refused_rows {
 void refused_rows_init(struct refused_rows *refused);
 void refused_rows_release(struct refused_rows *refused);
 /* position: of the row in the body, from 0. */
-void refused_rows_add(struct refused_rows *refused, size_t position, const char *address,
-                      size_t address_len, const char *code, const char *detail);
+void refused_rows_add(struct refused_rows *refused, size_t position, struct bytes address,
+                      const char *code, const char *detail);
 void refused_rows_add_unidentified(struct refused_rows *refused, const char *code,
                                    const char *detail);
 
