@@ -10,11 +10,12 @@
 
 /* store/late_jobs.h, by schemas/sql/0014_late_jobs.sql. */
 
-void late_jobs_free(struct late_job *jobs, size_t n)
+void late_jobs_release(struct late_jobs *jobs)
 {
-    for (size_t i = 0; i < n; i++)
-        free(jobs[i].job_id);
-    free(jobs);
+    for (size_t i = 0; i < jobs->n; i++)
+        free(jobs->items[i].job_id);
+    free(jobs->items);
+    *jobs = (struct late_jobs){ .n = 0 };
 }
 
 static struct late_job_row *row_of(const struct run_task *task, int64_t number)
@@ -25,30 +26,29 @@ static struct late_job_row *row_of(const struct run_task *task, int64_t number)
 }
 
 bool late_jobs_load(struct db *db, const struct run_task *task, int64_t unknown_ms,
-                    struct late_job **jobs, size_t *n, struct error *err)
+                    struct late_jobs *jobs, struct error *err)
 {
     if (!statement_arrives(db, err))
         return false;
-    struct late_job *found = calloc((size_t)database.n_late_jobs + 1, sizeof *found);
-    size_t count = 0;
+    struct late_jobs found = { .n = 0 };
 
-    assert(found);
+    found.items = calloc((size_t)database.n_late_jobs + 1, sizeof *found.items);
+    assert(found.items);
     for (int64_t i = 1; i <= database.n_late_jobs && database_owned(task); i++) {
         struct late_job_row *row = row_of(task, i);
 
         if (!row)
             continue;
         if (*row->job)
-            found[count++] = (struct late_job){ i, strdup(row->job), row->given_up };
+            found.items[found.n++] = (struct late_job){ i, strdup(row->job), row->given_up };
         else if (row->since_ms < fiber_now_ms() - unknown_ms)
             database_settle_late_job(row);
     }
     if (!statement_is_answered(db, err)) {
-        late_jobs_free(found, count);
+        late_jobs_release(&found);
         return false;
     }
     *jobs = found;
-    *n = count;
     return true;
 }
 

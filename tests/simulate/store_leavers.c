@@ -83,11 +83,12 @@ bool leavers_forget(struct db *db, const struct run_task *task, struct leavers *
     return write(db, task, leavers, forget, err);
 }
 
-void leavers_free(struct leaver *leavers, size_t n)
+void leaver_chunk_release(struct leaver_chunk *chunk)
 {
-    for (size_t i = 0; i < n; i++)
-        free(leavers[i].address);
-    free(leavers);
+    for (size_t i = 0; i < chunk->n; i++)
+        free(chunk->items[i].address);
+    free(chunk->items);
+    *chunk = (struct leaver_chunk){ .n = 0 };
 }
 
 /* ---- the claim ---- */
@@ -183,7 +184,7 @@ static char *address_of(int person)
 }
 
 bool leavers_release_held(struct db *db, const struct run_task *task,
-                          const struct leavers_window *window, char **last, int64_t *released,
+                          const struct leavers_window *window, struct leavers_released *released,
                           struct error *err)
 {
     int export = (int)task->export_id - 1, passed = -1;
@@ -192,7 +193,7 @@ bool leavers_release_held(struct db *db, const struct run_task *task,
         return false;
     if (!database_owned(task))
         return statement_is_refused(db, err);
-    *released = 0;
+    released->n = 0;
     for (int i = 0; i < PEOPLE; i++) {
         if (!is_marked(task, window, i))
             continue;
@@ -200,26 +201,25 @@ bool leavers_release_held(struct db *db, const struct run_task *task,
         if (!is_held_elsewhere(export, i))
             continue;
         database.ledger[export][i].known = false;
-        ++*released;
+        released->n++;
     }
     if (!statement_is_answered(db, err))
         return false;
-    *last = passed >= 0 ? address_of(passed) : NULL;
+    released->last = passed >= 0 ? address_of(passed) : NULL;
     return true;
 }
 
 bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
-                   struct leaver **leavers, size_t *n, struct error *err)
+                   struct leaver_chunk *chunk, struct error *err)
 {
     if (!statement_arrives(db, err))
         return false;
     if (!database_owned(task))
         return statement_is_refused(db, err);
-    struct leaver *found = calloc(PEOPLE, sizeof *found);
-    size_t count = 0;
+    struct leaver_chunk found = { .items = calloc(PEOPLE, sizeof *found.items) };
 
-    assert(found);
-    for (int i = 0; i < PEOPLE && (int64_t)count < window->max; i++) {
+    assert(found.items);
+    for (int i = 0; i < PEOPLE && (int64_t)found.n < window->max; i++) {
         struct ledger_entry *entry = &database.ledger[task->export_id - 1][i];
 
         if (!is_marked(task, window, i))
@@ -227,14 +227,13 @@ bool leavers_fetch(struct db *db, const struct run_task *task, const struct leav
         entry->removing = true;
         entry->listed = false;
         entry->fingerprint = 0;
-        found[count++].address = address_of(i);
+        found.items[found.n++].address = address_of(i);
     }
     if (!statement_is_answered(db, err)) {
-        leavers_free(found, count);
+        leaver_chunk_release(&found);
         return false;
     }
-    *leavers = found;
-    *n = count;
+    *chunk = found;
     return true;
 }
 
@@ -250,21 +249,22 @@ bool leavers_begin_removal(struct db *db, const struct run_task *task, struct er
     return statement_is_answered(db, err);
 }
 
-bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
-                     size_t n, struct error *err)
+bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver_chunk *chunk,
+                     struct error *err)
 {
-    if (n == 0)
+    if (chunk->n == 0)
         return true;
     if (!statement_arrives(db, err))
         return false;
     struct run_row *run = database_owned(task);
     if (!run)
         return statement_is_refused(db, err);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < chunk->n; i++) {
+        const struct leaver *leaver = &chunk->items[i];
         struct ledger_entry *entry =
-            &database.ledger[task->export_id - 1][person_number(leavers[i].address + 1)];
+            &database.ledger[task->export_id - 1][person_number(leaver->address + 1)];
 
-        if (leavers[i].kept || !entry->known || !entry->removing)
+        if (leaver->kept || !entry->known || !entry->removing)
             continue;
         entry->known = false;
         run->removed++;

@@ -128,11 +128,12 @@ bool outbox_plan_end(struct db *db, struct error *err)
 
 /* ---- reading ---- */
 
-void outbox_batches_free(struct outbox_batch *batches, size_t n)
+void outbox_batches_release(struct outbox_batches *batches)
 {
-    for (size_t i = 0; i < n; i++)
-        free(batches[i].job_id);
-    free(batches);
+    for (size_t i = 0; i < batches->n; i++)
+        free(batches->items[i].job_id);
+    free(batches->items);
+    *batches = (struct outbox_batches){ .n = 0 };
 }
 
 static bool is_held(const struct outbox_window *window, int64_t batch)
@@ -144,60 +145,55 @@ static bool is_held(const struct outbox_window *window, int64_t batch)
 }
 
 /* window NULL: all. */
-static struct outbox_batch *collect(const struct run_task *task, enum batch_state state,
-                                    const struct outbox_window *window, size_t *n)
+static struct outbox_batches collect(const struct run_task *task, enum batch_state state,
+                                     const struct outbox_window *window)
 {
     size_t max = window ? (size_t)window->max : (size_t)database.n_batches;
-    struct outbox_batch *found = calloc(max + 1, sizeof *found);
+    struct outbox_batches found = { .items = calloc(max + 1, sizeof *found.items) };
 
-    assert(found);
-    *n = 0;
-    for (int64_t i = 1; i <= database.n_batches && *n < max && database_owned(task); i++) {
+    assert(found.items);
+    for (int64_t i = 1; i <= database.n_batches && found.n < max && database_owned(task); i++) {
         const struct outbox_row *b = database_batch(i, task);
 
         if (b && b->state == state && !is_held(window, i))
-            found[(*n)++] = (struct outbox_batch){ .batch_id = i,
-                                                   .rows = b->n_rows,
-                                                   .bytes = (int64_t)strlen(b->body),
-                                                   .names_list = b->names_list,
-                                                   .job_id = *b->job ? strdup(b->job) : NULL,
-                                                   .posted = b->posted_ms && !*b->job };
+            found.items[found.n++] =
+                (struct outbox_batch){ .batch_id = i,
+                                       .rows = b->n_rows,
+                                       .bytes = (int64_t)strlen(b->body),
+                                       .names_list = b->names_list,
+                                       .job_id = *b->job ? strdup(b->job) : NULL,
+                                       .posted = b->posted_ms && !*b->job };
     }
     return found;
 }
 
-static bool answer(struct db *db, struct outbox_batch *found, size_t count,
-                   struct outbox_batch **batches, size_t *n, struct error *err)
+static bool answer(struct db *db, struct outbox_batches *found, struct outbox_batches *batches,
+                   struct error *err)
 {
     if (!statement_is_answered(db, err)) {
-        outbox_batches_free(found, count);
+        outbox_batches_release(found);
         return false;
     }
-    *batches = found;
-    *n = count;
+    *batches = *found;
     return true;
 }
 
 bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
-                    struct outbox_batch **batches, size_t *n, struct error *err)
+                    struct outbox_batches *batches, struct error *err)
 {
-    size_t count;
-
     if (!statement_arrives(db, err))
         return false;
-    struct outbox_batch *found = collect(task, BATCH_PLANNED, window, &count);
-    return answer(db, found, count, batches, n, err);
+    struct outbox_batches found = collect(task, BATCH_PLANNED, window);
+    return answer(db, &found, batches, err);
 }
 
-bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
-                 size_t *n, struct error *err)
+bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batches *batches,
+                 struct error *err)
 {
-    size_t count;
-
     if (!statement_arrives(db, err))
         return false;
-    struct outbox_batch *found = collect(task, BATCH_SENT, NULL, &count);
-    return answer(db, found, count, batches, n, err);
+    struct outbox_batches found = collect(task, BATCH_SENT, NULL);
+    return answer(db, &found, batches, err);
 }
 
 /* The batch, if the run owns it and it is in that state. */

@@ -182,34 +182,34 @@ FAKE(bool, runs_heartbeat,
 }
 
 FAKE(bool, outbox_sent,
-     (struct db * db UNUSED, const struct run_task *task UNUSED, struct outbox_batch **batches,
-      size_t *n, struct error *err))
+     (struct db * db UNUSED, const struct run_task *task UNUSED, struct outbox_batches *batches,
+      struct error *err))
 {
     diary_note("adopt");
     if (!diary_goes_well("adopt", err))
         return false;
-    *n = world.has_sent_job;
-    *batches = calloc(1, sizeof **batches);
-    **batches = (struct outbox_batch){ .batch_id = 1,
-                                       .rows = 1,
-                                       .bytes = sizeof BODY - 1,
-                                       .names_list = true,
-                                       .job_id = strdup("J") };
+    batches->n = world.has_sent_job;
+    batches->items = calloc(1, sizeof *batches->items);
+    *batches->items = (struct outbox_batch){ .batch_id = 1,
+                                             .rows = 1,
+                                             .bytes = sizeof BODY - 1,
+                                             .names_list = true,
+                                             .job_id = strdup("J") };
     if (!world.has_sent_job)
-        free((*batches)->job_id);
+        free(batches->items->job_id);
     return true;
 }
 
 FAKE(bool, late_jobs_load,
      (struct db * db UNUSED, const struct run_task *task UNUSED, int64_t unknown_ms UNUSED,
-      struct late_job **jobs, size_t *n, struct error *err))
+      struct late_jobs *jobs, struct error *err))
 {
     if (!diary_goes_well("late", err))
         return false;
-    *n = world.has_late_job;
-    *jobs = calloc(1, sizeof **jobs);
+    jobs->n = world.has_late_job;
+    jobs->items = calloc(1, sizeof *jobs->items);
     if (world.has_late_job)
-        **jobs = (struct late_job){ .late_job_id = 5, .job_id = strdup("J") };
+        *jobs->items = (struct late_job){ .late_job_id = 5, .job_id = strdup("J") };
     return true;
 }
 
@@ -220,9 +220,9 @@ FAKE(bool, rate_limit_release, (struct db * db UNUSED, int64_t permit_id UNUSED,
 
 static void fetch_planned(struct effect_result *result)
 {
-    result->n_batches = (size_t)world.batches;
-    result->batches = calloc(1, sizeof *result->batches);
-    *result->batches = (struct outbox_batch){
+    result->batches.n = (size_t)world.batches;
+    result->batches.items = calloc(1, sizeof *result->batches.items);
+    *result->batches.items = (struct outbox_batch){
         .batch_id = 1, .rows = 1, .bytes = sizeof BODY - 1, .names_list = true
     };
     world.batches = 0;

@@ -143,15 +143,15 @@ static void world_end_row(struct world *w, int row, enum world_row as)
 static void world_fetch(struct world *w, const struct effect *e, struct effect_result *r)
 {
     assert_int_equal(delivery_late_jobs(&w->delivery), 0);
-    r->batches = calloc((size_t)e->max + 1, sizeof *r->batches);
-    assert_non_null(r->batches);
-    for (int id = 1; id <= w->n_batches && (int64_t)r->n_batches < e->max; id++) {
+    r->batches.items = calloc((size_t)e->max + 1, sizeof *r->batches.items);
+    assert_non_null(r->batches.items);
+    for (int id = 1; id <= w->n_batches && (int64_t)r->batches.n < e->max; id++) {
         bool held = w->batches[id].state != WORLD_PLANNED;
 
         for (size_t i = 0; i < e->n_held; i++)
             held = held || e->held[i] == id;
         if (!held)
-            r->batches[r->n_batches++] =
+            r->batches.items[r->batches.n++] =
                 (struct outbox_batch){ .batch_id = id,
                                        .rows = w->batches[id].n,
                                        .bytes = w->bytes_per_row * w->batches[id].n,
@@ -382,13 +382,13 @@ static void world_settle(struct world *w)
 
 static inline void world_adopt_late_job(struct world *w, int number, bool given_up)
 {
-    struct late_job *job = calloc(1, sizeof *job);
+    struct late_jobs jobs = { .items = calloc(1, sizeof *jobs.items), .n = 1 };
     struct error err = ERROR_INIT;
 
-    assert_non_null(job);
-    *job = (struct late_job){ .late_job_id = number, .given_up = given_up };
-    assert_true(asprintf(&job->job_id, "L%d", number) > 0);
-    assert_true(delivery_adopt_late_jobs(&w->delivery, job, 1, w->now_ms, &err));
+    assert_non_null(jobs.items);
+    *jobs.items = (struct late_job){ .late_job_id = number, .given_up = given_up };
+    assert_true(asprintf(&jobs.items->job_id, "L%d", number) > 0);
+    assert_true(delivery_adopt_late_jobs(&w->delivery, &jobs, w->now_ms, &err));
 }
 
 static void world_plan_news(struct world *w)

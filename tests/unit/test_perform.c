@@ -32,12 +32,11 @@ static struct {
 
 #define DB struct db *db UNUSED, const struct run_task *task UNUSED
 
-FAKE(outbox_planned, (DB, const struct outbox_window *window, struct outbox_batch **batches,
-                      size_t *n, struct error *err))
+FAKE(outbox_planned,
+     (DB, const struct outbox_window *window, struct outbox_batches *batches, struct error *err))
 {
     diary_note("planned:%d:%d", (int)window->n_held, (int)window->max);
-    *batches = NULL;
-    *n = 3;
+    *batches = (struct outbox_batches){ .n = 3 };
     return diary_goes_well("planned", err);
 }
 
@@ -109,21 +108,19 @@ FAKE(leavers_claim_list, (DB, enum list_claim *claim, struct error *err))
     return diary_goes_well("claim", err);
 }
 
-FAKE(leavers_release_held,
-     (DB, const struct leavers_window *window, char **last, int64_t *released, struct error *err))
+FAKE(leavers_release_held, (DB, const struct leavers_window *window,
+                            struct leavers_released *released, struct error *err))
 {
     diary_note("held:%s:%d", window->after ? window->after : "-", (int)window->max);
-    *last = NULL;
-    *released = world.released;
+    *released = (struct leavers_released){ .n = world.released };
     return diary_goes_well("held", err);
 }
 
-FAKE(leavers_fetch, (DB, const struct leavers_window *window, struct leaver **leavers, size_t *n,
-                     struct error *err))
+FAKE(leavers_fetch,
+     (DB, const struct leavers_window *window, struct leaver_chunk *chunk, struct error *err))
 {
     diary_note("leavers:%s:%d", window->after ? window->after : "-", (int)window->max);
-    *leavers = NULL;
-    *n = 2;
+    *chunk = (struct leaver_chunk){ .n = 2 };
     return diary_goes_well("leavers", err);
 }
 
@@ -133,9 +130,9 @@ FAKE(leavers_begin_removal, (DB, struct error *err))
     return diary_goes_well("removal", err);
 }
 
-FAKE(leavers_removed, (DB, const struct leaver *leavers UNUSED, size_t n, struct error *err))
+FAKE(leavers_removed, (DB, const struct leaver_chunk *chunk, struct error *err))
 {
-    diary_note("removed:%d", (int)n);
+    diary_note("removed:%d", (int)chunk->n);
     return diary_goes_well("removed", err);
 }
 
@@ -199,7 +196,8 @@ static void begin(const char *failing)
     world.starts = true;
 }
 
-static const struct leaver leavers[] = { { .found = true }, { .kept = true } };
+static struct leaver leavers[] = { { .found = true }, { .kept = true } };
+static const struct leaver_chunk chunk = { leavers, 2 };
 static const struct {
     struct effect effect;
     const char *diary;
@@ -225,9 +223,7 @@ static const struct {
     { { .kind = EFFECT_CLAIM_LIST }, "claim", "claim" },
     { { .kind = EFFECT_RELEASE_HELD, .after = "a@b.cd", .max = 9 }, "held:a@b.cd:9", "held" },
     { { .kind = EFFECT_FETCH_LEAVERS, .max = 9 }, "leavers:-:9", "leavers" },
-    { { .kind = EFFECT_FORGET_LEAVERS, .leavers = leavers, .n_leavers = 2 },
-      "removed:2",
-      "removed" },
+    { { .kind = EFFECT_FORGET_LEAVERS, .leavers = &chunk }, "removed:2", "removed" },
     { { .kind = EFFECT_BLOCK_ACCOUNT, .endpoint = ENDPOINT_LIST, .wait_ms = 90000 },
       "block:list:90000",
       "block" },

@@ -96,16 +96,16 @@ static int number_after(const char *after)
 
 static void fetch(struct people *w, const struct effect *e, struct effect_result *r)
 {
-    r->leavers = calloc((size_t)e->max, sizeof *r->leavers);
-    assert_non_null(r->leavers);
-    for (int i = number_after(e->after); i < w->n && (int64_t)r->n_leavers < e->max; i++) {
+    r->leavers.items = calloc((size_t)e->max, sizeof *r->leavers.items);
+    assert_non_null(r->leavers.items);
+    for (int i = number_after(e->after); i < w->n && (int64_t)r->leavers.n < e->max; i++) {
         char address[32];
 
         if (!w->person[i].left || w->person[i].forgotten)
             continue;
         address_of(i, address);
         w->person[i].begun = true;
-        r->leavers[r->n_leavers++].address = strdup(address);
+        r->leavers.items[r->leavers.n++].address = strdup(address);
     }
 }
 
@@ -123,10 +123,10 @@ static void release_held(struct people *w, const struct effect *e, struct effect
 
 static void forget(struct people *w, const struct effect *e)
 {
-    for (size_t i = 0; i < e->n_leavers; i++) {
-        struct person *p = &w->person[number_of(e->leavers[i].address + 1)];
+    for (size_t i = 0; i < e->leavers->n; i++) {
+        struct person *p = &w->person[number_of(e->leavers->items[i].address + 1)];
 
-        if (e->leavers[i].kept)
+        if (e->leavers->items[i].kept)
             continue;
         assert_true(p->begun);
         assert_false(p->known && p->on_list); /* only after the 204 */

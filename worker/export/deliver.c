@@ -543,27 +543,25 @@ static void turn(struct deliver *d)
 /* Jobs of an earlier owner are polled, each for the whole time of a job. */
 static bool adopt_jobs(struct deliver *d, struct error *err)
 {
-    struct outbox_batch *batches;
-    size_t n;
+    struct outbox_batches batches;
 
     if (!d->task->taken_over && d->task->epoch == 1)
         return true;
-    return outbox_sent(d->options->db, d->task, &batches, &n, err) &&
-           delivery_adopt(&d->delivery, batches, n, clock_ms(), err);
+    return outbox_sent(d->options->db, d->task, &batches, err) &&
+           delivery_adopt(&d->delivery, &batches, clock_ms(), err);
 }
 
 static bool adopt_late_jobs(struct deliver *d, struct error *err)
 {
     int64_t unknown_ms = d->delivery.options.rules.job_budget_ms;
-    struct late_job *jobs;
-    size_t n;
+    struct late_jobs jobs;
 
-    if (!late_jobs_load(d->options->db, d->task, unknown_ms, &jobs, &n, err))
+    if (!late_jobs_load(d->options->db, d->task, unknown_ms, &jobs, err))
         return false;
-    if (n > 0)
+    if (jobs.n > 0)
         log_info("late_jobs", LOG_INT("run", d->task->run_id),
-                 LOG_STR("export", d->task->export_name), LOG_INT("jobs", (int64_t)n));
-    return delivery_adopt_late_jobs(&d->delivery, jobs, n, clock_ms(), err);
+                 LOG_STR("export", d->task->export_name), LOG_INT("jobs", (int64_t)jobs.n));
+    return delivery_adopt_late_jobs(&d->delivery, &jobs, clock_ms(), err);
 }
 
 static enum wait_kind waited_for(const struct run_task *task)

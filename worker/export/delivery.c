@@ -71,23 +71,23 @@ static void fail_run(struct delivery *d, enum run_reason reason, const char *fmt
 
 /* ---- the imports ---- */
 
-bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, size_t n,
-                    int64_t now_ms, struct error *err)
+bool delivery_adopt(struct delivery *delivery, struct outbox_batches *batches, int64_t now_ms,
+                    struct error *err)
 {
     struct import_context context = context_of(delivery, now_ms);
 
-    if (!import_set_take_batches(&delivery->imports, batches, n, err))
+    if (!import_set_take_batches(&delivery->imports, batches, err))
         return false;
     import_set_watch(&delivery->imports, &context);
     return true;
 }
 
-bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, size_t n,
-                              int64_t now_ms, struct error *err)
+bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_jobs *jobs, int64_t now_ms,
+                              struct error *err)
 {
     struct import_context context = context_of(delivery, now_ms);
 
-    return import_set_take_late_jobs(&delivery->imports, jobs, n, &context, err);
+    return import_set_take_late_jobs(&delivery->imports, jobs, &context, err);
 }
 
 size_t delivery_late_jobs(const struct delivery *delivery)
@@ -630,11 +630,8 @@ static void import_performed(struct delivery *d, const struct effect *effect, in
 static bool batches_fetched(struct delivery *d, const struct effect *effect,
                             struct effect_result *result, struct error *err)
 {
-    struct outbox_batch *batches = result->batches;
-
-    result->batches = NULL;
-    d->more_planned = (int64_t)result->n_batches == effect->max;
-    return import_set_take_batches(&d->imports, batches, result->n_batches, err);
+    d->more_planned = (int64_t)result->batches.n == effect->max;
+    return import_set_take_batches(&d->imports, &result->batches, err);
 }
 
 static void send_performed(struct delivery *d, const struct effect *effect,

@@ -109,16 +109,16 @@ void delivery_release(struct delivery *delivery);
 /* ---- facts ---- */
 
 /* Jobs of an earlier owner of the run. Takes the batches; each gets the whole time of a job. */
-bool delivery_adopt(struct delivery *delivery, struct outbox_batch *batches, size_t n,
-                    int64_t now_ms, struct error *err) MUST_USE;
+bool delivery_adopt(struct delivery *delivery, struct outbox_batches *batches, int64_t now_ms,
+                    struct error *err) MUST_USE;
 
 /*
  * Jobs that earlier runs of the export left behind. Takes them. Until each has
  * ended, or was waited for long enough, nothing is fetched and nothing is to be
  * planned: what they hold is older.
  */
-bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_job *jobs, size_t n,
-                              int64_t now_ms, struct error *err) MUST_USE;
+bool delivery_adopt_late_jobs(struct delivery *delivery, struct late_jobs *jobs, int64_t now_ms,
+                              struct error *err) MUST_USE;
 
 struct delivery_plan_news {
     bool more;                      /* batches were planned since the last news */

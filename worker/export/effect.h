@@ -86,8 +86,7 @@ struct effect {
     int64_t max;
 
     const char *after; /* NULL: from the first */
-    const struct leaver *leavers;
-    size_t n_leavers;
+    const struct leaver_chunk *leavers;
 
     struct pending_request *pending;
     struct request request;
@@ -109,17 +108,15 @@ enum effect_sent {
 enum { EFFECT_WHY_BYTES = 256 };
 
 struct effect_result {
-    struct outbox_batch *batches; /* FETCH_PLANNED: taken by the delivery */
-    size_t n_batches;
-    enum list_claim claim;  /* CLAIM_LIST */
-    char *last;             /* RELEASE_HELD: NULL where there was none; taken by the delivery */
-    struct leaver *leavers; /* FETCH_LEAVERS: taken by the delivery */
-    size_t n_leavers;
-    enum effect_sent sent; /* SEND */
+    struct outbox_batches batches; /* FETCH_PLANNED: taken by the delivery */
+    enum list_claim claim;         /* CLAIM_LIST */
+    char *last; /* RELEASE_HELD: NULL where there was none; taken by the delivery */
+    struct leaver_chunk leavers; /* FETCH_LEAVERS: taken by the delivery */
+    enum effect_sent sent;       /* SEND */
     int64_t wait_ms;
     char why[EFFECT_WHY_BYTES];
 };
 
-#define EFFECT_RESULT_INIT ((struct effect_result){ .batches = NULL })
+#define EFFECT_RESULT_INIT ((struct effect_result){ .batches = { .n = 0 } })
 
 #endif

@@ -34,14 +34,14 @@ static bool add(struct import_set *set, struct batch_import *import)
     return true;
 }
 
-bool import_set_take_batches(struct import_set *set, struct outbox_batch *batches, size_t n,
+bool import_set_take_batches(struct import_set *set, struct outbox_batches *batches,
                              struct error *err)
 {
     bool ok = true;
 
-    for (size_t i = 0; i < n; i++)
-        ok = ok && add(set, batch_import_new(&batches[i]));
-    outbox_batches_free(batches, n);
+    for (size_t i = 0; i < batches->n; i++)
+        ok = ok && add(set, batch_import_new(&batches->items[i]));
+    outbox_batches_release(batches);
     return ok || error_no_memory(err);
 }
 
@@ -52,17 +52,17 @@ static void poll_now(struct batch_import *import, const struct import_context *c
     import->request.due_ms = context->now_ms;
 }
 
-bool import_set_take_late_jobs(struct import_set *set, struct late_job *jobs, size_t n,
+bool import_set_take_late_jobs(struct import_set *set, struct late_jobs *jobs,
                                const struct import_context *context, struct error *err)
 {
     bool ok = true;
 
-    for (size_t i = 0; ok && i < n; i++) {
-        ok = add(set, batch_import_of_late_job(&jobs[i]));
+    for (size_t i = 0; ok && i < jobs->n; i++) {
+        ok = add(set, batch_import_of_late_job(&jobs->items[i]));
         if (ok)
             poll_now(set->import[set->n - 1], context);
     }
-    late_jobs_free(jobs, n);
+    late_jobs_release(jobs);
     return ok || error_no_memory(err);
 }
 

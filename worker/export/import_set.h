@@ -26,11 +26,11 @@ void import_set_release(struct import_set *set);
  * Takes the batches, also where it fails; those with a job begin with its poll, whose time
  * begins with import_set_watch(). ERROR_RETRY: out of memory.
  */
-bool import_set_take_batches(struct import_set *set, struct outbox_batch *batches, size_t n,
+bool import_set_take_batches(struct import_set *set, struct outbox_batches *batches,
                              struct error *err) MUST_USE;
 
 /* Takes the jobs, also where it fails; each is polled at once. ERROR_RETRY: out of memory. */
-bool import_set_take_late_jobs(struct import_set *set, struct late_job *jobs, size_t n,
+bool import_set_take_late_jobs(struct import_set *set, struct late_jobs *jobs,
                                const struct import_context *context, struct error *err) MUST_USE;
 
 /* All of them have jobs: each is polled at once, as it may have ended meanwhile. */

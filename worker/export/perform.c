@@ -30,7 +30,7 @@ static bool perform_fetch_planned(const struct performer *p, const struct effect
                                     .n_held = effect->n_held,
                                     .max = effect->max };
 
-    return outbox_planned(p->db, p->task, &window, &result->batches, &result->n_batches, err);
+    return outbox_planned(p->db, p->task, &window, &result->batches, err);
 }
 
 /* Klaviyo took it. The job is remembered before anything else happens. */
@@ -164,13 +164,14 @@ static bool perform_release_held(const struct performer *p, const struct effect 
                                  struct effect_result *result, struct error *err)
 {
     struct leavers_window window = window_of(effect);
-    int64_t released;
+    struct leavers_released released;
 
-    if (!leavers_release_held(p->db, p->task, &window, &result->last, &released, err))
+    if (!leavers_release_held(p->db, p->task, &window, &released, err))
         return false;
-    if (released > 0)
+    result->last = released.last;
+    if (released.n > 0)
         log_info("leavers_held", LOG_INT("run", p->task->run_id),
-                 LOG_STR("export", p->task->export_name), LOG_INT("held", released));
+                 LOG_STR("export", p->task->export_name), LOG_INT("held", released.n));
     return true;
 }
 
@@ -179,23 +180,24 @@ static bool perform_fetch_leavers(const struct performer *p, const struct effect
 {
     struct leavers_window window = window_of(effect);
 
-    return leavers_fetch(p->db, p->task, &window, &result->leavers, &result->n_leavers, err);
+    return leavers_fetch(p->db, p->task, &window, &result->leavers, err);
 }
 
 static bool perform_forget_leavers(const struct performer *p, const struct effect *effect,
                                    struct error *err)
 {
+    const struct leaver_chunk *leavers = effect->leavers;
     int64_t unknown = 0, kept = 0;
 
-    if (!leavers_removed(p->db, p->task, effect->leavers, effect->n_leavers, err))
+    if (!leavers_removed(p->db, p->task, leavers, err))
         return false;
-    for (size_t i = 0; i < effect->n_leavers; i++) {
-        kept += effect->leavers[i].kept;
-        unknown += !effect->leavers[i].kept && !effect->leavers[i].found;
+    for (size_t i = 0; i < leavers->n; i++) {
+        kept += leavers->items[i].kept;
+        unknown += !leavers->items[i].kept && !leavers->items[i].found;
     }
     log_info("leavers_removed", LOG_INT("run", p->task->run_id),
              LOG_STR("export", p->task->export_name),
-             LOG_INT("removed", (int64_t)effect->n_leavers - kept), LOG_INT("unknown", unknown),
+             LOG_INT("removed", (int64_t)leavers->n - kept), LOG_INT("unknown", unknown),
              LOG_INT("kept", kept));
     return true;
 }

@@ -30,9 +30,8 @@ void removal_init(struct removal *removal, const char *list_id, bool was_busy)
 
 static void clear_chunk(struct removal *r)
 {
-    leavers_free(r->leavers, r->n_leavers);
-    r->leavers = NULL;
-    r->n_leavers = r->n_found = r->ranges.n = 0;
+    leaver_chunk_release(&r->leavers);
+    r->n_found = r->ranges.n = 0;
 }
 
 void removal_release(struct removal *removal)
@@ -103,7 +102,7 @@ static size_t fill_filter(struct removal *r, struct removal_range range)
     size_t n = 0;
 
     profile_lookup_begin(&r->filter);
-    while (n < range.n && profile_lookup_add(&r->filter, r->leavers[range.from + n].address))
+    while (n < range.n && profile_lookup_add(&r->filter, r->leavers.items[range.from + n].address))
         n++;
     profile_lookup_end(&r->filter);
     return n;
@@ -231,9 +230,7 @@ bool removal_next(struct removal *removal, const struct request_schedule *schedu
     case REMOVAL_FORGET:
         break;
     }
-    *effect = (struct effect){ .kind = EFFECT_FORGET_LEAVERS,
-                               .leavers = removal->leavers,
-                               .n_leavers = removal->n_leavers };
+    *effect = (struct effect){ .kind = EFFECT_FORGET_LEAVERS, .leavers = &removal->leavers };
     return true;
 }
 
@@ -272,23 +269,22 @@ static void released(struct removal *r, struct effect_result *result)
 static bool fetched(struct removal *r, struct effect_result *result, struct error *err)
 {
     r->leavers = result->leavers;
-    r->n_leavers = result->n_leavers;
-    result->leavers = NULL;
-    if (r->n_leavers == 0) {
+    result->leavers = (struct leaver_chunk){ .n = 0 };
+    if (r->leavers.n == 0) {
         r->step = REMOVAL_OVER;
         return true;
     }
     free(r->after);
-    r->after = strdup(r->leavers[r->n_leavers - 1].address);
+    r->after = strdup(r->leavers.items[r->leavers.n - 1].address);
     if (!r->after)
         return error_no_memory(err);
     r->step = REMOVAL_LOOK_UP;
-    return push_all(r, r->n_leavers, PROFILE_LOOKUP_MAX, err);
+    return push_all(r, r->leavers.n, PROFILE_LOOKUP_MAX, err);
 }
 
 static void forgotten(struct removal *r)
 {
-    r->step = r->n_leavers < LIST_REMOVAL_MAX ? REMOVAL_OVER : REMOVAL_FETCH;
+    r->step = r->leavers.n < LIST_REMOVAL_MAX ? REMOVAL_OVER : REMOVAL_FETCH;
     clear_chunk(r);
 }
 
@@ -361,13 +357,13 @@ static void go_to_forget(struct removal *r)
         r->step = REMOVAL_FORGET;
 }
 
-/* The leaver with that address, among those of the look-up; n_leavers: none. */
+/* The leaver with that address, among those of the look-up; leavers.n: none. */
 static size_t leaver_of(const struct removal *r, struct removal_range range, const char *email)
 {
     for (size_t i = range.from; i < range.from + range.n; i++)
-        if (address_is_same(email, r->leavers[i].address))
+        if (address_is_same(email, r->leavers.items[i].address))
             return i;
-    return r->n_leavers;
+    return r->leavers.n;
 }
 
 /*
@@ -379,7 +375,7 @@ static bool note_found(struct removal *r, struct removal_range range,
 {
     size_t leaver = leaver_of(r, range, profile->email);
 
-    if (leaver == r->n_leavers || r->leavers[leaver].found)
+    if (leaver == r->leavers.n || r->leavers.items[leaver].found)
         return true;
     struct removal_found *found = array_grow(r->found, r->n_found, &r->cap_found, sizeof *found);
     if (!found)
@@ -388,7 +384,7 @@ static bool note_found(struct removal *r, struct removal_range range,
     found = &r->found[r->n_found++];
     found->leaver = leaver;
     (void)snprintf(found->id, sizeof found->id, "%s", profile->id);
-    r->leavers[leaver].found = true;
+    r->leavers.items[leaver].found = true;
     return true;
 }
 
@@ -432,7 +428,7 @@ static void keep(struct removal *r, const struct removal_request *request)
 {
     size_t at = request->range.from;
 
-    r->leavers[request == &r->remove ? r->found[at].leaver : at].kept = true;
+    r->leavers.items[request == &r->remove ? r->found[at].leaver : at].kept = true;
 }
 
 /* Two halves instead of the whole; who is refused alone is kept. */

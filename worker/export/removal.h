@@ -83,8 +83,7 @@ struct removal {
     int64_t busy_since_ms;
 
     char *after; /* the last address that was released or fetched */
-    struct leaver *leavers;
-    size_t n_leavers;
+    struct leaver_chunk leavers;
     struct removal_found *found;
     size_t n_found, cap_found;
     struct removal_ranges ranges;

@@ -12,47 +12,49 @@ static const char store_list_sql[] =
     "update klaviyo.export set list_name = $2, list_checked_at = clock_timestamp()"
     " where export_id = $1 and list_id = $3 and connection_id = $4";
 
-void export_lists_free(struct export_list *lists, size_t n)
+void export_lists_release(struct export_lists *lists)
 {
-    for (size_t i = 0; i < n; i++) {
-        free(lists[i].export_name);
-        free(lists[i].list_id);
+    for (size_t i = 0; i < lists->n; i++) {
+        free(lists->items[i].export_name);
+        free(lists->items[i].list_id);
     }
-    free(lists);
+    free(lists->items);
+    *lists = (struct export_lists){ .n = 0 };
 }
 
-static bool fill_lists(struct export_list *lists, const PGresult *rows, struct error *err)
+/* What a failed read leaves is the caller's to release: n counts the item that was being read. */
+static bool read_lists(const PGresult *rows, struct export_lists *lists, struct error *err)
 {
-    for (int i = 0; i < result_rows(rows); i++) {
-        lists[i].export_id = result_int64(rows, i, 0);
-        lists[i].connection_id = result_int64(rows, i, 3);
-        lists[i].export_name = strdup(result_text(rows, i, 1));
-        lists[i].list_id = strdup(result_text(rows, i, 2));
-        if (!lists[i].export_name || !lists[i].list_id)
-            return error_no_memory(err);
+    int n = result_rows(rows);
+
+    lists->items = calloc((size_t)n + 1, sizeof *lists->items);
+    if (!lists->items)
+        return error_no_memory(err);
+    for (int i = 0; i < n; i++) {
+        struct export_list *list = &lists->items[lists->n++];
+
+        list->export_id = result_int64(rows, i, 0);
+        list->connection_id = result_int64(rows, i, 3);
+        if (!result_copy_text(rows, i, 1, &list->export_name, err) ||
+            !result_copy_text(rows, i, 2, &list->list_id, err))
+            return false;
     }
     return true;
 }
 
-bool export_lists_of(struct db *db, const char *name, struct export_list **lists, size_t *n,
-                     struct error *err)
+bool export_lists_of(struct db *db, const char *name, struct export_lists *lists, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
+    CLEANUP(export_lists_release) struct export_lists read = { .n = 0 };
     struct args args = ARGS_INIT;
 
     args_text(&args, name);
     if (!db_query(db, lists_sql, &args, &rows, err))
         return error_wrap(err, "connection %s", name);
-    size_t count = (size_t)result_rows(rows);
-    struct export_list *found = calloc(count + 1, sizeof *found);
-    if (!found)
-        return error_no_memory(err);
-    if (!fill_lists(found, rows, err)) {
-        export_lists_free(found, count);
+    if (!read_lists(rows, &read, err))
         return false;
-    }
-    *lists = found;
-    *n = count;
+    *lists = read;
+    read = (struct export_lists){ .n = 0 };
     return true;
 }
 

@@ -16,10 +16,16 @@ struct export_list {
     char *list_id;
 };
 
-/* In order of the exports' names. */
-bool export_lists_of(struct db *db, const char *connection, struct export_list **lists, size_t *n,
+/* In order of the exports' names. Owns them; zeroes are none. */
+struct export_lists {
+    struct export_list *items;
+    size_t n;
+};
+
+/* Reads them; *lists is the caller's to release. */
+bool export_lists_of(struct db *db, const char *connection, struct export_lists *lists,
                      struct error *err) MUST_USE;
-void export_lists_free(struct export_list *lists, size_t n);
+void export_lists_release(struct export_lists *lists);
 
 /*
  * What Klaviyo calls the list; name NULL: it has no such list. Nothing is stored where the

@@ -16,45 +16,46 @@ static const char leave_sql[] =
     " from fence f where j.late_job_id = $3 and j.export_id = f.export_id"
     " returning j.late_job_id";
 
-void late_jobs_free(struct late_job *jobs, size_t n)
+void late_jobs_release(struct late_jobs *jobs)
 {
-    for (size_t i = 0; i < n; i++)
-        free(jobs[i].job_id);
-    free(jobs);
+    for (size_t i = 0; i < jobs->n; i++)
+        free(jobs->items[i].job_id);
+    free(jobs->items);
+    *jobs = (struct late_jobs){ .n = 0 };
 }
 
-static bool read_jobs(const PGresult *rows, struct late_job *jobs, size_t n, struct error *err)
+static bool read_jobs(const PGresult *rows, struct late_jobs *jobs, struct error *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        jobs[i].late_job_id = result_int64(rows, (int)i, 0);
-        jobs[i].given_up = result_bool(rows, (int)i, 2);
-        if (!result_copy_text(rows, (int)i, 1, &jobs[i].job_id, err))
+    size_t n = (size_t)result_rows(rows);
+
+    jobs->items = calloc(n + 1, sizeof *jobs->items);
+    if (!jobs->items)
+        return error_no_memory(err);
+    for (; jobs->n < n; jobs->n++) {
+        int row = (int)jobs->n;
+        struct late_job *job = &jobs->items[row];
+
+        job->late_job_id = result_int64(rows, row, 0);
+        job->given_up = result_bool(rows, row, 2);
+        if (!result_copy_text(rows, row, 1, &job->job_id, err))
             return false;
     }
     return true;
 }
 
 bool late_jobs_load(struct db *db, const struct run_task *task, int64_t unknown_ms,
-                    struct late_job **jobs, size_t *n, struct error *err)
+                    struct late_jobs *jobs, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
+    CLEANUP(late_jobs_release) struct late_jobs read = { .n = 0 };
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
     args_int64(&args, unknown_ms);
-    if (!db_query(db, load_sql, &args, &rows, err))
+    if (!db_query(db, load_sql, &args, &rows, err) || !read_jobs(rows, &read, err))
         return false;
-
-    size_t count = (size_t)result_rows(rows);
-    struct late_job *found = calloc(count + 1, sizeof *found);
-    if (!found)
-        return error_no_memory(err);
-    if (!read_jobs(rows, found, count, err)) {
-        late_jobs_free(found, count);
-        return false;
-    }
-    *jobs = found;
-    *n = count;
+    *jobs = read;
+    read = (struct late_jobs){ .n = 0 };
     return true;
 }
 

@@ -24,14 +24,20 @@ struct late_job {
     bool given_up; /* an earlier run waited for it as long as a job may take */
 };
 
+/* Owns them; zeroes are none. */
+struct late_jobs {
+    struct late_job *items;
+    size_t n;
+};
+
 /*
- * The array is the caller's (late_jobs_free). unknown_ms: an import whose
+ * Loads them; *jobs is the caller's to release. unknown_ms: an import whose
  * response was lost may become a job for so long; after that it counts as ended,
  * and what was sent since is sent once more.
  */
 bool late_jobs_load(struct db *db, const struct run_task *task, int64_t unknown_ms,
-                    struct late_job **jobs, size_t *n, struct error *err) MUST_USE;
-void late_jobs_free(struct late_job *jobs, size_t n);
+                    struct late_jobs *jobs, struct error *err) MUST_USE;
+void late_jobs_release(struct late_jobs *jobs);
 
 /* It has ended: what was sent in other batches since is planned again. */
 bool late_job_settle(struct db *db, const struct run_task *task, int64_t late_job_id,

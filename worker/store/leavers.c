@@ -114,11 +114,12 @@ bool leavers_forget(struct db *db, const struct run_task *task, struct leavers *
 
 /* ---- taking them off the list ---- */
 
-void leavers_free(struct leaver *leavers, size_t n)
+void leaver_chunk_release(struct leaver_chunk *chunk)
 {
-    for (size_t i = 0; i < n; i++)
-        free(leavers[i].address);
-    free(leavers);
+    for (size_t i = 0; i < chunk->n; i++)
+        free(chunk->items[i].address);
+    free(chunk->items);
+    *chunk = (struct leaver_chunk){ .n = 0 };
 }
 
 bool leavers_claim_list(struct db *db, const struct run_task *task, enum list_claim *claim,
@@ -149,7 +150,7 @@ static void args_window(struct args *args, const struct run_task *task,
 }
 
 bool leavers_release_held(struct db *db, const struct run_task *task,
-                          const struct leavers_window *window, char **last, int64_t *released,
+                          const struct leavers_window *window, struct leavers_released *released,
                           struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -157,40 +158,39 @@ bool leavers_release_held(struct db *db, const struct run_task *task,
 
     args_window(&args, task, window);
     if (!FAILPOINT_AROUND("release_held", db_fenced(db, release_sql, &args, &rows, err)) ||
-        !result_copy_text(rows, 0, 0, last, err))
+        !result_copy_text(rows, 0, 0, &released->last, err))
         return false;
-    *released = result_int64(rows, 0, 1);
+    released->n = result_int64(rows, 0, 1);
     return true;
 }
 
-static bool read_leavers(const PGresult *rows, struct leaver *leavers, size_t n, struct error *err)
+/* Nobody is one row with no address. */
+static bool read_chunk(const PGresult *rows, struct leaver_chunk *chunk, struct error *err)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!result_copy_text(rows, (int)i, 0, &leavers[i].address, err))
+    size_t n = result_is_null(rows, 0, 0) ? 0 : (size_t)result_rows(rows);
+
+    chunk->items = calloc(n + 1, sizeof *chunk->items);
+    if (!chunk->items)
+        return error_no_memory(err);
+    for (; chunk->n < n; chunk->n++)
+        if (!result_copy_text(rows, (int)chunk->n, 0, &chunk->items[chunk->n].address, err))
             return false;
     return true;
 }
 
 bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
-                   struct leaver **leavers, size_t *n, struct error *err)
+                   struct leaver_chunk *chunk, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
+    CLEANUP(leaver_chunk_release) struct leaver_chunk read = { .n = 0 };
     struct args args = ARGS_INIT;
 
     args_window(&args, task, window);
-    if (!FAILPOINT_AROUND("fetch_leavers", db_fenced(db, fetch_sql, &args, &rows, err)))
+    if (!FAILPOINT_AROUND("fetch_leavers", db_fenced(db, fetch_sql, &args, &rows, err)) ||
+        !read_chunk(rows, &read, err))
         return false;
-
-    size_t count = result_is_null(rows, 0, 0) ? 0 : (size_t)result_rows(rows);
-    struct leaver *found = calloc(count + 1, sizeof *found);
-    if (!found)
-        return error_no_memory(err);
-    if (!read_leavers(rows, found, count, err)) {
-        leavers_free(found, count);
-        return false;
-    }
-    *leavers = found;
-    *n = count;
+    *chunk = read;
+    read = (struct leaver_chunk){ .n = 0 };
     return true;
 }
 
@@ -202,14 +202,14 @@ bool leavers_begin_removal(struct db *db, const struct run_task *task, struct er
     return db_fenced(db, begin_sql, &args, NULL, err);
 }
 
-bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
-                     size_t n, struct error *err)
+bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver_chunk *chunk,
+                     struct error *err)
 {
     CLEANUP(leavers_release) struct leavers gone;
 
     leavers_init(&gone);
-    for (size_t i = 0; i < n; i++)
-        if (!leavers[i].kept)
-            leavers_add(&gone, leavers[i].address, strlen(leavers[i].address));
+    for (size_t i = 0; i < chunk->n; i++)
+        if (!chunk->items[i].kept)
+            leavers_add(&gone, chunk->items[i].address, strlen(chunk->items[i].address));
     return FAILPOINT_AROUND("leavers_removed", write_addresses(db, task, removed_sql, &gone, err));
 }

@@ -45,8 +45,14 @@ struct leaver {
     bool kept;  /* Klaviyo refused it: it stays, and is tried again by the next run */
 };
 
-/* Frees the array with its addresses; NULL is accepted. */
-void leavers_free(struct leaver *leavers, size_t n);
+/* Some of them, in the order of their addresses. Owns them; zeroes are none. */
+struct leaver_chunk {
+    struct leaver *items;
+    size_t n;
+};
+
+/* Frees the leavers with their addresses; there are none then. */
+void leaver_chunk_release(struct leaver_chunk *chunk);
 
 enum list_claim {
     LIST_CLAIM_BUSY,   /* another run is sending to the list, or takes people off it */
@@ -67,20 +73,22 @@ struct leavers_window {
     int64_t max;
 };
 
-/*
- * Forgets those that another export has on the same list: they stay there. *last: the last
- * that was looked at, the caller's to free; NULL: there was none. *released: how many.
- */
+struct leavers_released {
+    char *last; /* that was looked at, the caller's to free; NULL: there was none */
+    int64_t n;  /* how many were released */
+};
+
+/* Forgets those that another export has on the same list: they stay there. */
 bool leavers_release_held(struct db *db, const struct run_task *task,
-                          const struct leavers_window *window, char **last, int64_t *released,
+                          const struct leavers_window *window, struct leavers_released *released,
                           struct error *err) MUST_USE;
 
 /*
  * The next ones. From now on they count as perhaps gone from the list: who comes back is sent
- * with the list. The array is the caller's (leavers_free).
+ * with the list. *chunk is the caller's to release.
  */
 bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
-                   struct leaver **leavers, size_t *n, struct error *err) MUST_USE;
+                   struct leaver_chunk *chunk, struct error *err) MUST_USE;
 
 /*
  * The last word before they are taken off: the run is this take's still, and with it the claim.
@@ -89,7 +97,7 @@ bool leavers_fetch(struct db *db, const struct run_task *task, const struct leav
 bool leavers_begin_removal(struct db *db, const struct run_task *task, struct error *err) MUST_USE;
 
 /* They are off the list: forgets those that are not kept, and counts them as removed. */
-bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver *leavers,
-                     size_t n, struct error *err) MUST_USE;
+bool leavers_removed(struct db *db, const struct run_task *task, const struct leaver_chunk *chunk,
+                     struct error *err) MUST_USE;
 
 #endif

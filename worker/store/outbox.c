@@ -159,11 +159,12 @@ bool outbox_plan_end(struct db *db, struct error *err)
     return ok;
 }
 
-void outbox_batches_free(struct outbox_batch *batches, size_t n)
+void outbox_batches_release(struct outbox_batches *batches)
 {
-    for (size_t i = 0; i < n; i++)
-        free(batches[i].job_id);
-    free(batches);
+    for (size_t i = 0; i < batches->n; i++)
+        free(batches->items[i].job_id);
+    free(batches->items);
+    *batches = (struct outbox_batches){ .n = 0 };
 }
 
 static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch)
@@ -179,26 +180,24 @@ static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch
     return batch->job_id || !job_id;
 }
 
-static bool read_batches(const PGresult *rows, struct outbox_batch **batches, size_t *n,
-                         struct error *err)
+static bool read_batches(const PGresult *rows, struct outbox_batches *batches, struct error *err)
 {
-    size_t count = (size_t)result_rows(rows);
-    struct outbox_batch *found = calloc(count + 1, sizeof *found);
+    CLEANUP(outbox_batches_release) struct outbox_batches read = { .n = 0 };
+    size_t n = (size_t)result_rows(rows);
 
-    if (!found)
+    read.items = calloc(n + 1, sizeof *read.items);
+    if (!read.items)
         return error_no_memory(err);
-    for (size_t i = 0; i < count; i++)
-        if (!read_batch(rows, (int)i, &found[i])) {
-            outbox_batches_free(found, count);
+    for (; read.n < n; read.n++)
+        if (!read_batch(rows, (int)read.n, &read.items[read.n]))
             return error_no_memory(err);
-        }
-    *batches = found;
-    *n = count;
+    *batches = read;
+    read = (struct outbox_batches){ .n = 0 };
     return true;
 }
 
 bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
-                    struct outbox_batch **batches, size_t *n, struct error *err)
+                    struct outbox_batches *batches, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(strbuf_release) struct strbuf ids = { 0 };
@@ -211,17 +210,17 @@ bool outbox_planned(struct db *db, const struct run_task *task, const struct out
     if (!args_close_array(&args, &ids, err))
         return false;
     args_int64(&args, window->max);
-    return db_query(db, planned_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
+    return db_query(db, planned_sql, &args, &rows, err) && read_batches(rows, batches, err);
 }
 
-bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
-                 size_t *n, struct error *err)
+bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batches *batches,
+                 struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
 
     args_fence(&args, task);
-    return db_query(db, sent_sql, &args, &rows, err) && read_batches(rows, batches, n, err);
+    return db_query(db, sent_sql, &args, &rows, err) && read_batches(rows, batches, err);
 }
 
 bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, struct strbuf *body,

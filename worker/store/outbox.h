@@ -51,8 +51,14 @@ struct outbox_batch {
                      the caller */
 };
 
-/* Frees the array of n batches with their strings; NULL is accepted. */
-void outbox_batches_free(struct outbox_batch *batches, size_t n);
+/* Owns them; zeroes are none. */
+struct outbox_batches {
+    struct outbox_batch *items;
+    size_t n;
+};
+
+/* Frees the batches with their strings; there are none then. */
+void outbox_batches_release(struct outbox_batches *batches);
 
 /* Which planned batches the caller wants. */
 struct outbox_window {
@@ -61,13 +67,13 @@ struct outbox_window {
     int64_t max; /* at most so many */
 };
 
-/* Planned batches, oldest first. The array is the caller's. */
+/* Planned batches, oldest first. *batches is the caller's to release. */
 bool outbox_planned(struct db *db, const struct run_task *task, const struct outbox_window *window,
-                    struct outbox_batch **batches, size_t *n, struct error *err) MUST_USE;
+                    struct outbox_batches *batches, struct error *err) MUST_USE;
 
-/* Every batch that an earlier owner of the run had sent. */
-bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batch **batches,
-                 size_t *n, struct error *err) MUST_USE;
+/* Every batch that an earlier owner of the run had sent; the caller's, too. */
+bool outbox_sent(struct db *db, const struct run_task *task, struct outbox_batches *batches,
+                 struct error *err) MUST_USE;
 
 /* Appends the body to `body`; ERROR_LOST where the batch is gone, or is not the run's. */
 bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, struct strbuf *body,

@@ -95,17 +95,16 @@ static bool verify_list(struct verification *v, const struct export_list *item, 
 
 static bool verify_lists(struct verification *v, struct error *err)
 {
-    struct export_list *lists;
-    size_t n;
-    bool ok = true;
+    CLEANUP(export_lists_release) struct export_lists lists = { .n = 0 };
 
-    if (!export_lists_of(v->context->db, v->name, &lists, &n, err))
+    if (!export_lists_of(v->context->db, v->name, &lists, err))
         return false;
-    for (size_t i = 0; ok && i < n; i++)
-        ok = task_progress(v->context, "asking Klaviyo for lists", (int64_t)i, (int64_t)n, err) &&
-             verify_list(v, &lists[i], err);
-    export_lists_free(lists, n);
-    return ok;
+    for (size_t i = 0; i < lists.n; i++)
+        if (!task_progress(v->context, "asking Klaviyo for lists", (int64_t)i, (int64_t)lists.n,
+                           err) ||
+            !verify_list(v, &lists.items[i], err))
+            return false;
+    return true;
 }
 
 /* Optional, for `export preview`: whatever comes of it says nothing about the key. */
