@@ -34,6 +34,11 @@ def start_as(world: World, user: Login, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([str(program("klaviyo-worker")), *words], env=env, stderr=subprocess.PIPE)
 
 
+def start_direct(world: World, *words: str) -> subprocess.Popen[bytes]:
+    command = [str(program("klaviyo-worker")), "export", words[0], EXPORT, *words[1:], "--direct"]
+    return subprocess.Popen(command, env=world.env(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
 def tasks(world: World, columns: str = "kind, state") -> list[tuple[object, ...]]:
     return world.db.rows(f"select {columns} from klaviyo.task order by created_at")
 
@@ -243,6 +248,101 @@ def test_ctrl_c_drops_the_task(world: World) -> None:
     assert tasks(world, "state, answer") == [("cancelled", None)]
     again = as_user(world, mo, "export", "preview", EXPORT)
     assert again.rc == 0, again
+
+
+# ---- a stop while the database computes ----
+
+SECONDS = 15  # a stop may take; on a busy machine most of them are the start of programs
+
+MEMBERS = "insights.segment_member m join insights.customer_profile p using (profile_id)"
+SLOW = {
+    "counted": f"select m.segment_id, m.profile_id, p.attributes from {MEMBERS}, pg_sleep(600)",
+    "sorted": f"select m.segment_id, m.profile_id, insights.slowly(p.attributes) as attributes from {MEMBERS}",
+}
+QUICK = f"select m.segment_id, m.profile_id, p.attributes from {MEMBERS}"
+SLOWLY = (
+    "create function insights.slowly(jsonb) returns jsonb language plpgsql immutable as"
+    " $$ begin perform pg_sleep(600); return $1; end $$"
+)
+
+
+def set_view(world: World, query: str) -> None:
+    world.db.execute(f"create or replace view insights.segment_profile as {query}")
+
+
+def set_up_slow(world: World, which: str) -> None:
+    """Members whom the site's view takes its time to count, or to show."""
+    world.set_up_export(people.simple(3))
+    world.db.execute(SLOWLY)
+    set_view(world, SLOW[which])
+
+
+def computes(world: World) -> bool:
+    asleep = "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+    return bool(world.db.value(asleep))
+
+
+def wait_until_it_computes(world: World) -> None:
+    wait_until(lambda: computes(world), 30, "the database to be at it")
+
+
+@pytest.mark.parametrize("being", SLOW)
+def test_a_worker_that_stops_does_not_wait_for_members(world: World, being: str) -> None:
+    set_up_slow(world, being)
+    mo = contributor(world)
+    first = serving(world)
+    asked = start_as(world, mo, "export", "preview", EXPORT)
+    wait_until_it_computes(world)
+
+    first.stop(SECONDS)
+
+    assert [e["result"] for e in first.events("task_ended")] == ["given back"]
+    assert not computes(world), "nobody wants it any more"
+    set_view(world, QUICK)
+    serving(world)
+    assert asked.wait(30) == 0, asked.stderr
+
+
+@pytest.mark.parametrize("being", SLOW)
+def test_a_task_that_was_dropped_keeps_nobody_waiting(world: World, being: str) -> None:
+    set_up_slow(world, being)
+    mo, ada = contributor(world), make_logins(world.db)["admin"]
+    worker = serving(world)
+    asked = start_as(world, mo, "export", "preview", EXPORT)
+    wait_until_it_computes(world)
+
+    asked.send_signal(signal.SIGINT)
+
+    assert asked.wait(SECONDS) == 1
+    began = time.monotonic()
+    assert as_user(world, ada, "connection", "verify", CONNECTION).rc == 0
+    assert time.monotonic() - began < SECONDS
+    ended = worker.events("task_ended")[0]
+    assert ended["kind"] == "export preview" and "was stopped" in ended["error"], ended
+    assert not computes(world), "nobody wants it any more"
+
+
+def interrupt(asked: subprocess.Popen[bytes], by: signal.Signals = signal.SIGINT) -> None:
+    asked.send_signal(by)
+    try:
+        _, said = asked.communicate(timeout=SECONDS)
+    finally:
+        asked.kill()
+    assert asked.returncode == 1 and b"interrupted" in said and said.count(b"\n") == 1, said
+
+
+@pytest.mark.parametrize("being", SLOW)
+@pytest.mark.parametrize("words", ["preview", "verify", "try --rows 2"])
+def test_what_is_done_on_the_spot_can_be_interrupted(world: World, words: str, being: str) -> None:
+    command, *options = words.split()
+    set_up_slow(world, being)
+    for by in (signal.SIGINT, signal.SIGTERM):
+        asked = start_direct(world, command, *options)
+        wait_until_it_computes(world)
+
+        interrupt(asked, by)
+
+        assert not computes(world), "nobody wants it any more"
 
 
 ASK = f"select klaviyo.add_task('connection lists', '{CONNECTION}', '{{}}')"

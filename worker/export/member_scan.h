@@ -37,6 +37,9 @@ struct scan_observer {
      * ledger has of it. is_member: such a member has it.
      */
     bool (*address)(void *opaque, const struct member *member, bool is_member, struct error *err);
+
+    /* NULL, or readable as soon as it is to stop, while the server is waited for: scan_stop.h. */
+    const int *stop_fd;
 };
 
 /* What a batch in the making is for: its rows have this in common. */

@@ -3,20 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/export/scan_stop.h"
 #include "worker/store/members.h"
-
-static bool open_connections(const struct preview_options *options, struct member_scan *scan,
-                             struct error *err)
-{
-    const struct db_options how = { .url = options->database_url,
-                                    .name = "klaviyo-worker preview" };
-    struct db **const both[] = { &scan->reading, &scan->remembering };
-    char snapshot[SNAPSHOT_BYTES];
-
-    return db_open_together(both, 2, &how, err) && db_begin_snapshot(scan->reading, err) &&
-           db_export_snapshot(scan->reading, snapshot, err) &&
-           db_join_snapshot(scan->remembering, snapshot, err);
-}
 
 static bool take_fields(const struct member_scan *scan, struct preview *preview, struct error *err)
 {
@@ -40,6 +28,18 @@ static bool count_moved(struct member_scan *scan, struct preview *preview, struc
            members_count_moved(members, &preview->moved, err);
 }
 
+/* preview: NULL, where the observer alone wants to know. */
+static bool read_members(const struct preview_options *options, struct member_scan *scan,
+                         struct preview *preview, struct error *err)
+{
+    CLEANUP(scan_stop_freep) struct scan_stop *stop = NULL;
+
+    return (scan_stop_open(&stop, scan, &options->database_url, "klaviyo-worker preview", err) &&
+            member_scan_read(scan, err) &&
+            (!preview || (take_fields(scan, preview, err) && count_moved(scan, preview, err)))) ||
+           scan_stop_failure(options->observer, err);
+}
+
 bool preview_read(const struct preview_options *options, struct preview *preview, struct error *err)
 {
     CLEANUP(member_scan_release) struct member_scan scan;
@@ -48,8 +48,7 @@ bool preview_read(const struct preview_options *options, struct preview *preview
     if (!member_scan_init(&scan, options->task, options->observer, err))
         return false;
     scan.examples = &preview->examples;
-    if (!open_connections(options, &scan, err) || !member_scan_read(&scan, err) ||
-        !take_fields(&scan, preview, err) || !count_moved(&scan, preview, err))
+    if (!read_members(options, &scan, preview, err))
         return false;
     preview->counts = scan.selection.counts;
     preview->seen = scan.selection.seen;
@@ -73,5 +72,5 @@ bool preview_observe(const struct preview_options *options, struct error *err)
     CLEANUP(member_scan_release) struct member_scan scan;
 
     return member_scan_init(&scan, options->task, options->observer, err) &&
-           open_connections(options, &scan, err) && member_scan_read(&scan, err);
+           read_members(options, &scan, NULL, err);
 }

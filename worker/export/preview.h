@@ -38,7 +38,7 @@ struct preview_options {
 /*
  * On the caller's thread, with two connections of its own. ERROR_INPUT: there is
  * no such database, or the site's view cannot be read. ERROR_LOST: the observer
- * said stop. preview_release() frees what is in it; it accepts a zeroed one.
+ * said stop, or its stop_fd. preview_release() frees what is in it; it accepts a zeroed one.
  */
 bool preview_read(const struct preview_options *options, struct preview *preview, struct error *err)
     MUST_USE;

@@ -1,5 +1,6 @@
 #include "worker/export/trial_plan.h"
 
+#include "worker/export/scan_stop.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/store/runs.h"
 
@@ -20,23 +21,20 @@ void trial_plan_release(struct trial_plan *plan)
     trial_release(&plan->trial);
 }
 
-static bool open_connections(const struct trial_plan *plan, struct member_scan *scan,
-                             struct error *err)
-{
-    const struct db_options how = { .url = plan->database_url, .name = "klaviyo-worker trial" };
-    struct db **const both[] = { &scan->reading, &scan->remembering };
-    char snapshot[SNAPSHOT_BYTES];
-
-    return db_open_together(both, 2, &how, err) && db_begin_snapshot(scan->reading, err) &&
-           db_export_snapshot(scan->reading, snapshot, err) &&
-           db_join_snapshot(scan->remembering, snapshot, err);
-}
-
 /* No snapshot is held while Klaviyo is waited for. */
 static void close_connections(struct member_scan *scan)
 {
     db_free(db_take(&scan->reading));
     db_free(db_take(&scan->remembering));
+}
+
+static bool read_rows(struct trial_plan *plan, struct error *err)
+{
+    CLEANUP(scan_stop_freep) struct scan_stop *stop = NULL;
+
+    return (scan_stop_open(&stop, &plan->scan, &plan->database_url, "klaviyo-worker trial", err) &&
+            member_scan_read(&plan->scan, err)) ||
+           scan_stop_failure(plan->scan.observer, err);
 }
 
 bool trial_plan_read(struct trial_plan *plan, const struct run_task *task,
@@ -45,7 +43,7 @@ bool trial_plan_read(struct trial_plan *plan, const struct run_task *task,
     bool ok = member_scan_init(&plan->scan, task, observer, err);
 
     plan->scan.trial = &plan->trial;
-    ok = ok && open_connections(plan, &plan->scan, err) && member_scan_read(&plan->scan, err);
+    ok = ok && read_rows(plan, err);
     close_connections(&plan->scan);
     return ok;
 }

@@ -19,7 +19,8 @@ struct trial_plan {
 /*
  * Reads the rows. task: of run_task_for_preview(); observer: asked now and then.
  * Both are lent until release, which is to be called whatever the result.
- * ERROR_INPUT: the site's view cannot be read.
+ * ERROR_INPUT: the site's view cannot be read. ERROR_LOST: the observer said stop,
+ * or its stop_fd.
  */
 bool trial_plan_read(struct trial_plan *plan, const struct run_task *task,
                      const struct scan_observer *observer, struct error *err) MUST_USE;

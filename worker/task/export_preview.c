@@ -57,7 +57,9 @@ static bool go_on(void *opaque, const struct selection *selection)
 
 static bool read_members(struct looking *l, struct error *err)
 {
-    const struct scan_observer observer = { .opaque = l, .counted = note_members, .go_on = go_on };
+    const struct scan_observer observer = {
+        .opaque = l, .counted = note_members, .go_on = go_on, .stop_fd = l->context->stop_fd
+    };
     const struct preview_options options = { l->context->settings->database_url, l->run,
                                              &observer };
     int64_t began_ms = clock_ms();

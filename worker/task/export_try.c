@@ -164,7 +164,9 @@ static bool send_rows(struct trying *t, struct trial_plan *plan, struct error *e
 
 static bool start(struct trying *t, struct error *err)
 {
-    const struct scan_observer observer = { .opaque = t, .counted = ignore_count, .go_on = go_on };
+    const struct scan_observer observer = {
+        .opaque = t, .counted = ignore_count, .go_on = go_on, .stop_fd = t->context->stop_fd
+    };
     CLEANUP(run_task_freep) struct run_task *task = NULL;
     struct trial_plan plan;
 

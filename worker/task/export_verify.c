@@ -103,7 +103,8 @@ static bool read_addresses(struct verification *v, const char *doing, address_fn
                                             .counted = ignore_members,
                                             .planned = ignore_batch,
                                             .go_on = is_wanted,
-                                            .address = address };
+                                            .address = address,
+                                            .stop_fd = v->context->stop_fd };
 
     return task_progress(v->context, doing, 0, 0, err) &&
            preview_observe(
