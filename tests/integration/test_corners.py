@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from support import people
 from support.process import wait_until
 from support.simulator import Simulator
-from support.world import ACCOUNT, CONNECTION, KEY, LIST, SEGMENT, World, check_sums
+from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World, check_sums
 
 BREAKING_VIEW = "create or replace view insights.segment_profile as " + (
     "select m.segment_id, m.profile_id, case when m.profile_id = {last!r}"
@@ -117,3 +118,28 @@ def test_a_profile_of_any_shape_is_read_and_rejected(world: World, attributes: s
 
     assert run["state"] == "succeeded"
     assert run["counts"]["read"] == 6 and run["counts"]["invalid"] == 1
+
+
+CARD = "12345678901234567890123"  # a number that neither 64 bits nor a double hold exactly
+BEYOND = "1e400"
+
+
+@pytest.mark.parametrize("number", [CARD, BEYOND])
+def test_a_property_is_a_number_of_any_size(world: World, number: str) -> None:
+    """Also where Klaviyo refuses its row and shows what it had been sent."""
+    world.add_segment(SEGMENT, people.simple(3))
+    add_member(world, "0-odd", f'{{"email": "odd@shop.example", "card": {number}}}')
+    world.add_connection()
+    world.add_export(mapping=["--property", "card=card"])
+    world.simulator.control("POST", "rejects", {"emails": ["odd@shop.example"], "stage": "import-error"})
+    world.start_worker().wait_ready()
+
+    preview = world.admin("export", "preview", EXPORT, "--show", "--json")
+    run = run_once(world)
+    world.simulator.control("DELETE", "rejects")
+    tried = world.admin("export", "try", EXPORT, "--profile", "0-odd")
+
+    assert run["state"] == "succeeded_with_rejections", run
+    assert [entry["email"] for entry in world.rejections(run["id"])] == ["odd@shop.example"]
+    assert "card" in json.dumps(preview.json["examples"]), preview
+    assert "card" in tried.stdout, tried

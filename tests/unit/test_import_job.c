@@ -282,6 +282,23 @@ static void an_import_error_may_hold_nothing_at_all(void **state)
     }
 }
 
+/* A property of a member's: 20 digits of a card, a number beyond every double. */
+static void an_import_error_may_hold_a_number_of_any_size(void **state)
+{
+    CLEANUP(response_release)
+    struct response response = answer_of(
+        ENDPOINT_IMPORT_ERRORS, 200,
+        "{\"data\":[{\"attributes\":{\"code\":\"invalid\",\"original_payload\":{\"email\":"
+        "\"a@shop.example\",\"properties\":{\"card\":12345678901234567890,\"x\":-1E+400}}}}]}");
+    CLEANUP(import_error_page_release) struct import_error_page page = IMPORT_ERROR_PAGE_INIT;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_true(import_error_page_parse(&response, &page, &err));
+    assert_int_equal(page.n, 1);
+    assert_string_equal(page.errors[0].email, "a@shop.example");
+}
+
 static void what_is_no_json_object_is_asked_for_again(void **state)
 {
     static const char *const bodies[] = { NULL, "", "<html>", "[]", "null", "{\"data\":[]", "7" };
@@ -318,6 +335,7 @@ int main(void)
         cmocka_unit_test(an_import_error_names_its_row_by_address_or_index_or_not),
         cmocka_unit_test(the_last_page_has_no_next),
         cmocka_unit_test(an_import_error_may_hold_nothing_at_all),
+        cmocka_unit_test(an_import_error_may_hold_a_number_of_any_size),
         cmocka_unit_test(what_is_no_json_object_is_asked_for_again),
     };
 

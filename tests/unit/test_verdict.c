@@ -36,6 +36,8 @@ static const struct {
     { ENDPOINT_IMPORT, 400, "answers/import-rows-refused.json", VERDICT_ROWS_REFUSED },
     { ENDPOINT_IMPORT, 400, "answers/import-list-unknown.json", VERDICT_BATCH_REFUSED },
     { ENDPOINT_IMPORT, 400, "answers/import-mixed.json", VERDICT_BATCH_REFUSED },
+    { ENDPOINT_IMPORT, 400, "answers/import-row-refused-with-its-value.json",
+      VERDICT_ROWS_REFUSED },
     { ENDPOINT_IMPORT, 400, HTML, VERDICT_AGAIN },
     { ENDPOINT_IMPORT, 400, NULL, VERDICT_AGAIN },
     { ENDPOINT_JOB, 400, "answers/not-found.json", VERDICT_UNEXPECTED },

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "worker/klaviyo/member_json.h"
+
 bool document_refuse(const struct response *response, const char *what, struct error *err)
 {
     return error_set(err, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
@@ -10,9 +12,8 @@ bool document_refuse(const struct response *response, const char *what, struct e
 
 bool document_parse(const struct response *response, json_t **out, struct error *err)
 {
-    json_error_t why;
-    CLEANUP(json_freep)
-    json_t *root = json_loadb(response->body ? response->body : "", response->body_bytes, 0, &why);
+    struct bytes body = { response->body ? response->body : "", response->body_bytes };
+    CLEANUP(json_freep) json_t *root = member_json_load(body);
 
     if (!root)
         return document_refuse(response, "it is not JSON", err);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/huge_numbers.h"
 #include "worker/klaviyo/document.h" /* IWYU pragma: keep */
 
 struct scan {
@@ -97,9 +98,13 @@ static bool scan_members(struct scan *s)
 bool problem_each(const struct response *response,
                   bool (*note)(void *to, const struct problem *problem), void *to)
 {
-    if (!response->body)
+    CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(2 * response->body_bytes);
+
+    /* An error may show the value that it is about. */
+    quote_huge_numbers((struct bytes){ response->body, response->body_bytes }, &body);
+    if (!body.data || !strbuf_ok(&body))
         return false;
 
-    struct scan s = { response->body, response->body + response->body_bytes, note, to };
+    struct scan s = { body.data, body.data + body.len, note, to };
     return skip(&s, '{') && scan_members(&s) && !skip_blanks(&s);
 }

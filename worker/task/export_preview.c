@@ -11,6 +11,7 @@
 #include "worker/export/guards.h"
 #include "worker/export/preview.h"
 #include "worker/klaviyo/endpoint.h"
+#include "worker/klaviyo/member_json.h"
 #include "worker/store/history.h"
 #include "worker/store/rate_limit.h"
 #include "worker/store/run_task.h"
@@ -198,7 +199,8 @@ static void add_examples(struct looking *l, bool show)
     json_t *examples = json_array();
 
     for (size_t i = 0; i < found->n; i++) {
-        CLEANUP(json_freep) json_t *payload = json_loads(found->object[i], 0, NULL);
+        struct bytes object = { found->object[i], strlen(found->object[i]) };
+        CLEANUP(json_freep) json_t *payload = member_json_load(object);
 
         if ((!show && !payload_mask(payload)) || json_array_append(examples, payload) != 0)
             l->incomplete = true;

@@ -18,6 +18,7 @@
 #include "common/wakeup.h"
 #include "worker/export/run.h"
 #include "worker/export/trial_plan.h"
+#include "worker/klaviyo/member_json.h"
 #include "worker/store/history.h"
 #include "worker/store/trials.h"
 #include "worker/task/json.h"
@@ -95,8 +96,9 @@ static bool keep_rows(struct trying *t, const struct trial *trial, struct error 
     t->sent = json_array();
     for (int64_t i = 0; i < trial->n; i++) {
         const struct trial_row *row = &trial->row[i];
+        struct bytes object = { row->object, strlen(row->object) };
         json_t *kept = json_pack("{s:s, s:s, s:o}", "profile_id", row->profile_id, "email",
-                                 row->address, "payload", json_loads(row->object, 0, NULL));
+                                 row->address, "payload", member_json_load(object));
         if (!kept || json_array_append_new(t->sent, kept) != 0)
             return error_no_memory(err);
     }
