@@ -59,6 +59,20 @@ def test_a_log_that_nobody_reads_holds_up_neither_a_run_nor_the_stop(world: Worl
         assert worker.child.wait(30) == 0
 
 
+def test_a_start_that_the_database_holds_up_can_be_stopped(world: World) -> None:
+    """Its connection is there, the answer to its first statement is not."""
+    world.set_up_export(people.simple(1))
+    with world.db.connect() as connection, connection.transaction():
+        connection.execute("lock table klaviyo.migration in access exclusive mode")
+        worker = world.start_worker()
+        waits = "select from pg_locks where relation = 'klaviyo.migration'::regclass and not granted"
+        wait_until(lambda: world.db.rows(waits), 30, "its first statement")
+
+        worker.stop()
+
+    assert worker.events("shutdown_deadline_passed") == []
+
+
 def test_descriptors_that_are_closed_are_taken_by_nothing_else(world: World) -> None:
     """The first file that is opened would become stderr, and be written into."""
 

@@ -84,6 +84,7 @@ static void stop_trying(const struct startup_state *s)
 {
     shutdown_deadline_note("connecting to the database");
     shutdown_deadline_arm(clock_ms() + STOP_MS);
+    shutdown_deadline_end_waiting(clock_ms()); /* nothing was begun that could be lost */
     wakeup_signal(s->stop_fd);
 }
 
