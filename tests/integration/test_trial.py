@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from support import people
 from support.paths import program
 from support.process import wait_until
-from support.roles import Login, make_login
+from support.roles import Login, make_login, make_logins
 from support.worker import Result, Worker
 from support.world import CONNECTION, EXPORT, LIST, SEGMENT, World, check_sums
 
@@ -263,6 +265,61 @@ def test_a_trial_of_a_paused_export_goes_on_after_its_worker(world: World) -> No
 
     (run,) = world.wait_runs_ended()
     assert run["state"] == "succeeded" and world.simulator.count(LIST) == 2, run
+
+
+# ---- a stop in the middle of its run ----
+
+STOP_SECONDS = 20  # 5 for the answer that is on its way; on a busy machine the rest goes to starting programs
+
+
+def send_and_wait(world: World, *words: str, **settings: str) -> subprocess.Popen[bytes]:
+    """A trial whose import Klaviyo is in no hurry to answer."""
+    world.simulator.fault("import", {"delay_ms": 60_000}, times=1)
+    asked = subprocess.Popen(
+        [str(program("klaviyo-worker")), "export", "try", EXPORT, "--rows", "2", *words],
+        env=world.env(**settings), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    posted = "select count(*) from klaviyo.batch where posted_at is not null"
+    wait_until(lambda: world.db.value(posted) == 1, 30, "the import to be on its way")
+    return asked
+
+
+def check_run_goes_on(world: World) -> None:
+    (run,) = world.wait_runs_ended()
+    assert run["state"] == "succeeded" and world.simulator.count(LIST) == 2, run
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_trial_on_the_spot_can_be_interrupted_and_leaves_its_run_to_others(world: World, by: signal.Signals) -> None:
+    world.set_up_export(people.simple(10))
+    asked = send_and_wait(world, "--direct")
+
+    asked.send_signal(by)
+
+    try:
+        _, said = asked.communicate(timeout=STOP_SECONDS)
+    finally:
+        asked.kill()
+    assert asked.returncode == 1 and b"interrupted" in said, said
+    assert [run["state"] for run in world.runs()] == ["waiting"], "whoever takes it may go on at once"
+    world.start_worker()
+    check_run_goes_on(world)
+
+
+def test_a_trial_that_was_dropped_keeps_nobody_waiting(world: World) -> None:
+    world.set_up_export(people.simple(10))
+    mo, ada = contributor(world), make_logins(world.db)["admin"]
+    worker = serving(world)
+    asked = send_and_wait(world, DATABASE_URL=mo.url, SECRET_KEY_FILE="")
+
+    asked.send_signal(signal.SIGINT)
+
+    assert asked.wait(STOP_SECONDS) == 1
+    began = time.monotonic()
+    verified = world.command("connection", "verify", CONNECTION, DATABASE_URL=ada.url, SECRET_KEY_FILE="")
+    assert verified.rc == 0 and time.monotonic() - began < STOP_SECONDS, verified
+    assert worker.events("task_ended")[0]["kind"] == "export try"
+    check_run_goes_on(world)
 
 
 # ---- a list that people are taken off ----

@@ -3,10 +3,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "common/wakeup.h"
 #include "tests/unit/diary.h"
 #include "worker/export/deliver.h"
 #include "worker/export/delivery.h"
@@ -38,6 +40,10 @@ static struct {
     bool has_sent_job;
     const char *cancelled_by;
     int64_t drain_at_ms;
+    int64_t stop_at_ms;       /* who wants the run is stopped */
+    bool stops_when_sent;     /* the same, when the import was sent */
+    int64_t process_until_ms; /* of the drain that stops it; 0: it is not one */
+    int stop_fd;
 
     /* Klaviyo. */
     struct pending_request *asked[8];
@@ -59,12 +65,21 @@ FAKE(int64_t, clock_ms, (void))
     return world.now_ms;
 }
 
+static void stop_run(void)
+{
+    wakeup_signal(world.stop_fd);
+    control.drain_ms = world.process_until_ms;
+}
+
 FAKE(bool, client_wait,
      (struct client * client UNUSED, int64_t timeout_ms, int wake_fd UNUSED, struct error *err))
 {
     world.now_ms += world.stands_still_ms ? world.stands_still_ms : timeout_ms;
     if (world.drain_at_ms && world.now_ms >= world.drain_at_ms)
         control.drain_ms = world.now_ms + 5000;
+    if ((world.stop_at_ms && world.now_ms >= world.stop_at_ms) ||
+        (world.stops_when_sent && strstr(diary.text, "send:import")))
+        stop_run();
     if (world.plan_left > 0)
         world.plan_left--;
     assert_true(++world.turns < TURNS_MAX);
@@ -97,7 +112,7 @@ static char *answer_of(const struct pending_request *pending, int *status)
 
 FAKE(bool, client_next, (struct client * client UNUSED, struct response *response))
 {
-    if (world.n_asked == 0)
+    if (world.n_asked == 0 || world.stops_when_sent)
         return false;
     struct pending_request *pending = world.asked[--world.n_asked];
 
@@ -302,9 +317,13 @@ static struct deliver_result deliver_task(const struct run_task *task)
                                              .control = &control,
                                              .plan = &plan,
                                              .wakeup_fd = -1,
-                                             .taken_ms = world.now_ms };
+                                             .taken_ms = world.now_ms,
+                                             .stop_fd = &world.stop_fd };
+    struct error err = ERROR_INIT;
 
+    world.stop_fd = wakeup_open(&err);
     deliver(&options, &result);
+    (void)close(world.stop_fd);
     return result;
 }
 
@@ -485,6 +504,38 @@ static void a_process_that_ends_gives_the_run_back(void **state)
     assert_int_equal(world.turns, 0);
 }
 
+static void a_run_that_nobody_wants_any_more_is_given_back(void **state)
+{
+    struct run_task task = new_task();
+
+    (void)state;
+    world_begin(NULL);
+    world.plan_turns = 100;
+    world.stop_at_ms = START_MS + 3000;
+    assert_int_equal(deliver_task(&task).outcome, DELIVER_DRAINED);
+    assert_true(world.now_ms < START_MS + 10000);
+}
+
+/* How long it waits for the answer to its import; process_ms: how long the process does. */
+static int64_t waits_for_answer_ms(int64_t process_ms)
+{
+    struct run_task task = new_task();
+
+    world_begin(NULL);
+    world.stops_when_sent = true;
+    world.process_until_ms = process_ms ? START_MS + process_ms : 0;
+    assert_int_equal(deliver_task(&task).outcome, DELIVER_DRAINED);
+    return world.now_ms - START_MS;
+}
+
+static void its_answers_are_waited_for_some_seconds_or_for_as_long_as_the_process_does(void **state)
+{
+    (void)state;
+    int64_t alone_ms = waits_for_answer_ms(0);
+    assert_true(alone_ms >= 5000 && alone_ms < 10000);
+    assert_true(waits_for_answer_ms(20000) >= 20000);
+}
+
 static void a_run_that_waits_for_a_limit_frees_its_slot(void **state)
 {
     struct run_task task = new_task();
@@ -628,6 +679,9 @@ int main(void)
         cmocka_unit_test(a_lease_counts_from_before_its_renewal_was_sent),
         cmocka_unit_test(a_run_is_not_parked_while_its_members_are_read),
         cmocka_unit_test(a_process_that_ends_gives_the_run_back),
+        cmocka_unit_test(a_run_that_nobody_wants_any_more_is_given_back),
+        cmocka_unit_test(
+            its_answers_are_waited_for_some_seconds_or_for_as_long_as_the_process_does),
         cmocka_unit_test(a_run_that_waits_for_a_limit_frees_its_slot),
         cmocka_unit_test(a_run_whose_guard_waits_for_klaviyo_frees_its_slot_and_is_planned_again),
         cmocka_unit_test(a_klaviyo_that_stays_away_uses_up_the_retry_budget),

@@ -1,5 +1,6 @@
 #include "worker/export/deliver.h"
 
+#include <poll.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ enum {
     TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
     TURN_MIN_MS = 5,         /* no spinning, whatever is due */
     PLAN_AGAIN_MS = 10000,   /* chosen: a shorter wait is not worth planning once more */
+    STOP_MS = 5000,          /* for responses in flight, where this run alone is stopped */
 };
 
 struct deliver {
@@ -42,6 +44,7 @@ struct deliver {
     struct delivery_counts counted;  /* in the metrics */
     bool progress;                   /* since the last heartbeat */
     struct wait_report waits;        /* by the last heartbeat */
+    int64_t stop_ms;                 /* 0: continue; else until when responses are waited for */
 };
 
 /* ---- how it ends ---- */
@@ -483,16 +486,33 @@ static void check_wait(struct deliver *d)
 
 /* ---- the loop ---- */
 
+static bool is_stopped(const struct deliver *d)
+{
+    if (!d->options->stop_fd)
+        return false;
+    struct pollfd fd = { .fd = *d->options->stop_fd, .events = POLLIN };
+    return poll(&fd, 1, 0) > 0;
+}
+
+/* 0: continue. Where the process ends, that is what stops this run, too. */
+static int64_t drain_until_ms(const struct deliver *d)
+{
+    int64_t drain_ms = atomic_load(&d->options->control->drain_ms);
+
+    return drain_ms > 0 ? drain_ms : d->stop_ms;
+}
+
 static void check_orders(struct deliver *d)
 {
-    struct run_control *control = d->options->control;
-    int64_t drain_ms = atomic_load(&control->drain_ms);
+    if (d->stop_ms == 0 && is_stopped(d))
+        d->stop_ms = clock_ms() + STOP_MS;
+    int64_t drain_ms = drain_until_ms(d);
 
     if (drain_ms > 0)
         delivery_drain(&d->delivery);
     if (d->over)
         return;
-    if (atomic_load(&control->cut_off) ||
+    if (atomic_load(&d->options->control->cut_off) ||
         (drain_ms > 0 && (delivery_posting(&d->delivery) == 0 || clock_ms() >= drain_ms)))
         end_as(d, DELIVER_DRAINED);
 }
@@ -501,7 +521,7 @@ static int64_t wait_ms(const struct deliver *d)
 {
     int64_t now = clock_ms();
     int64_t due = delivery_due_ms(&d->delivery, now);
-    int64_t drain_ms = atomic_load(&d->options->control->drain_ms);
+    int64_t drain_ms = drain_until_ms(d);
 
     if (d->lease.next_ms < due)
         due = d->lease.next_ms;

@@ -31,13 +31,14 @@ struct deliver_options {
     struct plan **plan; /* NULL at first: begun here, freed by the caller */
     int wakeup_fd;      /* signalled by the plan and by the control */
     int64_t taken_ms;   /* clock_ms() before the run was taken */
+    const int *stop_fd; /* NULL, or readable: this run is to be given back */
 };
 
 enum deliver_outcome {
     DELIVER_DONE,         /* every batch is confirmed or its rows are rejected */
     DELIVER_FAILED,       /* reason and detail say why */
     DELIVER_CANCELLED,    /* somebody asked for it; detail says who and what had been sent */
-    DELIVER_DRAINED,      /* the process ends: the run is to be given back */
+    DELIVER_DRAINED,      /* the process ends, or stop_fd: the run is to be given back */
     DELIVER_PARKED,       /* nothing to do for a while: the slot is free for others */
     DELIVER_RELINQUISHED, /* the run was lost, or the database is unreachable: detail says why */
 };

@@ -170,7 +170,8 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
                                         .control = options->control,
                                         .db = db,
                                         .wakeup_fd = options->wakeup_fd,
-                                        .taken_ms = taken_ms };
+                                        .taken_ms = taken_ms,
+                                        .stop_fd = options->stop_fd };
     struct error why = ERROR_INIT;
 
     if (open_client(options, task, &client, &why)) {

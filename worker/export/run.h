@@ -19,7 +19,8 @@ struct run_options {
     const struct seal_pair *pair;
     const char *user_agent;
     struct run_control *control;
-    int wakeup_fd; /* of the slot (wakeup.h): signalled by the plan and by whoever drains */
+    int wakeup_fd;      /* of the slot (wakeup.h): signalled by the plan and by whoever drains */
+    const int *stop_fd; /* NULL, or readable: this run is to be given back. Never cleared */
 };
 
 /*

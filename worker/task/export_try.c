@@ -107,7 +107,7 @@ static bool keep_rows(struct trying *t, const struct trial *trial, struct error 
 
 /* -- the run -- */
 
-/* Returns when the run has ended, is parked, or is no longer ours. */
+/* Returns when the run has ended, is parked, given back as the task was stopped, or is lost. */
 static bool execute(struct trying *t, const struct run_task *run, int64_t taken_ms,
                     struct error *err)
 {
@@ -121,7 +121,8 @@ static bool execute(struct trying *t, const struct run_task *run, int64_t taken_
                                          .pair = context->pair,
                                          .user_agent = version_user_agent(),
                                          .control = context->control,
-                                         .wakeup_fd = wakeup_fd };
+                                         .wakeup_fd = wakeup_fd,
+                                         .stop_fd = context->stop_fd };
     if (!run_execute(&options, context->db, run, taken_ms, &why) && why.kind != ERROR_LOST)
         (void)!runs_give_back(context->db, run, RUN_TROUBLED, &why);
     (void)close(wakeup_fd);
