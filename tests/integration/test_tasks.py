@@ -173,6 +173,27 @@ def test_a_worker_that_stops_gives_its_task_back(world: World) -> None:
     assert [e["result"] for e in first.events() if e["event"] == "task_ended"] == ["given back"]
 
 
+def test_a_verification_that_is_stopped_halfway_stores_nothing_of_it(world: World) -> None:
+    """Nor where what it still asks is optional: the key would be shown with half of its scopes."""
+    world.set_up_export(people.simple(1))
+    world.simulator.control("PUT", f"keys/{KEY}", {"account": ACCOUNT, "scopes": "all"})
+    mo = contributor(world)
+    first = serving(world, LEASE_SECONDS="300")
+    world.simulator.fault("usage", {"delay_ms": 60_000}, times=1)
+    asked = start_as(world, mo, "connection", "verify", CONNECTION)
+    on_its_way = "select count(*) from klaviyo.rate_place where endpoint = 'usage' and not answered"
+    wait_until(lambda: world.db.value(on_its_way) == 1, 30, "the optional question")
+
+    first.stop()
+    second = serving(world)
+
+    assert asked.wait(30) == 0, asked.stderr
+    ends = [[event["result"] for event in worker.events("task_ended")] for worker in (first, second)]
+    assert ends == [["given back"], ["done"]], ends
+    scopes = world.admin("connection", "show", CONNECTION, "--json").json["scopes"]
+    assert "usage:read" in scopes and "flows:read" in scopes, scopes
+
+
 def test_a_task_whose_worker_stood_still_is_begun_anew(world: World) -> None:
     world.set_up_export(people.simple(10))
     mo = contributor(world)

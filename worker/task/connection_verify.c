@@ -171,6 +171,8 @@ static bool verify(struct verification *v, const json_t *arguments, struct error
         return false;
     try_usage(v);
     try_flows(v);
+    if (task_is_stopped(v->context)) /* what was not asked any more would be missing */
+        return error_set(err, ERROR_LOST, "the task was stopped");
     answer_account(v, arguments);
     (void)json_object_set_new(v->answer, "scopes", json_string(v->scopes));
     return store_findings(v, err);
