@@ -14,7 +14,7 @@
 /* "119 s", "2 min", "3 h", "4 d"; the rest is left out. Below 0 counts as 0. */
 void age_add_span(struct strbuf *out, int64_t seconds);
 
-/* "3 min ago", "in 2 h": an RFC 3339 time seen from now_us, UTC. False: it is none. */
+/* "3 min ago", "in 2 h": an RFC 3339 time seen from now_us, UTC. False: it is not one. */
 bool age_add(struct strbuf *out, const char *time, int64_t now_us);
 
 #endif

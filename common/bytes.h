@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Bytes of somebody else's, lent: not NUL-terminated. at is NULL where there are none at all. */
+/* Borrowed bytes, not NUL-terminated. at is NULL where there are none at all. */
 struct bytes {
     const char *at;
     size_t n;

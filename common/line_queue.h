@@ -24,7 +24,7 @@ void line_queue_release(struct line_queue *queue);
 /* False: fewer than `spare` bytes would stay free behind it; nothing was added. */
 bool line_queue_put(struct line_queue *queue, const char *line, size_t n, size_t spare) MUST_USE;
 
-/* The oldest line's bytes into `line`, which has room for the longest; 0: there is none. */
+/* Moves the oldest line into `line`, which has room for the longest; 0: there is none. */
 size_t line_queue_get(struct line_queue *queue, char *line, size_t size);
 
 #endif

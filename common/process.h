@@ -9,7 +9,7 @@
  * and what is printed would go there; so /dev/null goes there first. Standard
  * output is opened for reading only: printing fails, as it does on a closed one.
  *
- * Text is UTF-8, whatever the locale says: libraries that measure and print text heed it.
+ * Text is UTF-8, whatever the locale says: libraries that measure and print text rely on it.
  *
  * No core dump and no other process of this user may read the memory
  * (PR_SET_DUMPABLE, RLIMIT_CORE): opened API keys are in it.

@@ -7,7 +7,7 @@
  * How long to wait before trying again, as a value.
  *
  * Full jitter: a random time between nothing and a bound that doubles with each
- * attempt, so that many who failed together do not come back together.
+ * attempt, so that callers that failed together do not come back together.
  */
 struct retry_policy {
     int64_t base_ms; /* bound of the first wait */

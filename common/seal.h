@@ -9,14 +9,14 @@
 #include "common/secret.h"
 
 /*
- * Sealing: whoever has the public half closes a secret, only the holder of the
+ * Sealing: anybody with the public half closes a secret, only the holder of the
  * private half opens it (libsodium sealed boxes, X25519 and XSalsa20-Poly1305).
  *
  * The private half lives in a file; its text is the base64 of 32 bytes.
  */
 enum {
     SEAL_KEY_BYTES = 32,   /* crypto_box_PUBLICKEYBYTES and _SECRETKEYBYTES */
-    SEAL_EXTRA_BYTES = 48, /* crypto_box_SEALBYTES: a sealed text is so much longer */
+    SEAL_EXTRA_BYTES = 48, /* crypto_box_SEALBYTES: how much longer a sealed text is */
 };
 
 struct seal_pair {
@@ -52,7 +52,7 @@ void seal_pair_release(struct seal_pair *pair);
 const char *seal_library_version(void);
 
 /*
- * sealed: room for secret->len + SEAL_EXTRA_BYTES. ERROR_INPUT: the public key is none; what
+ * sealed: room for secret->len + SEAL_EXTRA_BYTES. ERROR_INPUT: the public key is not one; what
  * stands in sealed then is nothing to be kept.
  */
 bool seal_close(const unsigned char *public_key, const struct secret *secret, unsigned char *sealed,

@@ -10,7 +10,7 @@
  * codes: worker/cli/exit_status.h.
  */
 
-/* A library in use, and who can tell its version. */
+/* A library in use, and the function that returns its version. */
 struct component {
     const char *name;
     const char *(*version)(void);

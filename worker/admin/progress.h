@@ -14,7 +14,7 @@
  */
 enum { PROGRESS_RUNS = 16 }; /* more are not shown */
 
-/* When a run will be through, as it was told last. */
+/* When a run will be through, as it was shown last. */
 struct progress_estimate {
     int64_t run_id;
     struct time_left left;
@@ -40,7 +40,7 @@ void progress_estimate_update(struct progress_estimate *estimate, const json_t *
 
 /*
  * "run 5 of news: running, 50000 read, …"; text has room for size bytes. What is
- * wider than so many columns is said in fewer words, and then cut.
+ * wider than that many columns is said in fewer words, and then cut.
  */
 void progress_line(const json_t *run, const struct progress_estimate *estimate, int64_t now_us,
                    int columns, char *text, size_t size);

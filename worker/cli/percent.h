@@ -6,7 +6,7 @@
 
 /*
  * A share as people write it: "50" or "50%", a whole number from least to 100.
- * False: it is none, *percent is untouched.
+ * False: it is not one, *percent is untouched.
  */
 bool percent_parse(const char *text, int64_t least, int64_t *percent);
 

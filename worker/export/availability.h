@@ -14,7 +14,7 @@
  */
 enum {
     AVAILABILITY_LONG_MS =
-        3000, /* chosen: in vain for so long is for longer; so has a parked run */
+        3000, /* chosen: in vain for this long lasts longer; so for a parked run */
 };
 
 struct availability {
@@ -39,7 +39,7 @@ void availability_heard(struct availability *availability, int64_t now_ms);
 bool availability_responded(struct availability *availability, enum verdict_action action,
                             size_t n_in_flight, int64_t now_ms);
 
-/* So long after it was sent a response is one in vain: told within 5 s (contract). */
+/* A response this late counts as one in vain: reported within 5 s (contract). */
 bool availability_is_slow(int64_t sent_ms, int64_t now_ms);
 
 /* Something is in flight, and nothing has come for too long. */

@@ -85,7 +85,7 @@ void batch_import_watch(struct batch_import *import, const struct import_context
 struct request batch_import_request(const struct batch_import *import, const struct strbuf *tail);
 
 /*
- * The body is there. ERROR_FATAL: it is none that a batch made; ERROR_RETRY: out
+ * The body is there. ERROR_FATAL: no batch made it; ERROR_RETRY: out
  * of memory. So for the two below.
  */
 bool batch_import_loaded(struct batch_import *import, struct error *err) MUST_USE;

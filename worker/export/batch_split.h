@@ -33,7 +33,7 @@ void batch_split_strip(struct batch_split *split, struct verdict *verdict, size_
 void batch_split_halve(struct batch_split *split, struct verdict *verdict, size_t n_rows);
 void batch_split_release(struct batch_split *split);
 
-/* *next begins at 0 and goes on with rows in ascending order. */
+/* *next begins at 0; rows are asked for in ascending order. */
 struct batch_split_row batch_split_row(const struct batch_split *split, size_t row, size_t *next);
 
 /* Rows that are not refused. */

@@ -153,7 +153,7 @@ bool delivery_next(struct delivery *delivery, int64_t now_ms, struct effect *eff
 bool delivery_performed(struct delivery *delivery, const struct effect *effect,
                         struct effect_result *result, int64_t now_ms, struct error *err) MUST_USE;
 
-/* ---- how it stands; when it goes on: delivery_wait.h ---- */
+/* ---- its state; when it continues: delivery_wait.h ---- */
 
 /* Every batch has ended, and none will come. */
 bool delivery_imports_are_over(const struct delivery *delivery);

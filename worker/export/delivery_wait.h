@@ -8,7 +8,7 @@
 #include "worker/store/run_state.h"
 
 /*
- * When a delivery goes on, and what it waits for until then (pure: reads a delivery,
+ * When a delivery continues, and what it waits for until then (pure: reads a delivery,
  * changes nothing). Times are milliseconds of clock_ms().
  */
 
@@ -37,12 +37,12 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms);
 /* How long nothing can be done but wait for a limit; 0: something can. */
 int64_t delivery_waiting_ms(const struct delivery *delivery, int64_t now_ms);
 
-/* What people are to be told. */
+/* What to report to people. */
 struct delivery_wait delivery_wait(const struct delivery *delivery, int64_t now_ms);
 
 /*
  * How long there is nothing to do while it waits, for a run that may give its
- * slot back; 0: it had better stay. *attempts: in vain, in a row.
+ * slot back; 0: it should keep it. *attempts: in vain, in a row.
  */
 int64_t delivery_park_ms(const struct delivery *delivery, int64_t now_ms, unsigned *attempts);
 

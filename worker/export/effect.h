@@ -19,13 +19,13 @@
  * Effects: what a delivery wants done.
  *
  * The delivery (pure) hands them out one by one; each is performed, and its
- * result told to the delivery, before the next one is asked for. The first that
+ * result passed to the delivery, before the next one is asked for. The first that
  * fails ends the delivery. Whatever an effect points to is lent until then.
  */
 enum effect_kind {
     EFFECT_NONE,
     EFFECT_MARK_SENT,       /* batch_id, job_id, unanswered: Klaviyo made a job of the batch */
-    EFFECT_RESEND,          /* batch_id, why: the job came to nothing, the batch is planned again;
+    EFFECT_RESEND,          /* batch_id, why: the job failed, the batch is planned again;
                                job_id where the job may end after all, else NULL */
     EFFECT_SETTLE_LATE_JOB, /* late_job_id, job_id: a job of an earlier run has ended */
     EFFECT_LEAVE_LATE_JOB,  /* the same: it did not end in time */

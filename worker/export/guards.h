@@ -21,7 +21,7 @@ enum {
     GUARDS_INVALID_FROM = 100,    /* fewer invalid members never trip too_many_invalid */
     GUARDS_SIZE_FROM = 1000,      /* addresses, now or in the last run, from which a jump counts */
     GUARDS_FLOWS_OVER = 1000,     /* more new addresses trip list_starts_flows */
-    GUARDS_PLAN_WARN_FROM = 1000, /* chosen: a warning is worth a request from so many on */
+    GUARDS_PLAN_WARN_FROM = 1000, /* chosen: from this many on a warning is worth a request */
     GUARDS_DETAIL_BYTES = 1400,
 };
 
@@ -77,7 +77,7 @@ void guards_judge(const struct guard_rules *rules, int64_t max_profiles,
 /*
  * What is worth counting of many members before they are read: what lets PASS come while they
  * are. Where nobody is counted as doubtful, the rest may be invalid, and four fifths must be
- * seen by default. Who is doubtful costs more than half of the sort, which pays where all are
+ * seen by default. Counting the doubtful costs more than half of the sort, which pays where all are
  * new (sends_all), so that imports can begin with the first of them; in a refresh that changes
  * little the first batch is full late, or at the end.
  */

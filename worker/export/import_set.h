@@ -51,7 +51,7 @@ size_t import_set_posting(const struct import_set *set);
 /* Jobs of earlier runs that are waited for. */
 size_t import_set_late_jobs(const struct import_set *set);
 
-/* The body of the import fits into memory beside the others; one does whatever its size. */
+/* The import's body fits into memory with the others; one alone fits whatever its size. */
 bool import_set_has_room_for(const struct import_set *set, const struct batch_import *import);
 
 #endif

@@ -18,13 +18,13 @@
 struct job_polls {
     struct pending_request listing;
     bool given_up;
-    int untold_status; /* with which it was given up, until that was told; -1 */
+    int untold_status; /* with which it was given up, until that is reported; -1 */
 };
 
 /* The listing is tried. */
 void job_polls_init(struct job_polls *polls);
 
-/* Jobs are polled one by one from now on; status: that of the response, to be told. */
+/* Jobs are polled one by one from now on; status: that of the response, to be reported. */
 void job_polls_give_up(struct job_polls *polls, int status);
 
 /* What the verdict means for the listing: it is to be given up. */

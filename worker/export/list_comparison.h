@@ -18,7 +18,7 @@
  * Klaviyo gives its lists in no order that ours could be merged with, so one side has
  * to be remembered. It is ours, which is read within seconds, as 8 bytes for each
  * address: 61 bits of a keyed hash and three flags. 5,000,000 addresses at most (40 MB);
- * reading a list of so many takes Klaviyo over an hour. Of as many, two have the same
+ * reading a list of this size takes over an hour. Among that many, two have the same
  * 61 bits with a probability of 5e-6.
  */
 enum { LIST_COMPARISON_MAX = 5000000 };

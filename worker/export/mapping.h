@@ -49,7 +49,7 @@ void mapping_add(struct mapping *mapping, struct strbuf *out, const char *addres
                  size_t address_len, const struct copy_field *values);
 
 /*
- * Values of at most so many bytes in all surely make an object of at most object_bytes, with
+ * Values of at most that many bytes in all surely make an object of at most object_bytes, with
  * all that may have to be unset: of a string its characters are counted, without quotes and
  * escapes, of anything else its JSON text. Negative: not even no value does.
  */

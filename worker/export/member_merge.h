@@ -13,7 +13,7 @@
  *     members   -    -    a    b    b    d         member member both both both absent member
  *     ledger              a    b         c         (passed: the row's members have been read)
  *
- * It is asked before each step which stream goes on.
+ * Before each step it is asked which stream advances.
  */
 enum merge_step {
     MERGE_MEMBER, /* a member whose address the ledger does not have; read the next member */

@@ -21,9 +21,9 @@
  * two and the third free to write, so that many plans behind a pooler's small
  * pool never hold all of it with their snapshots: the last ones wait, without a
  * connection, until others are done. Waiting has no end of its own; the run is
- * waiting meanwhile, and its budget stands.
+ * waiting meanwhile, and its retry budget is not used.
  *
- * Whoever delivers learns of batches from the database alone; the plan only
+ * The deliverer learns of batches from the database alone; the plan only
  * signals wakeup_fd when there may be new ones or it has ended.
  */
 struct plan;

@@ -14,10 +14,10 @@
  * What a run asks Klaviyo for its guards (pure): each question once, as soon as its
  * answer may decide.
  *
- * One that the first import waits for is asked until there is an answer, like any
- * other request. One for a warning is asked once: whatever else comes of it counts
- * as not known. So does, in both cases, a key that may not read it, and who does not know
- * the question (404 and the like) or never gives an answer that can be read.
+ * A question that the first import waits for is asked until there is an answer, like any
+ * other request. One for a warning is asked once; without an answer it counts as not
+ * known. Not known is, in both cases, also what the key may not read, what Klaviyo does
+ * not serve (404 and the like), and what never has a readable answer.
  */
 enum question { QUESTION_PLAN, QUESTION_FLOWS, QUESTIONS_N };
 
@@ -39,7 +39,7 @@ void questions_want(struct questions *questions, const struct guards_questions *
 /* Writes what is known of plan and flows; nothing else of the facts. */
 void questions_tell(const struct questions *questions, struct guards_facts *facts);
 
-/* The question that is pending; false: it is none. */
+/* The question that is pending; false: it is not a question. */
 bool questions_find(const struct questions *questions, const struct pending_request *pending,
                     enum question *question);
 

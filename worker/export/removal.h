@@ -30,8 +30,8 @@
  * holds is forgotten here and stays there. fetch: the next 1,000, which from then on count as
  * perhaps gone. forget: their ledger rows go with the commit after Klaviyo's 204.
  *
- * Whom Klaviyo does not know is gone. A request that it refuses as a whole is halved; an address
- * that it refuses alone is kept, and tried again by the next run.
+ * An address that Klaviyo does not know is gone. A request that it refuses as a whole is halved; an
+ * address that it refuses alone is kept, and tried again by the next run.
  */
 enum {
     REMOVAL_LOOKUPS = 4, /* at once; chosen: 750 a minute are reached at 300 ms each */
@@ -99,7 +99,7 @@ struct removal {
 void removal_init(struct removal *removal, const char *list_id, bool was_busy);
 void removal_release(struct removal *removal);
 
-/* The plan has ended: what becomes of who left. Names: see removal_judge(). */
+/* The plan has ended: what becomes of the leavers. Names: see removal_judge(). */
 void removal_decide(struct removal *removal, const struct removal_figures *figures,
                     const char *export_name, const char *connection_name);
 

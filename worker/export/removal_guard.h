@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /*
- * The guard before a removal: so many gone are rather a mistake upstream than people who left
+ * The guard before a removal: that many leavers are rather a mistake upstream than people who left
  * (pure). The figures are the contract's, guarantee 6.
  *
  *     nobody left, or the export keeps them        NOTHING

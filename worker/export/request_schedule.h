@@ -79,9 +79,9 @@ void request_schedule_close(struct request_schedule *schedule, enum endpoint end
 /*
  * Klaviyo refused the key. True: for the second time, after a rest of 10 s; what
  * was sent before the first refusal came does not count. It is the second time where the
- * endpoint refused it before, or any other did and none has accepted it since: another one
- * may need less of the key, so its consent is no word for the first. A refusal that is long
- * ago, as nothing was asked there again, is another matter.
+ * endpoint refused it before, or any other did and none has accepted it since: another
+ * endpoint may need fewer scopes, so that it accepts the key says nothing about the first.
+ * A refusal long ago, after which nothing was asked there again, does not count.
  */
 bool request_schedule_key_refused(struct request_schedule *schedule,
                                   struct pending_request *pending, int64_t now_ms);

@@ -8,7 +8,7 @@
  * The retry budget: how long a run may go on without progress (pure; the time
  * is a parameter, in milliseconds of clock_ms()). Time while a rate limit is
  * waited for does not count; progress makes the budget whole again. What was
- * used is written with the heartbeat, so that the next owner goes on with what
+ * used is written with the heartbeat, so that the next owner continues with what
  * is left.
  */
 struct retry_budget {

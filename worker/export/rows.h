@@ -27,7 +27,7 @@ struct rows {
 
 #define ROWS_INIT ((struct rows){ .row = NULL })
 
-/* The body is lent until rows_release(). ERROR_FATAL: it is none that a batch made. */
+/* The body is lent until rows_release(). ERROR_FATAL: no batch made it. */
 bool rows_parse(struct rows *rows, const char *body, size_t len, struct error *err) MUST_USE;
 void rows_release(struct rows *rows);
 

@@ -80,7 +80,7 @@ enum selection_choice selection_compare(struct selection *selection, const struc
 /* The candidate's address was on the list before this run, by this export. */
 bool selection_was_listed(const struct member *member);
 
-/* It goes with the list: new to this export, or everybody goes. Who was taken off stays off. */
+/* Sent with the list: new to this export, or all are. People who were taken off stay off. */
 bool selection_names_list(const struct selection *selection, const struct member *member);
 
 /* A row of the ledger was passed, whether or not a member has its address: once for each. */
@@ -88,8 +88,8 @@ void selection_count_row(struct selection *selection, const struct member *membe
 
 /*
  * The members so far, and of them the distinct addresses that are fine and not too large. Both are
- * of the members as they are now, as is `fresh`: who left since an earlier pass of this run planned
- * them is counted as read and selected, but takes no room of a limit and trips no guard.
+ * of the members as they are now, as is `fresh`: a member who left since an earlier pass of this
+ * run planned it is counted as read and selected, but uses up no limit and trips no guard.
  */
 int64_t selection_members(const struct selection *selection);
 int64_t selection_distinct(const struct selection *selection);

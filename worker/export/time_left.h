@@ -24,7 +24,7 @@ struct time_left_facts {
 
 /*
  * From a run as runs show --json has it, and its outlook (schemas/sql/0044_outlook.sql).
- * False: nothing can be said of it, as it does not go on, or waits for who is away.
+ * False: nothing can be said of it: it makes no progress, or waits for something unreachable.
  */
 bool time_left_read(const json_t *run, const json_t *outlook, int64_t now_us,
                     struct time_left_facts *facts);
@@ -33,9 +33,9 @@ bool time_left_read(const json_t *run, const json_t *outlook, int64_t now_us,
 int64_t time_left_ms(const struct time_left_facts *facts);
 
 /*
- * The end as it was told last. It comes nearer, and moves away for a cause only: more is
+ * The end as it was shown last. It comes nearer, and moves away for a cause only: more is
  * to be imported, others send more, less of the limit is ours, a block or a wait ends
- * later, the run could not go on, or what was told has passed.
+ * later, the run could not continue, or the time shown has passed.
  */
 struct time_left {
     int64_t end_us;                                                    /* UTC; 0: not known */

@@ -10,7 +10,7 @@
 #include "worker/store/members.h"
 
 /*
- * Which members a trial sends (pure): the first so many that may be sent, in
+ * Which members a trial sends (pure): the first N that may be sent, in
  * the order of their addresses, whether they were sent before or not; or one
  * profile. Never more than one request holds.
  */

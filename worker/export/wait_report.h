@@ -7,9 +7,9 @@
 #include "worker/export/delivery_wait.h"
 
 /*
- * What people were told that a run waits for, and when to tell them again (pure): at
+ * What a run was last reported to wait for, and when to report it again (pure): at
  * once when that changes, and once a minute (contract). A run that was parked has been
- * told of: it says nothing new until it has had the time to see how things are.
+ * reported: it reports nothing new until it has had the time to look.
  * Times in _ms are of clock_ms(), those in _us are UTC.
  */
 struct wait_report {

@@ -8,7 +8,7 @@
 
 /*
  * Small charts as inline SVG (pure). Colours come from the page's style sheet by
- * class, so that light and dark both fit; each chart has a text for those who do
+ * class, so that light and dark both fit; each chart has a text for people who do
  * not see it. All append to out.
  */
 struct chart_bar {

@@ -10,15 +10,15 @@
 #include "common/cleanup.h"
 
 /*
- * Who is connected to the endpoints, and for how long they may stay.
+ * Clients of the endpoints, and for how long they may stay connected.
  *
  * A connection has one deadline for its whole life, whatever it sends or
- * does not send. An address may hold its share of the places, and all together
- * HTTP_CONNECTIONS_OVER_CAPACITY of them; beyond that those go, the oldest first, who have had
- * their answer, and those who have been here for HTTP_CONNECTIONS_GRACE_MS without
- * asking a whole question. Who comes while all places are taken waits in the
- * backlog of the listening socket, for about that time; so slow ones keep
- * nobody out, and many who come at once are all served.
+ * does not send. An address may hold its share of the connections, and all together
+ * HTTP_CONNECTIONS_OVER_CAPACITY of them; beyond that connections are evicted, the oldest
+ * first, that have had their answer, or have existed for HTTP_CONNECTIONS_GRACE_MS without
+ * a complete request. While all are taken, new clients wait in the backlog of the
+ * listening socket, for about that time; so slow clients keep nobody out, and many
+ * that come at once are all served.
  *
  * A connection is cut off by shutting its socket down, which the server notices.
  */
@@ -54,8 +54,8 @@ struct http_connections {
 };
 
 /*
- * How many places there are in a process that may have so many descriptors: an
- * eighth of them, so that whoever asks never takes those that runs need, and
+ * How many connections a process with that many descriptors may hold: an
+ * eighth of them, so that clients never take those that runs need, and
  * HTTP_CONNECTIONS_MAX at most. What an address may hold, and the number beyond
  * which connections are evicted, shrink with it.
  */
@@ -73,7 +73,7 @@ struct http_connection *http_connections_add(struct http_connections *http_conne
 void http_connections_remove(struct http_connections *http_connections,
                              struct http_connection *http_connection);
 
-/* Cuts off those who have to go. */
+/* Cuts off those whose time is over. */
 void http_connections_evict(struct http_connections *http_connections, int64_t now_ms);
 
 /* When to evict again, clock_ms(); INT64_MAX: there is no connection. */

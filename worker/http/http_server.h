@@ -16,7 +16,7 @@
  *     question --ask--> HTTP_NOW --------------------------> answer
  *                  \--> HTTP_LATER --woken, or 2 seconds----/
  *                  |\-> HTTP_UNKNOWN: 404
- *                   \-> HTTP_MISDIRECTED: 421, the host is none of ours
+ *                   \-> HTTP_MISDIRECTED: 421, the host is not one of ours
  *
  * Nothing that a client does or leaves undone holds up another one: headers are
  * bounded, and every connection has a deadline as a whole.

@@ -7,11 +7,11 @@
 #include "common/strbuf.h"
 
 /*
- * An answer as it was last made, to be given again for a moment: so many who
+ * An answer as it was last made, to be given again for a moment: many clients that
  * ask at once cost one answer. Of one thread; times are of clock_ms().
  */
 struct kept_answer {
-    struct strbuf body; /* written by who makes the answer */
+    struct strbuf body; /* written by the maker of the answer */
     unsigned status;
     int64_t made_ms; /* INT64_MIN: it is not to be given again */
 };
@@ -24,8 +24,8 @@ void kept_answer_init(struct kept_answer *kept);
 void kept_answer_release(struct kept_answer *kept);
 
 /*
- * Made less than keep_ms ago, and after source_ms, when what it tells of was
- * last read.
+ * Made less than keep_ms ago, and after source_ms, when its data was last
+ * read.
  */
 bool kept_answer_is_good(const struct kept_answer *kept, int64_t keep_ms, int64_t source_ms,
                          int64_t now_ms);

@@ -6,8 +6,8 @@
 
 /*
  * Does this process do its work? Pure: what is known goes in, a verdict comes
- * out. Whoever asks ends a process that is not alive, so "no" is said only of
- * what a new start mends:
+ * out. A process that is not alive is ended, so the verdict is "no" only where a
+ * restart helps:
  *
  * - the control loop has not turned for LIVENESS_LOOP_MS (it turns ten times a
  *   second), or
@@ -16,12 +16,12 @@
  *   slot that polls for runs) has not moved for as long, although PostgreSQL
  *   answered another connection of this process a moment ago.
  *
- * Kafka, PostgreSQL or Klaviyo being unreachable, or frozen, is none of these.
+ * Kafka, PostgreSQL or Klaviyo being unreachable, or frozen, is not among these.
  */
 enum {
     LIVENESS_LOOP_MS = 10 * 1000,
     LIVENESS_STALL_MS = 120 * 1000,
-    LIVENESS_ANSWER_MS = 30 * 1000, /* so old may an answer of PostgreSQL be */
+    LIVENESS_ANSWER_MS = 30 * 1000, /* the oldest that PostgreSQL's answer may be */
 };
 
 /* Times are of clock_ms(); 0: never. */

@@ -48,7 +48,7 @@ bool page_write_export(const struct page_facts *facts, const char *name, struct 
 bool page_write_run(const struct page_facts *facts, int64_t run_id, struct strbuf *out, bool *found,
                     struct error *err) MUST_USE;
 
-/* Style sheet and script of every page, for who allows them by their hash. */
+/* Style sheet and script of every page, for a policy that allows them by their hash. */
 const char *page_style(void);
 const char *page_script(void);
 

@@ -37,7 +37,7 @@ void page_add_run_link(struct strbuf *out, int64_t run_id);
 /* Whether a run is going on, by what is shown of it. */
 bool page_run_is_open(const json_t *run);
 
-/* "500 of 2 000" and what (may be empty), and a bar while the run goes on. */
+/* "500 of 2 000" and what (may be empty), and a bar while the run is in progress. */
 void page_add_progress(struct strbuf *out, const json_t *run, const char *what);
 
 /*
@@ -56,7 +56,7 @@ void page_add_run_table(struct strbuf *out, const json_t *runs, const char *expo
 /* A chart of an export's newest runs; trend: as of status_report.h, may be NULL. */
 void page_add_trend(struct strbuf *out, const json_t *trend);
 
-/* Cells of a table: the name stands beside the value on a narrow screen. */
+/* Cells of a table: the name is next to the value on a narrow screen. */
 void page_add_number_cell(struct strbuf *out, const char *name, int64_t number);
 void page_add_time_cell(struct strbuf *out, const char *name, const char *time, int64_t now_us);
 

@@ -61,7 +61,7 @@ struct prometheus_histogram {
     int64_t sum_ms;
 };
 
-/* At most one label beside the bounds'. */
+/* At most one label besides the bounds'. */
 void prometheus_histogram(struct prometheus_text *prometheus_text,
                           const struct prometheus_label *label,
                           const struct prometheus_histogram *histogram);

@@ -7,7 +7,7 @@
 
 /*
  * Can this worker do its part now? Asked by /readyz, the metrics and the status
- * page; a worker that is not ready goes on all the same.
+ * page; a worker that is not ready continues all the same.
  *
  * Ready is one that is in the consumer group, whose database is reached, and
  * has taken a new connection within READINESS_CONNECTION_MS (the contract's

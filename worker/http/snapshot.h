@@ -10,12 +10,12 @@
 
 /*
  * What the database last said about the runs, for the status page and the
- * metrics. It is read by a thread of its own, when somebody wants it and at
- * most once in SNAPSHOT_FRESH_MS, however often that is: who asks never waits
- * for the database, and the database does not feel how many ask.
+ * metrics. It is read by a thread of its own, on demand and at most once in
+ * SNAPSHOT_FRESH_MS: a request never waits for the database, and the load on the
+ * database does not grow with the number of requests.
  *
- * Questions for other runs than the newest are answered in the same way, each
- * apart, and so many different ones at a time as SNAPSHOT_QUESTIONS says.
+ * Requests for other runs than the newest are answered in the same way, each
+ * separately, at most SNAPSHOT_QUESTIONS different ones at a time.
  */
 struct snapshot;
 
@@ -47,7 +47,7 @@ struct snapshot_view {
 struct snapshot *snapshot_start(const struct snapshot_ports *ports, int done_fd, struct error *err)
     MUST_USE;
 
-/* Waits for a reading that goes on: the time-outs of a connection, at most. */
+/* Waits for a reading in progress: the time-outs of a connection, at most. */
 void snapshot_free(struct snapshot *snapshot);
 
 /* True: it is fresh. Else it will be read soon; returns at once. */

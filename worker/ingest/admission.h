@@ -22,7 +22,7 @@ struct admission {
     bool full;
 };
 
-/* A record of so many bytes is in memory; then: so many are no longer. */
+/* A record of that many bytes is in memory; then: it is no longer. */
 void admission_take(struct admission *admission, size_t bytes);
 void admission_give(struct admission *admission, size_t events, size_t bytes);
 

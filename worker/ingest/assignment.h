@@ -10,12 +10,12 @@
 
 /*
  * The partitions that are ours now: their offsets, which of them are paused,
- * and what the broker has confirmed. It tells the consumer what to store,
- * pause and resume. Belongs to the control thread.
+ * and what the broker has confirmed. It makes the consumer store, pause and
+ * resume. Belongs to the control thread.
  *
  * An open event costs about 100 bytes here and in intake. A partition with
  * ASSIGNMENT_PARTITION_OPEN_MAX of them is paused until half have ended, so that
- * what waits for one export stops none of another partition; with
+ * events that wait for one export do not stop another partition; with
  * ASSIGNMENT_OPEN_MAX over all of them, 10 MB, every partition is.
  *
  * librdkafka keeps a pause of ours while a partition is another worker's. So it
@@ -47,11 +47,11 @@ void assignment_end(struct assignment *assignment, int32_t partition, int64_t ep
                     int64_t offset);
 void assignment_reached(struct assignment *assignment, int32_t partition, int64_t offset);
 
-/* Where a partition was to go on is out of range. */
+/* The offset at which a partition was to continue is out of range. */
 void assignment_note_reset(struct assignment *assignment, int32_t partition, int64_t offset);
 
 /*
- * It goes on at offset. True: *from is where it was to go on, and what stood in
+ * It continues at offset. True: *from is where it should have, and what stood in
  * between was deleted without having been read.
  */
 bool assignment_take_gap(struct assignment *assignment, int32_t partition, int64_t offset,
@@ -67,7 +67,7 @@ void assignment_store(struct assignment *assignment, struct consumer *consumer);
 bool assignment_is_open(const struct assignment *assignment, int32_t partition, int64_t epoch,
                         int64_t offset) MUST_USE;
 
-/* So many events of that partition, or of all, are open that no more should come. */
+/* Too many events of that partition, or of all, are open: no more should come. */
 bool assignment_is_full(struct assignment *assignment, int32_t partition) MUST_USE;
 
 /* Pauses a partition that has just delivered a message; resumes what is paused and not full. */

@@ -10,7 +10,7 @@
 #include "worker/kafka/record.h"
 
 /*
- * A dead letter: the record of an event that came to nothing, with headers that
+ * A dead letter: the record of an event that failed for good, with headers that
  * say why. Key, value, timestamp and the other headers stay as they are.
  * Headers of an earlier dead letter are replaced, never appended.
  */

@@ -16,7 +16,7 @@
  * value, then without the event's own key and headers.
  *
  * It holds a bounded number of records. An event without one has lost it (the
- * record is gone from Kafka): its letter says what is known. Who has no room here
+ * record is gone from Kafka): its letter says what is known. An event that has no room here
  * waits outside, without a record, and costs next to nothing: so letters that
  * cannot be written for hours stop no event. Belongs to the control thread.
  */

@@ -18,10 +18,10 @@
  *                                             dead --> letter ----+
  *
  * On a revocation what has ended is stored, and the partitions are gone at
- * once: runs go on where they are, and the partitions' new owner waits for the
+ * once: runs continue where they are, and the partitions' new owner waits for the
  * same ends. Of lost partitions nothing is stored.
  *
- * It turns when told to and never waits.
+ * It turns when ingest_turn() is called and never waits.
  */
 struct ingest;
 
@@ -44,7 +44,7 @@ bool ingest_has_more(const struct ingest *ingest);
 /* False: this process cannot go on. */
 bool ingest_turn(struct ingest *ingest, struct error *err) MUST_USE;
 
-/* From now on messages stay in Kafka; what is open goes on to its end. */
+/* From now on messages stay in Kafka; open events continue to their end. */
 void ingest_stop_intake(struct ingest *ingest);
 
 /* Events that have not ended, and of them those whose dead letter is not acknowledged yet. */

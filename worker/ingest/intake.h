@@ -13,7 +13,7 @@
 /*
  * Intake: a thread that owns one database connection and takes events into it.
  *
- * Whole lists of events go in and come out; who holds an event owns it.
+ * Whole lists of events go in and come out; the holder of an event owns it.
  *
  *     intake_submit() --> accepted in one commit a batch --> ended? --> out
  *                                   |

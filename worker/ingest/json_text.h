@@ -43,7 +43,7 @@ struct json_text_characters {
     size_t n;
 };
 
-/* text is written where the result says it is a string; see above for who frees it. */
+/* text is written where the result says it is a string; see above: who owns it. */
 enum json_text_string json_text_string(struct bytes value, struct json_text_characters *characters)
     MUST_USE;
 

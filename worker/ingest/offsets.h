@@ -19,9 +19,9 @@
  *
  * A delivery below the next expected offset is never taken for a duplicate,
  * even where that offset is open: the topic may have been deleted and created
- * again, and the record there is another one. It begins a new epoch; whoever
- * knows the records (by topic, partition, offset and timestamp) recognises
- * those that it has seen. librdkafka repeats no record within an epoch.
+ * again, and the record there is another one. It begins a new epoch; the
+ * caller, which knows the records (by topic, partition, offset and timestamp),
+ * recognises those that it has seen. librdkafka repeats no record within an epoch.
  *
  * Only open offsets are kept (8 bytes each), so one that stays open for hours
  * costs the same as any other, whatever ends behind it.
@@ -32,7 +32,7 @@ struct offsets;
 struct offsets *offsets_new(void) MUST_USE;
 void offsets_free(struct offsets *offsets);
 
-/* False: out of memory. A partition that was assigned already begins anew. */
+/* False: out of memory. A partition that was assigned already starts over. */
 bool offsets_assign(struct offsets *offsets, int32_t partition) MUST_USE;
 
 /* Forgets the partition and what is open of it; ends that come later change nothing. */

@@ -12,13 +12,12 @@
 
 /*
  * An event on its way from its message to the release of its offset. The control
- * thread and intake hand it to each other whole, in lists; who holds it owns it.
+ * thread and intake hand it to each other whole, in lists; the holder owns it.
  *
- * Its record is in memory only while somebody reads or writes it: until its row
- * stands in the database, and while its dead letter is being written. In between
- * it is an offset and little else, and the record stays in Kafka, below whose
- * committed offset nothing moves before the event has ended. Who needs the record
- * again reads it there (reread.h).
+ * Its record is in memory only while it is needed: until its row is in the database,
+ * and while its dead letter is being written. In between it is an offset and little
+ * else; the record stays in Kafka, whose committed offset does not pass it before the
+ * event has ended. If the record is needed again it is read there (reread.h).
  */
 enum pending_event_state {
     PENDING_EVENT_NEW,             /* in: to be accepted; with its record */
@@ -36,7 +35,7 @@ struct pending_event_body {
     struct event event; /* where it is valid */
 };
 
-/* Why it dies. Texts are NULL where there are none, but for the reason. */
+/* Why it failed. Texts are NULL where there are none, but for the reason. */
 struct pending_event_death {
     char *reason, *detail, *exports, *traceparent;
     int64_t run_id;

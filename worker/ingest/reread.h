@@ -10,8 +10,8 @@
 
 /*
  * Events that need their record again, read from Kafka one after the other:
- * UNREAD ones, to be accepted anew, and those whose dead letter is to be written.
- * They wait here without a record until whoever takes them has room.
+ * UNREAD ones, to be accepted again, and those whose dead letter is to be written.
+ * They wait here without a record until their taker has room.
  *
  * The client that reads is made when it is first needed. Belongs to the control
  * thread.

@@ -14,8 +14,8 @@
 enum { TRACEPARENT_CHARACTERS = 55 };
 
 /*
- * Exactly so long: of a later version, which may append more, nothing is kept. False:
- * not one, *out is untouched.
+ * Exactly this length: the longer value of a later version is not kept. False: it
+ * is not one, *out is untouched.
  */
 bool traceparent_parse(const char *bytes, size_t n, char out[TRACEPARENT_CHARACTERS + 1]) MUST_USE;
 

@@ -17,8 +17,8 @@
  * turns through any outage. It belongs to one thread.
  *
  * Which offset may be committed is not its business: it commits, in the
- * background and when partitions are given back, what consumer_store() was
- * last told.
+ * background and when partitions are given back, the offsets last passed to
+ * consumer_store().
  */
 struct consumer;
 
@@ -71,7 +71,7 @@ struct consumer *consumer_new(const struct settings *settings, struct error *err
  */
 void consumer_free(struct consumer *consumer);
 
-/* The same beside the caller, who does not wait: where another one takes its place. */
+/* The same in the background: for a consumer that another one replaces. */
 void consumer_retire(struct consumer *consumer);
 
 /* False: no client can be made with the settings, and err says why. Joins nothing. */

@@ -21,7 +21,7 @@ bool kafka_failure_passes(rd_kafka_resp_err_t code);
 bool kafka_failure(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
                    const char *what);
 
-/* The same for who needs one right ("Read on KAFKA_TOPIC") and knows which. */
+/* The same for a caller that needs one known right ("Read on KAFKA_TOPIC"). */
 bool kafka_failure_right(struct error *err, rd_kafka_t *handle, rd_kafka_resp_err_t code,
                          const char *what, const char *right);
 

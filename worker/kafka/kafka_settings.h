@@ -9,7 +9,7 @@
  * What commands that are clients of Kafka ask of their settings: that
  * KAFKA_CONFIG_FILE can be read, and that librdkafka takes each of its lines.
  * Nothing is opened but that file. What only a client that is made shows (an
- * authority's file, say) is told then.
+ * authority's file, say) is reported then.
  */
 settings_file_check kafka_settings_check;
 

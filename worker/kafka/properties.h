@@ -34,7 +34,7 @@ struct properties {
 /* path empty: no properties. */
 bool properties_load(struct properties *properties, const char *path, struct error *err) MUST_USE;
 
-/* A number that changes with the properties. The values cannot be told from it. */
+/* A number that changes with the properties; it reveals none of their values. */
 uint64_t properties_digest(const struct properties *properties);
 
 /* NULL if it is not set; the last one counts. */

@@ -26,7 +26,7 @@ struct record_lookup *record_lookup_new(const struct settings *settings, struct 
     MUST_USE;
 void record_lookup_free(struct record_lookup *lookup);
 
-/* The same beside the caller, who does not wait. Accepts NULL. */
+/* The same in the background. Accepts NULL. */
 void record_lookup_retire(struct record_lookup *lookup);
 
 /* Readable once record_lookup_poll() has something to do. */

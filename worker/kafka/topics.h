@@ -58,8 +58,8 @@ bool topics_progress(const struct settings *settings, int32_t partition,
 
 /*
  * May this user be a member of KAFKA_GROUP_ID, and read KAFKA_TOPIC? Both are asked
- * by a commit for a partition that there is not: a broker refuses it either way,
- * and says why; it changes nothing, and works beside a group that is at work.
+ * by a commit for a partition that does not exist: a broker refuses it either way,
+ * and says why; it changes nothing, also while the group is at work.
  */
 enum topics_access {
     TOPICS_READABLE,

@@ -17,7 +17,7 @@
  *     client_wait(client, 1000, wake_fd, err);        sends, receives, waits
  *     while (client_next(client, &response)) { … response_release(&response); }
  *
- * It belongs to one thread. It sends what it is told, a body never twice:
+ * It belongs to one thread. It sends what it is given, a body never twice:
  * whatever goes wrong is a response with another transport than ANSWERED, and
  * whether to ask again is the caller's decision (which costs a permit of a rate
  * limit), also where a kept connection turns out to be closed. Connections are

@@ -17,7 +17,7 @@
  *
  * A word stands in a value where no letter or digit is next to it there. Values
  * are those of the profile objects of an import (import_body.h) but for their own
- * type; the names of attributes and properties are none, names within a
+ * type; the names of attributes and properties are not values, names within a
  * property's value are.
  */
 enum {

@@ -57,7 +57,7 @@ bool import_job_parse(const struct response *response, struct import_job *out, s
 
 /*
  * Whether that may stand in a path and in a log: not empty, nothing that could
- * be read as another path, no address. NULL is none.
+ * be read as another path, no address. NULL is not one.
  */
 bool import_job_is_id(const char *id);
 

@@ -11,7 +11,7 @@
 #include "worker/klaviyo/response.h"
 
 /*
- * The verdict: what a response of Klaviyo means for the one who asked.
+ * The verdict: what a response of Klaviyo means for its request.
  *
  * It looks at transport, status, content type, error codes and pointers, never
  * at the wording of a detail. It decides nothing about time: how often to try
@@ -31,7 +31,7 @@
  *   JOB, IMPORT_ERRORS, LIST, LIST_PROFILES, LIST_REMOVE, FLOWS   404, JSON   GONE
  *   (extra: ACCOUNTS, USAGE, FLOWS, LIST_PROFILES)
  *   any      429                                  THROTTLED
- *   USAGE, FLOWS  400, 404, not JSON; 501          UNEXPECTED (who answers does not have them)
+ *   USAGE, FLOWS  400, 404, not JSON; 501          UNEXPECTED (the receiver does not have them)
  *   any      408, 425, 5xx                        AGAIN
  *   any      400, 401, 403, 404, not JSON         AGAIN (a gateway spoke, not Klaviyo)
  *   any      2xx of IMPORT without a job id       AGAIN (malformed)
@@ -115,7 +115,7 @@ const char *verdict_action_name(enum verdict_action action);
 void verdict_text(const struct verdict *verdict, char *text);
 
 /*
- * For callers who can do nothing but report: an error with verdict_text() and
+ * For callers that can do nothing but report: an error with verdict_text() and
  * what to do about it. Kind: RETRY for THROTTLED and AGAIN, else INPUT. False,
  * always; not for OK and ACCEPTED.
  */

@@ -10,8 +10,8 @@
 #include "common/cleanup.h"
 
 /*
- * Figures of the side towards Kafka: written by control, intake and outcomes, read by
- * whoever answers for health and metrics. Atomics, each true by itself. The
+ * Figures of the side towards Kafka: written by control, intake and outcomes, read for
+ * health and metrics. Atomics, each true by itself. The
  * partitions are a snapshot under a lock that is held for a copy only, and
  * never by a run.
  */
@@ -33,7 +33,7 @@ struct service_metrics {
     /* Now. */
     atomic_llong events_open, events_open_bytes, partitions_paused, dead_letters_waiting;
     atomic_llong event_blocked_ms;      /* clock_ms() when a lock held up an event last; 0: never */
-    atomic_bool subscribed;             /* in the group now: it has its part, be it none */
+    atomic_bool subscribed;             /* in the group now, with or without partitions */
     atomic_bool database_reached;       /* intake's connection is up */
     atomic_llong database_connected_ms; /* clock_ms() of the last new connection; 0: none yet */
     atomic_llong partitions_assigned;

@@ -8,7 +8,7 @@
 /*
  * An outcome as its record: a CloudEvents 1.0 event in binary mode, whose key is
  * the segment. Its id is that of the run's end, RUN-EPOCH, so that a record
- * that is sent twice can be told; its source names the export, percent-encoded
+ * that is sent twice can be recognised; its source names the export, percent-encoded
  * as a URI reference. schemas/asyncapi.yaml describes it for consumers.
  */
 

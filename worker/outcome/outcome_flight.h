@@ -16,7 +16,7 @@
 enum {
     OUTCOME_FLIGHT_MAX = 100,                /* outcomes; one is some 1 KiB */
     OUTCOME_FLIGHT_BYTES_MAX = 1024 * 1024,  /* of their data, but for the last one claimed */
-    OUTCOME_CLAIM_MS = 30 * 1000,            /* a dead worker's rows go on after so long */
+    OUTCOME_CLAIM_MS = 30 * 1000,            /* after this a dead worker's rows continue */
     OUTCOME_RENEW_MS = OUTCOME_CLAIM_MS / 3, /* two renewals may fail */
 };
 

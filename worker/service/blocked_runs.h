@@ -8,9 +8,10 @@
 #include "worker/store/db.h"
 
 /*
- * Says in the log who holds up runs with a lock: a take waits two seconds at most
- * for a locked table and passes over locked rows, so without a word nobody would
- * know why a run stays queued. Of the slot that polls; but for control zeros at first.
+ * Logs which session holds up runs with a lock: a take waits two seconds at most
+ * for a locked table and skips locked rows, so without a log line nobody would know
+ * why a run stays queued. One for each slot, used by its thread; starts as zeros
+ * except for control.
  */
 struct blocked_runs {
     struct run_control *control;

@@ -51,7 +51,7 @@ void service_block_signals(void);
 int service_open_signals(void);
 void service_read_signals(int signal_fd, int *signals); /* counts them; hang-ups only once */
 
-/* The loop. True: told to stop, and stopped cleanly. */
+/* The loop. True: a signal stopped it, cleanly. */
 bool service_loop(const struct settings *settings, const struct service_ports *ports,
                   struct service_metrics *metrics, struct error *err) MUST_USE;
 

@@ -31,7 +31,7 @@ void systemd_notify_ready(void);
 /* A sign of life, where one is due. Call it at every turn of the loop. */
 void systemd_notify_alive(struct systemd_notify *systemd_notify, int64_t now_ms);
 
-/* It stops, and that may take so long, whatever TimeoutStopSec= says. */
+/* It stops, which may take this long, whatever TimeoutStopSec= says. */
 void systemd_notify_stopping(int64_t within_ms);
 
 #endif

@@ -12,7 +12,7 @@
 /*
  * What the `run` command calls: the service over the real database and the
  * real run slots. The check comes before the slots start, so it may complete the
- * options. Returns when told to stop and stopped cleanly, or with the
+ * options. Returns when a signal stopped it cleanly, or with the
  * reason why this process cannot do its job. Call service_block_signals()
  * before the first thread starts.
  */

@@ -56,7 +56,7 @@ typedef bool settings_check(const char *value, struct error *err);
 typedef bool settings_file_check(const struct settings *settings, struct error *err);
 
 struct settings_checks {
-    settings_check *database_url;      /* NULL: it is taken as it is */
+    settings_check *database_url;      /* NULL: any value is accepted */
     settings_file_check *const *files; /* until NULL: of the files that will be read; NULL: none */
 };
 

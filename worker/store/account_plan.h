@@ -8,7 +8,7 @@
 #include "worker/store/db.h"
 
 /*
- * What the Klaviyo plan of an account allows, as it was told last: for the status page.
+ * What the Klaviyo plan of an account allows, as Klaviyo reported it last: for the status page.
  * Nothing is decided by it.
  */
 

@@ -9,8 +9,8 @@
 
 /*
  * Connections as people see them: JSON, the caller's. An administrator sees
- * all but the key, the whole; to whom it was granted sees name, kind, state and
- * how many exports of his own use it.
+ * all but the key (whole); a user to whom it was granted sees name, kind, state and
+ * how many of the user's own exports use it.
  */
 bool connection_view_is_whole(struct db *db, bool *whole, struct error *err) MUST_USE;
 bool connection_view_list(struct db *db, bool whole, char **json, struct error *err) MUST_USE;

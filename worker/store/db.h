@@ -17,10 +17,10 @@
  * error of kind ERROR_RETRY the connection may be broken: db_ready() opens it
  * again, and reads the URL again for it. Statements are parameterised (nothing
  * prepared), and each transaction sets for itself what it needs (transaction.h),
- * so that a pooler may stand in between and no default of the site's counts.
+ * so that a pooler may be in between and no default of the site applies.
  *
  * Error kinds: ERROR_RETRY for SQLSTATE classes 08, 40, 53, 57, 58, for 25006,
- * 25P03, 25P04, 55P03 and where there is none (the connection is gone);
+ * 25P03, 25P04, 55P03 and failures without one (the connection is gone);
  * ERROR_INPUT for every other one. The text ends with the SQLSTATE.
  */
 struct db;
@@ -37,7 +37,7 @@ bool db_open(struct db **out, const struct db_options *options, struct error *er
 
 /*
  * Several at the same time, which takes little longer than one. All of them, or none;
- * the first failure is told.
+ * the first failure is reported.
  */
 enum { DB_TOGETHER_MAX = 3 };
 bool db_open_together(struct db **const out[], size_t n, const struct db_options *options,
@@ -46,7 +46,7 @@ void db_free(struct db *db);
 DEFINE_OWNER(db)
 
 /*
- * How long later statements may wait for a lock of somebody else's (0: for ever; at
+ * How long later statements may wait for another session's lock (0: for ever; at
  * first DB_LOCK_TIMEOUT_MS), and for the server's response as a whole (0: for ever,
  * as at first). A connection whose response did not come in time is closed.
  */

@@ -10,7 +10,7 @@
 
 /*
  * Opening connections: the URL is read again (a password may have been rotated),
- * and a failure is told in words of ours, of which no part is the URL's. The
+ * and a failure is reported in words of ours, which quote no part of the URL. The
  * SQLSTATE says what the server refused, in whatever language it speaks. n of them,
  * at most DB_TOGETHER_MAX, are made at the same time: all, or none.
  *

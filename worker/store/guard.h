@@ -31,7 +31,7 @@ bool guard_find(const char *name, size_t n, enum guard *guard);
 
 /*
  * A set as the database has it: names separated by commas, in the guards' order;
- * the text has room for GUARD_SET_BYTES. Reading passes over names that are none.
+ * the text has room for GUARD_SET_BYTES. Reading skips unknown names.
  */
 enum { GUARD_SET_BYTES = 96 };
 void guard_set_write(unsigned set, char *text);

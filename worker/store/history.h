@@ -15,7 +15,7 @@
 struct history_filter {
     const char *export_name; /* NULL: all */
     const char *state;       /* NULL: all; "waiting" counts as a state of its own */
-    int64_t since_s;         /* queued within so many seconds; 0: whenever */
+    int64_t since_s;         /* queued within the last since_s seconds; 0: whenever */
     int64_t limit;
 };
 
@@ -41,7 +41,7 @@ bool history_outlooks(struct db *db, const int64_t *run_ids, size_t n, char **js
 bool history_pace(struct db *db, const char *export_name, double *rows_per_second,
                   struct error *err) MUST_USE;
 
-/* A run of the export is going on, or one has ended within the last so many milliseconds. */
+/* A run of the export is in progress, or one has ended within the last ms milliseconds. */
 bool history_ran_within(struct db *db, const char *export_name, int64_t ms, bool *ran,
                         struct error *err) MUST_USE;
 

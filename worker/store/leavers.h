@@ -62,7 +62,7 @@ enum list_claim {
 
 /*
  * Claims the export's list. Says first that this run sends nothing to it any more, so that of
- * two runs that wait for each other one goes on.
+ * two runs that wait for each other one continues.
  */
 bool leavers_claim_list(struct db *db, const struct run_task *task, enum list_claim *claim,
                         struct error *err) MUST_USE;

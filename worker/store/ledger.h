@@ -12,7 +12,7 @@
 
 /*
  * The ledger of an export, read as one stream in the order of its addresses (by bytes),
- * in the snapshot of the members' stream and beside it. Memory is constant but for the ids
+ * in the snapshot of the members' stream and parallel to it. Memory is constant but for the ids
  * of the export's unfinished batches (16 bytes each).
  *
  * Read by its primary key: the first row is there at once, and the member side stays free

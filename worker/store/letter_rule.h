@@ -6,7 +6,7 @@
  * by a full run where the event asked for one, and no trial counts.
  *
  * letters: a query of (nth, run, exports text[], full_refresh); what stands here is a query of
- * (nth, solved). solved: null where it cannot be told, as the run is not there any more,
+ * (nth, solved). solved: null where that is not known, as the run is not there any more,
  * or not to be seen by this user, or there was none.
  *
  * A letter names the failed run of its first export alone; of the others the newest failed

@@ -14,13 +14,13 @@
  *
  * One at a time over all programs (a lock on the table of migrations that only
  * the schema's owner can take), so any number may be started at once: each does
- * only what is still missing. After them who has which right is set anew
+ * only what is still missing. After them all rights are set again
  * (schemas/sql/rights.sql), so that a database that was restored without
  * privileges gets them again.
  *
  * A lock that somebody else holds is waited for in steps of 3 s, so that
  * workers do not queue behind us, and for a minute in all: then ERROR_RETRY
- * names who holds it.
+ * names the session that holds it.
  */
 struct migration_report {
     int32_t applied; /* by this call */

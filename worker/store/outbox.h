@@ -20,7 +20,7 @@
  *
  *     planned ---> sent (job) ---> complete | unresolved
  *        ^           |
- *        +-----------+   the job came to nothing: its rows are sent again
+ *        +-----------+   the job failed: its rows are sent again
  *
  * Each write is one statement and one commit, fenced by the run's take
  * (ERROR_LOST where it is no longer ours).
@@ -64,7 +64,7 @@ void outbox_batches_release(struct outbox_batches *batches);
 struct outbox_window {
     const int64_t *held; /* not these, it has them already */
     size_t n_held;
-    int64_t max; /* at most so many */
+    int64_t max;
 };
 
 /* Planned batches, oldest first. *batches is the caller's to release. */
@@ -93,7 +93,7 @@ bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_
                       const struct outbox_job *job, struct error *err) MUST_USE;
 
 /*
- * The job came to nothing: planned again, the same bytes. late_job: the id of the
+ * The job failed: planned again, the same bytes. late_job: the id of the
  * job where it may end after all; NULL where it cannot.
  */
 bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch_id,
@@ -108,7 +108,7 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
                     struct refused_rows *refused, struct error *err) MUST_USE;
 
 /*
- * Turns a batch into others. A row, in the order of the body, goes on in part 1
+ * Turns a batch into others. A row, in the order of the body, continues in part 1
  * or 2, or is refused (0) with code and detail. The bodies are cut out of the
  * old one by the server.
  */

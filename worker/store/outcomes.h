@@ -48,7 +48,7 @@ enum outcome_fate {
     OUTCOME_ACKNOWLEDGED, /* by the broker: the row is deleted */
     OUTCOME_RETURNED,     /* not written: anybody's again, at once */
     OUTCOME_TOO_LARGE,    /* the same, and from now on without its refresh ids */
-    OUTCOME_PENDING,      /* its claim begins anew, for claim_ms */
+    OUTCOME_PENDING,      /* its claim begins again, for claim_ms */
     OUTCOME_FATES
 };
 
@@ -57,7 +57,7 @@ bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate 
                      int64_t claim_ms, struct error *err) MUST_USE;
 
 /*
- * Deletes up to a thousand rows whose run ended more than so many days ago, sent or
+ * Deletes up to a thousand rows whose run ended more than `days` days ago, sent or
  * not. *more: there is more to delete.
  */
 bool outcomes_expire(struct db *db, int64_t days, int64_t *deleted, bool *more, struct error *err)

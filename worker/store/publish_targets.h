@@ -5,7 +5,7 @@
 
 /*
  * What to publish: [{"segment", "export"}], export null for all of the segment.
- * Only what the user may: who is no administrator gets an event for each export.
+ * Only what the user may: a user who is no administrator gets an event for each export.
  */
 bool publish_targets_of_segment(struct db *db, const char *segment, char **json, struct error *err)
     MUST_USE;

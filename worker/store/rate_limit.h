@@ -59,7 +59,7 @@ bool rate_limit_slow(struct db *db, const char *account, const char *endpoint, i
 bool rate_limit_share(struct db *db, const char *account, int64_t *percent, struct error *err)
     MUST_USE;
 
-/* The receiver said when to come back: all workers heed it. */
+/* The receiver said when to come back: all workers wait until then. */
 bool rate_limit_block(struct db *db, const char *account, const char *endpoint, int64_t wait_ms,
                       struct error *err) MUST_USE;
 

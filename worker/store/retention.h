@@ -14,7 +14,7 @@
  */
 
 /*
- * Deletes requests and runs that ended more than so many days ago (their
+ * Deletes requests and runs that ended more than `days` days ago (their
  * rejections go with them), takes addresses and Klaviyo's words out of the
  * rejections of runs that ended more than 14 days ago, and deletes tasks that
  * people asked for more than a day ago. *more: there is more to do.

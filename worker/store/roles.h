@@ -20,8 +20,8 @@ enum roles_outcome {
 
 /*
  * Besides the four roles of people and workers, two that own functions; a user
- * who is no superuser must be a member of these, to give functions to them.
- * *statements: where it is forbidden, what somebody who may has to run; the
+ * who is not a superuser must be a member of these, to give functions to them.
+ * *statements: where it is forbidden, what a user who may has to run; the
  * caller frees it. ERROR_INPUT, and nothing was made: this user does not own the
  * schema klaviyo, or may not make it where there is none, and roles would not
  * help.

@@ -13,7 +13,7 @@
 
 /*
  * The task of a run: what its export and its connection say, as they stood when
- * it was taken. It does not change while the run goes on; a change of the export
+ * it was taken. It does not change while the run is in progress; a change of the export
  * ends the run.
  */
 enum {
@@ -50,7 +50,7 @@ struct run_task {
     char *email_field; /* as people write it */
     int64_t idle_ms;   /* of the retry budget, used by earlier owners */
 
-    /* A run that was parked goes on as it was. */
+    /* A run that was parked continues as it was. */
     bool planned;             /* its batches are all in the outbox */
     int64_t members, invalid; /* then: its final counts, as struct run_counts has them */
     int64_t left, there;

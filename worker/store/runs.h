@@ -33,7 +33,7 @@ struct run_taker {
     bool short_only;     /* of the queued ones only exports whose last run was short */
 };
 
-/* A run that a take has ended instead: nobody executes it, so whoever took it tells of it. */
+/* A run that a take has ended instead: nobody executes it, so the taker reports it. */
 enum { RUN_NAME_BYTES = 801 }; /* 200 characters at most, by a constraint of the table */
 struct run_closed {
     int64_t run_id;
@@ -70,7 +70,7 @@ struct run_counts {
     int64_t not_cleared; /* rows with an attribute that lost its value and cannot be cleared */
 };
 
-/* Members as they are now: of those that were read, who is not gone. */
+/* Members as they are now: of those that were read, the ones not gone. */
 static inline int64_t run_counts_members(const struct run_counts *counts)
 {
     return counts->read - counts->gone;
@@ -116,7 +116,7 @@ struct run_ending {
     const char *detail; /* a sentence; NULL: none */
 };
 
-/* A run that has ended, as it is recorded: its whole life, whoever owned it. */
+/* A run that has ended, as it is recorded: its whole life, over all owners. */
 struct run_record {
     enum run_state state; /* RUNNING as long as it has not ended */
     struct run_counts counts;
@@ -154,15 +154,15 @@ bool runs_give_back(struct db *db, const struct run_task *task, enum run_give_ba
 
 struct run_parking {
     int64_t park_ms;   /* until it can go on */
-    bool plan_again;   /* whoever goes on: what it planned is not known well enough */
+    bool plan_again;   /* by the next owner: what this one planned is not known well enough */
     int64_t idle_ms;   /* of it that counts against the retry budget */
     unsigned attempts; /* in vain, in a row */
     char trouble[256]; /* the last, in words fit for a log; empty: none */
 };
 
 /*
- * Gives a run back that has nothing to do for a while: whoever takes it when the
- * wait is over goes on where it stands. The lease has just been renewed.
+ * Gives a run back that has nothing to do for a while: the worker that takes it when
+ * the wait is over continues where it is. The lease has just been renewed.
  */
 bool runs_park(struct db *db, const struct run_task *task, const struct run_parking *parking,
                struct error *err) MUST_USE;

@@ -48,7 +48,7 @@ void args_bytes(struct args *args, const void *bytes, size_t len); /* bytea */
  */
 void array_open(struct strbuf *array);
 void array_init(struct strbuf *array);    /* opens one with room for 10,000 rows of long texts */
-void array_restart(struct strbuf *array); /* opens it anew, in the same memory */
+void array_restart(struct strbuf *array); /* starts over, in the same memory */
 void array_text(struct strbuf *array, const char *text, size_t len); /* NULL: null */
 void array_str(struct strbuf *array, const char *text);              /* NULL: null */
 void array_int64(struct strbuf *array, int64_t number);

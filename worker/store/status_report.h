@@ -8,11 +8,11 @@
 #include "worker/store/db.h"
 
 /*
- * What the status page shows beside the listings of runs and exports. One JSON
+ * What the status page shows besides the listings of runs and exports. One JSON
  * object, without an address or a secret:
  *
  *     accounts      [{id, name, connections, share, imports_in_minute, blocked_until,
- *                     plan: {used, maximum, at}}]    plan: null where it was never told
+ *                     plan: {used, maximum, at}}]    plan: null where it was never read
  *     attention     [{name, reason, since}]          connections, newest first
  *     dead_letters  [{segment, reason, exports, at, solved}]   newest first
  *     minutes       [60 numbers]   rows accepted by runs that ended in that minute, oldest first

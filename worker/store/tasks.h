@@ -16,7 +16,7 @@
  * not there.
  */
 
-/* -- for the one who asks -- */
+/* -- for the command that asks -- */
 
 /* What this user could do about a task of a kind. */
 struct task_standing {
@@ -37,7 +37,7 @@ bool tasks_look(struct db *db, int64_t task_id, char **json, struct error *err) 
 /* Its answer was read, or is not waited for any more. */
 bool tasks_drop(struct db *db, int64_t task_id, struct error *err) MUST_USE;
 
-/* -- for the one who does it -- */
+/* -- for the worker that does it -- */
 
 struct task_taker {
     const char *worker;
@@ -78,7 +78,7 @@ bool tasks_end(struct db *db, const struct task *task, const struct task_ending 
 /* The worker stops: another one does it. */
 bool tasks_give_back(struct db *db, const struct task *task, struct error *err) MUST_USE;
 
-/* The worker takes none any more. */
+/* The worker takes no more tasks. */
 bool tasks_leave(struct db *db, const char *worker, struct error *err) MUST_USE;
 
 #endif

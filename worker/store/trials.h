@@ -11,8 +11,8 @@
 #include "worker/store/tasks.h"
 
 /*
- * Trials: runs of a few rows, which who begins them plans. Afterwards they are
- * runs like any other, and any worker brings them to their end.
+ * Trials: runs of a few rows, planned by the process that begins them. Afterwards they
+ * are runs like any other, and any worker brings them to their end.
  */
 struct trial_order {
     const char *export_name;

@@ -61,7 +61,7 @@ enum klaviyo_query_outcome klaviyo_query_usage(struct klaviyo_query *query, stru
                                                struct error *err) MUST_USE;
 
 /*
- * A page of the account's lists, and how many profiles one has (-1: not told). next: as
+ * A page of the account's lists, and how many profiles one has (-1: not known). next: as
  * below. Both wait as long as a page of profiles does: there may be many.
  */
 enum klaviyo_query_outcome klaviyo_query_lists(struct klaviyo_query *query, const char *next,

@@ -3,7 +3,7 @@
 
 #include <jansson.h>
 
-/* What all tasks find in their arguments: task_kind.h says who writes them. Pure. */
+/* What all tasks find in their arguments: task_kind.h says where they come from. Pure. */
 
 /* The connection or export of the arguments; lives as long as they do. Never NULL. */
 const char *task_name(const json_t *arguments);
