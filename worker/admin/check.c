@@ -190,7 +190,7 @@ static void check_topic(struct check *check, const struct topic_status *topic)
     failed(check, what, &err);
 }
 
-/* May this user be a worker? What it says of the topic is told in the topic's line. */
+/* May this user be a worker? What it says of the topic is shown in the topic's line. */
 static void check_group(struct check *check, struct topic_status *topic)
 {
     enum topics_access access = TOPICS_READABLE;

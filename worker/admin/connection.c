@@ -115,7 +115,7 @@ static bool remove_connection(struct context *context, const struct arguments *a
     (void)snprintf(question, sizeof question, "Forget connection %s and its key?", name);
     if (!confirm(arguments, question, err) || !connections_remove(context->db, name, err))
         return false;
-    print_line("Removed connection %s and its key. Klaviyo was not told: delete the key there if "
+    print_line("Removed connection %s and its key. Klaviyo does not know: delete the key there if "
                "nobody else needs it.",
                name);
     return true;

@@ -295,7 +295,7 @@ static bool choose_all(struct replay *replay, const json_t *letters, const char 
 
 /* -- replay: publishing -- */
 
-/* So many refused one after the other are no fault of the letters. */
+/* This many refusals in a row are no fault of the letters. */
 enum { REFUSED_MAX = 10 };
 
 static bool publish(struct replay *replay, const struct record *letter, struct error *err)

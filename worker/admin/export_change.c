@@ -30,7 +30,7 @@ static bool read_on_leave(struct context *context, const struct arguments *argum
     return wrong_usage(context, err, "--on-leave is keep or remove, not %s", value);
 }
 
-/* ---- what the guards are told ---- */
+/* ---- options of the guards ---- */
 
 /* "20" or "20%". */
 static bool read_max_invalid(struct context *context, const struct arguments *arguments,
@@ -205,9 +205,10 @@ static bool change_export(struct context *context, const struct arguments *argum
     draft->replace_fields |= mapping.n > 0;
     draft->allow_phone_number = arguments_flag(arguments, "--allow-phone-number");
     ok = ok && change_with(context, arguments, draft, change, runs_ended, err);
-    *draft = (struct export_draft){ .name = draft->name }; /* the rest lay here */
+    *draft =
+        (struct export_draft){ .name = draft->name }; /* borrowed from this function's locals */
     free(segments);
-    draft->segments = NULL; /* what these lay in goes with this function */
+    draft->segments = NULL; /* borrowed from this function's locals */
     draft->fields = NULL;
     draft->email_path = (struct export_path){ .n = 0 };
     return ok;

@@ -30,7 +30,7 @@ static bool check_ends(const json_t *runs, struct error *err)
     return true;
 }
 
-/* Each run that goes on gets a member "outlook"; of the rest nothing is to be told. */
+/* Each run in progress gets a member "outlook"; the others have none. */
 static bool add_outlooks(struct db *db, json_t *runs, struct error *err)
 {
     int64_t ids[PROGRESS_RUNS];

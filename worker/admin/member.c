@@ -96,7 +96,7 @@ static json_t *still_members(const char *shown)
     return still;
 }
 
-/* The person is forgotten; where they would come back from is told if it can be found out. */
+/* The person is forgotten; where they would come back from is reported if it can be found out. */
 static void add_still_members(struct context *context, json_t *found)
 {
     const char *address = json_string_value(json_object_get(found, "address"));

@@ -180,7 +180,7 @@ static void make_short(struct strbuf *line, const json_t *run, int64_t seconds, 
         strbuf_addf(line, ", %" PRId64 " rejected", count_of(run, "rejected"));
 }
 
-/* Bytes of the first code points that fill at most so many columns; a wide one fills two. */
+/* Bytes of the first code points that fill at most that many columns; a wide one fills two. */
 static size_t bytes_of_columns(const char *text, int columns)
 {
     const char *at = text;

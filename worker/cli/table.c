@@ -17,8 +17,8 @@
 
 enum {
     SHOWN_MAX_BYTES = 6 * CELL_MAX_BYTES, /* a control takes six */
-    CUT_WIDTH = 12,                       /* a column that is cut keeps so much, if it has it */
-    CUT_LEAST = 4,                        /* and so much where nothing else helps */
+    CUT_WIDTH = 12,                       /* a column that is cut keeps this much, if it has it */
+    CUT_LEAST = 4,                        /* and this much where nothing else helps */
     COLUMNS_MAX = 32,
     DEFAULT_WIDTH = 80,
 };

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-enum { QUIET_MS = 4000 /* no response for so long: told within 5 s (contract) */ };
+enum { QUIET_MS = 4000 /* no response for this long: reported within 5 s (contract) */ };
 
 void availability_init(struct availability *availability, bool unavailable, bool limited,
                        const char *trouble, int64_t now_ms)

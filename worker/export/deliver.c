@@ -21,7 +21,7 @@
 #include "worker/store/rate_limit.h"
 
 enum {
-    REPORT_COUNTS_MS = 1000, /* while the plan reads, its counts are reported so often */
+    REPORT_COUNTS_MS = 1000, /* how often counts are reported while the plan reads */
     TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
     TURN_MIN_MS = 5,         /* no spinning, whatever is due */
     PLAN_AGAIN_MS = 10000,   /* chosen: a shorter wait is not worth planning once more */
@@ -593,7 +593,7 @@ static enum wait_kind waited_for(const struct run_task *task)
     return task->wait_reason == REASON_RATE_LIMITED ? WAIT_RATE_LIMITED : WAIT_KLAVIYO_UNAVAILABLE;
 }
 
-/* What a parked run told before: nothing is said twice, and nothing is planned again. */
+/* What a parked run reported before: nothing is said twice, and nothing is planned again. */
 static void go_on_as_parked(struct deliver *d)
 {
     const struct run_counts counts = { .read = d->task->members,

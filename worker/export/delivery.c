@@ -260,7 +260,7 @@ static void key_refused(struct delivery *d, const struct delivery_reply *reply)
 }
 
 /*
- * All workers of the account heed what Klaviyo said about when to come back, whether or not
+ * All workers of the account wait until Klaviyo said to come back, whether or not
  * the request is made again.
  */
 static void heed_wait(struct delivery *d, const struct delivery_reply *reply)
@@ -664,7 +664,7 @@ static void send_performed(struct delivery *d, const struct effect *effect,
     }
 }
 
-/* What was to be told or stored once. */
+/* What was to be reported or stored once. */
 static void want_no_more(struct delivery *d, enum effect_kind kind)
 {
     switch (kind) {

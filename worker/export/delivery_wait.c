@@ -2,7 +2,7 @@
 
 enum {
     PARK_MIN_MS = 3000,    /* chosen: less is not worth taking the run again */
-    IN_VAIN_MS = 2000,     /* in vain for so long: told within 5 s of the first (contract) */
+    IN_VAIN_MS = 2000,     /* in vain for this long: reported within 5 s of the first (contract) */
     PARK_IN_VAIN_MS = 500, /* chosen: unless it has been in vain for long */
 };
 

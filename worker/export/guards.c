@@ -6,7 +6,7 @@
 
 #include "common/utf8.h"
 
-enum { COUNT_FROM_PERCENT = 50 /* chosen: half of the planning beside the delivery */ };
+enum { COUNT_FROM_PERCENT = 50 /* chosen: half of the planning then overlaps with the delivery */ };
 
 /* Members that may still come; INT64_MAX / 4 where nobody has counted them: no sum overflows. */
 static int64_t rest_of(const struct guards_facts *f)

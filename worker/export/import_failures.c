@@ -6,7 +6,7 @@
 #include "common/array.h"
 
 enum {
-    STALE_PAGES_MAX = 10,              /* chosen: no published server repeats so many pages */
+    STALE_PAGES_MAX = 10,              /* chosen: no known server repeats that many pages */
     TEXT_MAX_BYTES = 32 * 1024 * 1024, /* 10,000 rows, 3 KiB of code and detail each */
 };
 

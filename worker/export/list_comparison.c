@@ -9,7 +9,7 @@
 
 enum {
     FLAGS = KNOWN_OURS | KNOWN_MEMBER | KNOWN_MET,
-    EMAIL_MAX_BYTES = 320, /* longer ones are none of ours: address.h admits 254 */
+    EMAIL_MAX_BYTES = 320, /* longer ones are not ours: address.h admits 254 */
 };
 
 static_assert(crypto_shorthash_KEYBYTES == sizeof((struct list_comparison *)0)->key,

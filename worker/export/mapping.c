@@ -14,7 +14,7 @@ enum {
     KEY_MAX_BYTES = 8 * 1024,
     ESCAPED_BYTES = 6, /* of one byte of a string in JSON: \u0001 */
     FRAME_BYTES = 256, /* an object without address, keys and values, rounded up */
-    COMMAS_BYTES = 6,  /* beside a key, where it has a value, and where it is unset; quotes */
+    COMMAS_BYTES = 6,  /* with a key that has a value, and one that is unset; quotes */
 };
 
 enum group { GROUP_NONE, GROUP_ATTRIBUTE, GROUP_LOCATION, GROUP_PROPERTY };

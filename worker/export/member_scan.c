@@ -180,7 +180,7 @@ static bool take_never_on(struct member_scan *scan, const struct copy_field *add
     return scan->never_on.n < LEAVERS_MAX_ROWS || flush_never_on(scan, err);
 }
 
-/* Keyed by the export: a fingerprint tells nothing to who has not the key. */
+/* Keyed by the export: a fingerprint reveals nothing without the key. */
 static int64_t fingerprint_of(const struct member_scan *scan)
 {
     unsigned char hash[crypto_shorthash_BYTES];
@@ -488,7 +488,7 @@ static bool count_beside(struct member_scan *scan, const struct members *members
 
 /*
  * A small segment is counted first, and read without parallel workers. A large one is counted
- * where that lets imports begin early: beside the sort, and in the same snapshot, so that
+ * where that lets imports begin early: during the sort, and in the same snapshot, so that
  * what was counted is what comes.
  */
 static bool start_reading(struct member_scan *scan, struct members *members,

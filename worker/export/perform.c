@@ -289,7 +289,7 @@ static bool slow_down(const struct performer *p, const char *endpoint, struct er
     return true;
 }
 
-/* All workers of the account heed it. A wait that people notice is said. */
+/* All workers of the account wait. Logged only if the wait is long enough to be noticed. */
 static bool perform_block_account(const struct performer *p, const struct effect *effect,
                                   struct error *err)
 {
@@ -305,7 +305,7 @@ static bool perform_block_account(const struct performer *p, const struct effect
     return true;
 }
 
-/* Nothing is written of it. */
+/* Only logged: the next worker finds out for itself. */
 static bool perform_give_up_listing(const struct performer *p, const struct effect *effect)
 {
     log_info("job_listing_given_up", LOG_INT("run", p->task->run_id),

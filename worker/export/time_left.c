@@ -12,7 +12,7 @@ enum {
     MINUTE_MS = 60 * SECOND_MS,
     SECOND_US = 1000 * SECOND_MS,
     PLACES_MAX = 1000,     /* more than any limit of Klaviyo has */
-    IMPORTS_MAX = 1000000, /* beyond, the time is no less than for so many */
+    IMPORTS_MAX = 1000000, /* beyond, the time is no less than for this many */
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -85,7 +85,7 @@ struct places {
     size_t n, next;
 };
 
-/* So many are used; they are free again one after the other within the window. */
+/* Permits in use; they are free again one after the other within the window. */
 static void places_init(struct places *places, int64_t n, int64_t used, int64_t window_ms)
 {
     int64_t size = least(n, PLACES_MAX), busy = least(used, size);
@@ -127,7 +127,7 @@ static int64_t limited_ms(const struct time_left_facts *facts)
     return at_ms;
 }
 
-/* Until so many have been in flight, of which few are at any time. */
+/* Until n have been in flight, of which few are at any time. */
 static int64_t in_flight_ms(const struct time_left_facts *facts)
 {
     int64_t n = facts->planned + facts->sent;
@@ -145,7 +145,7 @@ int64_t time_left_ms(const struct time_left_facts *facts)
     return most(ms, facts->waiting_ms);
 }
 
-/* ---- what is told ---- */
+/* ---- what is shown ---- */
 
 static bool may_be_later(const struct time_left *told, const struct time_left *now, int64_t now_us)
 {

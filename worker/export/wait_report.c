@@ -6,7 +6,7 @@
 
 enum {
     LOG_EVERY_MS = 60 * 1000, /* contract */
-    STEADY_MS = 2500,         /* chosen: a run that was parked goes on waiting so long unheard */
+    STEADY_MS = 2500,         /* chosen: a parked run may wait this much longer unreported */
 };
 
 void wait_report_resume(struct wait_report *report, enum wait_kind kind, int64_t since_us,

@@ -201,7 +201,7 @@ static void make_exports(struct endpoints *e, struct kept_answer *kept)
     make_list(e, kept, ROUTE_EXPORTS);
 }
 
-/* What a page is made of, beside the snapshot. */
+/* What a page is made of, besides the snapshot. */
 struct page_room {
     struct page_facts facts;
     struct service_partition partitions[SERVICE_METRICS_PARTITIONS];
@@ -287,7 +287,7 @@ struct route {
     bool is_private; /* answered under our own names only */
     const char *type;
     enum need need;  /* of the snapshot: the answer waits for it */
-    int64_t keep_ms; /* it is given again for so long */
+    int64_t keep_ms; /* how long it is given again */
     void (*make)(struct endpoints *e, struct kept_answer *kept);
 };
 

@@ -16,8 +16,8 @@
 enum {
     HEADERS_MAX_BYTES = 8 * 1024, /* of a request, all together; 431 beyond */
     IDLE_SECONDS = 10,            /* without a byte in or out */
-    LATER_MS = 2000,              /* so long an answer is waited for */
-    LATER_MAX = 64,               /* by so many; others get what there is */
+    LATER_MS = 2000,              /* how long a request waits for an answer */
+    LATER_MAX = 64,               /* how many may wait; others get what there is */
     TURN_MS = 1000,
 };
 
@@ -289,7 +289,7 @@ static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connectio
     return reply(server, http_connection, path);
 }
 
-/* Our paths need no escapes: one that has any is none of ours. */
+/* Our paths need no escapes: a path with any is not ours. */
 static size_t leave_escaped(void *opaque, struct MHD_Connection *connection, char *text)
 {
     (void)opaque;

@@ -7,7 +7,7 @@
 
 enum { HOST_BYTES = 256 };
 
-/* Without port, brackets and a dot at its end; false: it is none. */
+/* Without port, brackets and a dot at its end; false: it is not a host. */
 static bool name_of(const char *host, char name[HOST_BYTES])
 {
     size_t begin = *host == '[';

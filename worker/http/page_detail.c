@@ -229,7 +229,7 @@ static void add_spans(struct strbuf *out, const json_t *spans, int64_t whole_us)
     age_add_span(out, (whole_us + 500000) / 1000000);
     strbuf_add_str(out,
                    "</span></p>\n<p class=\"soft\">A bar goes from an import to the end of its "
-                   "job; many batches are told together.</p>\n");
+                   "job; many batches are shown together.</p>\n");
 }
 
 /* Of what was imported; a run of an earlier version has none. */

@@ -7,7 +7,7 @@
 #include "worker/http/page_parts.h"
 
 enum {
-    LATE_S = 5,               /* outcomes that waited so long are told of in the log, too */
+    LATE_S = 5,               /* outcomes that waited this long are in the log, too */
     BLOCKED_SHOWN_MS = 10000, /* what a lock holds up is tried again within half of it */
 };
 

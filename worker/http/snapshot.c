@@ -121,7 +121,7 @@ static void read_runs(struct snapshot *snapshot)
 {
     const struct snapshot_ports *ports = snapshot->ports;
     struct list_filter asked;
-    struct error err = ERROR_INIT; /* whoever asked is told */
+    struct error err = ERROR_INIT; /* the request's own error */
     char *runs = NULL;
 
     size_t i = take_question(snapshot, &asked);

@@ -152,7 +152,7 @@ enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t 
 
 void assignment_end(struct assignment *assignment, int32_t partition, int64_t epoch, int64_t offset)
 {
-    /* False is ordinary: the partition has another owner, or begins anew. */
+    /* False is ordinary: the partition has another owner, or starts over. */
     (void)offsets_end(assignment->offsets, partition, epoch, offset);
 }
 

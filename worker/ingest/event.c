@@ -344,7 +344,7 @@ static bool keep_traceparent(struct event *event, struct bytes text)
     return text.at && traceparent_parse(text.at, text.n, event->traceparent);
 }
 
-/* As a header of Kafka's own, or as the CloudEvents extension. What is none is left out. */
+/* As a header of Kafka's own, or as the CloudEvents extension. An invalid one is left out. */
 static void take_traceparent(struct parse *p, bool structured)
 {
     struct event *event = &p->event;

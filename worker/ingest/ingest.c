@@ -20,7 +20,7 @@ enum {
     CONFIG_MS = 5000,           /* between checks of KAFKA_CONFIG_FILE */
     LEAVE_MS = 5000,            /* for leaving the group when it has changed */
     MEMBER_MS = 20000,          /* four of the consumer's checks of its group */
-    ERROR_REPEAT_MS = 60000,    /* the same error of Kafka is logged so often */
+    ERROR_REPEAT_MS = 60000,    /* how often the same Kafka error is logged */
     ERRORS_REMEMBERED = 8,
 };
 

@@ -118,7 +118,7 @@ static void wait_for_end(struct intake_work *work, struct pending_event *event)
     pending_event_push(&work->waiting, event);
 }
 
-/* Out, to come back with its record after so long. */
+/* Out, to come back with its record after that time. */
 static void leave_unread(struct intake_work *work, struct pending_event *event, int64_t ms)
 {
     if (event->body)
@@ -226,8 +226,8 @@ static void take_refusal(struct intake_work *work, struct pending_event_list *ba
 enum {
     BLOCKED_MIN_MS = 500,
     BLOCKED_MAX_MS = 5000,
-    ONE_BY_ONE_MS = 10000,     /* a lock that was met may be met again for so long */
-    BLOCKED_REPEAT_MS = 30000, /* its holder is named so often */
+    ONE_BY_ONE_MS = 10000,     /* how long a lock that was met may be met again */
+    BLOCKED_REPEAT_MS = 30000, /* how often its holder is named */
 };
 
 static void log_blocked(struct intake_work *work, size_t n)

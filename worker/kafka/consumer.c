@@ -101,7 +101,7 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
             ->partitions = rd_kafka_topic_partition_list_copy(partitions);
     else {
         (void)note_error(consumer, code, rd_kafka_err2str(code));
-        (void)rd_kafka_assign(handle, NULL); /* as librdkafka asks, to start anew */
+        (void)rd_kafka_assign(handle, NULL); /* as librdkafka asks, to start over */
     }
 }
 
@@ -131,7 +131,7 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
 }
 
 /*
- * What librdkafka knows of the group is told nowhere else than in its statistics:
+ * librdkafka reports what it knows of the group in its statistics only:
  *     "cgrp": { "state": "up", ..., "join_state": "steady", ...
  * They end with the group, so the last occurrence counts.
  */
@@ -174,8 +174,8 @@ static bool number_after(const char *text, const char *words, int64_t *number)
 }
 
 /*
- * That an offset is out of range, since what stood there was deleted, is told nowhere
- * else than in the log:
+ * That an offset is out of range, since the record there was deleted, is reported in
+ * the log only:
  *     TOPIC [3]: offset reset (at offset 17, broker 1) to BEGINNING: ... out of range
  * tests/integration/test_ingest.py holds the words against the library in use.
  */

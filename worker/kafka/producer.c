@@ -26,7 +26,7 @@ struct producer {
     rd_kafka_queue_t *queue;
     int fd;
     struct reports awaited, ready;
-    rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for who waits */
+    rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for a caller that waits */
     rd_kafka_resp_err_t fatal;      /* why it is broken; 0: it is not */
     const char *right;              /* what a user needs to write to the topic of the last record */
     bool broken;                    /* to be renewed: in doubt of its order it ends itself */
@@ -271,7 +271,8 @@ bool producer_produce(struct producer *producer, const char *topic, const struct
     rd_kafka_resp_err_t code = hand_over(producer, topic, record, note);
     if (!code)
         return true;
-    if (outcome_of(code) == PRODUCER_TOO_LARGE) { /* its own limit: told as the broker's would be */
+    if (outcome_of(code) ==
+        PRODUCER_TOO_LARGE) { /* its own limit: reported as the broker's would be */
         report(producer, note, code);
         return true;
     }

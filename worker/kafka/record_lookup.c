@@ -11,15 +11,16 @@
 #include "worker/kafka/message.h"
 
 enum {
-    READ_ON_MAX = 1000,     /* records: so many are read over rather than asked for anew */
-    UNKNOWN_MS = 30 * 1000, /* a topic unknown for so long is gone; brokers that start say so too */
-    END_MS = 30 * 1000,     /* chosen: a leader that has just become one knows the end by then */
-    MESSAGES_A_POLL = 500,  /* the control thread has other things to do */
+    READ_ON_MAX = 1000, /* records: up to this many are skipped by reading on */
+    UNKNOWN_MS =
+        30 * 1000,         /* a topic unknown for this long is gone; starting brokers say so, too */
+    END_MS = 30 * 1000,    /* chosen: a leader that has just become one knows the end by then */
+    MESSAGES_A_POLL = 500, /* the control thread has other things to do */
     NOTHING_WANTED = -1,
 };
 
 /*
- * The end of the partition is told once, and possibly before the wanted record
+ * The end of the partition is reported once, and possibly before the wanted record
  * was written. So an end before it is looked for once more, much later.
  */
 enum end_of_partition {

@@ -40,7 +40,7 @@ static bool is_optional(enum endpoint endpoint)
     return endpoint == ENDPOINT_USAGE || endpoint == ENDPOINT_FLOWS;
 }
 
-/* The same status from a gateway means nothing; but for who does not know an optional path. */
+/* The same status from a gateway means nothing, except that an optional path is unknown. */
 static enum verdict_action action_of_foreign_refusal(const struct response *response)
 {
     bool is_unknown = response->status == 400 || response->status == 404;
@@ -97,7 +97,7 @@ static enum verdict_action action_without_body(const struct response *response)
 {
     if (response->status == 429)
         return VERDICT_THROTTLED;
-    /* So many errors that they cannot be read: fewer rows make fewer of them. */
+    /* Too many errors to be read: fewer rows make fewer of them. */
     if (response->transport == TRANSPORT_OVERSIZE && response->status == 400 &&
         response->endpoint == ENDPOINT_IMPORT)
         return VERDICT_BATCH_REFUSED;
@@ -129,7 +129,7 @@ static bool judge(const struct response *response, size_t request_rows, struct v
         verdict->action = judge_success(response, verdict);
         return true;
     }
-    /* Only a 400 has rows to be told apart. */
+    /* Only a 400 names rows. */
     if (!refusal_read(response, response->status == 400 ? request_rows : 0, verdict, &refusal, err))
         return false;
     verdict->action = action_of(response, &refusal);

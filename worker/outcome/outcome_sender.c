@@ -18,7 +18,7 @@
 #include "worker/store/db.h"
 
 enum {
-    TICK_MS = 1000, /* for who hears no notification: behind some poolers there is none */
+    TICK_MS = 1000, /* without notifications: behind some poolers there are none */
     LAST_MS = 2000, /* for what ended last, when the service stops */
     BACK_OFF_MIN_MS = 200,
     LATE_MS = 5000, /* without the broker's word: it is away */

@@ -7,7 +7,7 @@
 
 enum {
     CHECK_EVERY_MS = 2000,
-    REPEAT_MS = 30000, /* the holder is named so often */
+    REPEAT_MS = 30000, /* how often the holder is named */
 };
 
 static void name_holder(struct blocked_runs *blocked, struct db *db, int64_t runs)

@@ -45,7 +45,7 @@ static void settle(struct db *db)
         log_warn("missed_ends_settled", LOG_INT("requests", settled));
 }
 
-/* Outcomes that nobody sent for as long as runs are kept: who waited for them is told. */
+/* Outcomes that nobody sent for as long as runs are kept: logged, as somebody may wait for them. */
 static void expire_outcomes(const struct housekeeping *h, struct db *db)
 {
     struct error err = ERROR_INIT;

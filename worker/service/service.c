@@ -12,7 +12,7 @@
 #include "worker/service/systemd.h"
 
 enum {
-    TURN_MS = 100,            /* at least so often the loop turns */
+    TURN_MS = 100,            /* the loop turns at least this often */
     CLOSE_MS = 5000,          /* for leaving the group */
     LETTERS_MS = 2000,        /* for dead letters on their way when everything else has ended */
     SETTLE_MS = 500,          /* for ends that were recorded last to come back */

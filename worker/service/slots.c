@@ -19,7 +19,7 @@
 
 enum {
     TICK_MS = 200,       /* the longest time a queued run waits for an idle slot */
-    TAKE_LOCK_MS = 2000, /* a take passes over locked rows; for a locked table it waits so long */
+    TAKE_LOCK_MS = 2000, /* a take skips locked rows; for a locked table it waits this long */
     RECONNECT_MS = 3000, /* within which workers are back after an outage: they retry every 2 s */
     KEY_CHECK_EVERY_MS = 5000, /* for runs that wait for another key pair */
     WARN_EVERY_MS = 60000, /* of such runs, and of a database that remains away, or takes nothing */
@@ -45,7 +45,7 @@ struct slots {
     bool stopping;
     atomic_llong recover_from_ms; /* before that nobody else's runs are taken */
     int64_t key_check_ms; /* when runs of other key pairs are looked for; of the polling slot */
-    int64_t key_warn_ms;  /* when they may be told again */
+    int64_t key_warn_ms;  /* when they may be reported again */
     struct blocked_runs blocked; /* of the polling slot */
     int n;
     struct slot slot[];

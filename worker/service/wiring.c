@@ -107,7 +107,7 @@ static bool database_notified(void *opaque)
     return db_is_up(database->db);
 }
 
-/* What runs beside the control loop, each on threads of its own; NULL: not started. */
+/* What runs besides the control loop, each on threads of its own; NULL: not started. */
 struct workforce {
     struct database_probe *probe;
     struct housekeeping *housekeeping;

@@ -134,7 +134,7 @@ static bool check_value(const PQconninfoOption *option, bool uri, struct error *
                    : error_set(err, ERROR_INPUT, "names a port that is no number from 1 to 65535");
     if (strcmp(option->keyword, "sslmode") == 0 && !is_ssl_mode(option->val))
         return error_set(err, ERROR_INPUT,
-                         "names an sslmode that is none of disable, allow, prefer, require, "
+                         "names an sslmode that is not one of disable, allow, prefer, require, "
                          "verify-ca, verify-full");
     return true;
 }

@@ -141,7 +141,7 @@ static bool args_optional_array(struct args *args, bool given, const struct strb
     return true;
 }
 
-/* What the guards of the export are told; null: nothing. */
+/* Settings of the export's guards; null: nothing. */
 static void args_guards(struct args *args, const struct export_draft *draft)
 {
     if (draft->max_invalid_given)

@@ -101,9 +101,9 @@ static bool make_columns(struct members *members, struct error *err)
 }
 
 /*
- * The order stands within, so that the address is made once, below the sort and by the
- * parallel workers; and without, where it costs nothing, so that it is promised. What the
- * cut of an address may have taken away is told beside it: was something not ASCII?
+ * The inner order by makes each address once, below the sort and by the parallel workers;
+ * the outer one, which costs nothing, guarantees the order. What the cut of an address may
+ * have taken away is reported next to it: was something not ASCII?
  */
 static void add_statement(struct strbuf *sql, const struct members *members)
 {

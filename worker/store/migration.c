@@ -54,7 +54,7 @@ static const char record_sql[] = "insert into klaviyo.migration (version, name) 
 
 static const char exists_sql[] = "select to_regclass('klaviyo.migration') is not null";
 
-/* "0003_work" is version 3; "rights" is none: it is applied each time. */
+/* "0003_work" is version 3; "rights" has no version: it is applied each time. */
 static int32_t version_of(const struct migrations_file *file)
 {
     char digits[5];

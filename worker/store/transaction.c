@@ -295,7 +295,7 @@ static PGresult *collect_alone(PGconn *conn, struct transaction_terms *terms)
     return result;
 }
 
-/* Not in a pipeline: COPY is none of it. */
+/* Not in a pipeline: COPY is not allowed in one. */
 static PGresult *send_within(PGconn *conn, const char *sql, const struct args *args, int binary)
 {
     return PQsendQueryParams(conn, sql, args->n, NULL, args->values, args->lengths, args->formats,

@@ -3,7 +3,7 @@
  * they have. Argument: sizes (of all of them; else of those that were changed
  * last, as Klaviyo tells only 15 a minute). Answer: lists ([{"id", "name",
  * "profiles"}], those that were changed last first; null: not asked, or not
- * told), more (there are others).
+ * known), more (there are others).
  */
 #include <stdlib.h>
 

@@ -134,7 +134,7 @@ static bool try_flows_of(struct verification *v, json_t *list)
     return true;
 }
 
-/* Optional, too: for who should know before people are added. */
+/* Optional, too: worth knowing before people are added. */
 static void try_flows(struct verification *v)
 {
     size_t i;

@@ -107,8 +107,8 @@ static double in_tenths(double seconds)
 
 /*
  * To read, as long as it took here; to send, at the pace of the export's last
- * runs, or where there is none at the one that the limiter allows, with one poll
- * of the last job.
+ * runs, or without any at the pace that the limiter allows, with one poll of the
+ * last job.
  */
 static bool add_seconds(struct looking *l, struct error *err)
 {

@@ -3,9 +3,10 @@
  * ledger say should be there. It only reads. Argument: show (name the addresses).
  *
  * Answer: export, list; counts (list_comparison.h, by these names); ran_meanwhile (a run
- * of the export went on: some of it is not drift); shown, with the argument: missing, not_sent
- * and not_ours, of each SHOWN_MAX addresses at most. not_ours are people of whom the export
- * knows nothing, and the list may be any of the account: null for who is no administrator.
+ * of the export was in progress: some of it is not drift); shown, with the argument: missing,
+ * not_sent and not_ours, of each SHOWN_MAX addresses at most. not_ours are people of whom the
+ * export knows nothing, and the list may be any of the account: null for users who are not
+ * administrators.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -147,7 +147,7 @@ static bool call(struct klaviyo_query *query, const struct request *request,
     return true;
 }
 
-/* All workers of the account heed what Klaviyo said about when to come back. */
+/* All workers of the account wait until Klaviyo said to come back. */
 static bool heed_wait(const struct klaviyo_query *query, const struct verdict *verdict,
                       struct error *err)
 {

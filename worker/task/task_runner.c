@@ -106,7 +106,7 @@ struct going {
     const struct task *task;
     struct task_work *work;
     struct lease lease;
-    int64_t told_ms; /* when progress was told last */
+    int64_t told_ms; /* when progress was reported last */
     bool lost;
 };
 
