@@ -1,4 +1,4 @@
-# What is installed beside the program, and the Debian package.
+# What is installed with the program, and the Debian package.
 #
 #   cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr
 #   cmake --build --preset release

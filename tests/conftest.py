@@ -132,7 +132,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def short_name(item: pytest.Item) -> str:
-    """Of letters, digits and dashes, short enough for a database's name; anew for each attempt."""
+    """Of letters, digits and dashes, short enough for a database's name; a new one for each attempt."""
     identity = f"{item.nodeid} {getattr(item, 'execution_count', 1)} {os.environ.get('TESTS_SESSION', '')}"
     words = re.sub(r"[^a-z0-9]+", "-", item.name.lower().removeprefix("test_")).strip("-")
     return f"{words[:36].strip('-')}-{zlib.crc32(identity.encode()) % 100_000:05d}"

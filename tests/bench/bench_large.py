@@ -1,6 +1,6 @@
 """Large exports: from the event to the list, again unchanged, again with one in a hundred changed.
 
-Every figure stands beside a floor that was measured in the same run: what `psql` needs to
+Every figure stands next to a floor that was measured in the same run: what `psql` needs to
 copy the sorted members out. A machine that others use makes both slower. Build with
 TESTS_PRESET=release. BENCH_MEMBERS names the sizes (1000000,5000000), BENCH_BODIES the number
 of large bodies.

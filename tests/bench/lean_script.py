@@ -6,7 +6,7 @@
 One sorted COPY, duplicates dropped as adjacent rows, bodies joined from fragments of JSON that
 PostgreSQL made, imports at the published limits over one kept connection, jobs polled to
 their end. It has no ledger, no retry, no restart, no second worker and no outbox: each run
-sends everything, and whoever kills it begins anew. Prints one JSON object with the moments
+sends everything, and starts over when it was killed. Prints one JSON object with the moments
 (seconds since it was started) of its first import and of its end.
 """
 

@@ -15,7 +15,7 @@ static void must_be_storable(const char *text, long characters_max, size_t bytes
     assert(strlen(text) <= bytes_max);
 }
 
-/* It goes into a header beside the API key. */
+/* It goes into a header next to the API key's. */
 static void must_be_a_traceparent(const char *text)
 {
     size_t n = strlen(text);

@@ -345,7 +345,7 @@ def test_the_job_makes_tables_and_topics_and_without_the_component_tables_only(
 def test_the_alerts_of_the_operator_are_those_of_the_rules_file() -> None:
     rules = yaml.safe_load((TREE / "deploy/alerts/klaviyo-worker.rules.yaml").read_text())
     made = only(overlay("production"), "PrometheusRule")["spec"]
-    assert made == rules, "stale: deploy/kubernetes/components/prometheus/make-rules writes it anew"
+    assert made == rules, "stale: run deploy/kubernetes/components/prometheus/make-rules"
 
 
 def test_a_schedule_publishes_what_the_overlay_names_and_needs_no_key() -> None:

@@ -113,7 +113,7 @@ def complaint(command: Command, clean: Result, result: Result) -> str:
 
 
 # Or commands of which hundreds are given would wait for the limits of their account, each for a minute and more.
-ANEW = "delete from klaviyo.rate_place"
+FREE_PERMITS = "delete from klaviyo.rate_place"
 
 
 def test_a_command_whose_calls_fail_says_so(world: World) -> None:
@@ -131,7 +131,7 @@ def test_a_command_whose_calls_fail_says_so(world: World) -> None:
         cases = cases_of(faults, chance, SAMPLE)
         print(f"{' '.join(command.words)}: {len(cases)}", flush=True)
         for case in cases:
-            world.db.execute(ANEW)
+            world.db.execute(FREE_PERMITS)
             faults.reset()
             faults.arm(case.fault, case.nth, case.times)
             try:

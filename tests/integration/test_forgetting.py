@@ -218,7 +218,7 @@ def test_a_job_that_is_on_its_way_does_not_bring_the_address_back(world: World) 
 
 
 def test_a_batch_that_was_confirmed_counts_as_if_the_person_had_never_been(world: World) -> None:
-    """The first batch is through, the second one waits: the run is planned anew, its sums hold."""
+    """The first batch is through, the second one waits: the run is planned again, its sums hold."""
     world.set_up_export(people.simple(10_050))
     first = world.db.value(
         "select min(attributes ->> 'email' collate \"C\") from insights.customer_profile"

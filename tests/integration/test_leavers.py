@@ -551,7 +551,7 @@ def test_a_run_that_was_ended_takes_nobody_off_any_more(world: World) -> None:
 
 
 def test_marks_of_an_earlier_pass_do_not_count_whoever_planned_again(world: World) -> None:
-    """A worker of the version before plans anew, and says nothing of passes."""
+    """A worker of the version before plans again, and says nothing of passes."""
     first, *_ = set_up(world, 5)
     restart(world, KLAVIYO_FAILPOINT="claim_list.before:1")
     leave(world, first)

@@ -73,7 +73,7 @@ def test_a_fault_in_a_function_that_a_later_migration_makes_anew_is_stale(tmp_pa
 
     found = [fault_list.stale(fault(f"schemas/sql/000{n}_a.sql", f"select {n}"), tmp_path) for n in (1, 2, 3, 4)]
 
-    assert found == ["0002_a.sql makes that function anew", "0003_a.sql makes that function anew", "", ""]
+    assert found == ["0002_a.sql redefines that function", "0003_a.sql redefines that function", "", ""]
 
 
 def test_a_number_chooses_evenly_and_a_word_by_the_file() -> None:

@@ -51,7 +51,7 @@ def wait_text(browser: webdriver.Chrome, words: str, seconds: float = 30) -> Non
 
 
 def follow(browser: webdriver.Chrome, link: str, then: str) -> None:
-    """Found and clicked anew where the page renewed itself in between, until the other page is there."""
+    """Found and clicked again where the page renewed itself in between, until the other page is there."""
 
     def there() -> bool:
         try:

@@ -83,7 +83,7 @@ def test_a_pool_that_is_too_small_makes_runs_wait_and_ends_none(
     assert world.db.value("select max(takes_without_progress) from klaviyo.run") == 0
     worker.stop()
 
-    larger = PgBouncer(folder_beside(own_folder), world.postgres, 4)
+    larger = PgBouncer(folder_next_to(own_folder), world.postgres, 4)
     try:
         world.start_worker(DATABASE_URL=larger.url(world.db.name))
         for run in world.wait_runs_ended(2):
@@ -93,7 +93,7 @@ def test_a_pool_that_is_too_small_makes_runs_wait_and_ends_none(
         larger.stop()
 
 
-def folder_beside(folder: Path) -> Path:
-    beside = folder / "larger"
-    beside.mkdir()
-    return beside
+def folder_next_to(folder: Path) -> Path:
+    sibling = folder / "larger"
+    sibling.mkdir()
+    return sibling

@@ -53,11 +53,11 @@ def rows_sent(world: World) -> int:
     return sum(entry["profiles"] for entry in world.simulator.diary("import"))
 
 
-@pytest.mark.parametrize("beside", [False, True], ids=["started-again", "another-beside-it"])
-def test_a_run_goes_on_within_20_s_of_a_sigkill(world: World, beside: bool) -> None:
+@pytest.mark.parametrize("another", [False, True], ids=["started-again", "with-another"])
+def test_a_run_goes_on_within_20_s_of_a_sigkill(world: World, another: bool) -> None:
     population = people.simple(ROWS)
     worker = begin_run(world, population)
-    if beside:
+    if another:
         world.start_worker().wait_ready()
     before = world.runs()[0]
 
@@ -66,7 +66,7 @@ def test_a_run_goes_on_within_20_s_of_a_sigkill(world: World, beside: bool) -> N
     killed_at = time.monotonic()
     seen = len(world.simulator.diary())
     assert world.committed() == 0
-    if not beside:
+    if not another:
         world.start_worker()
     wait_until(lambda: len(world.simulator.diary()) > seen, TAKEOVER_SECONDS, "the run to go on")
     assert time.monotonic() - killed_at <= TAKEOVER_SECONDS

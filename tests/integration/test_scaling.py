@@ -74,7 +74,7 @@ def test_a_hundred_waiting_events_are_one_run_after_the_one_that_is_going(world:
     world.wait_all_committed()
 
     assert (first["events"], newest["events"]) == (1, 100)
-    assert newest["counts"]["unchanged"] == 50, "it reads anew, and nothing has changed"
+    assert newest["counts"]["unchanged"] == 50, "it reads again, and nothing has changed"
     assert world.end() == 101
 
 

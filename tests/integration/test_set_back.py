@@ -40,7 +40,7 @@ def own_world(make_world: MakeWorld, own_postgres: Postgres) -> World:
 
 @pytest.fixture
 def pooler_url(own_world: World, own_folder: Path) -> Iterator[str]:
-    """A pooler in transaction mode hides from its clients that the server was started anew."""
+    """A pooler in transaction mode hides from its clients that the server was restarted."""
     pooler = PgBouncer(own_folder, own_world.postgres, 20)
     yield pooler.url(own_world.db.name)
     pooler.stop()

@@ -167,7 +167,7 @@ def test_two_accounts_at_full_speed_do_not_slow_each_other(make_world: MakeWorld
     send_large_batches(world, {ACCOUNT: "main", OTHER_ACCOUNT: "other"})
 
     for account in (ACCOUNT, OTHER_ACCOUNT):
-        check_rate(imports_of(world, account), f"{account} beside another at full speed")
+        check_rate(imports_of(world, account), f"{account} next to another at full speed")
 
 
 def add_other_account(world: World) -> None:
@@ -206,7 +206,7 @@ def test_two_accounts_have_a_budget_each(world: World) -> None:
     first = min(e["at"] for e in imports)
     assert sum(e["at"] < first + 60 for e in imports) > PER_MINUTE
     for account in (ACCOUNT, OTHER_ACCOUNT):
-        check_rate(imports_of(world, account), f"{account} beside another")
+        check_rate(imports_of(world, account), f"{account} next to another")
 
 
 def test_a_throttled_account_does_not_slow_another(world: World) -> None:
@@ -325,7 +325,7 @@ ROTATE = ["connection", "rotate-key", "main", "--api-key-file", "-"]
 
 
 @pytest.mark.parametrize(("user", "words"), [("admin", ROTATE), ("worker", ["connection", "verify", "main"])])
-def test_what_a_command_was_told_all_workers_heed(world: World, user: str, words: list[str]) -> None:
+def test_all_workers_wait_as_a_command_was_told(world: World, user: str, words: list[str]) -> None:
     users = make_logins(world.db)
     world.add_connection()
     world.simulator.fault("account", {"throttle": 60}, times=1)

@@ -70,8 +70,8 @@ class State:
     log: tuple[str, dict[str, Any]] = ("run_ended", {})
     alerts: set[str] = field(default_factory=set)
     ready: bool = True
-    page: str = ""  # what the page says beside the run
-    listing: tuple[str, str] = ("", "")  # a command beside runs list, and what it says
+    page: str = ""  # what the page says besides the run
+    listing: tuple[str, str] = ("", "")  # a command besides runs list, and what it says
     metric: Figure | None = None  # None: the reason in runs_failed_total
     settings: dict[str, str] = field(default_factory=dict)  # {world} is its name
     population: Callable[[], people.Population] = lambda: people.simple(60)

@@ -126,7 +126,7 @@ def test_a_listing_fits_the_terminal_and_is_whole_in_a_pipe(world: World, column
 
 
 def test_names_are_not_given_up_for_long_texts(world: World) -> None:
-    """A short name is whole where a sentence beside it is cut; what is cut says so."""
+    """A short name is whole where a sentence next to it is cut; what is cut says so."""
     world.set_up_export(people.simple(3))
     with terminal(world, "audit", "list", columns=80) as shown:
         assert shown.wait() == 0

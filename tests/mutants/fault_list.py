@@ -63,8 +63,8 @@ def definition(text: str, name: str) -> str:
     return re.sub(r"\s+", " ", f"{found[1]}{found[2] or ''}") if found else ""
 
 
-def made_anew(fault: Fault, tree: Path) -> str:
-    """A later migration that makes the function anew in which the fault is: it would change nothing."""
+def made_again(fault: Fault, tree: Path) -> str:
+    """A later migration that redefines the function that has the fault, so that it would change nothing."""
     own = (tree / fault.file).read_text(encoding="utf-8")
     made = SQL_OBJECT.findall(own[: own.index(fault.old)] + fault.old)
     if not made or not MIGRATION.fullmatch(Path(fault.file).name):
@@ -86,8 +86,8 @@ def stale(fault: Fault, tree: Path) -> str:
         return f"its text stands there {times} times"
     if fault.old == fault.new:
         return "nothing would change"
-    later = made_anew(fault, tree) if fault.is_sql else ""
-    return f"{later} makes that function anew" if later else ""
+    later = made_again(fault, tree) if fault.is_sql else ""
+    return f"{later} redefines that function" if later else ""
 
 
 def chosen(faults: list[Fault], number: int | None, word: str) -> list[Fault]:

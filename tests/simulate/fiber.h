@@ -23,7 +23,7 @@ struct process;
 enum { FIBER_KEYS_MAX = 6 };
 #define FIBER_NEVER INT64_MAX
 
-/* Forgets all fibers of the schedule before. The clock begins anew. */
+/* Forgets all fibers of the schedule before. The clock starts over. */
 void fibers_begin(void);
 
 /* Runs until none is left. False: it was abandoned. */

@@ -10,7 +10,7 @@
 
 /*
  * store/rate_limit.h. The counting itself is SQL, and has its own tests; here dice say
- * whether there is a permit, and what Klaviyo said about coming back is heeded.
+ * whether there is a permit, and all wait until Klaviyo said to come back.
  */
 static int refused_permille;
 static int64_t permits;

@@ -16,7 +16,7 @@ bool descriptor_lower(int fd); /* whether it was readable */
 bool descriptor_is_raised(int fd);
 const void *descriptor_key(int fd); /* for fiber_wait() */
 
-/* UTC runs beside the clock; it can be set. */
+/* UTC runs parallel to the clock; it can be set. */
 void utc_set_back(long long ms);
 
 #endif

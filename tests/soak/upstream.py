@@ -53,7 +53,7 @@ class Target:
         return f"{self.name}.{address.split('@')[0]}"
 
     def add_to(self, world: World) -> Target:
-        """With all its members; what is invalid or refused stands beside them."""
+        """With all its members; what is invalid or refused is added."""
         world.simulator.add_list(self.list_id, self.account.id, self.name)
         self.points = dict.fromkeys(self.pool[: self.rows], 0)
         with world.db.connect() as connection, connection.transaction():

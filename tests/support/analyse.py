@@ -202,7 +202,7 @@ def main() -> int:
                 print(f"{path.relative_to(TREE)}:\n{complaint}", flush=True)
             else:
                 stamps.add(key)
-    print(f"{name}: {len(sources(build))} sources, {len(chosen)} of them looked at anew, {found} with findings")
+    print(f"{name}: {len(sources(build))} sources, {len(chosen)} of them looked at again, {found} with findings")
     return 1 if found else 0
 
 

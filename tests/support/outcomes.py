@@ -14,7 +14,7 @@ from support.world import World
 
 FOLDER = TREE / "schemas" / "events"
 SCHEMA = json.loads((FOLDER / "segment-export.v1.schema.json").read_text())
-# As consumers have it that validate; and nothing beside what it names.
+# As validating consumers have it; and nothing besides what it names.
 STRICT = {**SCHEMA, "additionalProperties": False}
 SUCCEEDED = {"succeeded", "succeeded_with_rejections"}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 LONGEST = 40
 
-# Private words, and what the field says instead.
+# Private and quaint words, and what the field says instead.
 WORDS = {
     "parcel": "batch import",
     "parcels": "batch imports",
@@ -45,6 +45,10 @@ WORDS = {
     "pass_watch": "scan observer",
     "open_event": "pending event",
     "run_task_imagine": "run_task_for_preview",
+    "beside": "next to, besides, in addition to",
+    "anew": "again",
+    "heed": "follow",
+    "heeded": "followed",
 }
 WORD = re.compile(r"\b(" + "|".join(WORDS) + r")\b", re.IGNORECASE)
 TEXTS = {".c", ".h", ".py", ".md", ".css", ".sql", ".yaml", ".1", ".sh", ".txt", ".supp"}

@@ -561,7 +561,7 @@ static const struct script ways[] = {
     { "so after a gateway's time-out", POSTED "504 +500 | send:import:1 | 202 | sent:1? |" },
     { "not where nothing was sent, or Klaviyo refused it",
       POSTED "unreachable +500 | send:import:1 | 503 +1000 | send:import:1 | 202 | sent:1 |" },
-    { "a question that only warns is left, and all heed when to come back",
+    { "a question that only warns is left, and all wait until they may come back",
       "ask | send:usage fetch | 429/30 wait? | block:usage:30000 goes-on | plan:1 end |"
       " fetch send:import:1" },
     { "one that is needed is waited for",
@@ -586,7 +586,7 @@ static void the_ways_of_a_delivery(void **state)
     assert_int_equal(differ, 0);
 }
 
-/* The list is asked for its name beside the imports. */
+/* The list is asked for its name parallel to the imports. */
 static const struct script name_wanted[] = {
     { "a limit of the list alone is nothing to wait for",
       "plan:1 end | fetch send:list send:import:1 | list=429/3600 import:1=202 wait? |"

@@ -121,7 +121,7 @@ static void an_empty_export_knows_nobody(void **state)
     assert_counts(&comparison, &(struct list_counts){ .profiles = 1, .not_ours = 1 });
 }
 
-/* Against counts that are kept beside it. */
+/* Against counts that are kept next to it. */
 static void a_random_list_is_counted_as_by_hand(void **state)
 {
     enum { PEOPLE = 20000 };

@@ -195,7 +195,7 @@ static void there_is_room_for_values_however_they_are_written(void **state)
         CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, n);
         int64_t room = mapping_room_for_values(mapping, OBJECT_MAX);
         assert_true(room > 0 && room < OBJECT_MAX / 6);
-        /* One has all of it, the others are unset; the quotes are beside it. */
+        /* One has all of it, the others are unset; the quotes are extra. */
         values[0] = (struct copy_field){ escaped, 6 * (size_t)room };
         mapping_add(mapping, &out, address, sizeof address, values);
         mapping_add_unset(mapping, &out, UINT64_MAX, values);

@@ -18,17 +18,17 @@ static void a_refused_key_rests_whatever_else_was_on_its_way(void **state)
 {
     struct request_schedule schedule = { .imports_until_ms = REQUEST_SCHEDULE_NEVER };
     struct pending_request first = sent(ENDPOINT_IMPORT, START);
-    struct pending_request beside = sent(ENDPOINT_IMPORT, START);
+    struct pending_request other = sent(ENDPOINT_IMPORT, START);
     struct pending_request job = sent(ENDPOINT_JOB, START + 5);
 
     (void)state;
     assert_false(request_schedule_key_refused(&schedule, &first, START + 10));
-    request_schedule_key_accepted(&schedule, &beside);
+    request_schedule_key_accepted(&schedule, &other);
     request_schedule_key_accepted(&schedule, &job);
     assert_false(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS - 1));
     assert_true(request_schedule_may_start(&schedule, &first, START + 10 + REST_MS));
     /* So was this one, whose refusal comes while the key rests. */
-    assert_false(request_schedule_key_refused(&schedule, &beside, START + 11));
+    assert_false(request_schedule_key_refused(&schedule, &other, START + 11));
     /* And this one, however late. */
     assert_false(request_schedule_key_refused(&schedule, &job, START + 10 + REST_MS));
     first.started_ms = START + 10 + REST_MS;

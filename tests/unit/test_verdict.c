@@ -376,7 +376,7 @@ static void a_long_detail_is_cut_at_a_whole_character(void **state)
     assert_string_equal(verdict.code, "other");
 }
 
-static void retry_after_is_heeded_where_it_is_given(void **state)
+static void retry_after_is_followed_where_it_is_given(void **state)
 {
     static const struct {
         int status;
@@ -508,7 +508,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_refused_rows_are_all_told_apart),
         cmocka_unit_test(a_truncated_refusal_refuses_nothing),
         cmocka_unit_test(a_long_detail_is_cut_at_a_whole_character),
-        cmocka_unit_test(retry_after_is_heeded_where_it_is_given),
+        cmocka_unit_test(retry_after_is_followed_where_it_is_given),
         cmocka_unit_test(the_text_says_status_and_code_and_no_address),
         cmocka_unit_test(the_text_says_what_broke),
         cmocka_unit_test(only_what_may_pass_is_a_reason_to_try_again),
