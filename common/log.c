@@ -33,7 +33,7 @@ static struct {
     struct line_queue queue;
     enum writer_state state;
     bool stop, idle;
-    bool failing;       /* the last write went wrong: what is missing is said with the next line */
+    bool failing;       /* the last write failed: the next line reports what is missing */
     int64_t unreported; /* lines dropped since that was last said */
 } writer = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -145,7 +145,7 @@ static bool write_all(const char *line, size_t n, size_t *left)
         if (written >= 0) {
             line += written;
             n -= (size_t)written;
-        } else if (errno == EAGAIN) { /* somebody who shares it made it so */
+        } else if (errno == EAGAIN) { /* another process that shares it set O_NONBLOCK */
             struct pollfd fd = { .fd = STDERR_FILENO, .events = POLLOUT };
             (void)poll(&fd, 1, -1);
         } else if (errno != EINTR) {

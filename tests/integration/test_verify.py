@@ -208,7 +208,7 @@ def test_a_run_meanwhile_is_said(world: World) -> None:
 
     assert found["ran_meanwhile"] is True
     assert found["counts"] == {**NONE, "not_sent": 20}
-    assert "went on meanwhile" in world.admin("export", "verify", EXPORT, "--direct").stderr
+    assert "was in progress meanwhile" in world.admin("export", "verify", EXPORT, "--direct").stderr
 
 
 ROUNDS = int(os.environ.get("VERIFY_ROUNDS", "6"))

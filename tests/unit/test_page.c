@@ -275,7 +275,7 @@ static void an_export_has_a_page(void **state)
 {
     (void)state;
     assert_detail("news", 0, true, "<dt>Segments</dt><dd>one, t&lt;o</dd>");
-    assert_detail("news", 0, true, "<dt>Who leaves</dt><dd>remove</dd>");
+    assert_detail("news", 0, true, "<dt>Members who leave</dt><dd>remove</dd>");
     assert_detail("news", 0, true, "the last 2 runs, 1 of them failed");
     assert_detail("news", 0, true, "<a href=\"/run?id=10\">10</a>");
     assert_detail("quiet", 0, true, "<dt>Paused because of</dt><dd>nobody wants it</dd>");

@@ -55,7 +55,7 @@ static bool run_with_database(struct context *context, const struct arguments *a
     return ok;
 }
 
-/* What a command has to say it prints; its libraries' log is for those who ask for it. */
+/* A command prints its messages; the log of its libraries is shown on demand only. */
 static void quiet_log(const struct settings *settings)
 {
     bool wanted = settings->log_level == LOG_LEVEL_DEBUG;
@@ -88,7 +88,7 @@ static bool run_with_settings(struct context *context, struct settings *settings
     return run_with_database(context, arguments, err);
 }
 
-/* PostgreSQL says what was refused; who may do it is the command's to say. */
+/* PostgreSQL says what was refused; the command says which role may do it. */
 static void say_who_may(const struct command *command, struct error *err)
 {
     struct error refused = *err;

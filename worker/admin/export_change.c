@@ -260,7 +260,7 @@ bool export_update(struct context *context, const struct arguments *arguments, s
         print_line("Export %s unchanged.", draft.name);
     else
         print_line("Changed export %s.%s", draft.name,
-                   runs_ended > 0 ? " A run that was going on was ended; its events are "
+                   runs_ended > 0 ? " A run in progress was ended; its events are "
                                     "answered by the next one."
                                   : "");
     return true;

@@ -104,12 +104,14 @@ static void explain(const json_t *answer, const char *name)
     const json_t *shown = json_object_get(answer, "shown");
 
     if (count_of(answer, "missing") > 0)
-        print_line("Whoever was taken off the list in Klaviyo stays off it; klaviyo-worker publish "
-                   "--export %s --full puts all members there again.",
-                   name);
+        print_line(
+            "People who were taken off the list in Klaviyo stay off it; klaviyo-worker publish "
+            "--export %s --full puts all members there again.",
+            name);
     if (json_is_true(json_object_get(answer, "ran_meanwhile")))
-        warn_user("a run of %s went on meanwhile: what it changed may be counted as a difference",
-                  name);
+        warn_user(
+            "a run of %s was in progress meanwhile: what it changed may be counted as a difference",
+            name);
     if (json_is_object(shown) && json_is_null(json_object_get(shown, "not_ours")))
         warn_user("addresses that this export did not put on the list are shown to administrators "
                   "only");

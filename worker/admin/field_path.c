@@ -54,7 +54,7 @@ static bool parse_names(struct field_path *path, const char *at)
     return false;
 }
 
-/* What begins with "@" is no name, unless it stands in quotes. */
+/* What begins with "@" is not a name, unless it is in quotes. */
 static bool check_special(struct context *context, const char *option, const char *text,
                           const struct field_path *path, struct error *err)
 {

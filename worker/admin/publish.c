@@ -177,7 +177,7 @@ static bool send_all(struct context *context, const struct arguments *arguments,
 
 /* -- waiting for the end -- */
 
-/* Nobody has taken the event in yet: is there still somebody who would? */
+/* No worker has taken the event in yet: is there any that would? */
 static bool check_not_ignored(struct db *db, const struct refresh_event *event, struct error *err)
 {
     char *json = NULL;

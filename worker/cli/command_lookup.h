@@ -31,7 +31,7 @@ bool command_lookup_unknown(const struct command_table *table, const char *word,
 /* The same of a group and the word after it; second: NULL, nothing was said. */
 bool command_lookup_alone(const struct command *group, const char *second, struct error *err);
 
-/* "connection", the word of a group. */
+/* "connection", the first word of a group. */
 enum { COMMAND_WORD_BYTES = 32 };
 void command_lookup_word(const struct command *group, char word[COMMAND_WORD_BYTES]);
 

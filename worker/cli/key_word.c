@@ -5,7 +5,7 @@
 
 enum { PREFIX_BYTES = 3, REST_MIN_BYTES = 20 };
 
-/* The length of the key that the text begins with; 0: of none. */
+/* The length of the key that the text begins with; 0: it begins with none. */
 static size_t key_length(const char *text, size_t n)
 {
     size_t length = PREFIX_BYTES;

@@ -107,7 +107,7 @@ void batch_import_watch(struct batch_import *import, const struct import_context
     import->give_up_ms = context->now_ms + context->rules->job_budget_ms;
 }
 
-/* The job came to nothing: the same bytes are sent again, after a while. */
+/* The job failed: the same bytes are sent again, after a while. */
 static void want_resend(struct batch_import *import, const char *why, bool job_is_over)
 {
     import->wanted = EFFECT_RESEND;
@@ -175,7 +175,7 @@ void batch_import_performed(struct batch_import *import, const struct import_con
     }
 }
 
-/* ---- what is said about its job ---- */
+/* ---- events of its job ---- */
 
 static void poll_later(struct batch_import *import, const struct import_context *context)
 {

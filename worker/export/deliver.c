@@ -442,8 +442,8 @@ static void check_plan(struct deliver *d)
 /* ---- parking ---- */
 
 /*
- * A parked run is not planned again once the guards have let it pass. One that waits for what
- * they ask Klaviyo is, by whoever goes on: what they judge are figures of one plan.
+ * A parked run is not planned again once the guards have let it pass. A run whose guards wait
+ * for Klaviyo is, by the next owner: they judge the figures of one plan.
  */
 static bool must_plan_again(const struct deliver *d)
 {

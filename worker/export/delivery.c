@@ -305,7 +305,7 @@ static bool find_objects(const struct delivery *d, const struct pending_request 
     return import ? import->loaded : !removal_owns(&d->removal, pending);
 }
 
-/* How Klaviyo's words go on after text: all in all at most 1 KiB. out has room for as much. */
+/* Appends Klaviyo's words to text: at most 1 KiB in all, for which out has room. */
 static void tell_words(const struct delivery *d, const struct pending_request *pending,
                        const char *detail, const char *text, char *out)
 {
@@ -581,7 +581,7 @@ bool delivery_imports_are_over(const struct delivery *delivery)
            delivery->plan_done && !questions_in_flight(&delivery->questions);
 }
 
-/* Who left is taken off last. */
+/* Leavers are taken off last. */
 static bool next_end(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
     if (!delivery_imports_are_over(d))
@@ -742,7 +742,7 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
     abort();
 }
 
-/* ---- how it stands ---- */
+/* ---- its state ---- */
 
 struct delivery_counts delivery_counts(const struct delivery *delivery)
 {

@@ -48,7 +48,7 @@ int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
     return due;
 }
 
-/* When it can go on, where nothing but time is waited for; 0: not known. */
+/* When it can continue, if it waits for nothing but time; 0: not known. */
 static int64_t until_ms(const struct delivery *d, int64_t now_ms)
 {
     int64_t due = delivery_due_ms(d, now_ms);
@@ -56,7 +56,7 @@ static int64_t until_ms(const struct delivery *d, int64_t now_ms)
     return d->schedule.n_in_flight == 0 && due < REQUEST_SCHEDULE_NEVER && due > now_ms ? due : 0;
 }
 
-/* Endpoints without which it cannot go on: a set. */
+/* Endpoints without which it cannot continue: a set. */
 static unsigned needed_endpoints(const struct delivery *d)
 {
     unsigned set = questions_endpoints(&d->questions);

@@ -271,7 +271,7 @@ static bool take_trial_row(struct member_scan *scan, const struct member *member
            (trial_add(scan->trial, member, &scan->object) || error_no_memory(err));
 }
 
-/* To whoever wants to know. */
+/* For the observer, if there is one. */
 static bool tell_address(struct member_scan *scan, const struct member *member, bool is_member,
                          struct error *err)
 {
@@ -360,7 +360,7 @@ static bool may_continue(struct member_scan *scan, int64_t n, struct error *err)
     return n % OBSERVE_EVERY_ROWS != 0 || ask_observer(scan, err);
 }
 
-/* The two streams, each with the row it stands at. */
+/* The two streams, each with its current row. */
 struct sources {
     struct members *members;
     struct ledger *ledger;
@@ -517,7 +517,7 @@ static bool flush_batches(struct member_scan *scan, struct error *err)
     return end_writing(scan, err);
 }
 
-/* Whoever goes on after a failure finds nothing of ours on its way. */
+/* After a failure: waits for what was sent, so that the connection is free for its next use. */
 static bool leave_nothing_on_its_way(struct member_scan *scan)
 {
     struct error ignored = ERROR_INIT;

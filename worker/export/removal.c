@@ -367,7 +367,7 @@ static size_t leaver_of(const struct removal *r, struct removal_range range, con
 }
 
 /*
- * A profile under another address than was asked for is somebody whom this export did not put
+ * A profile under another address than was asked for is a person whom this export did not put
  * on the list under that address.
  */
 static bool note_found(struct removal *r, struct removal_range range,
@@ -431,7 +431,7 @@ static void keep(struct removal *r, const struct removal_request *request)
     r->leavers.items[request == &r->remove ? r->found[at].leaver : at].kept = true;
 }
 
-/* Two halves instead of the whole; who is refused alone is kept. */
+/* Two halves instead of the whole; an address that is refused alone is kept. */
 static bool refused(struct removal *r, struct removal_request *request, struct error *err)
 {
     struct removal_range range = request->range;
@@ -491,7 +491,7 @@ void removal_list_is_there(struct removal *removal)
     removal->waits_for_list = false;
 }
 
-/* ---- how it stands ---- */
+/* ---- its state ---- */
 
 static int64_t earlier(int64_t a, int64_t b)
 {

@@ -67,7 +67,7 @@ void run_note_closed(struct run_control *control, const struct run_closed *close
         run_metrics_failure(&control->run_metrics, closed->reason);
 }
 
-/* The connection is marked, unless it has got another key meanwhile: then the run goes on. */
+/* The connection is marked, unless it has got another key meanwhile: then the run continues. */
 static bool mark_connection(struct db *db, const struct run_task *task, struct error *err)
 {
     bool marked;
@@ -185,7 +185,7 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
 }
 
 /*
- * Somebody else ended the run while it went on here: a command, or another worker's
+ * Another process ended the run while it was in progress here: a command, or another worker's
  * take, which has counted its failure. No other worker tells of the rest.
  */
 static bool was_ended(const struct run_options *options, struct db *db, const struct run_task *task)

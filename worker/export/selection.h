@@ -36,7 +36,7 @@ enum selection_choice {
     SELECTION_SEND_ISOLATED, /* Klaviyo refused it last time: in batches of their own */
 };
 
-/* Why a member is not sent, as rejections have it; in the order of a run's sentences. */
+/* Why a member is not sent, as rejections have it; in the order in which a detail names them. */
 enum {
     SELECTION_EMAIL_MISSING,
     SELECTION_EMAIL_MALFORMED,

@@ -47,7 +47,7 @@ static int64_t until_ms(const json_t *object, const char *name, int64_t now_us)
     return parse_rfc3339(text, strlen(text), &at_us) ? most((at_us - now_us) / 1000, 0) : 0;
 }
 
-/* Until when is known where a limit is waited for; who is away comes back when it does. */
+/* When something unreachable comes back is not known; the end of a wait for a limit is. */
 static bool waits_for_who_is_away(const json_t *run)
 {
     const char *reason = text_of(run, "reason");

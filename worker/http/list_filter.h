@@ -29,7 +29,7 @@ bool list_filter_is_good(const struct list_filter *filter);
 /* True: no other than the newest `n` runs are of use for the answer. */
 bool list_filter_is_within(const struct list_filter *filter, int64_t n);
 
-/* How many are asked for at most; otherwise: where that was not said. Of a good filter. */
+/* How many are asked for at most; otherwise: the default. Of a good filter. */
 int64_t list_filter_limit(const struct list_filter *filter, int64_t otherwise);
 
 /* Whether two ask for the same, in the same words. */

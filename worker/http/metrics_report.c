@@ -448,7 +448,7 @@ static void write_database(struct prometheus_text *e, const struct metrics_repor
         write_freshness(e, report->freshness);
 }
 
-/* ---- the process, and who asks it ---- */
+/* ---- the process, and its HTTP clients ---- */
 
 static void write_process(struct prometheus_text *e, const struct metrics_report *report)
 {

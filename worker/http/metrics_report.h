@@ -15,7 +15,7 @@
  * what they are called, and what they mean. deploy/alerts and deploy/dashboard
  * use these names, so they are an interface.
  *
- * Every counter stands there from the start, with 0, so that the first
+ * Every counter is there from the start, with 0, so that the first
  * increase is seen; a value that is not known is left out.
  */
 struct metrics_report {

@@ -100,7 +100,7 @@ static void add_export(struct strbuf *out, const struct page_lists *lists, const
     add_segments(out, export);
     add_fact(out, "E-mail field", page_text_of(export, "email_field"));
     add_fact_number(out, "Profiles at most", page_count_of(export, "max_profiles"));
-    add_fact(out, "Who leaves", page_text_of(export, "on_leave"));
+    add_fact(out, "Members who leave", page_text_of(export, "on_leave"));
     add_fact(out, "State", page_text_of(export, "state"));
     add_fact(out, "Paused because of", page_text_of(export, "pause_reason"));
     add_fact_time(out, "Last success", page_text_of(export, "last_success"), now_us);
@@ -179,7 +179,7 @@ static void add_sent_chart(struct strbuf *out, const json_t *counts)
     chart_add_parts(out, parts, sizeof parts / sizeof parts[0], "what became of the profiles");
 }
 
-/* Of a run that goes on; the batches of one that has ended are gone. */
+/* Of a run in progress; the batches of one that has ended are gone. */
 static void add_batch_chart(struct strbuf *out, const json_t *batches)
 {
     const struct chart_part parts[] = {
@@ -203,7 +203,7 @@ static int64_t us_of(const json_t *run, const char *name)
     return parse_rfc3339(time, strlen(time), &at_us) ? at_us : 0;
 }
 
-/* A job that has not ended by now, or by the end of its run, goes on to the right edge. */
+/* A job that has not ended by now, or by the end of its run, extends to the right edge. */
 static struct chart_span span_of(const json_t *span, double whole_s)
 {
     const json_t *to = json_array_get(span, 1);

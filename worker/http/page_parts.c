@@ -11,7 +11,7 @@
 #include "worker/http/html.h"
 #include "worker/store/run_state.h"
 
-/* For who has no script; with it the page renews itself in place. */
+/* For browsers without scripts; with them the page renews itself in place. */
 enum { REFRESH_SECONDS = 5 };
 
 enum { WHAT_MAX_BYTES = 200 };

@@ -133,7 +133,7 @@ static void read_runs(struct snapshot *snapshot)
     put_runs(snapshot, i, runs, !ok && ports->was_too_slow(ports->opaque));
 }
 
-/* Whoever waits for something else is woken, too, and waits again. */
+/* Threads that wait for something else are woken, too, and wait again. */
 static void *keep_reading(void *argument)
 {
     struct snapshot *snapshot = argument;

@@ -282,7 +282,7 @@ void assignment_publish(const struct assignment *assignment, struct consumer *co
 
     metrics->partitions_assigned = (long long)assignment->n;
     if (!metrics->subscribed)
-        return; /* nobody knows better than what was heard last */
+        return; /* what was heard last is the best there is */
     (void)pthread_mutex_lock(&metrics->lock);
     while (n < SERVICE_METRICS_PARTITIONS && offsets_look(assignment->offsets, n, &view)) {
         const struct part *part = find(assignment, view.partition);

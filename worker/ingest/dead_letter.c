@@ -61,7 +61,7 @@ static void add_text(struct draft *draft, const char *name, const char *text)
             (struct record_header){ name, text, strlen(text) };
 }
 
-/* The same, without control characters, whoever's words it holds. */
+/* The same, without control characters, as it may quote foreign text. */
 static void add_shown(struct draft *draft, const char *name, const char *text, struct strbuf *shown)
 {
     enum { GROWTH = 6 }; /* one byte as \uXXXX */

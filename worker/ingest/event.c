@@ -170,7 +170,7 @@ struct confirmation {
     enum event_verdict verdict; /* why reading stopped */
 };
 
-/* A name of none is a typing error: the confirmation would never count. */
+/* An unknown name is a typing error: the confirmation would never count. */
 static bool take_guard(void *opaque, struct bytes value)
 {
     struct confirmation *confirmation = opaque;

@@ -43,7 +43,7 @@ struct ingest {
     bool closed;       /* takes no more events */
     bool more_events;  /* the consumer has more than was taken this turn */
     struct error *err; /* of the turn */
-    bool broken;       /* err is set: it cannot go on */
+    bool broken;       /* err is set: it cannot continue */
     int64_t full_ms;   /* since when admission is full */
     int64_t published_ms;
     struct seen_error seen[ERRORS_REMEMBERED];
@@ -223,7 +223,7 @@ static void begin_again(struct ingest *ingest, const struct record *record,
     drop_pending(ingest, record->partition);
 }
 
-/* A partition goes on there; was anything deleted before it was read? */
+/* A partition continues there; was anything deleted before it was read? */
 static void count_deleted(struct ingest *ingest, int32_t partition, int64_t offset)
 {
     int64_t from;
@@ -463,7 +463,7 @@ static void end_renewal(struct ingest *ingest)
 
 /*
  * A changed file takes effect without a restart: this member leaves the group, and
- * a new one joins it. Runs go on; what is pending comes again.
+ * a new one joins it. Runs continue; what is pending comes again.
  */
 static void follow_config(struct ingest *ingest)
 {

@@ -17,7 +17,7 @@ enum {
     BACK_OFF_MIN_MS = 100,
 };
 
-/* Where the database answers, other events can go on: shorter than where it is away. */
+/* If the database answers, other events can continue: shorter than if it is unreachable. */
 static const struct retry_policy away = { .base_ms = 200, .cap_ms = 5000 };
 static const struct retry_policy refused = { .base_ms = 200, .cap_ms = 1000 };
 

@@ -6,8 +6,8 @@
 #include "common/log.h"
 
 /*
- * One file is for consumers and producers: each hears of what is only the other's. And a
- * reader without a group needs a property that librdkafka calls a legacy one.
+ * One file is for consumers and producers: each complains of properties that are only
+ * the other's. And a reader without a group needs a property that librdkafka calls a legacy one.
  */
 static bool is_expected(const char *facility, const char *text)
 {

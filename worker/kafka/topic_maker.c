@@ -141,7 +141,7 @@ static bool create(struct topic_maker *maker, const struct topic_wish *wish, int
     return !code || *exists || refused(maker, code, text, wish->name, err);
 }
 
-/* A controller answers before every broker has heard of it: what comes next shall find it. */
+/* A controller answers before every broker knows the topic: later calls must find it. */
 static bool wait_until_known(struct topic_maker *maker, const char *name, struct topic_stand *stand,
                              struct error *err)
 {
@@ -152,7 +152,7 @@ static bool wait_until_known(struct topic_maker *maker, const char *name, struct
         if (!find(maker, name, stand, &missing, err))
             return false;
         if (!missing || clock_ms() >= until_ms)
-            return true; /* it was created, whoever does not know yet */
+            return true; /* it was created, though not every broker knows yet */
         (void)rd_kafka_poll(maker->handle, KNOWN_EVERY_MS);
     }
 }

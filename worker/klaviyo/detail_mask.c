@@ -12,7 +12,7 @@ struct word {
 
 enum {
     WORDS_MAX = DETAIL_MASK_MAX_BYTES / 2 + 1, /* of one letter, a blank behind each */
-    CUT_BYTES = DETAIL_MASK_MAX_BYTES - 3,     /* whoever cut it may have left out a character */
+    CUT_BYTES = DETAIL_MASK_MAX_BYTES - 3,     /* a cut before may have left out a character */
 };
 
 struct masking {

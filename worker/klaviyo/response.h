@@ -8,7 +8,7 @@
 
 /*
  * What came back for a request, as it came: bytes and circumstances, without an
- * opinion. What it means is said by the verdict and by the parsers.
+ * opinion. The verdict and the parsers say what it means.
  */
 enum transport {
     TRANSPORT_ANSWERED,    /* a whole response */

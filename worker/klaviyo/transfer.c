@@ -76,7 +76,7 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
 /*
  * There is no CURLOPT_SEEKFUNCTION: with one, curl would send a body again of
  * its own accord after a connection it had kept turned out to be closed. Each
- * request takes a permit of a rate limit, so that is left to whoever counts
+ * request takes a permit of a rate limit, so that is left to the caller that counts
  * them.
  */
 static bool set_content(CURL *easy)

@@ -100,7 +100,7 @@ static bool is_same_page(CURLU *ours, CURLU *link)
 /*
  * Takes over nothing but the query, and that only from a link to where we are
  * going anyway. Its host does not count: Klaviyo names its own also to those
- * who came through a gateway, and the key goes to base_url alone.
+ * that came through a gateway, and the key goes to base_url alone.
  */
 static bool follow_link(CURLU *url, const char *link, struct error *err)
 {

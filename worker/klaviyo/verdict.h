@@ -109,7 +109,7 @@ const char *verdict_action_name(enum verdict_action action);
 
 /*
  * "Klaviyo answered 403 permission_denied to list" or "no response to import:
- * connection refused": status and code, no word of the detail. Fit for logs,
+ * connection refused": status and code, nothing of the detail. Fit for logs,
  * metrics and error texts; text has room for VERDICT_TEXT_BYTES.
  */
 void verdict_text(const struct verdict *verdict, char *text);

@@ -23,7 +23,7 @@ enum {
 struct outcome_in_flight {
     bool used;
     bool reduced;
-    enum outcome_fate fate; /* PENDING: no word of the broker yet */
+    enum outcome_fate fate; /* PENDING: the broker has not answered yet */
     int64_t outcome_id, run_id;
     int64_t since_ms;
     size_t bytes;

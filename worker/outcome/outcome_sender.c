@@ -25,7 +25,7 @@ enum {
     REPEAT_MS = 60 * 1000,
 };
 
-/* A failure that is said when it begins and once a minute. */
+/* A failure that is logged when it begins and once a minute. */
 struct complaint {
     int64_t said_ms; /* 0: all is well */
 };

@@ -110,7 +110,7 @@ static void keep_house(struct housekeeping *h)
     struct error err = ERROR_INIT;
 
     if (!db_open(&db, &how, &err))
-        return; /* the run slots say so */
+        return; /* the run slots log it */
     settle(db);
     drop_unwanted_outcomes(h, db);
     apply_retention(h, db);

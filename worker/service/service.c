@@ -33,7 +33,7 @@ struct service {
     int signal_fd;
     int signals;         /* how many came */
     bool reported_ready; /* systemd knows that the group was joined */
-    bool broken;         /* err is set: the loop cannot go on */
+    bool broken;         /* err is set: the loop cannot continue */
     int64_t drain_until_ms, settle_until_ms, close_until_ms;
 };
 

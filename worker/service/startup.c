@@ -17,7 +17,7 @@
 enum {
     TURN_MS = 100,
     WARN_EVERY_MS = 60 * 1000,
-    STOP_MS = 3000, /* for an attempt that goes on to be broken off */
+    STOP_MS = 3000, /* for an attempt in progress to be interrupted */
 };
 
 static const struct retry_policy policy = { .base_ms = 250, .cap_ms = 2000 };

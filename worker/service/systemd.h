@@ -5,7 +5,7 @@
 
 /*
  * The systemd that started this process, where one did: NOTIFY_SOCKET is set by
- * Type=notify, WATCHDOG_USEC by WatchdogSec=. It hears when the service takes
+ * Type=notify, WATCHDOG_USEC by WatchdogSec=. It is notified when the service takes
  * events, when it stops and how long that may take, and, as long as the control
  * loop turns, that it does; systemd ends and restarts a process that falls
  * silent. Where nobody asked, or in a build with WORKER_SYSTEMD=OFF, nothing is

@@ -47,7 +47,7 @@ static bool read_name(struct reader *reader, struct strbuf *name, struct error *
     return true;
 }
 
-/* What a backslash makes of the next character; at a line's end: nothing, the line goes on. */
+/* What a backslash makes of the next character; at a line's end: nothing, the line continues. */
 static void read_escaped(struct reader *reader, struct strbuf *value)
 {
     reader->at++;

@@ -11,7 +11,7 @@
 
 /*
  * The rows of a batch that is to be planned, as outbox_plan_begin() writes them into the
- * ledger: for each address, in the order of the body, what is sent of whom.
+ * ledger: for each address, in the order of the body, whose row it is and what is sent.
  */
 struct batch_row {
     struct bytes address;

@@ -39,7 +39,7 @@ static const char show_sql[] =
     " from klaviyo.connection c left join klaviyo.connection_key k using (connection_id)"
     " where c.name = $1) as shown";
 
-/* What somebody sees to whom it was granted; of the exports those that are there to be seen. */
+/* What a user sees to whom it was granted; of the exports those that the user may see. */
 #define GRANTED_MEMBERS                                                   \
     "c.name, c.kind, klaviyo.connection_state(c.connection_id) as state," \
     " (select count(*) from klaviyo.export x where x.connection_id = c.connection_id) as exports"

@@ -11,7 +11,7 @@
 
 /*
  * Connections: accounts of Klaviyo, who may use them, and their sealed keys.
- * What a user may not see is not there: errors say so in one way for both.
+ * What a user may not see is treated as missing: errors are the same for both.
  */
 struct sealed_key {
     int64_t key_pair_id;

@@ -287,7 +287,7 @@ void db_canceller_fire(const struct db_canceller *canceller)
 {
     char why[256];
 
-    /* Best effort: a statement that goes on is fenced. */
+    /* Best effort: a statement that continues is fenced. */
     (void)PQcancel(canceller->cancel, why, sizeof why);
 }
 

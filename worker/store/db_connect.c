@@ -198,7 +198,7 @@ static bool is_open(const struct attempt *attempt)
     return attempt->wants == PGRES_POLLING_OK;
 }
 
-/* False: whoever waits for these connections shall not do so any more. */
+/* False: the wait for these connections is over. */
 static bool wait_for_server(struct attempt *attempts, size_t n, struct pollfd *fds,
                             const int *stop_fd)
 {
@@ -225,7 +225,7 @@ static bool run_out_of_time(struct attempt *attempt, struct error *err)
         db_connect_describe("timeout expired", err);
         return false;
     }
-    PQreset(attempt->conn); /* which goes on to the next host */
+    PQreset(attempt->conn); /* which tries the next host */
     attempt->wants = PGRES_POLLING_OK;
     return true;
 }

@@ -11,7 +11,7 @@ enum { ARRAY_MAX_BYTES = 4 * 1024 * 1024, PATH_MAX_BYTES = 4 * 1024 };
 
 static const char connection_sql[] = "select connection_id from klaviyo.connection where name = $1";
 
-/* $1 is the name. What a draft may hold is said where klaviyo.add_export() is made. */
+/* $1 is the name. klaviyo.add_export() says what a draft may hold. */
 #define DRAFT                                                                        \
     "jsonb_strip_nulls(jsonb_build_object('connection', $2::text, 'list', $3::text," \
     " 'email_path', to_jsonb($4::text[]), 'max_profiles', $5::bigint,"               \

@@ -25,7 +25,7 @@ static const char claim_sql[] = "with " FENCE " select klaviyo.claim_list(f.run_
 
 /*
  * The marks that count, by the ledger's primary key. The export is a parameter of its own, so
- * that each call goes on where the one before ended, and does not look at all rows again.
+ * that each call continues where the one before ended, and does not look at all rows again.
  */
 #define MARKED                                                     \
     " from klaviyo.ledger l where l.export_id = $3"                \

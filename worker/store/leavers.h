@@ -57,7 +57,7 @@ void leaver_chunk_release(struct leaver_chunk *chunk);
 enum list_claim {
     LIST_CLAIM_BUSY,   /* another run is sending to the list, or takes people off it */
     LIST_CLAIM_ALONE,  /* it is ours as long as this take lasts; no other export has this list */
-    LIST_CLAIM_SHARED, /* the same, and others have it, too */
+    LIST_CLAIM_SHARED, /* the same, and other exports have it, too */
 };
 
 /*

@@ -5,7 +5,7 @@
  * The rule by which a dead letter is solved: every export that failed has succeeded since,
  * by a full run where the event asked for one, and no trial counts.
  *
- * letters: a query of (nth, run, exports text[], full_refresh); what stands here is a query of
+ * letters: a query of (nth, run, exports text[], full_refresh); this is a query of
  * (nth, solved). solved: null where that is not known, as the run is not there any more,
  * or not to be seen by this user, or there was none.
  *

@@ -12,7 +12,7 @@
 enum {
     WAITS_MAX = 20,       /* times LOCK_TIMEOUT: a minute */
     PAUSE_MS = 300,       /* after a failure that did not wait by itself */
-    WHO_MAX_BYTES = 1024, /* of the words on who holds locks */
+    WHO_MAX_BYTES = 1024, /* of the text that names who holds locks */
 };
 #define LOCK_TIMEOUT "3s"
 
@@ -36,7 +36,7 @@ static const char bound_sql[] = "select set_config('lock_timeout', '" LOCK_TIMEO
 static const char lock_sql[] = "lock table klaviyo.migration in exclusive mode";
 
 /*
- * Who has locked something of ours for longer than a statement of a worker does.
+ * Sessions that have locked something of ours for longer than a worker's statement does.
  * The time is null where this user may not see it.
  */
 static const char holders_sql[] =
@@ -162,7 +162,7 @@ static bool holders(struct db *db, char *who)
     return true;
 }
 
-/* Waits for those who hold locks, with words, and not for ever. */
+/* Waits for sessions that hold locks, names them, and gives up after a while. */
 static bool in_transaction(struct db *db, step_fn *take_step, migration_waiting *waiting,
                            struct step *step, struct error *err)
 {

@@ -67,14 +67,14 @@ static const char source_sql[] =
     " and c.relname in ('segment', 'segment_profile')"
     " and not has_table_privilege('klaviyo_source', c.oid, 'select'))), '')";
 
-/* Only for whom a migration would fail for want of more than roles is there a row. */
+/* A row only for a user whose migration would fail for more than missing roles. */
 static const char stranger_sql[] =
     "select current_user, pg_get_userbyid(s.nspowner), current_database()"
     " from (values (1)) as one (row) left join pg_namespace s on s.nspname = 'klaviyo'"
     " where not case when s.oid is null then has_database_privilege(current_database(), 'create')"
     " else pg_has_role(s.nspowner, 'usage') end";
 
-/* Who gets the statements could read every key and row with what they grant. */
+/* A user who gets the statements could read every key and row with what they grant. */
 static bool check_owner(struct db *db, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;

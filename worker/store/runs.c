@@ -108,7 +108,7 @@ static const char park_sql[] =
 
 static const char attention_sql[] = "select klaviyo.mark_attention($1, $2, $3::bytea)";
 
-/* Not behind the fence: who changes the export locks it before the run. */
+/* Not behind the fence: a change of the export locks it before the run. */
 static const char list_name_sql[] = "update klaviyo.export set list_name = $2,"
                                     " list_checked_at = now() where export_id = $1"
                                     " and list_id = $3 and connection_id = $4";

@@ -64,7 +64,7 @@
     " from klaviyo.batch b join klaviyo.run r on r.run_id = b.run_id"               \
     " where r.state = 'running' group by b.run_id) as going_on"
 
-/* What was kept at the end of a run, and how it stands with one that goes on. */
+/* What was kept at the end of a run, and the state of one in progress. */
 #define TIMELINES_SQL                                                                      \
     "select coalesce(json_object_agg(run_id, spans), '{}') from (select t.run_id, t.spans" \
     " from klaviyo.run_timeline t where t.run_id in"                                       \

@@ -24,7 +24,7 @@ static const char begin_snapshot_sql[] = "begin isolation level repeatable read 
  * search path, but find no other than PostgreSQL's own in front of PostgreSQL's own.
  * A client that freezes in a transaction of several statements holds its locks for a
  * minute. transaction_timeout is there from PostgreSQL 17 on. A site that waits for
- * standbys to have applied a commit goes on doing so.
+ * standbys to have applied a commit continues to do so.
  */
 static const char settings_sql[] =
     "select set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true),"

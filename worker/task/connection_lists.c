@@ -16,7 +16,7 @@
 
 enum {
     LISTS_MAX = 2000,
-    SIZES_AT_ONCE = 7, /* half of a minute's worth: who asks twice need not wait */
+    SIZES_AT_ONCE = 7, /* half of a minute's worth: a second call need not wait */
 };
 
 struct listing {

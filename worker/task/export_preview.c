@@ -24,7 +24,7 @@
 /* A preview in the making. */
 struct looking {
     const struct task_context *context;
-    struct run_task *run; /* as one would have it now */
+    struct run_task *run; /* as a run would have it now */
     struct preview preview;
     int64_t members; /* counted before they are read; one of two segments twice */
     double reading_seconds;

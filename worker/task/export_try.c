@@ -27,7 +27,7 @@
 
 enum {
     LOOK_EVERY_MS = 250,
-    WAIT_MS = 5 * 60 * 1000, /* for a run that cannot go on; it does so later, by itself */
+    WAIT_MS = 5 * 60 * 1000, /* for a run that cannot continue; it does so later, by itself */
     PROFILE_MAX_BYTES = 1000,
 };
 

@@ -32,7 +32,7 @@ struct verification {
     struct klaviyo_query *query;
     struct list_comparison comparison;
     bool show;
-    bool show_others; /* also who is not ours */
+    bool show_others; /* also addresses that are not ours */
     json_t *missing;  /* these three are arrays of the answer */
     json_t *not_sent;
     json_t *not_ours;
