@@ -32,7 +32,7 @@ struct late_jobs {
 
 /*
  * Loads them; *jobs is the caller's to release. unknown_ms: an import whose
- * response was lost may become a job for so long; after that it counts as ended,
+ * response was lost may become a job for this long; after that it counts as ended,
  * and what was sent since is sent once more.
  */
 bool late_jobs_load(struct db *db, const struct run_task *task, int64_t unknown_ms,

@@ -84,8 +84,8 @@ bool leavers_release_held(struct db *db, const struct run_task *task,
                           struct error *err) MUST_USE;
 
 /*
- * The next ones. From now on they count as perhaps gone from the list: who comes back is sent
- * with the list. *chunk is the caller's to release.
+ * The next ones. From now on they count as perhaps gone from the list: a member who comes back is
+ * sent with the list. *chunk is the caller's to release.
  */
 bool leavers_fetch(struct db *db, const struct run_task *task, const struct leavers_window *window,
                    struct leaver_chunk *chunk, struct error *err) MUST_USE;
