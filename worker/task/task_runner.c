@@ -31,7 +31,9 @@ struct task_runner {
     struct task_taker taker;
     const char *kinds[KINDS_MAX];
     pthread_t thread;
-    int wakeup_fd; /* of the work and of a drain */
+    int wakeup_fd;       /* of the work and of a drain */
+    int drain_fd;        /* of a drain alone; never cleared */
+    int connect_stop_fd; /* that, or -1: connecting ends by its own time-out alone */
     atomic_bool draining;
     struct db *db;
     unsigned attempts; /* to reach the database, in a row */
@@ -50,7 +52,7 @@ static bool connect(struct task_runner *runner, struct error *err)
     const struct db_options how = { .url = runner->context.settings->database_url,
                                     .name = "klaviyo-worker tasks",
                                     .service = true,
-                                    .stop_fd = &runner->wakeup_fd };
+                                    .stop_fd = &runner->connect_stop_fd };
     struct error ignored = ERROR_INIT;
 
     if (runner->db)
@@ -184,7 +186,7 @@ static void give_back(struct going *g)
 {
     struct error err = ERROR_INIT;
 
-    if (!tasks_give_back(g->runner->db, g->task, &err))
+    if (!db_ready(g->runner->db, &err) || !tasks_give_back(g->runner->db, g->task, &err))
         log_warn("task_not_written", LOG_INT("task", g->task->task_id),
                  LOG_STR("kind", g->task->kind), LOG_ERROR_OF(&err));
     log_end(g, "given back", &err);
@@ -233,7 +235,10 @@ static void execute(struct task_runner *runner, const struct task *task, int64_t
         return;
     }
     wait_for_work(&g);
+    /* Worth connecting once more, also in a drain: else the task waits for its lease to end. */
+    runner->connect_stop_fd = -1;
     conclude(&g);
+    runner->connect_stop_fd = runner->drain_fd;
     task_work_free(g.work);
 }
 
@@ -284,6 +289,26 @@ static void name_kinds(struct task_runner *runner)
     runner->taker.kinds = runner->kinds;
 }
 
+static bool start(struct task_runner *runner, struct error *err)
+{
+    runner->wakeup_fd = wakeup_open(err);
+    runner->drain_fd = runner->wakeup_fd >= 0 ? wakeup_open(err) : -1;
+    runner->connect_stop_fd = runner->drain_fd;
+    if (runner->drain_fd < 0)
+        return false;
+    return pthread_create(&runner->thread, NULL, runner_main, runner) == 0 ||
+           error_set(err, ERROR_FATAL, "no thread for tasks");
+}
+
+static void release(struct task_runner *runner)
+{
+    if (runner->wakeup_fd >= 0)
+        (void)close(runner->wakeup_fd);
+    if (runner->drain_fd >= 0)
+        (void)close(runner->drain_fd);
+    free(runner);
+}
+
 struct task_runner *task_runner_start(const struct task_context *context, int64_t key_pair_id,
                                       struct error *err)
 {
@@ -298,20 +323,16 @@ struct task_runner *task_runner_start(const struct task_context *context, int64_
                                          .lease_ms = context->settings->lease_seconds * 1000,
                                          .key_pair_id = key_pair_id };
     name_kinds(runner);
-    runner->wakeup_fd = wakeup_open(err);
-    if (runner->wakeup_fd >= 0 && pthread_create(&runner->thread, NULL, runner_main, runner) == 0)
+    if (start(runner, err))
         return runner;
-    if (runner->wakeup_fd >= 0) {
-        (void)error_set(err, ERROR_FATAL, "no thread for tasks");
-        (void)close(runner->wakeup_fd);
-    }
-    free(runner);
+    release(runner);
     return NULL;
 }
 
 void task_runner_drain(struct task_runner *runner)
 {
     atomic_store(&runner->draining, true);
+    wakeup_signal(runner->drain_fd);
     wakeup_signal(runner->wakeup_fd);
 }
 
@@ -321,6 +342,5 @@ void task_runner_free(struct task_runner *runner)
         return;
     task_runner_drain(runner);
     (void)pthread_join(runner->thread, NULL);
-    (void)close(runner->wakeup_fd);
-    free(runner);
+    release(runner);
 }
