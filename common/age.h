@@ -7,8 +7,8 @@
 #include "common/strbuf.h"
 
 /*
- * Spans of time as people read them (pure): in one unit, of which there are two at
- * least, so that two spans are compared at a glance.
+ * Spans of time as people read them (pure): in one unit, the largest of which there are
+ * two at least, so that spans can be compared at a glance.
  */
 
 /* "119 s", "2 min", "3 h", "4 d"; the rest is left out. Below 0 counts as 0. */

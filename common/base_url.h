@@ -21,9 +21,9 @@
 bool base_url_check(const char *url, bool allow_http, struct error *err) MUST_USE;
 
 /*
- * It has passed the check. True: localhost, 127.0.0.0/8 or ::1, written out; a
- * name that somebody's resolver leads here is another machine, and so is one
- * with a dot at its end.
+ * For a URL that has passed the check. True: localhost, 127.0.0.0/8 or ::1, written
+ * out; a name that some resolver maps to this machine counts as another machine, and
+ * so does one with a dot at its end.
  */
 bool base_url_is_loopback(const char *url);
 

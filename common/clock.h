@@ -5,7 +5,7 @@
 
 /*
  * The clocks of this process. Durations and deadlines use clock_ms(), which
- * goes on while the machine sleeps (CLOCK_BOOTTIME), so that a lease is over
+ * advances while the machine sleeps (CLOCK_BOOTTIME), so that a lease is over
  * after a suspend. Times that people read use clock_utc_us().
  */
 int64_t clock_ms(void);

@@ -8,13 +8,13 @@
  *
  *     KLAVIYO_FAILPOINT=confirm.after:3 klaviyo-worker run
  *
- * ends it with SIGKILL the third time it comes past there. Each durable step
+ * ends it with SIGKILL the third time it reaches that point. Each durable step
  * has two: NAME.before and NAME.after.
  *
  *     KLAVIYO_FAILPOINT_BOUND=migrate_waits:1 klaviyo-worker migrate
  *
  * tries once, where it tries many times otherwise. Builds without WORKER_FAILPOINTS (all
- * that are shipped) have none of it.
+ * that are shipped) have neither.
  */
 #ifdef WORKER_FAILPOINTS
 

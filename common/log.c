@@ -34,7 +34,7 @@ static struct {
     enum writer_state state;
     bool stop, idle;
     bool failing;       /* the last write failed: the next line reports what is missing */
-    int64_t unreported; /* lines dropped since that was last said */
+    int64_t unreported; /* lines dropped since that was last logged */
 } writer = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static atomic_llong dropped;
@@ -137,7 +137,7 @@ static void count_dropped(void)
     writer.unreported++;
 }
 
-/* The whole of it, however long stderr makes it wait. *left: how much was not written. */
+/* All of it, however long stderr makes it wait. *left: how much was not written. */
 static bool write_all(const char *line, size_t n, size_t *left)
 {
     for (*left = n; n > 0; *left = n) {
@@ -155,7 +155,7 @@ static bool write_all(const char *line, size_t n, size_t *left)
     return true;
 }
 
-/* What follows the beginning of a line that a full disk cut off is no part of it. */
+/* What follows a line that a full disk cut off must not become part of it. */
 static bool write_line(const char *line, size_t n)
 {
     static atomic_bool torn;
@@ -181,7 +181,7 @@ static void report_dropped(void)
     strbuf_release(&line.text);
 }
 
-/* With the lock. What was dropped stood between the queue's last line and this one. */
+/* With the lock. What was dropped was between the queue's last line and this one. */
 static void enqueue(enum log_level level, const struct strbuf *line)
 {
     size_t spare = level < LOG_LEVEL_WARN ? LOG_QUEUE_RESERVED_BYTES : 0;

@@ -21,7 +21,7 @@
  * Values are cut where a line would be too long; the line then ends with
  * truncated=1. Nothing in a value steers a terminal or ends a line (visible_text.h).
  *
- * log_write() waits for whoever reads stderr only until log_start_writer() was
+ * log_write() waits for the reader of stderr only until log_start_writer() was
  * called. From then on a thread writes, and log_write() puts lines into a queue
  * of LOG_QUEUE_BYTES. Lines that find no room are counted, and the count is
  * logged (log_lines_dropped) as soon as there is room again.

@@ -144,7 +144,7 @@ static bool parse_http_date(const char *text, time_t *out)
     return false;
 }
 
-/* Seconds; more of them than fit into a number are simply many. */
+/* Seconds; more than fit into a number count as very many. */
 static bool parse_seconds(const char *text, int64_t *out)
 {
     if (!*text || text[strspn(text, "0123456789")])

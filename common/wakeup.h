@@ -8,7 +8,7 @@
 
 /*
  * A wake-up: a descriptor (an eventfd) that becomes readable when another thread
- * has something to say. It carries no data: whoever wakes checks all sources.
+ * has something to say. It carries no data: the thread that wakes checks all sources.
  * Close it with close().
  */
 

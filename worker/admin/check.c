@@ -14,8 +14,8 @@
 #include "worker/store/site_check.h"
 
 /*
- * `check`: every check is made, whatever the ones before it found. Nothing is
- * written anywhere.
+ * `check`: every check is made, whatever the earlier ones found. Nothing is written
+ * anywhere.
  */
 enum { KAFKA_TIMEOUT_MS = 10000 };
 
@@ -24,7 +24,7 @@ struct check {
     json_t *lines;
     int n_lines;
     int n_failed;
-    int n_unreachable; /* of the failed ones, those that may be well later */
+    int n_unreachable; /* of the failed ones, those that may pass later */
 };
 
 static void add_line(struct check *check, const char *what, const char *result, const char *detail)

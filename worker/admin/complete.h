@@ -6,7 +6,7 @@
 /*
  * `__complete WORD…`, which the shells' completion calls: the names that the last
  * word could become, one per line; none where no name fits or the database does not
- * answer. It is no command for people, and stands in no help.
+ * answer. It is not a command for people, and is in no help.
  */
 extern const struct command complete_commands[];
 

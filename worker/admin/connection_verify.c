@@ -1,4 +1,4 @@
-/* `connection verify`: a worker asks Klaviyo what the stored key is good for; its answer in words.
+/* `connection verify`: a worker asks Klaviyo what the stored key allows; its answer in words.
  */
 #include <inttypes.h>
 #include <stdio.h>

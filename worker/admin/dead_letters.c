@@ -22,7 +22,7 @@
 
 enum { KAFKA_TIMEOUT_MS = 15000, TEXT_MAX_BYTES = 4096 };
 
-/* Bytes of somebody else's as JSON; what is not UTF-8 is shown as question marks. */
+/* Foreign bytes as JSON; what is not UTF-8 is shown as question marks. */
 static json_t *text_of(const void *bytes, size_t n)
 {
     CLEANUP(strbuf_release) struct strbuf ascii = STRBUF_INIT(TEXT_MAX_BYTES);
@@ -90,7 +90,7 @@ static bool for_each_letter(struct context *context, letter_fn *take, void *opaq
 
 /* -- the letters, and what became of them -- */
 
-/* What there is, as it is shown, and what the database is asked of each. */
+/* The letters as they are shown, and what the database is asked about each. */
 struct letters {
     json_t *shown, *asked;
 };
@@ -108,7 +108,7 @@ static bool letters_init(struct letters *letters, struct error *err)
     return (letters->shown && letters->asked) || error_no_memory(err);
 }
 
-/* What a letter says of them; of one that says it in no way that we write: none. */
+/* The exports that a letter names; none where it is not in our format. */
 static json_t *names_of(struct bytes list)
 {
     CLEANUP(export_names_release) struct export_names names = EXPORT_NAMES_INIT;
@@ -142,7 +142,7 @@ static bool add_letter(void *opaque, const struct record *letter, struct error *
            error_no_memory(err);
 }
 
-/* A word on each, in order; NULL: the database cannot be asked. */
+/* An answer for each, in order; NULL: the database cannot be asked. */
 static json_t *ask_database(struct context *context, const struct letters *letters)
 {
     struct error err = ERROR_INIT;

@@ -24,7 +24,7 @@ static const char *text_of(const json_t *object, const char *name)
 
 /* -- what is worth a warning -- */
 
-/* Profiles that Klaviyo has already take no more room. */
+/* Profiles that Klaviyo has already take up no more of the plan. */
 static void warn_of_usage(const json_t *shown)
 {
     int64_t fresh = number_of(shown, "new");
@@ -61,7 +61,7 @@ static void warn_of_limit(const json_t *shown)
                   addresses, most, text_of(shown, "export"), addresses);
 }
 
-/* As many as an alert tells of, once runs have counted them. */
+/* The share at which an alert fires, once runs have counted them. */
 static void warn_of_invalid(const json_t *shown)
 {
     const json_t *counts = json_object_get(shown, "counts");
@@ -95,7 +95,7 @@ static void warn_of_fields(const json_t *shown)
     }
 }
 
-/* The limit has words of its own, with the number to give. */
+/* The limit has a warning of its own, with the number to set. */
 static void warn_of_guards(const json_t *shown)
 {
     const json_t *stopped_by = json_object_get(shown, "stopped_by");

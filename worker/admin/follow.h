@@ -9,8 +9,8 @@
  * Follows runs to their end, with a line of progress. A database that is
  * unreachable for a while is waited for.
  *
- * read_runs() says how things stand: *runs is an array of runs (given to the caller),
- * *over whether nothing more will happen.
+ * read_runs() reads the state: *runs is an array of runs (given to the caller), *over
+ * whether nothing more will happen.
  */
 struct follow {
     bool (*read_runs)(void *opaque, struct db *db, json_t **runs, bool *over, struct error *err);

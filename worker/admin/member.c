@@ -20,7 +20,7 @@ static bool print_exports(const struct column *columns, const json_t *document, 
     return ok;
 }
 
-/* What was said last of a row that was refused: "invalid: …". */
+/* The last refusal of a row: "invalid: …". */
 static void add_refusal(json_t *row)
 {
     json_t *last = json_array_get(json_object_get(row, "rejections"), 0);

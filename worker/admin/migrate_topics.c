@@ -4,9 +4,9 @@
 #include "worker/kafka/topic_maker.h"
 
 /*
- * Partitions bound how many events are taken in side by side, not how many runs,
- * and cannot be taken away again. An event is done within the day or looked at
- * within the week; a dead letter waits for somebody to look at it.
+ * Partitions bound how many events are taken in at once, not how many runs, and cannot
+ * be removed again. Events end within a day, or somebody looks into it within a week;
+ * a dead letter waits longer to be looked at.
  */
 enum {
     KAFKA_TIMEOUT_MS = 30000,

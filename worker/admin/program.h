@@ -6,7 +6,7 @@
 #include "worker/cli/command_lookup.h"
 
 /*
- * The program: what its words ask for is looked up, and run or explained. Exit
+ * The program: looks up the command that its words name, and runs or explains it. Exit
  * codes: worker/cli/exit_status.h.
  */
 

@@ -102,7 +102,7 @@ static void add_seconds_left(struct strbuf *line, int64_t seconds)
 
 /* ---- a line ---- */
 
-/* "08:05:07" of the time that is waited for; NULL: none is. */
+/* "08:05:07" of the time until which the run waits; NULL: it does not. */
 static const char *waiting_until(const json_t *run)
 {
     const char *until = text_of(run, "waiting_until");
@@ -304,7 +304,7 @@ void progress_show(struct progress *progress, const json_t *runs)
     if (progress->terminal && progress->lines_drawn > 0)
         print_control("\033[%dA", progress->lines_drawn); /* up again */
     if (progress->terminal)
-        print_control("\r\033[J"); /* and nothing of what stood there stays */
+        print_control("\r\033[J"); /* and what was there before is erased */
     progress->lines_drawn = 0;
     for (size_t i = 0; i < json_array_size(runs) && i < PROGRESS_RUNS; i++) {
         draw_run(progress, i, json_array_get(runs, i), columns);

@@ -148,7 +148,7 @@ static void warn_of_exposed_file(const char *setting, const char *path)
 
 /*
  * Bodies of megabytes come and go. Left to itself the allocator learns to keep
- * such blocks for later, one stock per thread; so they go back at once.
+ * such blocks for later, a pool per thread; so they are returned at once.
  */
 static void bound_memory(void)
 {

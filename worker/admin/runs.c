@@ -82,7 +82,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
     return ok;
 }
 
-/* For people: what stands among the counts stands nowhere else. */
+/* For people: what is among the counts is shown nowhere else. */
 static bool print_run(const char *json, struct error *err)
 {
     static const char *const counted[] = { "requests", "throttled", "retries" };

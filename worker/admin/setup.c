@@ -46,7 +46,7 @@ static void tell_waiting(const char *who)
     warn_user("waiting for %s, which holds locks on tables of the schema klaviyo", who);
 }
 
-/* Its relations may be somebody else's. */
+/* Its relations may have another owner. */
 static bool warn_of_source(struct db *db, struct error *err)
 {
     char *statements = NULL;

@@ -108,7 +108,7 @@ static void judge_limit(const struct judgement *j)
                   j->name, members, most, members);
 }
 
-/* What is not given has been judged before. */
+/* Options that are not given have been judged before. */
 static void judge_all(struct judgement *j, const struct source_scope *scope)
 {
     const json_t *fields = json_object_get(j->seen, "fields");

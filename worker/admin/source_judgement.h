@@ -6,7 +6,7 @@
 #include "worker/store/exports.h"
 
 /*
- * What upstream's data say of an export that is about to be stored: members
+ * What upstream's data say about an export that is about to be stored: members
  * with a well-formed address and with each mapped field. A name that under 1 %
  * of them have is likely wrong: an error, unless forced. Under 50 % is a
  * warning, as are segments without members or with more than --max-profiles.
@@ -17,7 +17,7 @@ struct source_scope {
     bool force;
 };
 
-/* False: ERROR_INPUT, nothing is to be stored. What is worth a word is printed. */
+/* False: ERROR_INPUT, nothing is to be stored. Warnings are printed. */
 bool source_judge(struct context *context, const struct export_draft *draft,
                   const struct source_scope *scope, struct error *err) MUST_USE;
 

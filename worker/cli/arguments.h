@@ -38,7 +38,7 @@ void arguments_release(struct arguments *arguments);
 bool arguments_flag(const struct arguments *arguments, const char *name);
 const char *arguments_value(const struct arguments *arguments, const char *name); /* NULL: absent */
 
-/* The values of a list, one a call; *at begins as 0. NULL: no more. */
+/* The values of a list, one per call; *at begins as 0. NULL: no more. */
 const char *arguments_next(const struct arguments *arguments, const char *name, size_t *at);
 
 struct number_range {

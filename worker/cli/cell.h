@@ -7,7 +7,7 @@
 
 #include "common/strbuf.h"
 
-/* What stands in one cell of a table: a JSON value in words (pure). */
+/* The text of one cell of a table: a JSON value in words (pure). */
 
 enum { CELL_MAX_BYTES = 4096 }; /* longer ones are cut */
 

@@ -24,7 +24,7 @@ struct option_spec {
     const char *name; /* with its dashes; NULL ends the list */
     enum option_kind kind;
     bool required;
-    const char *value; /* how the value is called in --help; NULL for a flag */
+    const char *value; /* the value's name in --help; NULL for a flag */
     const char *help;
 };
 
@@ -69,7 +69,7 @@ struct command {
     const char *who;             /* roles whose members may: "klaviyo_admin"; NULL: anybody */
     const char *summary;         /* one line, no full stop */
     const char *details;         /* more for its own --help; NULL: nothing */
-    void (*print_details)(void); /* the same where it is made up; NULL: nothing */
+    void (*print_details)(void); /* the same where it is generated; NULL: nothing */
     bool (*run)(struct context *context, const struct arguments *arguments, struct error *err);
 };
 
@@ -84,7 +84,7 @@ struct command {
 bool wrong_usage(struct context *context, struct error *err, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-/* One line on stderr; the command goes on. */
+/* One line on stderr; the command continues. */
 void warn_user(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 #endif

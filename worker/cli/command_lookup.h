@@ -28,7 +28,7 @@ const struct command *command_lookup_group(const struct command_table *table, co
 /* Why word is no command, with the one that may have been meant. ERROR_INPUT; returns false. */
 bool command_lookup_unknown(const struct command_table *table, const char *word, struct error *err);
 
-/* The same of a group and the word after it; second: NULL, nothing was said. */
+/* The same of a group and the word after it; second: NULL, there was none. */
 bool command_lookup_alone(const struct command *group, const char *second, struct error *err);
 
 /* "connection", the first word of a group. */

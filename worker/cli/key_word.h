@@ -7,7 +7,7 @@
 #include "common/strbuf.h"
 
 /*
- * API keys that were typed where none belongs. A private key of Klaviyo is
+ * API keys that were typed in the wrong place. A private key of Klaviyo is
  * "pk_" and 34 letters and digits (seen in 2026); what has 20 of them behind
  * "pk_" is taken for one.
  */

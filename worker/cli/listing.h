@@ -12,7 +12,7 @@
 
 /*
  * How a listing is printed: whole in a pipe; on a terminal fitted to its width, in
- * colour and with times as people say them. A command that lists has OPTIONS_OF_LISTING
+ * colour and with times as people say them. A command with a listing has OPTIONS_OF_LISTING
  * among its options.
  */
 #define OPTIONS_OF_LISTING                                                                       \

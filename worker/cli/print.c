@@ -14,7 +14,7 @@
 
 enum { TEXT_MAX_BYTES = 16 * 1024 * 1024 }; /* no limit in practice: lists of names can be long */
 
-static bool has_left_out; /* something of standard output, for want of memory */
+static bool has_left_out; /* a part of standard output, for lack of memory */
 
 bool print_has_left_out(void)
 {
@@ -124,7 +124,7 @@ static void put_error_line(const char *before, const char *text, size_t n)
         (void)fprintf(stderr, "%sout of memory\n", before);
 }
 
-/* An API key that was typed as a word must not stand in a terminal's or a job's log, too. */
+/* An API key that was typed as a word must not be repeated on a terminal or in a log. */
 static void put_problem(const char *before, const char *text, size_t n)
 {
     static const char advice[] =

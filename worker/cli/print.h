@@ -10,7 +10,7 @@
 /*
  * The one way of a command to standard output and standard error. Names come
  * from the database and from Klaviyo: what in them would steer a terminal, end a
- * line or turn the direction of writing is shown (visible_text.h). A test holds
+ * line or turn the direction of writing is shown (visible_text.h). A test checks
  * that nothing else prints.
  */
 
@@ -20,10 +20,10 @@ void print_line(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* A text with line ends of its own, which is ours from end to end. */
 void print_text(const char *text);
 
-/* A document and a line end. What is shown stands as an escape in its strings. */
+/* A document and a line end. What must be shown is escaped in its strings. */
 bool print_json(const json_t *root, struct error *err) MUST_USE;
 
-/* Whether something of standard output was left out so far, for want of memory. */
+/* Whether a part of standard output was left out so far, for lack of memory. */
 bool print_has_left_out(void);
 
 /* A sequence of our own that steers the terminal. */
@@ -33,8 +33,8 @@ void print_control(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void print_prompt(const char *text);
 
 /*
- * How far something is, on a terminal: a line on standard error that the next one
- * replaces, and "" takes away. Elsewhere nothing.
+ * Progress, on a terminal: a line on standard error that the next one replaces, and ""
+ * removes. Elsewhere nothing.
  */
 void print_status(const char *text);
 

@@ -101,7 +101,7 @@ struct chosen {
     int width; /* cells are cut to it; 0: they are not */
 };
 
-/* The place of the column that is missed least; n: all that are left stay. */
+/* The index of the least important column; n: all that are left stay. */
 static size_t least_wanted(const struct chosen *chosen, size_t n)
 {
     size_t least = n;
@@ -141,7 +141,7 @@ static void squeeze(struct chosen *chosen, size_t n, int over)
     }
 }
 
-/* Leaves out what is wanted least until the rest fits, where that can be. How many stay. */
+/* Leaves out the least important columns until the rest fits, if it can. How many stay. */
 static size_t leave_out(struct chosen *chosen, size_t n, int columns)
 {
     int total = -1; /* a blank between two */

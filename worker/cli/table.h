@@ -18,7 +18,7 @@ enum column_kind {
     COLUMN_STATE,  /* in its colour, where there are colours */
 };
 
-/* What becomes of a column where the terminal is too narrow for the whole table. */
+/* What happens to a column if the terminal is too narrow for the whole table. */
 enum {
     COLUMN_STAYS = 0,
     COLUMN_IS_CUT = 1,

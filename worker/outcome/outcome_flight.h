@@ -55,7 +55,7 @@ size_t outcome_flight_due(const struct outcome_flight *flight, int64_t now_ms,
 /* That was recorded: entries with a fate are over. */
 void outcome_flight_recorded(struct outcome_flight *flight, int64_t now_ms);
 
-/* The time is up: nobody waits for the broker's word on what is pending. */
+/* The time is up: nobody waits any longer for the broker's answer on what is pending. */
 void outcome_flight_give_up(struct outcome_flight *flight);
 
 #endif

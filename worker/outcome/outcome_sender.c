@@ -21,7 +21,7 @@ enum {
     TICK_MS = 1000, /* without notifications: behind some poolers there are none */
     LAST_MS = 2000, /* for what ended last, when the service stops */
     BACK_OFF_MIN_MS = 200,
-    LATE_MS = 5000, /* without the broker's word: it is away */
+    LATE_MS = 5000, /* without an answer the broker counts as unreachable */
     REPEAT_MS = 60 * 1000,
 };
 
@@ -43,12 +43,12 @@ struct outcome_sender {
     int64_t config_changes; /* that the producer knows of */
     unsigned attempts;      /* in vain, in a row */
     int64_t not_before_ms;  /* when the broker is to be tried again */
-    int64_t heard_ms;       /* when the broker's word came last; 0: never */
+    int64_t heard_ms;       /* when the broker answered last; 0: never */
     int64_t database_ms;    /* when the database is to be tried again */
     struct complaint broker, database;
 };
 
-/* True: it is to be said now. */
+/* True: it is to be logged now. */
 static bool complain(struct complaint *complaint)
 {
     int64_t now_ms = clock_ms();
@@ -102,7 +102,7 @@ static void take_report(struct outcome_sender *s, const struct producer_report *
         acknowledged(s, item, report);
         return;
     case PRODUCER_TOO_LARGE:
-        if (item->reduced) /* what is left is ours: somebody must raise the limit */
+        if (item->reduced) /* it cannot shrink further: the broker's limit must be raised */
             not_sent(s, item, report->text);
         else
             item->fate = OUTCOME_TOO_LARGE;
@@ -113,7 +113,7 @@ static void take_report(struct outcome_sender *s, const struct producer_report *
     }
 }
 
-/* They go one after the other: the last of many waits for long, and the broker is well. */
+/* They are sent one after the other: the last of many waits long though the broker is fine. */
 static bool is_silent(const struct outcome_sender *s)
 {
     int64_t oldest_ms = outcome_flight_oldest_ms(&s->flight);

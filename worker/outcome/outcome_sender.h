@@ -13,7 +13,7 @@
  * that dies between the two leaves its rows to the next. It is woken by the end of
  * any worker's run, else looks once a second.
  *
- * Nothing waits for it: a broker that is away leaves rows in the table, where they
+ * Nothing waits for it: while the broker is unreachable rows stay in the table, where they
  * are bounded by RETENTION_DAYS. What it holds in memory is bounded, too.
  */
 struct outcome_sender;

@@ -13,7 +13,7 @@
 #include "worker/store/retention.h"
 
 enum {
-    EVERY_MS = 30 * 1000, /* plus or minus a quarter, so that workers do not come together */
+    EVERY_MS = 30 * 1000, /* plus or minus a quarter, so that workers do not coincide */
     FIRST_MS = 1000,
     RETENTION_EVERY_MS = 600 * 1000,
 };
@@ -63,7 +63,7 @@ static void expire_outcomes(const struct housekeeping *h, struct db *db)
                   LOG_INT("days", h->settings->retention_days));
 }
 
-/* Where this worker sends none, and no other one does, they would only pile up. */
+/* If neither this worker nor another one sends them they would only pile up. */
 static void drop_unwanted_outcomes(const struct housekeeping *h, struct db *db)
 {
     struct error err = ERROR_INIT;

@@ -9,8 +9,8 @@
  * Housekeeping: a thread that ends requests whose end was missed (every half
  * minute) and deletes what is older than RETENTION_DAYS (every ten minutes), and
  * outcomes that no worker sends where KAFKA_OUTCOME_TOPIC is empty. It
- * has a connection only while it works, and belongs to no run slot: where all of
- * them always have a run it is done all the same.
+ * has a connection only while it works, and belongs to no run slot: it is done
+ * even where all slots always have a run.
  */
 struct housekeeping;
 

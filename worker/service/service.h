@@ -42,7 +42,7 @@ struct service_ports {
 /*
  * Blocks SIGTERM, SIGINT, SIGQUIT and SIGHUP, which the service reads by itself,
  * and ignores SIGPIPE and SIGXFSZ (a log that cannot grow ends no run). A hang-up
- * that was ignored by whoever started it (nohup) stays ignored. Before the first
+ * that the parent process ignored (nohup) stays ignored. Before the first
  * thread starts, so that every thread inherits it.
  */
 void service_block_signals(void);

@@ -22,7 +22,7 @@ static struct {
     const char *_Atomic phase;
 } guard;
 
-/* Nothing here may wait for a lock that somebody hangs on to, nor for a reader of the log. */
+/* Nothing here may wait for a lock that another thread holds, nor for a reader of the log. */
 static void *watch(void *unused)
 {
     const struct timespec pause = { .tv_nsec = CHECK_MS * 1000000L };

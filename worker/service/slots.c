@@ -22,7 +22,7 @@ enum {
     TAKE_LOCK_MS = 2000, /* a take skips locked rows; for a locked table it waits this long */
     RECONNECT_MS = 3000, /* within which workers are back after an outage: they retry every 2 s */
     KEY_CHECK_EVERY_MS = 5000, /* for runs that wait for another key pair */
-    WARN_EVERY_MS = 60000, /* of such runs, and of a database that remains away, or takes nothing */
+    WARN_EVERY_MS = 60000, /* of such runs, and of a database that stays unreachable or read-only */
 };
 
 struct slot {
@@ -141,9 +141,9 @@ static bool connect_slot(struct slot *slot, struct error *err)
 }
 
 /*
- * After an outage of the database the others get some time before their runs are
- * taken: they had lost it as well. One renewal's, but no more than they need to
- * connect again: with long leases theirs still hold.
+ * After an outage of the database other workers get some time before their runs are
+ * taken: they had lost it as well. The time of one renewal, but no more than they need
+ * to connect again: long leases still hold.
  */
 static void note_outage(struct slots *slots)
 {
@@ -164,7 +164,7 @@ static bool may_warn(struct slot *slot, bool first)
     return true;
 }
 
-/* False: not reachable, *pause_ms is how long to leave it alone. */
+/* False: not reachable, *pause_ms is how long to wait before the next attempt. */
 static bool reach_database(struct slot *slot, int64_t *pause_ms)
 {
     struct error err = ERROR_INIT;
@@ -316,8 +316,8 @@ static void report_other_keys(struct slot *slot)
 }
 
 /*
- * Polls until there is a run. A slot without a connection lets another one poll:
- * that may have one, where the server takes no more.
+ * Polls until there is a run. A slot without a connection lets another one poll: that
+ * one may have a connection when the server accepts no more.
  */
 static bool poll_until_found(struct slot *slot, struct run_task **task, int64_t *taken_ms,
                              int64_t *pause_ms)

@@ -36,7 +36,7 @@ struct slots *slots_start(const struct slots_options *options, struct error *err
 /* There may be a run to take. Any thread; never blocks for long. */
 void slots_wake(struct slots *slots);
 
-/* No new runs; those that go on let requests be answered until deadline_ms (clock_ms()). */
+/* No new runs; those in progress wait for requests in flight until deadline_ms (clock_ms()). */
 void slots_drain(struct slots *slots, int64_t deadline_ms);
 
 /* Relinquishes all runs at once. */

@@ -11,7 +11,7 @@
  * The start of the service: waits until the database is there and is what it must
  * be, as it waits for Kafka later. Meanwhile the process is alive and not ready,
  * and a signal ends it at once. The attempts are made on a thread of their own, so
- * that nothing a connection waits for holds up the control thread.
+ * that no wait of a connection holds up the control thread.
  *
  *     trying --true--> STARTUP_DONE
  *       ^  +--ERROR_RETRY--> a pause of up to 2 s --+

@@ -6,12 +6,11 @@
 /*
  * The systemd that started this process, where one did: NOTIFY_SOCKET is set by
  * Type=notify, WATCHDOG_USEC by WatchdogSec=. It is notified when the service takes
- * events, when it stops and how long that may take, and, as long as the control
- * loop turns, that it does; systemd ends and restarts a process that falls
- * silent. Where nobody asked, or in a build with WORKER_SYSTEMD=OFF, nothing is
- * said.
+ * events, when it stops and how long that may take, and, while the control loop
+ * turns, that it is alive; systemd ends and restarts a process that falls silent.
+ * Without systemd, or in a build with WORKER_SYSTEMD=OFF, nothing is sent.
  *
- * For the control thread. Each telling is one datagram.
+ * For the control thread. Each notification is one datagram.
  */
 struct systemd_notify {
     int64_t every_ms; /* between signs of life: half of what systemd waits for one; 0: unwatched */
@@ -22,7 +21,8 @@ struct systemd_notify {
 /* What systemd asks for in the environment; never fails. */
 struct systemd_notify systemd_notify_init(void);
 
-/* Kafka is waited for, be it for hours: more time than TimeoutStartSec=. Call it at every turn. */
+/* The start waits for Kafka, even for hours: asks for more time than TimeoutStartSec=. Every turn.
+ */
 void systemd_notify_starting(struct systemd_notify *systemd_notify, int64_t now_ms);
 
 /* The consumer group was joined: the service takes events from now on. */

@@ -10,7 +10,7 @@
 #include "worker/store/events.h"
 #include "worker/task/task_runner.h"
 
-/* Intake's database: one connection, opened again as often as it must be. */
+/* Intake's database: one connection, reopened when it breaks. */
 struct database {
     const char *topic; /* whose events these are; NULL where no events are taken in */
     struct db_options options;
@@ -226,7 +226,7 @@ static bool start_workforce(struct workforce *workforce, const struct slots_opti
     return workforce->tasks != NULL;
 }
 
-/* What was started last ends first: what it hands on is taken by those before it. */
+/* The last one started ends first: what it hands on is taken by those started before. */
 static void stop_workforce(struct workforce *workforce)
 {
     shutdown_deadline_note("tasks");

@@ -186,7 +186,7 @@ static void offer(const char *folder, const char *file, const char *variable,
 
 bool env_folder_load(const char *folder, struct error *err)
 {
-    /* libpq's own say where the database is, too. */
+    /* libpq's own variables name a database, too. */
     static const char *const database[] = {
         "DATABASE_URL", "DATABASE_URL_FILE", "PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE", NULL
     };

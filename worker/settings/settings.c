@@ -139,7 +139,7 @@ static bool check_url(const char *name, const char *text, struct strbuf *problem
     return true;
 }
 
-/* What OpenSSL's own programs and curl's take for it where ours is not set. */
+/* Where ours is not set: the variables of OpenSSL's and curl's own programs. */
 static const char *usual_authorities(void)
 {
     static const char *const names[] = { "SSL_CERT_FILE", "CURL_CA_BUNDLE" };
@@ -226,7 +226,7 @@ static bool apply_format(const struct setting *s, const char *text, char *member
     return true;
 }
 
-/* Empty means off, and not: not set. */
+/* Empty means off, not: not set. */
 static bool may_be_empty(enum type type)
 {
     return type == LISTEN || type == TEXT_OR_OFF;

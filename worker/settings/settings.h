@@ -45,13 +45,12 @@ struct settings {
     enum log_format log_format;
 };
 
-/* What judges a value that this folder cannot; err: words that follow the setting's name. */
+/* Checks a value that this folder cannot; err: words that follow the setting's name. */
 typedef bool settings_check(const char *value, struct error *err);
 
 /*
- * What judges a file that a setting names, which may be none. Paths and names in
- * settings are good, whatever else is wrong. err: a whole line, which begins with
- * the setting's name.
+ * Checks a file that a setting names, if it names one. Paths and names in settings are
+ * valid, whatever else is wrong. err: a whole line, which begins with the setting's name.
  */
 typedef bool settings_file_check(const struct settings *settings, struct error *err);
 
