@@ -68,7 +68,7 @@ static int height_of(int64_t value, int64_t largest)
 static void add_bars_of_class(struct strbuf *out, const struct chart_bar *bars, size_t n,
                               const char *css_class, int64_t largest)
 {
-    size_t room = CHART_BARS_MAX - n; /* the newest stands at the right edge */
+    size_t room = CHART_BARS_MAX - n; /* the newest is at the right edge */
 
     strbuf_addf(out, "<path class=\"%s\" d=\"", css_class);
     for (size_t i = 0; i < n; i++) {

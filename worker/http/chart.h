@@ -24,7 +24,7 @@ void chart_add_bars(struct strbuf *out, const struct chart_bar *bars, size_t n, 
 /* An area over time, oldest first; n is 2 or more. */
 void chart_add_area(struct strbuf *out, const int64_t *values, size_t n, const char *label);
 
-/* One bar, divided: what the parts are stands in a legend below it. */
+/* One bar, divided: a legend below it names the parts. */
 struct chart_part {
     const char *name; /* static */
     int64_t value;

@@ -61,7 +61,7 @@ struct endpoints {
     char argument[LIST_FILTER_TEXT_BYTES]; /* the page's: a name or an id */
 };
 
-/* ---- how this worker is ---- */
+/* ---- the state of this worker ---- */
 
 static enum readiness readiness_of(const struct endpoints *e)
 {
@@ -137,7 +137,7 @@ static void add_complaint(struct kept_answer *kept, unsigned status, const char 
     strbuf_addf(&kept->body, "{\"error\": \"%s\"}", why);
 }
 
-/* A list of the snapshot, or what is asked for of it. */
+/* A list of the snapshot, or the part of it that is asked for. */
 static void add_list(const struct endpoints *e, struct kept_answer *kept, const char *name_member,
                      const char *list)
 {
@@ -166,7 +166,7 @@ static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_
     snapshot_view_release(&view);
 }
 
-/* Of others than the newest. */
+/* Runs other than the newest. */
 static void make_asked_runs(struct endpoints *e, struct kept_answer *kept)
 {
     const char *why_not;
@@ -244,7 +244,7 @@ static void make_page(struct endpoints *e, struct kept_answer *kept)
     snapshot_view_release(&room.view);
 }
 
-/* What old lists do not have may be there all the same. */
+/* What old lists do not have may exist all the same. */
 static unsigned page_status(const struct page_facts *facts, bool ok, bool found)
 {
     if (!ok)
@@ -336,7 +336,7 @@ static bool read_filter(const struct http_question *question, struct list_filter
            http_argument(question, "state", filter->state, sizeof filter->state);
 }
 
-/* What the route asks for; others have no arguments. False: one of them cannot be. */
+/* Reads the arguments of a route that has any. False: one is invalid. */
 static bool read_arguments(struct endpoints *e, size_t route, const struct http_question *question)
 {
     if (route == ROUTE_RUNS || route == ROUTE_EXPORTS)

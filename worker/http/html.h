@@ -23,8 +23,8 @@ void html_add_count(struct strbuf *out, int64_t number);
 void html_add_words(struct strbuf *out, const char *code);
 
 /*
- * How long ago an RFC 3339 time was, or how far away it is, in a <time> that has the whole
- * of it; "–" where there is none. now_us: UTC.
+ * How long ago an RFC 3339 time was, or how far away it is, in a <time> element with the
+ * full time; "–" where there is none. now_us: UTC.
  */
 void html_add_time(struct strbuf *out, const char *time, int64_t now_us);
 

@@ -31,7 +31,7 @@ size_t http_connections_places(uint64_t descriptors)
                                                     : HTTP_CONNECTIONS_LEAST;
 }
 
-/* The part of the places that a share of them all is. */
+/* The number of connections that a share of them all is. */
 static size_t scaled(const struct http_connections *http_connections, size_t of_max)
 {
     size_t max = http_connections->max ? http_connections->max : HTTP_CONNECTIONS_MAX;

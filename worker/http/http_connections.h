@@ -30,7 +30,7 @@ enum {
     HTTP_CONNECTIONS_GRACE_MS = 250,
     HTTP_CONNECTIONS_EVICT_EVERY_MS = 50, /* between checks while over capacity */
     HTTP_CONNECTIONS_LIFETIME_MS = 20 * 1000,
-    HTTP_CONNECTIONS_LAST_RESPONSE_MS = 10 * 1000, /* so old, and the next answer is the last one */
+    HTTP_CONNECTIONS_LAST_RESPONSE_MS = 10 * 1000, /* at this age the next answer is the last one */
 };
 
 struct http_connection {
@@ -41,7 +41,7 @@ struct http_connection {
     bool answered; /* and nothing asked since */
     bool cut;
     int64_t waiting_ms; /* since when its answer waits for something; 0: it does not */
-    int64_t waited_ms;  /* since when the present question's has, again and again; 0: it has not */
+    int64_t waited_ms;  /* since when the present request's answer has, in all; 0: it has not */
     void *connection;   /* the server's */
 };
 
@@ -61,7 +61,7 @@ struct http_connections {
  */
 size_t http_connections_places(uint64_t descriptors);
 
-/* Nobody is connected, and there are max places (0: HTTP_CONNECTIONS_MAX). */
+/* No connection yet; at most max at once (0: HTTP_CONNECTIONS_MAX). */
 void http_connections_init(struct http_connections *http_connections, size_t max);
 
 /* NULL: out of memory. */

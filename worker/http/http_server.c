@@ -35,8 +35,8 @@ struct http_server {
 /* ---- connections ---- */
 
 /*
- * What the library says of a connection is good until it is asked again, of
- * anything: from 1.0 on all answers share one place. So each is taken out at once.
+ * What the library returns about a connection is valid until the next such call, for
+ * any of them: from 1.0 on all results share one buffer. So each is copied at once.
  */
 static struct http_connection *connection_of(struct MHD_Connection *connection)
 {
@@ -117,7 +117,8 @@ static void add_headers(struct http_server *server, struct MHD_Response *respons
     (void)MHD_add_response_header(response, "Cache-Control", "no-store");
     if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
         (void)MHD_add_response_header(response, "Allow", "GET, HEAD");
-    if (answer->status >= MHD_HTTP_BAD_REQUEST || /* may be amid something not understood */
+    if (answer->status >=
+            MHD_HTTP_BAD_REQUEST || /* may be in the middle of something not understood */
         http_connections_should_close(&server->http_connections, http_connection, clock_ms()))
         (void)MHD_add_response_header(response, "Connection", "close");
 }
@@ -159,7 +160,7 @@ static bool has_body(struct MHD_Connection *connection)
            MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding");
 }
 
-/* The headers are there; what the request brings beyond them is not waited for. */
+/* The headers are there; a body is not waited for. */
 static enum MHD_Result begin(struct http_server *server, struct http_connection *http_connection,
                              const char *method)
 {

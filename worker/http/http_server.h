@@ -50,7 +50,7 @@ struct http_answer {
     size_t n;
 };
 
-/* Of the server itself, as it answers. */
+/* Figures of the server itself, at the time of an answer. */
 struct http_metrics {
     int64_t requests[4]; /* answered with 2xx, 3xx, 4xx, 5xx */
     int64_t connections; /* now */

@@ -8,9 +8,8 @@
 #include "common/strbuf.h"
 
 /*
- * What a listing of the API is asked for: limit, export, state. Where the
- * snapshot has what is asked for, it is picked from there, so that the question
- * costs the database nothing.
+ * The filter of a listing of the API: limit, export, state. If the snapshot has what is
+ * asked for, it is picked from there, so that the request costs the database nothing.
  */
 enum { LIST_FILTER_TEXT_BYTES = 1024, LIST_FILTER_LIMIT_MAX = 1000 };
 
@@ -26,7 +25,7 @@ bool list_filter_is_empty(const struct list_filter *filter);
 /* False: limit is no whole number from 1 to LIST_FILTER_LIMIT_MAX. */
 bool list_filter_is_good(const struct list_filter *filter);
 
-/* True: no other than the newest `n` runs are of use for the answer. */
+/* True: only the newest `n` runs are of use for the answer. */
 bool list_filter_is_within(const struct list_filter *filter, int64_t n);
 
 /* How many are asked for at most; otherwise: the default. Of a good filter. */

@@ -79,7 +79,7 @@ static bool bind_to(const struct addrinfo *address, int *out, struct error *err)
     return false;
 }
 
-/* The first of the addresses that lets itself be bound; err is the last one's. */
+/* The first of the addresses that can be bound; err is the last one's. */
 static bool bind_first(const struct addrinfo *found, int *fd, struct error *err)
 {
     for (const struct addrinfo *at = found; at; at = at->ai_next)

@@ -43,7 +43,7 @@ enum liveness { LIVENESS_ALIVE, LIVENESS_LOOP_STANDS, LIVENESS_STALLED };
 /* The control loop first; ALIVE wherever a restart would not help. */
 enum liveness liveness_judge(const struct liveness_facts *facts);
 
-/* It would be stalled if PostgreSQL answers: somebody should ask. */
+/* It would be stalled if PostgreSQL answers: the caller should probe it. */
 bool liveness_is_in_doubt(const struct liveness_facts *facts);
 
 /* One sentence; lives for ever. */

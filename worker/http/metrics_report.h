@@ -11,8 +11,8 @@
 #include "worker/metrics/service_metrics.h"
 
 /*
- * All metrics of this process as a page of Prometheus text: which there are,
- * what they are called, and what they mean. deploy/alerts and deploy/dashboard
+ * All metrics of this process as a page of Prometheus text: their names and their
+ * meaning. deploy/alerts and deploy/dashboard
  * use these names, so they are an interface.
  *
  * Every counter is there from the start, with 0, so that the first

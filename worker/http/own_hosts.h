@@ -4,10 +4,10 @@
 #include <stdbool.h>
 
 /*
- * Under which names the page and the API answer. A page of somebody's site can
- * make a browser inside of the network ask us under a name of that site which
- * leads here (DNS rebinding), and read the answer; it cannot make the browser
- * ask under a name that is not the site's. So these are accepted: an address,
+ * Under which names the page and the API answer. A foreign web page can make a browser
+ * inside of the network send requests here under a name of its own site (DNS
+ * rebinding), and read the answers; it cannot make the browser use a name that is not
+ * that site's. So these are accepted: an address,
  * a name without a dot, localhost, this machine's own name, the host of
  * HTTP_LISTEN, and the names in HTTP_HOSTS; ".example.com" there stands for
  * all names that end so.

@@ -15,7 +15,7 @@
 
 enum {
     EXPORTS_SHOWN = 200, /* beyond, the page would be larger than a browser likes twice a second */
-    EXPORTS_OPEN = 25,   /* the rest is folded, so that what stands below is in reach */
+    EXPORTS_OPEN = 25,   /* the rest is folded, so that what is below stays in reach */
     RUNS_SHOWN = 20,
     MINUTES = 60,
 };
@@ -129,7 +129,7 @@ static void add_export(struct strbuf *out, const json_t *export, const json_t *t
     strbuf_add_str(out, "</td></tr>\n");
 }
 
-/* Those from one place up to another in the order of the page, which is: stale ones first. */
+/* Those from one index up to another in the order of the page, which is: stale ones first. */
 static void add_export_rows(struct strbuf *out, const struct page_lists *lists, size_t from,
                             size_t to, int64_t now_us)
 {

@@ -7,15 +7,15 @@
 #include "worker/http/page.h"
 
 /*
- * What stands first on the status page where something is not as it should be (pure):
- * the database away, letters or outcomes that their broker does not take, somebody's lock
+ * What comes first on the status page if something is wrong (pure): the database
+ * unreachable, letters or outcomes that their broker does not take, another session's lock
  * that holds up events or runs, a key pair that is not this worker's, connections that
  * need attention. For page*.c only; all append to out. report: as of status_report.h, may be
  * NULL.
  */
 void page_add_notices(struct strbuf *out, const struct page_facts *facts, const json_t *report);
 
-/* The first of them alone: that what is shown is old, how old, and why. */
+/* The first of them alone: the page is out of date, how far, and why. */
 void page_add_database_notice(struct strbuf *out, const struct page_facts *facts);
 
 #endif

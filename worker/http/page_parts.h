@@ -9,8 +9,8 @@
 #include "worker/http/page.h"
 
 /*
- * What the pages are made of (pure): the frame around each, and how a state, a
- * reason, a run look wherever they stand. For the page_*.c only. All append to out.
+ * What the pages are made of (pure): the frame around each, and how a state, a reason,
+ * a run look wherever they appear. For the page_*.c only. All append to out.
  */
 
 /* A member of an object; "" and 0 where it is absent or of another type. */
@@ -34,14 +34,14 @@ void page_add_reason(struct strbuf *out, const json_t *object);
 void page_add_export_link(struct strbuf *out, const char *name);
 void page_add_run_link(struct strbuf *out, int64_t run_id);
 
-/* Whether a run is going on, by what is shown of it. */
+/* Whether a run is in progress, by what is shown of it. */
 bool page_run_is_open(const json_t *run);
 
 /* "500 of 2 000" and what (may be empty), and a bar while the run is in progress. */
 void page_add_progress(struct strbuf *out, const json_t *run, const char *what);
 
 /*
- * A run going on: bar, time left, reason, until when it waits. report: as of
+ * A run in progress: bar, time left, reason, until when it waits. report: as of
  * status_report.h, may be NULL.
  */
 void page_add_open_run(struct strbuf *out, const json_t *run, const json_t *report, int64_t now_us);

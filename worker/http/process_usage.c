@@ -48,7 +48,7 @@ static void read_memory(struct process_usage *usage)
     usage->resident_bytes = next_pages(&rest);
 }
 
-/* Without the one that looks, and without "." and "..". */
+/* Without the descriptor that reads the folder, "." and "..". */
 static int64_t count_fds(void)
 {
     DIR *folder = opendir("/proc/self/fd");

@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /*
- * What this process uses, as the kernel tells. A value that it does not tell is
+ * What this process uses, according to the kernel. A value that it does not report is
  * -1.
  */
 struct process_usage {

@@ -13,8 +13,8 @@
  * …"); prometheus_number(&prometheus_text, LABELS({ "end", "done" }), 17);
  *
  * Every name gets our prefix. A label's value is one of a fixed set, the
- * number of a partition, or the name of an export up to a bound: whatever else would make
- * series without bound.
+ * number of a partition, or the name of one of a bounded number of exports: anything else
+ * would make series without bound.
  * Numbers are integers or millionths, so that no locale has a say.
  */
 #define PROMETHEUS_PREFIX "klaviyo_worker_"

@@ -94,7 +94,7 @@ static void read_once(struct snapshot *snapshot)
     put(snapshot, &read);
 }
 
-/* There is one, as nobody else takes them; its place is its own for as long as it is wanted. */
+/* There is one, as only this thread takes them; its index stays its own while it is wanted. */
 static size_t take_question(struct snapshot *snapshot, struct list_filter *filter)
 {
     (void)pthread_mutex_lock(&snapshot->lock);
@@ -218,7 +218,7 @@ static struct question *find_question(struct snapshot *snapshot, const struct li
     return NULL;
 }
 
-/* In the place of the one that was answered longest ago; NULL: all are wanted. */
+/* Replaces the one that was answered longest ago; NULL: all are wanted. */
 static struct question *add_question(struct snapshot *snapshot, const struct list_filter *filter)
 {
     struct question *oldest = NULL;

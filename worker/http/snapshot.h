@@ -53,11 +53,11 @@ void snapshot_free(struct snapshot *snapshot);
 /* True: it is fresh. Else it will be read soon; returns at once. */
 bool snapshot_want(struct snapshot *snapshot);
 
-/* The same of the runs that a good filter asks for. True, too: there is no room for the question.
+/* The same of the runs that a good filter asks for. True, too, if there is no room for the request.
  */
 bool snapshot_want_runs(struct snapshot *snapshot, const struct list_filter *filter);
 
-/* What was read of them, for the caller to free. NULL: nothing of use; *why_not says why. */
+/* What was read of them, for the caller to free. NULL: nothing; *why_not says why. */
 char *snapshot_runs(struct snapshot *snapshot, const struct list_filter *filter,
                     const char **why_not);
 
@@ -68,7 +68,7 @@ void snapshot_view_release(struct snapshot_view *view);
 /* It was read, and no longer ago than SNAPSHOT_STALE_MS. */
 bool snapshot_view_is_current(const struct snapshot_view *view, int64_t now_ms);
 
-/* A copy of the lists' freshness, which a view has none of; the caller releases it. */
+/* A copy of the lists' freshness, which is not part of a view; the caller releases it. */
 struct freshness snapshot_freshness(struct snapshot *snapshot);
 
 #endif

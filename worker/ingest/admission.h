@@ -6,9 +6,9 @@
 
 /*
  * How many records of events may be in memory at once, from their message to the
- * row that stands for them: bounded in number and bytes. Full until half are gone,
- * so that partitions are not paused and resumed for each event. What waits for its
- * run or for its dead letter does not count (pending_event.h).
+ * row that replaces them: bounded in number and bytes. Once full it stays full until half
+ * are gone, so that partitions are not paused and resumed for each event. Events that wait
+ * for their run or dead letter do not count (pending_event.h).
  *
  * 4,000: eight commits of intake, so that it never waits for the control loop
  * (chosen). 8 MiB: a sixteenth of what the container gets (chosen).

@@ -24,11 +24,11 @@ struct dead_letter {
 
 enum { DEAD_LETTER_HEADERS = 11 }; /* that a letter adds, at most */
 
-/* What goes where the broker finds more too large; headers say how long the rest was. */
+/* What is sent if the broker finds the whole too large; headers say how long the rest was. */
 enum dead_letter_form {
     DEAD_LETTER_WHOLE,
     DEAD_LETTER_WITHOUT_VALUE,
-    DEAD_LETTER_WITHOUT_HEADERS, /* nor the event's own key and value: what we say of it */
+    DEAD_LETTER_WITHOUT_HEADERS, /* nor the event's value, key and headers: only ours */
 };
 
 /* The letter as a record of its own. NULL: out of memory. */

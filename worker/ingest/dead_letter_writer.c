@@ -14,7 +14,7 @@ enum {
     HELD_MAX = 100,                   /* letters; one is some 2 KiB */
     HELD_BYTES_MAX = 4 * 1024 * 1024, /* of their records; librdkafka holds a copy */
     BACK_OFF_MIN_MS = 200,
-    LATE_MS = 5000, /* without the broker's word: it is away */
+    LATE_MS = 5000, /* without an answer the broker counts as unreachable */
     WAITING_REPEAT_MS = 60 * 1000,
 };
 
@@ -25,7 +25,7 @@ struct dead_letter_writer {
     struct pending_event_list due;       /* to be handed to the producer */
     struct pending_event_list in_flight; /* handed over, no report yet */
     size_t held_bytes;
-    int64_t heard_ms;  /* when the broker's word came last, or began to be waited for */
+    int64_t heard_ms;  /* when the broker answered last, or the wait for it began */
     unsigned attempts; /* in vain, in a row */
     int64_t not_before_ms;
     int64_t logged_ms; /* 0: nothing has failed since the last success */
@@ -92,7 +92,7 @@ static void back_off(struct dead_letter_writer *writer)
         clock_ms() + retry_wait_ms(policy, writer->attempts, randombytes_random(), BACK_OFF_MIN_MS);
 }
 
-/* The first trouble, and then once a minute while none succeeds, is an error of the site's. */
+/* Logged as an error at the first failure, then once a minute while none succeeds. */
 static void log_waiting(struct dead_letter_writer *writer, const char *why)
 {
     int64_t now_ms = clock_ms();
@@ -154,7 +154,7 @@ static void shrink(struct dead_letter_writer *writer, struct pending_event *even
 
     if (event->body && death->form != DEAD_LETTER_WITHOUT_HEADERS)
         death->form++;
-    else /* what we say of it alone is: somebody must raise the limit */
+    else /* our own headers alone are too large: the broker's limit must be raised */
         failed(writer, event, why);
 }
 

@@ -50,7 +50,7 @@ static enum event_verdict keep(struct parse *p, struct bytes bytes, char **out)
 
 /* ---- members of the data ---- */
 
-/* The member's value; null is as good as absent. */
+/* The member's value; null counts as absent. */
 static struct bytes present(struct bytes object, const char *member)
 {
     struct bytes value = json_text_member(object, member);
@@ -243,7 +243,7 @@ static struct bytes header_text(const struct parse *p, const char *name)
     return header ? (struct bytes){ header->value, header->value_bytes } : BYTES_NONE;
 }
 
-/* False: memory is out. */
+/* False: out of memory. */
 static bool header_attribute(const struct parse *p, const char *name, struct attribute *out)
 {
     out->text = header_text(p, name);

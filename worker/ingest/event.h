@@ -14,8 +14,8 @@
  *
  * CloudEvents 1.0 in binary mode (ce_ headers), in structured mode (content-type
  * application/cloudevents+json), or plain JSON without either. What an event
- * must look like is written down in schemas/events/; this parser and that
- * schema agree, and the tests hold both to the same examples. Members that are
+ * must look like is defined in schemas/events/; this parser and that schema agree, and
+ * tests compare both with the same examples. Members that are
  * not known are not looked at, whatever they hold; optional ones that are null
  * are absent.
  *

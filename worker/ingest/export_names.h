@@ -10,8 +10,8 @@
 
 /*
  * The names in the header x-klaviyo-worker-exports: separated by commas, each as
- * it is, or as a JSON string where it holds a comma, a quote, a backslash or what
- * cannot be seen, or has a blank at an end:
+ * it is, or as a JSON string if it holds a comma, a quote, a backslash or an invisible
+ * character, or has a blank at an end:
  *
  *     newsletter,"EU, UK"
  *

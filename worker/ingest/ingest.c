@@ -14,7 +14,7 @@
 #include "worker/kafka/properties.h"
 
 enum {
-    HOLD_BACK_MS = 200, /* a fullness so short is waited out */
+    HOLD_BACK_MS = 200, /* a full admission is waited out for this long */
     EVENTS_A_TURN = 500,
     SNAPSHOT_INTERVAL_MS = 500, /* between snapshots of the partitions */
     CONFIG_MS = 5000,           /* between checks of KAFKA_CONFIG_FILE */
@@ -88,7 +88,7 @@ static void queue_dead_letter(struct ingest *ingest, struct pending_event *event
     reread_add(ingest->reread, event);
 }
 
-/* Nobody waits for it any more where its partition has been given up since. */
+/* It no longer counts if its partition has been given up since. */
 static void take_unread(struct ingest *ingest, struct pending_event *event)
 {
     if (assignment_is_open(ingest->assignment, event->partition, event->epoch, event->offset)) {
@@ -141,7 +141,7 @@ static void take_ends(struct ingest *ingest)
 
 /* ---- events that are read again ---- */
 
-/* Its row is lost, or was never written, and its record is gone: nothing is left to be done. */
+/* Its row is lost, or was never written, and its record is gone: nothing more can be done. */
 static void close_lost(struct ingest *ingest, struct pending_event *event)
 {
     ingest->metrics->events_lost++;
@@ -212,7 +212,7 @@ static void drop_pending(struct ingest *ingest, int32_t partition)
         take_end(ingest, event);
 }
 
-/* An epoch of its own: what was open before is delivered again, or is there no more. */
+/* An epoch of its own: what was open before is delivered again, or is gone. */
 static void begin_again(struct ingest *ingest, const struct record *record,
                         struct pending_event_list *opened)
 {
@@ -372,8 +372,8 @@ static void take_consumer_event(struct ingest *ingest, const struct consumer_eve
 }
 
 /*
- * A short fullness is waited out: pausing throws away what librdkafka has
- * fetched ahead. A longer one is met by pausing, since the group wants polls.
+ * While admission is full for a short time we wait: pausing throws away what librdkafka
+ * has fetched ahead. If it lasts longer we pause, since the group requires polls.
  */
 static bool holds_back(const struct ingest *ingest)
 {
@@ -405,7 +405,7 @@ static void take_events(struct ingest *ingest)
 
 /* ---- another KAFKA_CONFIG_FILE ---- */
 
-/* Where it cannot be read, it may be being replaced: it is as it was. */
+/* If it cannot be read it may be being replaced: it counts as unchanged. */
 static uint64_t read_digest(const struct ingest *ingest)
 {
     CLEANUP(properties_release) struct properties properties = PROPERTIES_INIT;
@@ -493,7 +493,7 @@ bool ingest_has_more(const struct ingest *ingest)
     return ingest->more_events;
 }
 
-/* In the group: it has its part, and the client is still a member that works. */
+/* In the group: partitions were assigned, and the client is still a working member. */
 static bool is_member(const struct ingest *ingest, int64_t now_ms)
 {
     return ingest->assigned && now_ms - consumer_member_ms(ingest->consumer) < MEMBER_MS;

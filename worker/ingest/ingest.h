@@ -41,7 +41,7 @@ size_t ingest_wait_for(const struct ingest *ingest, struct pollfd *fds);
 /* True: there is more to do at once than the last turn did. */
 bool ingest_has_more(const struct ingest *ingest);
 
-/* False: this process cannot go on. */
+/* False: this process cannot continue. */
 bool ingest_turn(struct ingest *ingest, struct error *err) MUST_USE;
 
 /* From now on messages stay in Kafka; open events continue to their end. */
@@ -51,7 +51,7 @@ void ingest_stop_intake(struct ingest *ingest);
 size_t ingest_open(const struct ingest *ingest);
 size_t ingest_dead_letters(const struct ingest *ingest);
 
-/* Leaves the group; go on turning until it has left. */
+/* Leaves the group; keep calling ingest_turn() until it has left. */
 bool ingest_leave(struct ingest *ingest, struct error *err) MUST_USE;
 
 /* True: the partitions are given back, and the group knows. */

@@ -15,7 +15,7 @@
  *
  * Whole lists of events go in and come out; the holder of an event owns it.
  *
- *     intake_submit() --> accepted in one commit a batch --> ended? --> out
+ *     intake_submit() --> accepted, one commit per batch --> ended? --> out
  *                                   |
  *                                 waits for its runs --> out
  *

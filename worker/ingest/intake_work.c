@@ -10,7 +10,7 @@
 
 enum {
     BATCH_MAX = INTAKE_BATCH_MAX,
-    ENDS_POLL_INTERVAL_MS = 200, /* where no notification comes: poolers swallow them */
+    ENDS_POLL_INTERVAL_MS = 200, /* without notifications: poolers swallow them */
     ENDS_POLL_PAUSE_MS = 20,     /* between polls, however many notifications come */
     ENDS_POLL_MAX = 4000,        /* events per poll: 9 ms on 2 cores, PostgreSQL 15 */
     IDLE_MS = 1000,
@@ -136,7 +136,7 @@ static void put_out(struct intake_work *work, struct pending_event *event,
     pending_event_push(&work->out, event);
 }
 
-/* Where an event goes once its row stands, or needs none. */
+/* Where an event goes once its row is written, or needs none. */
 static void sort_accepted(struct intake_work *work, struct pending_event *event,
                           const struct event_row_result *out)
 {
@@ -182,9 +182,9 @@ static void try_fewer(struct intake_work *work, size_t n)
 }
 
 /*
- * The database refused to work on these events, and not for their data: they go to
- * the end of the queue, and fewer are tried together, until a single one stands
- * alone. Events that were accepted before are still polled meanwhile.
+ * The database refused to work on these events, and not for their data: they go to the
+ * end of the queue, and fewer are tried together, down to a single one. Events that were
+ * accepted before are still polled meanwhile.
  */
 static void set_aside(struct intake_work *work, struct pending_event_list *batch)
 {
@@ -198,7 +198,7 @@ static void set_aside(struct intake_work *work, struct pending_event_list *batch
 
 /*
  * The data of at least one of these events are refused. It is found by halving, and
- * dies; where the database refuses even to write that down, it dies all the same.
+ * fails; also if the database refuses even to record that.
  */
 static void take_refusal(struct intake_work *work, struct pending_event_list *batch,
                          const struct error *err)
@@ -221,7 +221,7 @@ static void take_refusal(struct intake_work *work, struct pending_event_list *ba
     put_back(work, batch);
 }
 
-/* ---- somebody's lock ---- */
+/* ---- another session's lock ---- */
 
 enum {
     BLOCKED_MIN_MS = 500,
@@ -273,7 +273,7 @@ static void sort_batch(struct intake_work *work, struct pending_event_list *batc
         sort_accepted(work, event, out);
 }
 
-/* Accepted, at last one by one, where a lock holds up one of them or all. */
+/* Accepts them, one by one in the end if a lock holds up one of them or all. */
 static enum events_accepted try_batch(struct intake_work *work, const struct event_row *in,
                                       size_t n, struct event_row_result *out, struct error *err)
 {

@@ -12,18 +12,16 @@
 #include "worker/store/events.h"
 
 /*
- * What intake does with its connection, in turns: events are accepted, many a
- * commit; those that wait are asked for; those whose letter is written are
- * marked. A turn that fails leaves every event in its list and waits a while.
- * Knows no threads.
+ * What intake does with its connection, in turns: events are accepted, many per commit;
+ * the ends of those that wait are polled; those whose letter is written are marked. A turn
+ * that fails leaves every event in its list and waits a while. Knows no threads.
  *
- * An event whose row stands gives its record away: 500 bytes to a megabyte before,
- * 88 bytes after. Two kinds come out UNREAD, to be read from Kafka again: those
- * whose row the database has lost (a standby that had not heard of it became the
- * primary), and those that somebody's lock holds up, so that they cost nothing
- * while others go on.
+ * An event whose row is written gives its record away: 500 bytes to a megabyte before,
+ * 88 bytes after. Two kinds come out UNREAD, to be read from Kafka again: those whose row
+ * the database has lost (a standby that did not have it became the primary), and those
+ * that another session's lock holds up, so that they cost nothing while others continue.
  */
-enum { INTAKE_BATCH_MAX = 500 /* events a commit: 2 ms each at worst, measured */ };
+enum { INTAKE_BATCH_MAX = 500 /* events per commit: 2 ms each at worst, measured */ };
 
 /* How intake reaches the database; worker/service/wiring.c has the real one. As store/events.h. */
 struct intake_ports {
@@ -54,7 +52,7 @@ struct intake_work {
     bool failing;      /* has been logged */
     unsigned attempts; /* in vain, in a row */
     int64_t not_before_ms;
-    int64_t accept_after_ms;     /* 0, unless the database refused to work last time */
+    int64_t accept_after_ms;     /* 0, unless the database refused them last time */
     int64_t one_by_one_until_ms; /* a lock held up events of late */
     int64_t blocked_ms;          /* how long those that it holds up are left alone */
     int64_t blocked_logged_ms;

@@ -8,10 +8,10 @@
 #include "common/cleanup.h"
 
 /*
- * JSON as its text (RFC 8259): is it, where are its members, the same with one
- * member set. Nothing is made into a number or a string on the way, so that what
- * we do not know of an event (numbers of any size and length, half surrogates,
- * any depth) is neither judged nor written in another way.
+ * JSON as text (RFC 8259): whether it is valid, where its members are, the same with one
+ * member set. Nothing is converted to a number or a string on the way, so that the parts
+ * of an event that we do not know (numbers of any size and length, half surrogates, any
+ * depth) are neither checked nor rewritten.
  *
  * All but json_text_check() take texts that have passed it, or parts of those.
  */

@@ -7,7 +7,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-/* "type/subtype", without what stands around it. */
+/* "type/subtype", without what is around it. */
 static struct bytes essence(struct bytes text)
 {
     if (!text.at)

@@ -35,7 +35,7 @@ void offsets_free(struct offsets *offsets);
 /* False: out of memory. A partition that was assigned already starts over. */
 bool offsets_assign(struct offsets *offsets, int32_t partition) MUST_USE;
 
-/* Forgets the partition and what is open of it; ends that come later change nothing. */
+/* Forgets the partition and its open offsets; ends that come later change nothing. */
 void offsets_revoke(struct offsets *offsets, int32_t partition);
 
 enum offsets_delivery {

@@ -61,8 +61,8 @@ struct pending_event_list {
 };
 
 /*
- * An event of a record, with a copy of it. VALID or INVALID (it is born with its
- * death, event_invalid, and why says what is wrong): *out is the caller's.
+ * An event of a record, with a copy of it. VALID or INVALID (it has failed already,
+ * event_invalid, and why says what is wrong): *out is the caller's.
  */
 enum event_verdict pending_event_new(const struct record *record, int64_t epoch,
                                      struct pending_event **out, struct error *why) MUST_USE;
@@ -77,7 +77,7 @@ enum event_verdict pending_event_read(struct pending_event *event, const struct 
 /* Frees the body; returns how many bytes that were. */
 size_t pending_event_drop_body(struct pending_event *event);
 
-/* It dies of that. Texts may be NULL, but for the reason; they are copied. */
+/* It fails for that. Texts may be NULL, but for the reason; they are copied. */
 void pending_event_die(struct pending_event *event, const char *reason, const char *detail);
 
 /*

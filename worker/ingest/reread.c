@@ -87,7 +87,7 @@ static bool has_client(struct reread *reread)
     return false;
 }
 
-/* The event to look for next; NULL: none that is due and has room. */
+/* The next event to look for; NULL: none is due and has room. */
 static struct pending_event *choose(struct reread *reread, struct reread_room room)
 {
     if (room.letters && reread->letters.first)

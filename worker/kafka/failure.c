@@ -92,7 +92,7 @@ bool kafka_failure_passes(rd_kafka_resp_err_t code)
     return false;
 }
 
-/* It passes, or comes where no broker gave an answer. */
+/* A passing error, or one without an answer of any broker. */
 static bool is_vague(rd_kafka_resp_err_t code)
 {
     return kafka_failure_passes(code) || code == RD_KAFKA_RESP_ERR__BAD_MSG;
@@ -131,7 +131,7 @@ void kafka_last_error_note(rd_kafka_t *handle, int code, const char *reason, voi
 
     (void)handle;
     (void)reason;
-    /* All brokers being down is what the first reason comes to. */
+    /* "All brokers down" follows from the first reason. */
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !last->code)
         last->code = code;
 }

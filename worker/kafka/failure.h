@@ -10,7 +10,7 @@
  * Private to this folder: what librdkafka's error codes mean to us.
  */
 
-/* What a person can do about an error; NULL where the code says it all. */
+/* What a person can do about an error; NULL if the code is enough. */
 const char *kafka_failure_hint(rd_kafka_t *handle, rd_kafka_resp_err_t code);
 
 /* Brokers out of reach, elections, rebalances: librdkafka tries again and nobody need do anything.
@@ -26,8 +26,8 @@ bool kafka_failure_right(struct error *err, rd_kafka_t *handle, rd_kafka_resp_er
                          const char *what, const char *right);
 
 /*
- * What a handle's error callback said last: it knows why a call "timed out", or had
- * an answer that was "malformed" because no broker gave one.
+ * What a handle's error callback reported last: it knows why a call "timed out", or failed
+ * as "malformed" because no broker answered.
  */
 struct kafka_last_error {
     rd_kafka_resp_err_t code; /* 0: nothing */
@@ -39,7 +39,7 @@ struct kafka_last_error {
  */
 void kafka_last_error_note(rd_kafka_t *handle, int code, const char *reason, void *last_error);
 
-/* Serves the callback; the code that says the most about a failed call. */
+/* Serves the callback; returns the code that says the most about a failed call. */
 rd_kafka_resp_err_t kafka_last_error_cause(const struct kafka_last_error *last, rd_kafka_t *handle,
                                            rd_kafka_resp_err_t code);
 

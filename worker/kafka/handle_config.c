@@ -25,7 +25,7 @@ static const struct pair defaults[] = {
 static const struct pair member_defaults[] = {
     /* Long enough for a broker's restart, so that it costs no rebalance. */
     { "session.timeout.ms", "30000" },
-    /* A new worker begins there; nothing is sent where nothing is new. */
+    /* A new worker begins there; nothing is sent unless something is new. */
     { "auto.commit.interval.ms", "200" },
     { "max.partition.fetch.bytes", "1048576" },
     { "fetch.max.bytes", "8388608" },
@@ -39,7 +39,7 @@ static const struct pair writer_defaults[] = {
     { "partitioner", "murmur2_random" },
 };
 
-/* What the promises rest on: properties.c refuses a file that sets one of these otherwise. */
+/* What the guarantees need: properties.c refuses a file that sets one of these otherwise. */
 static const struct pair member_fixed[] = {
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "enable.auto.commit", "true" },
@@ -120,7 +120,7 @@ static bool set_property(rd_kafka_conf_t *conf, const struct property *property,
                      path, property->line, rd_kafka_version_str(), property->name);
 }
 
-/* The group's name is another one, or it is left: not every role has a group. */
+/* The group's name is another one, or there is none: not every role has a group. */
 static bool check_group(const struct settings *settings, const struct property *property,
                         struct error *err)
 {

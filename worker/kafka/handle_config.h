@@ -11,8 +11,8 @@
  * Private to this folder: the configuration of a handle of librdkafka, from its
  * role, KAFKA_CONFIG_FILE and our own settings.
  *
- * Defaults of ours come first, the file may choose otherwise, and what promises
- * rest on is set last (properties.h refuses a file that names it).
+ * Defaults of ours come first, the file may choose otherwise, and what the guarantees
+ * need is set last (properties.h refuses a file that contradicts it).
  */
 enum handle_role {
     HANDLE_MEMBER,   /* of the consumer group */

@@ -6,10 +6,10 @@
 #include "worker/settings/settings.h"
 
 /*
- * What commands that are clients of Kafka ask of their settings: that
- * KAFKA_CONFIG_FILE can be read, and that librdkafka takes each of its lines.
- * Nothing is opened but that file. What only a client that is made shows (an
- * authority's file, say) is reported then.
+ * What commands that use Kafka check of their settings: that KAFKA_CONFIG_FILE can be
+ * read, and that librdkafka accepts each of its lines. Nothing but that file is opened.
+ * Errors that only a client shows (a wrong authority's file, say) are reported when it is
+ * created.
  */
 settings_file_check kafka_settings_check;
 

@@ -29,7 +29,7 @@ struct producer {
     rd_kafka_resp_err_t last_error; /* why brokers are out of reach, for a caller that waits */
     rd_kafka_resp_err_t fatal;      /* why it is broken; 0: it is not */
     const char *right;              /* what a user needs to write to the topic of the last record */
-    bool broken;                    /* to be renewed: in doubt of its order it ends itself */
+    bool broken;                    /* to be renewed: when its order is in doubt it is closed */
 };
 
 static enum producer_outcome outcome_of(rd_kafka_resp_err_t code)
@@ -58,7 +58,7 @@ static bool is_purged(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR__FATAL || code == RD_KAFKA_RESP_ERR__DESTROY;
 }
 
-/* An idempotent producer that is in doubt of its order: another one is not. */
+/* An idempotent producer whose order is in doubt: a new one has no such doubt. */
 static bool is_doubt(rd_kafka_resp_err_t code)
 {
     return code == RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER ||
@@ -130,8 +130,8 @@ static bool open_handle(struct producer *producer, struct error *err)
 }
 
 /*
- * Reports of what it still held come on the way. A handle that is broken can keep
- * some to itself: what is awaited then was not delivered as far as anybody knows.
+ * Reports of what it still held come meanwhile. A broken handle may never send some:
+ * records without a report count as not delivered.
  */
 static void close_handle(struct producer *producer, bool at_end)
 {

@@ -8,9 +8,9 @@
 enum { FILE_MAX_BYTES = 65536 };
 
 /*
- * What the worker's promises rest on. A line that says what holds anyway is taken
- * and left out, so that a file may serve other clients, too; one that says
- * something else is refused, so that nobody believes it counts. What depends on a
+ * What the worker's guarantees need. A line that agrees is accepted and skipped, so that
+ * a file may serve other clients, too; one that contradicts is refused, so that nobody
+ * believes that it counts. What depends on a
  * setting is handle_config.c's: brokers and group.
  */
 static const struct {
@@ -118,7 +118,7 @@ static bool is_name(const char *text)
     return *text && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._") == strlen(text);
 }
 
-/* Cuts the line in place. A name that is no property's is not shown: it may be part of a secret. */
+/* Cuts the line in place. An unknown name is not shown: it may be part of a secret. */
 static bool add_line(struct properties *properties, char *line, unsigned number, const char *path,
                      struct error *err)
 {
@@ -134,7 +134,7 @@ static bool add_line(struct properties *properties, char *line, unsigned number,
                          "KAFKA_CONFIG_FILE: %s line %u does not begin with a property's name",
                          path, number);
     if (strncmp(name, "topic.", 6) == 0 && find_fixed(name + 6) != NOT_FIXED)
-        name += 6; /* librdkafka takes it so, too */
+        name += 6; /* as librdkafka does */
     const char *value = trim(equals + 1);
     int row = find_fixed(name);
     if (row == NOT_FIXED)

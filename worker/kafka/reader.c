@@ -50,7 +50,7 @@ static bool count_partitions(struct reader *reader, const char *name, int *n, st
     return refusal ? failed(reader, refusal, name, err) : true;
 }
 
-/* From its beginning, which is where ends has it for now, up to the end it has now. */
+/* From its beginning, which `ends` holds for now, up to its present end. */
 static bool start_partition(struct reader *reader, const char *name, int32_t partition,
                             struct error *err)
 {
@@ -82,8 +82,8 @@ static bool start_all(struct reader *reader, const char *name, int partitions, s
 }
 
 /*
- * By librdkafka's consumer of single partitions, as the one that assigns asks for
- * the coordinator of a group, and so for a right to one.
+ * By librdkafka's consumer of single partitions: the one that assigns asks for the
+ * coordinator of a group, and so needs a right to one.
  */
 static bool open_reader(struct reader *reader, const struct settings *settings, const char *name,
                         struct error *err)
@@ -167,7 +167,7 @@ static void note_progress(struct reader *reader, int32_t partition, int64_t offs
     }
 }
 
-/* One that was written after we began belongs to no reader's answer. */
+/* A record that was written after we began is not part of the answer. */
 static bool is_within(const struct reader *reader, const rd_kafka_message_t *message)
 {
     for (int i = 0; i < reader->ends->cnt; i++)

@@ -199,7 +199,7 @@ static enum record_lookup_result take_end(struct record_lookup *lookup, int64_t 
     return RECORD_LOOKUP_GONE;
 }
 
-/* It has stood before the wanted record for long: the topic is another, or the end is old. */
+/* The end was below the wanted record for long: the topic is another, or the end is stale. */
 static void ask_again_for_end(struct record_lookup *lookup, int64_t now_ms)
 {
     if (lookup->end != END_MET || lookup->wanted == NOTHING_WANTED ||
@@ -209,7 +209,7 @@ static void ask_again_for_end(struct record_lookup *lookup, int64_t now_ms)
     lookup->end = END_ASKED_AGAIN;
 }
 
-/* What stands in the place of a message. */
+/* What comes instead of a message. */
 static enum record_lookup_result take_error(struct record_lookup *lookup, rd_kafka_resp_err_t code,
                                             int64_t now_ms)
 {

@@ -37,8 +37,8 @@ void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t
 
 /*
  * FOUND: *record is lent until the next call. After FOUND or GONE nothing is wanted any more. Call
- * it also where nothing is, and every second or more often: what librdkafka has to say is served
- * there. now_ms: clock_ms(). A record behind the partition's end is GONE once that end has stood
+ * it also if nothing is wanted, at least every second: librdkafka's callbacks are served there.
+ * now_ms: clock_ms(). A record behind the partition's end is GONE once that end has stood
  * for 30 s and was asked for again: a leader that has just become one may not know of it yet.
  */
 enum record_lookup_result record_lookup_poll(struct record_lookup *lookup, int64_t now_ms,

@@ -93,7 +93,7 @@ static rd_kafka_NewTopic_t *wished(const struct topic_wish *wish, int replicas, 
     return topic;
 }
 
-/* The brokers' word: on the call, else on the topic. NULL text: none of their own. */
+/* The brokers' answer: on the call, else on the topic. NULL text: they give no reason. */
 static rd_kafka_resp_err_t outcome_of(rd_kafka_event_t *event, const char **text)
 {
     const rd_kafka_CreateTopics_result_t *result = rd_kafka_event_CreateTopics_result(event);
@@ -108,7 +108,7 @@ static rd_kafka_resp_err_t outcome_of(rd_kafka_event_t *event, const char **text
     return rd_kafka_topic_result_error(topics[0]);
 }
 
-/* Where the brokers say more than a code does, it is theirs to say. */
+/* If the brokers say more than a code does, their text is shown. */
 static bool refused(struct topic_maker *maker, rd_kafka_resp_err_t code, const char *text,
                     const char *name, struct error *err)
 {
@@ -120,7 +120,7 @@ static bool refused(struct topic_maker *maker, rd_kafka_resp_err_t code, const c
     return error_wrap(err, "topic");
 }
 
-/* *exists: somebody else has made it in the meantime. */
+/* *exists: it was created by others in the meantime. */
 static bool create(struct topic_maker *maker, const struct topic_wish *wish, int replicas,
                    bool *exists, struct error *err)
 {

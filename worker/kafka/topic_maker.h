@@ -12,8 +12,8 @@
  * Makes topics by the client library's admin calls. Belongs to one thread, waits.
  *
  * Production wants each record on three brokers, two of which acknowledge it: one
- * may be restarted while nothing stands still (Kafka's own defaults, 1 and 1, lose
- * records with a disk). Where the cluster has fewer brokers there are as many
+ * may be restarted without a stop (Kafka's own defaults, 1 and 1, lose records with a
+ * disk). Where the cluster has fewer brokers there are as many
  * replicas as brokers.
  */
 struct topic_maker;
@@ -25,7 +25,7 @@ struct topic_wish {
     int64_t retention_ms;
 };
 
-/* The topic as it stands now. */
+/* The topic as it is now. */
 struct topic_stand {
     bool created; /* else it was there before */
     int partitions, replicas;

@@ -189,7 +189,7 @@ static rd_kafka_resp_err_t answer_of(rd_kafka_event_t *event)
     return list && list->cnt == 1 && list->elems[0].err ? list->elems[0].err : code;
 }
 
-/* The broker's word on a commit that it cannot carry out. */
+/* The broker's answer to a commit that it cannot carry out. */
 static rd_kafka_resp_err_t try_commit(struct topic_query *query, const char *topic, int timeout_ms)
 {
     CLEANUP(partitions_freep)

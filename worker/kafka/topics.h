@@ -10,7 +10,7 @@
 #include "worker/settings/settings.h"
 
 /*
- * What `check` wants to know of the cluster. Reads only; never makes a topic.
+ * What `check` reads from the cluster. Never creates a topic.
  */
 enum topic_state {
     TOPIC_PRESENT,
@@ -29,11 +29,11 @@ struct topic_status {
     int partition;    /* the first such one */
     char broker[280]; /* host:port as the broker advertises itself */
     char why[128];
-    bool passes; /* it may be well later: not a matter of names */
+    bool passes; /* it may recover: not a matter of names */
 };
 
 /*
- * Fills topics[0..n). Each broker that leads a partition is asked something, as a
+ * Fills topics[0..n). Each broker that leads a partition is contacted, as the
  * name that it advertises may lead nowhere. ERROR_RETRY: no broker answered within
  * timeout_ms.
  */

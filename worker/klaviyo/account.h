@@ -10,8 +10,8 @@
 #include "worker/klaviyo/response.h"
 
 /*
- * The account an API key belongs to. Rate limits are counted per account, so two
- * keys of one account must be seen to be that.
+ * The account an API key belongs to. Rate limits are counted per account, so two keys
+ * of one account must be recognised.
  */
 enum {
     ACCOUNT_ID_BYTES = 129,
@@ -25,8 +25,8 @@ struct account {
 };
 
 /*
- * The form of a private key: "pk_" and printable ASCII without blanks. Says so
- * where it looks like the public one. The text never repeats the key.
+ * The form of a private key: "pk_" and printable ASCII without blanks. The error says so
+ * if it looks like the public one. The text never repeats the key.
  */
 bool api_key_check(const char *key, size_t n, struct error *err) MUST_USE;
 

@@ -349,7 +349,7 @@ bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct 
     }
 }
 
-/* Whatever the receiver repeats of the key is nobody's to read. */
+/* If the receiver repeats the key, nobody may read it. */
 static void hide_key(const struct client *client, struct response *response)
 {
     const char *key = strrchr(client->headers->data, ' ') + 1; /* "Authorization: … KEY" */

@@ -137,7 +137,7 @@ static void find_words(struct masking *m)
     qsort(m->words, m->n_words, sizeof *m->words, compare);
 }
 
-/* The word may stand in the text more than once. */
+/* The word may occur in the text more than once. */
 static void hide_word(struct masking *m, const char *letters, size_t n)
 {
     const struct word wanted = { letters, n, 0 };

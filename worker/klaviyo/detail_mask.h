@@ -5,17 +5,17 @@
 #include <stddef.h>
 
 /*
- * The detail of an error of Klaviyo, without what may be somebody's (pure): what
- * is left may stand in a log, a dead letter's header, on the page.
+ * The detail of an error of Klaviyo, without what may be personal data (pure): the rest
+ * may be in a log, a dead letter's header, on the page.
  *
  * Masked is
- *     what stands in quotes,
+ *     what is in quotes,
  *     a word (between blanks) that holds an @ or a digit,
  *     all from the first word on that holds a character beyond ASCII,
- *     each run of letters that stands in a value of the request, in any case,
+ *     each run of letters that occurs in a value of the request, in any case,
  *     the last word of a text that is as long as a detail can be: it may be cut.
  *
- * A word stands in a value where no letter or digit is next to it there. Values
+ * A word occurs in a value where no letter or digit is next to it there. Values
  * are those of the profile objects of an import (import_body.h) but for their own
  * type; the names of attributes and properties are not values, names within a
  * property's value are.

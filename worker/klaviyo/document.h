@@ -11,7 +11,7 @@
  * Reading JSON answers; for the parsers of this folder.
  *
  * json_object_get() and json_string_value() take NULL and the wrong type and
- * return NULL, so a way down a document is written without a check at each step.
+ * return NULL, so a path down a document needs no check at each step.
  */
 DEFINE_HANDLE(json, json_t, json_decref)
 

@@ -7,10 +7,10 @@
 #include "common/cleanup.h"
 
 /*
- * The wall in front of a request's head. Whatever a header's value was checked
- * for where it came in: here, where it is put behind its name, only visible
- * ASCII and blanks pass. A line end would begin a header of somebody else's, an
- * empty line a whole request, both behind our API key.
+ * The last check before a request's head. Whatever a header's value was checked for where
+ * it came in: here, where it is put behind its name, only visible ASCII and blanks pass.
+ * A line end would begin another header, an empty line a whole request, both behind our
+ * API key.
  */
 bool header_value_is_safe(const char *value);
 

@@ -11,7 +11,7 @@
 #include "worker/klaviyo/response.h"
 
 /*
- * What an import job did not import, page by page. Parsing as in import_job.h.
+ * The rows that an import job did not import, page by page. Parsing as in import_job.h.
  */
 
 /* One row that was not imported. Strings live as long as their page. */

@@ -36,7 +36,7 @@ bool import_job_is_id(const char *id)
     return strcmp(id, ".") != 0 && strcmp(id, "..") != 0;
 }
 
-/* How many rows failed decides what is confirmed: a whole number, or not said. */
+/* How many rows failed decides what is confirmed: a whole number, or unknown. */
 static bool is_count(const json_t *value)
 {
     return !value || json_is_null(value) || document_count(value) >= 0;

@@ -26,7 +26,7 @@ enum { IMPORT_JOB_ID_BYTES = 256 }; /* seen: 58 characters; opaque */
 #define IMPORT_JOB_PAGE_ROWS "100" /* the largest page[size] of jobs and errors */
 
 enum import_job_status {
-    IMPORT_JOB_UNKNOWN, /* a word we do not know: neither ended nor wrong, poll again */
+    IMPORT_JOB_UNKNOWN, /* a status we do not know: neither ended nor wrong, poll again */
     IMPORT_JOB_QUEUED,
     IMPORT_JOB_PROCESSING,
     IMPORT_JOB_COMPLETE, /* also with rows that failed */
@@ -34,8 +34,8 @@ enum import_job_status {
 };
 
 /*
- * The job has no member failed_count: this receiver does not count, its errors tell all. A
- * null is something else: the published API allows it, and says so of jobs that still run.
+ * The job has no member failed_count: this receiver does not count, its errors are the only
+ * source. A null is something else: the published API has it for jobs that still run.
  */
 enum { IMPORT_JOB_NOT_COUNTED = -2 };
 
@@ -45,7 +45,7 @@ struct import_job {
     int64_t failed; /* profiles; -1: null; or IMPORT_JOB_NOT_COUNTED */
 };
 
-/* True for a complete or cancelled job. Counts do not tell: what they count is not documented. */
+/* True for a complete or cancelled job. Not by its counts: what they count is not documented. */
 bool import_job_has_ended(const struct import_job *job);
 
 /* Polls one job; id is lent and not empty (an empty one would ask for the listing). */
@@ -56,7 +56,7 @@ bool import_job_parse(const struct response *response, struct import_job *out, s
     MUST_USE;
 
 /*
- * Whether that may stand in a path and in a log: not empty, nothing that could
+ * Whether that may be in a path and in a log: not empty, nothing that could
  * be read as another path, no address. NULL is not one.
  */
 bool import_job_is_id(const char *id);

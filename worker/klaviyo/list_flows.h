@@ -12,7 +12,7 @@
 /*
  * The flows that begin with being added to a list: GET
  * /api/lists/{id}/flow-triggers. A key without the scope flows:read gets the
- * verdict SCOPE_MISSING, which is no error.
+ * verdict SCOPE_MISSING, which is not an error.
  */
 
 /* id as klaviyo_list_id_check() has it, lent; owns nothing. */

@@ -9,7 +9,7 @@
 #include "worker/klaviyo/problem.h"
 
 /*
- * What is noted down from the errors of one response. text takes the words of all
+ * What is noted from the errors of one response. text takes the words of all
  * rows: a JSON string is never longer decoded than in the document, quotes
  * included, so a buffer of the body's size cannot overflow.
  */

@@ -40,7 +40,7 @@ struct response {
     char *body;         /* NUL-terminated beyond body_bytes; NULL: empty */
     size_t body_bytes;
     int64_t duration_ms;          /* from the start of the request */
-    char why[RESPONSE_WHY_BYTES]; /* what broke, in words fit for a log; empty if ANSWERED */
+    char why[RESPONSE_WHY_BYTES]; /* what failed, in words fit for a log; empty if ANSWERED */
 };
 
 #define RESPONSE_INIT ((struct response){ .transport = TRANSPORT_UNREACHABLE })

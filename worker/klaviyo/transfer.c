@@ -74,8 +74,8 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
 }
 
 /*
- * There is no CURLOPT_SEEKFUNCTION: with one, curl would send a body again of
- * its own accord after a connection it had kept turned out to be closed. Each
+ * There is no CURLOPT_SEEKFUNCTION: with one, curl would send a body again by
+ * itself after a kept connection turned out to be closed. Each
  * request takes a permit of a rate limit, so that is left to the caller that counts
  * them.
  */
@@ -86,7 +86,7 @@ static bool set_content(CURL *easy)
            SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
 }
 
-/* An authority of the site's signs for its proxy, too. */
+/* The site's authority signs for its proxy, too. */
 static bool set_authorities(CURL *easy, const char *ca_file)
 {
     return !ca_file || !*ca_file ||

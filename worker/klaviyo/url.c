@@ -80,7 +80,7 @@ static bool add_query(CURLU *url, const struct request *request)
 }
 
 /*
- * Is it the page that we are on? Klaviyo ends paths in links with a slash, also
+ * Is it the path of this request? Klaviyo ends paths in links with a slash, also
  * where ours has none; behind a gateway ours may begin with more than Klaviyo's.
  */
 static bool is_same_page(CURLU *ours, CURLU *link)
@@ -122,7 +122,7 @@ static bool follow_link(CURLU *url, const char *link, struct error *err)
     return true;
 }
 
-/* The wall behind all of the above: a URL is visible ASCII, or it is not asked for. */
+/* The last check after all of the above: a URL that is not visible ASCII is not requested. */
 static bool is_visible_ascii(const char *text)
 {
     for (const char *c = text; *c; c++)

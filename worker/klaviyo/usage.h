@@ -13,7 +13,7 @@
 /*
  * What the account's plan allows and how much of it is used: the rows of
  * GET /api/billing-usage that count profiles. A key without the scope usage:read
- * gets the verdict SCOPE_MISSING, which is no error.
+ * gets the verdict SCOPE_MISSING, which is not an error.
  */
 enum {
     USAGE_MAX_ROWS = 8, /* more are left out */
@@ -32,8 +32,8 @@ struct usage {
 };
 
 /*
- * Of several rows the one with the least room, and one without a limit where no other
- * is. NULL: there is none.
+ * Of several rows the one with the least room; one without a limit only if all are.
+ * NULL: there is none.
  */
 const struct usage_row *usage_tightest(const struct usage *usage);
 

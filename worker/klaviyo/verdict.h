@@ -42,14 +42,15 @@ enum verdict_action {
     VERDICT_OK,            /* read the body with the endpoint's parser */
     VERDICT_ACCEPTED,      /* remember `job` and poll it until it ends */
     VERDICT_ROWS_REFUSED,  /* reject `rows`, send the rest again */
-    VERDICT_BATCH_REFUSED, /* ask for the list; then `rows` (may be none) go, the rest is halved */
+    VERDICT_BATCH_REFUSED, /* ask for the list; then `rows` (if any) are refused, the rest is halved
+                            */
     VERDICT_TOO_LARGE,     /* halve */
     VERDICT_KEY_REFUSED,   /* once more after a while, then the key is refused */
     VERDICT_SCOPE_MISSING, /* this key may not read that; says nothing about the others */
     VERDICT_GONE,          /* there is no such job or list */
     VERDICT_THROTTLED,     /* wait verdict_wait_ms() at least, all who use the account */
     VERDICT_AGAIN,         /* the same, then try again */
-    VERDICT_UNEXPECTED,    /* never right, however often: permanent */
+    VERDICT_UNEXPECTED,    /* permanent: never accepted, however often it is sent */
 };
 
 enum {

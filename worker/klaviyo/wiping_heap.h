@@ -5,7 +5,7 @@
 
 /*
  * The heap as libcurl uses it: what is freed is wiped first, since libcurl
- * builds requests in buffers of its own and the API key stands in each of them.
+ * builds requests in buffers of its own and the API key is in each of them.
  * The functions have the contracts of their namesakes in the C library, whose
  * memory they hand out, so that free() may free it as well.
  */

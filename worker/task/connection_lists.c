@@ -71,7 +71,7 @@ static bool read_pages(struct listing *l, struct error *err)
     return true;
 }
 
-/* One that Klaviyo does not tell stays null. */
+/* A size that Klaviyo does not give stays null. */
 static bool ask_size(struct listing *l, json_t *list, struct error *err)
 {
     const char *id = json_string_value(json_object_get(list, "id"));

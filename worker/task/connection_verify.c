@@ -1,9 +1,9 @@
 /*
  * The task `connection verify`: opens the stored key and asks Klaviyo what it is
- * good for. Answer: account (an object; null: not known, or not the maker's to
- * know), account_problem (why it is not known), lists ([{"export", "list",
- * "name", "live_flows"}], a null name: Klaviyo has none of that id; live_flows:
- * that begin with being added to the list, where it is known), scopes (that worked).
+ * allows. Answer: account (an object; null: not known, or not for the asking user), account_problem
+ * (why it is not known), lists ([{"export", "list", "name", "live_flows"}], a null name: Klaviyo
+ * has none of that id; live_flows: that begin with being added to the list, where it is known),
+ * scopes (that worked).
  */
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static void note_scope(struct verification *v, const char *scope)
         (void)snprintf(v->scopes + n, sizeof v->scopes - n, "%s%s", n > 0 ? " " : "", scope);
 }
 
-/* Klaviyo says no: the workers need not find out by themselves. */
+/* Klaviyo refuses it: marked at once, so that workers need not find out. */
 static bool refused(struct verification *v, struct error *err)
 {
     struct error why = *err;
@@ -107,7 +107,7 @@ static bool verify_lists(struct verification *v, struct error *err)
     return true;
 }
 
-/* Optional, for `export preview`: whatever comes of it says nothing about the key. */
+/* Optional, for `export preview`: a failure says nothing about the key. */
 static void try_usage(struct verification *v)
 {
     struct error ignored = ERROR_INIT;

@@ -97,7 +97,7 @@ static double seconds_of_requests(int64_t requests, int64_t share_percent)
     return (double)(minutes * 60) + (double)rest / (double)per_second;
 }
 
-/* In tenths, and never none: something has been read. */
+/* In tenths, and never 0: something has been read. */
 static double in_tenths(double seconds)
 {
     int64_t tenths = (int64_t)(seconds * 10 + 0.5);

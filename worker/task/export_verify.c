@@ -57,7 +57,7 @@ static void name(json_t *addresses, const char *address, size_t len)
         (void)json_array_append_new(addresses, json_stringn(address, len));
 }
 
-/* Once more over the same: by now it is known what was met. */
+/* A second pass over the same: by now it is known what was met. */
 static bool name_address(void *opaque, const struct member *member, bool is_member,
                          struct error *err)
 {
@@ -140,7 +140,7 @@ static bool read_page(struct verification *v, const char *next, struct profile_p
     return error_wrap(err, "list %s", v->task->list_id);
 }
 
-/* n: profiles so far; of: as many as are ours, which is a guess. */
+/* n: profiles so far; of: the number of ours, as an estimate. */
 static bool tell_progress(const struct verification *v, struct error *err)
 {
     struct list_counts counts = list_comparison_counts(&v->comparison);

@@ -24,7 +24,7 @@ struct retry_bounds {
 
 /* A person waits for the response. */
 static const struct retry_bounds one_answer = { ONE_WAIT_MS, 4 };
-/* One page of many: what was read before would be lost. */
+/* One page of many: giving up would lose those read before. */
 static const struct retry_bounds one_of_many = { WAIT_MAX_MS, 12 };
 
 struct klaviyo_query {
@@ -270,7 +270,7 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
     return outcome;
 }
 
-/* For the status page, where it is known whose plan it is. */
+/* For the status page, if the account is known. */
 static bool note_usage(struct klaviyo_query *query, const struct usage *usage, struct error *err)
 {
     const struct usage_row *row = usage_tightest(usage);

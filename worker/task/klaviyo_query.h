@@ -12,9 +12,9 @@
 
 /*
  * Questions to Klaviyo, one at a time, for tasks and commands. They only read. Each is
- * asked again a few times where the response says so; every request takes a
- * permit of the account's rate limit, which all workers share, as they do what Klaviyo says
- * about when to come back.
+ * asked again a few times where the response says so; every request takes a permit of the
+ * account's rate limit, which all workers share; they also share the time until which
+ * Klaviyo wants no requests.
  */
 struct klaviyo_query;
 

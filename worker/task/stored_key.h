@@ -7,9 +7,8 @@
 #include "worker/task/task_context.h"
 
 /*
- * A connection's API key, opened with the key pair at hand, and what it was
- * opened from. The caller releases both as soon as they are used. Only members
- * of klaviyo_worker may read them.
+ * A connection's API key, opened with the key pair at hand, and its sealed form. The caller
+ * releases both as soon as they are used. Only members of klaviyo_worker may read them.
  */
 bool stored_key_open(const struct task_context *context, const char *connection, struct secret *key,
                      struct sealed_key *sealed, struct error *err) MUST_USE;

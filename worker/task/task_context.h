@@ -19,7 +19,7 @@
  */
 struct task_context {
     const struct settings *settings;
-    const struct seal_pair *pair; /* NULL: no key file is at hand, stored keys stay shut */
+    const struct seal_pair *pair; /* NULL: no key file is at hand, stored keys cannot be opened */
     const char *no_pair;          /* why there is none, in words; NULL: it is not set */
     const char *worker;           /* this process in listings */
     struct run_control *control;  /* of the process, for tasks that are runs */
@@ -27,13 +27,13 @@ struct task_context {
     struct db *db;                /* the task's own */
     const int *stop_fd;           /* readable: end soon (ERROR_LOST). NULL: nobody asks for it */
     void *opaque;
-    void (*note)(void *opaque, const json_t *progress); /* tells whoever waits; lent. May be NULL */
+    void (*note)(void *opaque,
+                 const json_t *progress); /* shows progress to the user; lent. May be NULL */
 };
 
 /*
- * Tells how far the task is, as one line shows it: "asking for lists", 3 of 10 (of
- * 0: not known how many), and asks whether it is still wanted. False: ERROR_LOST,
- * end soon.
+ * Reports progress, as one line shows it: "asking for lists", 3 of 10 (of 0: not known
+ * how many), and asks whether the task is still wanted. False: ERROR_LOST, end soon.
  */
 bool task_progress(const struct task_context *context, const char *doing, int64_t n, int64_t of,
                    struct error *err) MUST_USE;

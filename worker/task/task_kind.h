@@ -12,8 +12,8 @@
  * A kind of task: a function from arguments to an answer, both JSON objects.
  *
  * Arguments come from people, who may write anything there; only `name` (of the
- * connection or export, which its maker may use) and `whole` (its maker is an
- * administrator) are the database's. The answer is for the maker alone: it may
+ * connection or export, which its user may use) and `whole` (that user is an
+ * administrator) are the database's. The answer is for that user alone: it may
  * hold values of members. An error's text never does; its kind says whether the
  * same may succeed later (ERROR_RETRY), ERROR_LOST that the task was stopped.
  *

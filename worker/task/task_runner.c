@@ -59,7 +59,7 @@ static bool connect(struct task_runner *runner, struct error *err)
         return db_ready(runner->db, err);
     if (!db_open(&runner->db, &how, err))
         return false;
-    /* Behind some poolers there are no notifications: then looking does. */
+    /* Behind some poolers there are no notifications: then it polls. */
     (void)!db_listen(runner->db, DB_CHANNEL_TASKS, &ignored);
     return true;
 }
@@ -137,7 +137,7 @@ static void renew(struct going *g)
         task_work_stop(g->work);
 }
 
-/* Renews in time, and sooner where there is progress to tell. */
+/* Renews in time, and sooner if there is progress to report. */
 static void tend(struct going *g)
 {
     int64_t now = clock_ms();
@@ -166,7 +166,7 @@ static void wait_for_work(struct going *g)
     }
 }
 
-/* What became of it; a database that is away is waited for as long as the lease lasts. */
+/* Records how it ended; waits for an unreachable database as long as the lease lasts. */
 static bool write_end(struct going *g, const struct task_ending *ending, struct error *err)
 {
     for (;;) {
@@ -199,7 +199,7 @@ static void conclude(struct going *g)
     const char *how = "done";
 
     if (!task_work_answer(g->work, &ending.answer, &why)) {
-        /* What was stopped fails by whatever it was doing: its words are no answer. */
+        /* A stopped task fails with an error of what it was doing, which is not its answer. */
         if (g->lost) { /* its next worker answers */
             log_end(g, "lost", &why);
             return;

@@ -10,14 +10,14 @@
 
 /*
  * Work on one task: its function on a thread of its own, with a database
- * connection of its own, while whoever started it renews the task's lease.
+ * connection of its own, while its starter renews the task's lease.
  */
 struct task_work;
 
 /*
  * The context's task, db, stop_fd and note are the work's own; the rest and the task
  * are lent until task_work_free(). wakeup_fd is signalled when there is progress
- * to tell and at the end. NULL: out of memory or threads.
+ * to report and at the end. NULL: out of memory or threads.
  */
 struct task_work *task_work_start(const struct task_context *context, const struct task *task,
                                   int wakeup_fd, struct error *err) MUST_USE;
@@ -34,7 +34,7 @@ char *task_work_take_progress(struct task_work *work);
 /* Asks it to end soon. Any number of times. */
 void task_work_stop(struct task_work *work);
 
-/* How it ended; lent. False: in vain, err says why. Once it has ended. */
+/* How it ended; lent. False: it failed, err says why. Once it has ended. */
 bool task_work_answer(const struct task_work *work, const char **answer, struct error *err)
     MUST_USE;
 
