@@ -92,12 +92,12 @@ static enum events_accepted accept_events(void *opaque, const struct event_row *
 }
 
 static bool ended_events(void *opaque, const struct event_key *keys, size_t n,
-                         struct event_row_end **ends, size_t *n_ends, struct error *err)
+                         struct event_row_ends *ends, struct error *err)
 {
     const struct works *w = opaque;
     struct event_keys all = { settings.kafka_topic, keys, n };
 
-    return events_ended(w->db, &all, ends, n_ends, err);
+    return events_ended(w->db, &all, ends, err);
 }
 
 static bool mark_events(void *opaque, const struct event_key *keys, size_t n, struct error *err)

@@ -216,44 +216,43 @@ static void describe_death(const struct request_row *q, struct event_row_end *en
     end->exports = strdup(q->exports);
 }
 
-bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
-                  size_t *n_ends, struct error *err)
+bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_ends *ends,
+                  struct error *err)
 {
     if (!statement_arrives(db, err))
         return false;
-    struct event_row_end *found = calloc(keys->n + 1, sizeof *found);
-    size_t n = 0;
+    struct event_row_ends found = { .items = calloc(keys->n + 1, sizeof *found.items) };
 
-    assert(found);
+    assert(found.items);
     for (size_t i = 0; i < keys->n; i++) {
         const struct request_row *q = own_row(&keys->items[i]);
 
         if (q && q->state == EVENT_ROW_OPEN)
             continue;
-        found[n] = (struct event_row_end){ .request_id = keys->items[i].request_id,
-                                           .state = q ? q->state : EVENT_ROW_MISSING };
+        struct event_row_end *end = &found.items[found.n++];
+        *end = (struct event_row_end){ .request_id = keys->items[i].request_id,
+                                       .state = q ? q->state : EVENT_ROW_MISSING };
         if (q && q->state == EVENT_ROW_DEAD_LETTER_DUE)
-            describe_death(q, &found[n]);
-        n++;
+            describe_death(q, end);
     }
     if (!statement_is_answered(db, err)) {
-        event_row_ends_free(found, n);
+        event_row_ends_release(&found);
         return false;
     }
     *ends = found;
-    *n_ends = n;
     return true;
 }
 
-void event_row_ends_free(struct event_row_end *ends, size_t n)
+void event_row_ends_release(struct event_row_ends *ends)
 {
-    for (size_t i = 0; i < n; i++) {
-        free(ends[i].reason);
-        free(ends[i].detail);
-        free(ends[i].exports);
-        free(ends[i].traceparent);
+    for (size_t i = 0; i < ends->n; i++) {
+        free(ends->items[i].reason);
+        free(ends->items[i].detail);
+        free(ends->items[i].exports);
+        free(ends->items[i].traceparent);
     }
-    free(ends);
+    free(ends->items);
+    *ends = (struct event_row_ends){ .n = 0 };
 }
 
 bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)

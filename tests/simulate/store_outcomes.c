@@ -46,22 +46,22 @@ void outcomes_release(struct outcomes *outcomes)
     *outcomes = (struct outcomes){ .n = 0 };
 }
 
-bool outcomes_claim(struct db *db, int64_t max_rows, int64_t max_bytes UNUSED, int64_t claim_ms,
-                    struct outcomes *claimed, struct error *err)
+bool outcomes_claim(struct db *db, const struct outcome_claim *claim, struct outcomes *claimed,
+                    struct error *err)
 {
     struct outcomes found = { .n = 0 };
 
     if (!statement_arrives(db, err))
         return false;
-    for (int64_t i = 1; i <= database.n_outcomes && (int64_t)found.n < max_rows; i++) {
+    for (int64_t i = 1; i <= database.n_outcomes && (int64_t)found.n < claim->max_rows; i++) {
         struct outcome_row *row = &database.outcomes[i];
 
         if (!row->there || row->claimed_until_ms > fiber_now_ms())
             continue;
         if (!found.items)
-            found.items = calloc((size_t)max_rows, sizeof *found.items);
+            found.items = calloc((size_t)claim->max_rows, sizeof *found.items);
         assert(found.items);
-        row->claimed_until_ms = fiber_now_ms() + claim_ms;
+        row->claimed_until_ms = fiber_now_ms() + claim->claim_ms;
         found.items[found.n++] = read_outcome(i);
     }
     if (!statement_is_answered(db, err)) {
@@ -80,12 +80,12 @@ static void settle(struct outcome_row *row, enum outcome_fate fate, int64_t clai
         row->claimed_until_ms = fate == OUTCOME_PENDING ? fiber_now_ms() + claim_ms : 0;
 }
 
-bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate *fates, size_t n,
-                     int64_t claim_ms, struct error *err)
+bool outcomes_settle(struct db *db, const struct outcome_fates *settled, int64_t claim_ms,
+                     struct error *err)
 {
     if (!statement_arrives(db, err))
         return false;
-    for (size_t i = 0; i < n; i++)
-        settle(&database.outcomes[ids[i]], fates[i], claim_ms);
+    for (size_t i = 0; i < settled->n; i++)
+        settle(&database.outcomes[settled->ids[i]], settled->fates[i], claim_ms);
     return statement_is_answered(db, err);
 }

@@ -190,12 +190,13 @@ void run_task_free(struct run_task *task)
 }
 
 /* The take is one statement, and what its export says another. */
-static bool load_task(struct db *db, int64_t number, const char *take_id, bool taken_over,
-                      struct run_task **task, struct error *err)
+static bool load_task(struct db *db, const struct run_row *run, bool taken_over,
+                      struct run_taken *taken, struct error *err)
 {
-    const struct run_row *run = &database.runs[number];
+    char take_id[TAKE_ID_BYTES];
 
-    if (!statement_arrives(db, err))
+    (void)snprintf(take_id, sizeof take_id, "%s", run->take);
+    if (!statement_is_answered(db, err) || !statement_arrives(db, err))
         return false;
     if (run->state != RUN_RUNNING || strcmp(run->take, take_id) != 0)
         return statement_is_refused(db, err);
@@ -204,7 +205,7 @@ static bool load_task(struct db *db, int64_t number, const char *take_id, bool t
         run_task_free(loaded);
         return false;
     }
-    *task = loaded;
+    taken->task = loaded;
     return true;
 }
 
@@ -217,28 +218,25 @@ static void close_instead(struct run_row *run, enum run_state state, enum run_re
                                    .reason = reason };
 }
 
-bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, struct run_closed *closed, struct error *err)
+bool runs_take(struct db *db, const struct run_taker *taker, struct run_taken *taken,
+               struct error *err)
 {
     enum run_state state;
     enum run_reason reason;
-    char take_id[TAKE_ID_BYTES];
 
     if (!statement_arrives(db, err))
         return false;
     struct run_row *run = choose(taker->recover);
-    *what = !run                                 ? RUN_TAKE_NONE
-            : has_obstacle(run, &state, &reason) ? RUN_TAKE_CLOSED
-                                                 : RUN_TAKE_TASK;
-    if (*what == RUN_TAKE_CLOSED)
-        close_instead(run, state, reason, closed);
-    if (*what != RUN_TAKE_TASK)
+    taken->what = !run                                 ? RUN_TAKE_NONE
+                  : has_obstacle(run, &state, &reason) ? RUN_TAKE_CLOSED
+                                                       : RUN_TAKE_TASK;
+    if (taken->what == RUN_TAKE_CLOSED)
+        close_instead(run, state, reason, &taken->closed);
+    if (taken->what != RUN_TAKE_TASK)
         return statement_is_answered(db, err);
     bool taken_over = run->state == RUN_RUNNING;
     take(run, taker);
-    (void)snprintf(take_id, sizeof take_id, "%s", run->take);
-    return statement_is_answered(db, err) &&
-           load_task(db, database_run_number(run), take_id, taken_over, task, err);
+    return load_task(db, run, taken_over, taken, err);
 }
 
 bool runs_count_blocked(struct db *db, int64_t key_pair_id UNUSED, int64_t *runs, struct error *err)

@@ -135,17 +135,17 @@ static void end_one(struct event_row_end *end, int64_t id)
 }
 
 static bool fake_ended(void *world, const struct event_key *keys, size_t n,
-                       struct event_row_end **ends, size_t *n_ends, struct error *err)
+                       struct event_row_ends *ends, struct error *err)
 {
     (void)world;
     (void)pthread_mutex_lock(&database.lock);
     bool ok = !is_away(err);
     if (ok) {
-        *ends = calloc(n + 1, sizeof **ends);
-        assert_non_null(*ends);
-        *n_ends = database.ended || database.lost ? n : 0;
-        for (size_t i = 0; i < *n_ends; i++)
-            end_one(&(*ends)[i], keys[n - 1 - i].request_id); /* in no useful order */
+        ends->items = calloc(n + 1, sizeof *ends->items);
+        assert_non_null(ends->items);
+        ends->n = database.ended || database.lost ? n : 0;
+        for (size_t i = 0; i < ends->n; i++)
+            end_one(&ends->items[i], keys[n - 1 - i].request_id); /* in no useful order */
     }
     (void)pthread_mutex_unlock(&database.lock);
     return ok;

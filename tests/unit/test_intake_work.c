@@ -89,12 +89,11 @@ static enum events_accepted fake_accept(void *world UNUSED, const struct event_r
 }
 
 static bool fake_ended(void *world UNUSED, const struct event_key *keys UNUSED, size_t n,
-                       struct event_row_end **ends, size_t *n_ends, struct error *err UNUSED)
+                       struct event_row_ends *ends, struct error *err UNUSED)
 {
     diary_note("ended?%d", (int)n);
-    *ends = calloc(1, sizeof **ends);
-    *n_ends = 0;
-    return *ends != NULL;
+    *ends = (struct event_row_ends){ .items = calloc(1, sizeof *ends->items) };
+    return ends->items != NULL;
 }
 
 static bool fake_mark(void *world UNUSED, const struct event_key *keys UNUSED, size_t n,

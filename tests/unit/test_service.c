@@ -108,21 +108,20 @@ static bool fake_lock_holder(void *opaque, struct lock_holder *holder, struct er
 }
 
 static bool fake_ended(void *opaque, const struct event_key *keys, size_t n,
-                       struct event_row_end **ends, size_t *n_ends, struct error *err)
+                       struct event_row_ends *ends, struct error *err)
 {
     (void)opaque;
     (void)err;
-    *ends = calloc(n + 1, sizeof **ends);
-    *n_ends = 0;
+    *ends = (struct event_row_ends){ .items = calloc(n + 1, sizeof *ends->items) };
     lock();
     for (size_t i = 0; i < n; i++) {
-        struct event_row_end *end = &(*ends)[*n_ends];
+        struct event_row_end *end = &ends->items[ends->n];
         if (!world.release && !world.is_dead[keys[i].request_id])
             continue;
         end->request_id = keys[i].request_id;
         end->state = world.is_dead[keys[i].request_id] ? EVENT_ROW_DEAD_LETTER_DUE : EVENT_ROW_DONE;
         end->reason = world.is_dead[keys[i].request_id] ? strdup("list_gone") : NULL;
-        (*n_ends)++;
+        ends->n++;
     }
     unlock();
     return true;

@@ -117,21 +117,21 @@ void __wrap_log_write(enum log_level level, const char *event, const struct log_
     world.warnings += strcmp(event, "take_failed") == 0;
 }
 
-bool __wrap_runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-                      struct run_task **task, struct run_closed *closed, struct error *err);
-bool __wrap_runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-                      struct run_task **task, struct run_closed *closed, struct error *err)
+bool __wrap_runs_take(struct db *db, const struct run_taker *taker, struct run_taken *taken,
+                      struct error *err);
+bool __wrap_runs_take(struct db *db, const struct run_taker *taker, struct run_taken *taken,
+                      struct error *err)
 {
-    (void)db, (void)taker, (void)closed;
+    (void)db, (void)taker;
     if (world.failing_takes > 0) {
         world.failing_takes--;
         return error_set(err, ERROR_RETRY, "the database takes nothing");
     }
-    *what = world.runs > 0 ? RUN_TAKE_TASK : RUN_TAKE_NONE;
+    *taken = (struct run_taken){ .what = world.runs > 0 ? RUN_TAKE_TASK : RUN_TAKE_NONE };
     if (world.runs > 0) {
         world.runs--;
-        *task = calloc(1, sizeof **task);
-        return *task || error_no_memory(err);
+        taken->task = calloc(1, sizeof *taken->task);
+        return taken->task || error_no_memory(err);
     }
     (void)pthread_mutex_lock(&world.lock);
     world.idle_polls++;

@@ -404,14 +404,14 @@ static void end_event(struct intake_work *work, struct pending_event *event,
 
 /* Of the first n waiting events: those that have ended go out, the others to the end of the list.
  */
-static void sort_ended(struct intake_work *work, size_t n, struct event_row_end *ends,
-                       size_t n_ends)
+static void sort_ended(struct intake_work *work, size_t n, struct event_row_ends *ends)
 {
-    qsort(ends, n_ends, sizeof *ends, compare_ends);
+    qsort(ends->items, ends->n, sizeof *ends->items, compare_ends);
     for (size_t i = 0; i < n; i++) {
         struct pending_event *event = pending_event_pop(&work->waiting);
         const struct event_row_end key = { .request_id = event->request_id };
-        struct event_row_end *end = bsearch(&key, ends, n_ends, sizeof *ends, compare_ends);
+        struct event_row_end *end =
+            bsearch(&key, ends->items, ends->n, sizeof *ends->items, compare_ends);
 
         if (end)
             end_event(work, event, end);
@@ -424,10 +424,9 @@ static void sort_ended(struct intake_work *work, size_t n, struct event_row_end 
 static bool poll_ends(struct intake_work *work)
 {
     struct event_key keys[ENDS_POLL_MAX];
-    struct event_row_end *ends = NULL;
+    CLEANUP(event_row_ends_release) struct event_row_ends ends = { .n = 0 };
     struct error err = ERROR_INIT;
     size_t n = 0;
-    size_t n_ends = 0;
 
     if (work->poll_soon) {
         work->poll_soon = false;
@@ -439,15 +438,14 @@ static bool poll_ends(struct intake_work *work)
         keys[n++] = key_of(event);
     if (n == 0)
         return true;
-    if (!work->ports->ended(work->ports->opaque, keys, n, &ends, &n_ends, &err)) {
+    if (!work->ports->ended(work->ports->opaque, keys, n, &ends, &err)) {
         failed(work, "asking for what has ended", &err);
         return false;
     }
     if (work->accept_after_ms == 0) /* else there is an event that the database refuses */
         worked(work);
     work->poll_left = work->poll_left > n ? work->poll_left - n : 0;
-    sort_ended(work, n, ends, n_ends);
-    event_row_ends_free(ends, n_ends);
+    sort_ended(work, n, &ends);
     return true;
 }
 

@@ -31,8 +31,8 @@ struct intake_ports {
     enum events_accepted (*accept)(void *opaque, const struct event_row *in, size_t n,
                                    bool one_by_one, struct event_row_result *out,
                                    struct error *err);
-    bool (*ended)(void *opaque, const struct event_key *keys, size_t n, struct event_row_end **ends,
-                  size_t *n_ends, struct error *err);
+    bool (*ended)(void *opaque, const struct event_key *keys, size_t n, struct event_row_ends *ends,
+                  struct error *err);
     bool (*mark)(void *opaque, const struct event_key *keys, size_t n, struct error *err);
     bool (*lock_holder)(void *opaque, struct lock_holder *holder, struct error *err);
     int (*socket)(void *opaque);    /* readable: something may have ended; -1: none */

@@ -193,12 +193,12 @@ static void record_fates(struct outcome_sender *s)
 {
     int64_t now_ms = clock_ms(), ids[OUTCOME_FLIGHT_MAX];
     enum outcome_fate fates[OUTCOME_FLIGHT_MAX];
-    size_t n = outcome_flight_due(&s->flight, now_ms, ids, fates);
+    struct outcome_fates due = { ids, fates, outcome_flight_due(&s->flight, now_ms, ids, fates) };
     struct error err = ERROR_INIT;
 
-    if (n == 0 || !reach_database(s))
+    if (due.n == 0 || !reach_database(s))
         return;
-    if (outcomes_settle(s->db, ids, fates, n, OUTCOME_CLAIM_MS, &err))
+    if (outcomes_settle(s->db, &due, OUTCOME_CLAIM_MS, &err))
         outcome_flight_recorded(&s->flight, now_ms);
     else
         database_failed(s, &err);
@@ -222,7 +222,8 @@ static size_t send_some(struct outcome_sender *s)
 
     if (rows == 0 || clock_ms() < s->not_before_ms || !reach_database(s))
         return 0;
-    if (!outcomes_claim(s->db, (int64_t)rows, (int64_t)bytes, OUTCOME_CLAIM_MS, &claimed, &err)) {
+    struct outcome_claim claim = { (int64_t)rows, (int64_t)bytes, OUTCOME_CLAIM_MS };
+    if (!outcomes_claim(s->db, &claim, &claimed, &err)) {
         database_failed(s, &err);
         return 0;
     }

@@ -261,20 +261,20 @@ static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
                                .key_pair_id = o->key_pair_id,
                                .recover = clock_ms() >= slot->slots->recover_from_ms,
                                .short_only = is_last_free(slot->slots) };
-    enum run_take what = RUN_TAKE_CLOSED;
+    struct run_taken taken = { .what = RUN_TAKE_CLOSED };
     struct error err = ERROR_INIT;
-    struct run_closed closed;
 
     db_set_lock_timeout(slot->db, TAKE_LOCK_MS); /* of what is asked while it polls, too */
-    while (what == RUN_TAKE_CLOSED) {
-        if (!runs_take(slot->db, &taker, &what, task, &closed, &err))
+    while (taken.what == RUN_TAKE_CLOSED) {
+        if (!runs_take(slot->db, &taker, &taken, &err))
             return take_failed(slot, &err);
-        if (what == RUN_TAKE_CLOSED)
-            run_note_closed(o->control, &closed);
+        if (taken.what == RUN_TAKE_CLOSED)
+            run_note_closed(o->control, &taken.closed);
     }
     slot->take_fails = false;
-    if (what == RUN_TAKE_NONE)
+    if (taken.what == RUN_TAKE_NONE)
         return RUN_POLL_NOTHING;
+    *task = taken.task;
     db_set_lock_timeout(slot->db, DB_LOCK_TIMEOUT_MS);
     return RUN_POLL_FOUND;
 }

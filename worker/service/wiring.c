@@ -59,12 +59,11 @@ static enum events_accepted accept_events(void *opaque, const struct event_row *
 }
 
 static bool ended_events(void *opaque, const struct event_key *keys, size_t n,
-                         struct event_row_end **ends, size_t *n_ends, struct error *err)
+                         struct event_row_ends *ends, struct error *err)
 {
     struct database *database = opaque;
 
-    return events_ended(database->db, &(struct event_keys){ database->topic, keys, n }, ends,
-                        n_ends, err);
+    return events_ended(database->db, &(struct event_keys){ database->topic, keys, n }, ends, err);
 }
 
 static bool mark_events(void *opaque, const struct event_key *keys, size_t n, struct error *err)

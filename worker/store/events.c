@@ -229,39 +229,51 @@ static bool read_end(const PGresult *rows, int row, struct event_row_end *end, s
            result_copy_text(rows, row, 6, &end->traceparent, err);
 }
 
-bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
-                  size_t *n_ends, struct error *err)
+static void event_row_end_release(struct event_row_end *end)
 {
-    CLEANUP(result_freep) PGresult *rows = NULL;
-    CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
-    struct args args = ARGS_INIT;
+    free(end->reason);
+    free(end->detail);
+    free(end->exports);
+    free(end->traceparent);
+}
 
-    if (!args_waiting(&args, &columns, keys, err) || !db_query(db, ended_sql, &args, &rows, err))
-        return false;
+void event_row_ends_release(struct event_row_ends *ends)
+{
+    for (size_t i = 0; i < ends->n; i++)
+        event_row_end_release(&ends->items[i]);
+    free(ends->items);
+    *ends = (struct event_row_ends){ .n = 0 };
+}
 
-    size_t count = (size_t)result_rows(rows);
-    struct event_row_end *found = calloc(count + 1, sizeof *found);
-    if (!found)
+static bool read_ends(const PGresult *rows, struct event_row_ends *ends, struct error *err)
+{
+    size_t n = (size_t)result_rows(rows);
+
+    ends->items = calloc(n + 1, sizeof *ends->items);
+    if (!ends->items)
         return error_no_memory(err);
-    for (size_t i = 0; i < count; i++)
-        if (!read_end(rows, (int)i, &found[i], err)) {
-            event_row_ends_free(found, count);
+    for (; ends->n < n; ends->n++)
+        if (!read_end(rows, (int)ends->n, &ends->items[ends->n], err)) {
+            event_row_end_release(&ends->items[ends->n]);
             return false;
         }
-    *ends = found;
-    *n_ends = count;
     return true;
 }
 
-void event_row_ends_free(struct event_row_end *ends, size_t n)
+bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_ends *ends,
+                  struct error *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        free(ends[i].reason);
-        free(ends[i].detail);
-        free(ends[i].exports);
-        free(ends[i].traceparent);
-    }
-    free(ends);
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
+    CLEANUP(event_row_ends_release) struct event_row_ends read = { .n = 0 };
+    struct args args = ARGS_INIT;
+
+    if (!args_waiting(&args, &columns, keys, err) || !db_query(db, ended_sql, &args, &rows, err) ||
+        !read_ends(rows, &read, err))
+        return false;
+    *ends = read;
+    read = (struct event_row_ends){ .n = 0 };
+    return true;
 }
 
 bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)

@@ -97,16 +97,22 @@ struct event_row_end {
     char *traceparent;
 };
 
-/*
- * Of the events that wait, those that are not open. *ends is the caller's:
- * event_row_ends_free(). A row that is gone, or that belongs to another record,
- * is MISSING: its event is to be accepted again.
- */
-bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_end **ends,
-                  size_t *n_ends, struct error *err) MUST_USE;
+/* Owns them; zeroes are none. */
+struct event_row_ends {
+    struct event_row_end *items;
+    size_t n;
+};
 
-/* Frees the array of n ends with their texts; NULL is accepted. */
-void event_row_ends_free(struct event_row_end *ends, size_t n);
+/*
+ * Of the events that wait, those that are not open. *ends is the caller's to
+ * release. A row that is gone, or that belongs to another record, is MISSING:
+ * its event is to be accepted again.
+ */
+bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_ends *ends,
+                  struct error *err) MUST_USE;
+
+/* Frees the ends with their texts; there are none then. */
+void event_row_ends_release(struct event_row_ends *ends);
 
 /* The broker has acknowledged the dead letters of these. */
 bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)

@@ -91,16 +91,16 @@ static bool read_all(const PGresult *rows, struct outcomes *out, struct error *e
     return true;
 }
 
-bool outcomes_claim(struct db *db, int64_t max_rows, int64_t max_bytes, int64_t claim_ms,
-                    struct outcomes *claimed, struct error *err)
+bool outcomes_claim(struct db *db, const struct outcome_claim *claim, struct outcomes *claimed,
+                    struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     CLEANUP(outcomes_release) struct outcomes read = { .n = 0 };
     struct args args = ARGS_INIT;
 
-    args_int64(&args, max_rows);
-    args_int64(&args, max_bytes);
-    args_int64(&args, claim_ms);
+    args_int64(&args, claim->max_rows);
+    args_int64(&args, claim->max_bytes);
+    args_int64(&args, claim->claim_ms);
     if (!FAILPOINT_AROUND("claim_outcomes", db_query(db, claim_sql, &args, &rows, err)) ||
         !read_all(rows, &read, err))
         return error_wrap(err, "looking for outcomes to send");
@@ -130,8 +130,8 @@ static bool args_fates(struct args *args, struct fate_arrays *arrays, struct err
     return true;
 }
 
-bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate *fates, size_t n,
-                     int64_t claim_ms, struct error *err)
+bool outcomes_settle(struct db *db, const struct outcome_fates *settled, int64_t claim_ms,
+                     struct error *err)
 {
     CLEANUP(fate_arrays_release) struct fate_arrays arrays;
     struct args args = ARGS_INIT;
@@ -140,9 +140,9 @@ bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate 
         arrays.of[i] = STRBUF_INIT(IDS_MAX_BYTES);
         array_open(&arrays.of[i]);
     }
-    for (size_t i = 0; i < n; i++) {
-        assert(fates[i] < OUTCOME_FATES);
-        array_int64(&arrays.of[fates[i]], ids[i]);
+    for (size_t i = 0; i < settled->n; i++) {
+        assert(settled->fates[i] < OUTCOME_FATES);
+        array_int64(&arrays.of[settled->fates[i]], settled->ids[i]);
     }
     if (!args_fates(&args, &arrays, err))
         return false;
@@ -152,15 +152,16 @@ bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate 
     return true;
 }
 
-static bool delete_some(struct db *db, const char *sql, const struct args *args, int64_t *deleted,
-                        bool *more, struct error *err)
+/* Its last parameter is how many. */
+static bool delete_some(struct db *db, const char *sql, struct args *args, int64_t *deleted,
+                        struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
 
+    args_int64(args, ROWS_A_CALL);
     if (!db_query(db, sql, args, &rows, err))
         return error_wrap(err, "deleting outcomes");
     *deleted = result_rows_affected(rows);
-    *more = *deleted == ROWS_A_CALL;
     return true;
 }
 
@@ -169,14 +170,18 @@ bool outcomes_expire(struct db *db, int64_t days, int64_t *deleted, bool *more, 
     struct args args = ARGS_INIT;
 
     args_int64(&args, days);
-    args_int64(&args, ROWS_A_CALL);
-    return delete_some(db, expire_sql, &args, deleted, more, err);
+    if (!delete_some(db, expire_sql, &args, deleted, err))
+        return false;
+    *more = *deleted == ROWS_A_CALL;
+    return true;
 }
 
 bool outcomes_drop_unwanted(struct db *db, int64_t *deleted, bool *more, struct error *err)
 {
     struct args args = ARGS_INIT;
 
-    args_int64(&args, ROWS_A_CALL);
-    return delete_some(db, unwanted_sql, &args, deleted, more, err);
+    if (!delete_some(db, unwanted_sql, &args, deleted, err))
+        return false;
+    *more = *deleted == ROWS_A_CALL;
+    return true;
 }

@@ -34,13 +34,18 @@ struct outcomes {
     size_t n;
 };
 
+struct outcome_claim {
+    int64_t max_rows;
+    int64_t max_bytes; /* no further row once their data exceeds it */
+    int64_t claim_ms;
+};
+
 /*
- * Claims rows that nobody has claimed, for claim_ms: the oldest ones, at most
- * max_rows, and no further one once their data exceeds max_bytes. *claimed is
- * the caller's, to be released; outputs are written on success only.
+ * Claims rows that nobody has claimed, the oldest ones first. *claimed is the
+ * caller's, to be released; it is written on success only.
  */
-bool outcomes_claim(struct db *db, int64_t max_rows, int64_t max_bytes, int64_t claim_ms,
-                    struct outcomes *claimed, struct error *err) MUST_USE;
+bool outcomes_claim(struct db *db, const struct outcome_claim *claim, struct outcomes *claimed,
+                    struct error *err) MUST_USE;
 void outcomes_release(struct outcomes *outcomes);
 
 /* What became of a claimed row. */
@@ -52,9 +57,16 @@ enum outcome_fate {
     OUTCOME_FATES
 };
 
+/* fates[i] is what became of the row ids[i]. */
+struct outcome_fates {
+    const int64_t *ids;
+    const enum outcome_fate *fates;
+    size_t n;
+};
+
 /* All of it in one statement. A row that is gone is no error. */
-bool outcomes_settle(struct db *db, const int64_t *ids, const enum outcome_fate *fates, size_t n,
-                     int64_t claim_ms, struct error *err) MUST_USE;
+bool outcomes_settle(struct db *db, const struct outcome_fates *settled, int64_t claim_ms,
+                     struct error *err) MUST_USE;
 
 /*
  * Deletes up to a thousand rows whose run ended more than `days` days ago, sent or

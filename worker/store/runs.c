@@ -143,34 +143,49 @@ static bool read_closed(struct db *db, int64_t run_id, struct run_closed *closed
     return true;
 }
 
-bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, struct run_closed *closed, struct error *err)
+static struct run_task *task_of(const PGresult *rows)
+{
+    struct run_task *task = calloc(1, sizeof *task);
+
+    if (!task)
+        return NULL;
+    task->run_id = result_int64(rows, 0, 0);
+    (void)snprintf(task->take_id, sizeof task->take_id, "%s", result_text(rows, 0, 1));
+    task->epoch = (int32_t)result_int64(rows, 0, 2);
+    task->export_id = result_int64(rows, 0, 3);
+    task->taken_over = result_bool(rows, 0, 4);
+    return task;
+}
+
+static bool read_taken(struct db *db, const PGresult *rows, struct run_taken *taken,
+                       struct error *err)
+{
+    CLEANUP(run_task_freep) struct run_task *task = NULL;
+
+    if (result_bool(rows, 0, 5)) {
+        taken->what = RUN_TAKE_CLOSED;
+        return read_closed(db, result_int64(rows, 0, 0), &taken->closed, err);
+    }
+    task = task_of(rows);
+    if (!task)
+        return error_no_memory(err);
+    if (!run_task_load(db, task, err))
+        return false;
+    taken->what = RUN_TAKE_TASK;
+    taken->task = run_task_take(&task);
+    return true;
+}
+
+bool runs_take(struct db *db, const struct run_taker *taker, struct run_taken *taken,
+               struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
-    CLEANUP(run_task_freep) struct run_task *taken = calloc(1, sizeof *taken);
+    struct run_taken read = { .what = RUN_TAKE_NONE };
 
-    if (!taken)
-        return error_no_memory(err);
-    if (!query_take(db, taker, &rows, err))
+    if (!query_take(db, taker, &rows, err) ||
+        (result_rows(rows) > 0 && !read_taken(db, rows, &read, err)))
         return false;
-    if (result_rows(rows) == 0) {
-        *what = RUN_TAKE_NONE;
-        return true;
-    }
-    if (result_bool(rows, 0, 5)) {
-        *what = RUN_TAKE_CLOSED;
-        return read_closed(db, result_int64(rows, 0, 0), closed, err);
-    }
-
-    taken->run_id = result_int64(rows, 0, 0);
-    (void)snprintf(taken->take_id, sizeof taken->take_id, "%s", result_text(rows, 0, 1));
-    taken->epoch = (int32_t)result_int64(rows, 0, 2);
-    taken->export_id = result_int64(rows, 0, 3);
-    taken->taken_over = result_bool(rows, 0, 4);
-    if (!run_task_load(db, taken, err))
-        return false;
-    *what = RUN_TAKE_TASK;
-    *task = run_task_take(&taken);
+    *taken = read;
     return true;
 }
 

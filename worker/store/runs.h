@@ -21,8 +21,8 @@
  */
 enum run_take {
     RUN_TAKE_NONE,   /* nothing to do now */
-    RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …), *closed: ask again */
-    RUN_TAKE_TASK,   /* *task is the caller's */
+    RUN_TAKE_CLOSED, /* one was ended instead (paused, removed, …): ask again */
+    RUN_TAKE_TASK,
 };
 
 struct run_taker {
@@ -42,13 +42,19 @@ struct run_closed {
     enum run_reason reason;
 };
 
+/* What came of a take. */
+struct run_taken {
+    enum run_take what;
+    struct run_task *task;    /* TASK: the caller's */
+    struct run_closed closed; /* CLOSED */
+};
+
 /*
- * Takes one run, if there is one that the taker may have. *what, *task and
- * *closed are written on success only; after a failure a run that was taken is
- * left to its lease.
+ * Takes one run, if there is one that the taker may have. *taken is written on
+ * success only; after a failure a run that was taken is left to its lease.
  */
-bool runs_take(struct db *db, const struct run_taker *taker, enum run_take *what,
-               struct run_task **task, struct run_closed *closed, struct error *err) MUST_USE;
+bool runs_take(struct db *db, const struct run_taker *taker, struct run_taken *taken,
+               struct error *err) MUST_USE;
 
 /*
  * How many queued runs takes pass over because somebody holds a lock on them or on
