@@ -17,9 +17,11 @@ struct batch_import *batch_import_new(struct outbox_batch *batch)
     batch->job_id = NULL;
     import->unanswered = batch->posted;
     import->step = import->batch.job_id ? IMPORT_POLL : IMPORT_POST;
-    import->request = (struct pending_request){
-        .import = import, .endpoint = import->batch.job_id ? ENDPOINT_JOB : ENDPOINT_IMPORT
-    };
+    import->request =
+        (struct pending_request){ .kind = PENDING_IMPORT,
+                                  .import = import,
+                                  .endpoint =
+                                      import->batch.job_id ? ENDPOINT_JOB : ENDPOINT_IMPORT };
     import->body = STRBUF_INIT(IMPORT_BODY_MAX_BYTES);
     import->split = BATCH_SPLIT_INIT;
     import->failures = IMPORT_FAILURES_INIT;

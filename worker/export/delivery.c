@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "worker/klaviyo/detail_mask.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/klaviyo/job_listing.h"
@@ -27,7 +28,7 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .tail = STRBUF_INIT(TAIL_MAX_BYTES),
         .plain_tail = STRBUF_INIT(TAIL_MAX_BYTES),
         .more_planned = true,
-        .list = { .endpoint = ENDPOINT_LIST },
+        .list = { .kind = PENDING_LIST, .endpoint = ENDPOINT_LIST },
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
     questions_init(&delivery->questions);
@@ -174,10 +175,7 @@ static void list_response(struct delivery *d, const struct delivery_reply *reply
 /* Whether that was all; else it is a response like any other. */
 static bool question_answered(struct delivery *d, const struct delivery_reply *reply)
 {
-    enum question question;
-
-    if (!questions_find(&d->questions, reply->pending, &question) ||
-        !questions_response(&d->questions, question, reply->response, reply->verdict))
+    if (!questions_response(&d->questions, reply))
         return false;
     if (reply->verdict->action == VERDICT_OK)
         request_schedule_key_accepted(&d->schedule, reply->pending);
@@ -188,10 +186,8 @@ static bool question_answered(struct delivery *d, const struct delivery_reply *r
 static bool question_left(struct delivery *d, const struct pending_request *pending,
                           enum effect_sent sent)
 {
-    enum question question;
-
-    return sent != EFFECT_SENT && questions_find(&d->questions, pending, &question) &&
-           questions_leave(&d->questions, question);
+    return sent != EFFECT_SENT && pending->kind == PENDING_QUESTION &&
+           questions_leave(&d->questions, pending);
 }
 
 /* ---- responses ---- */
@@ -232,17 +228,24 @@ static bool useful_response(struct delivery *d, const struct delivery_reply *rep
     struct import_context context = context_of(d, reply->now_ms);
 
     request_schedule_key_accepted(&d->schedule, reply->pending);
-    if (reply->pending->import)
+    switch (reply->pending->kind) {
+    case PENDING_IMPORT:
         return import_response(d, reply, err);
-    if (removal_owns(&d->removal, reply->pending))
-        return response_of_removal(d, reply, err);
-    if (reply->pending == &d->list)
+    case PENDING_LIST:
         list_response(d, reply);
-    else if (reply->pending == &d->polls.listing)
+        return true;
+    case PENDING_JOB_LISTING:
         job_polls_response(&d->polls, &d->imports, &context, reply->response);
-    else /* a malformed answer */
+        return true;
+    case PENDING_QUESTION: /* a malformed answer */
         request_schedule_again(&d->schedule, reply->pending, reply->now_ms, 0);
-    return true;
+        return true;
+    case PENDING_LOOKUP:
+    case PENDING_REMOVAL:
+        return response_of_removal(d, reply, err);
+    }
+    assert(false && "each request is of a kind");
+    abort();
 }
 
 /* Once more after a while; the second time the key is refused. */
@@ -295,27 +298,34 @@ static void throttled(struct delivery *d, const struct delivery_reply *reply)
 }
 
 /* False: what the request was about is not at hand, so that nobody can tell what is a value. */
-static bool find_objects(const struct delivery *d, const struct pending_request *pending,
-                         const char **objects, size_t *n)
+static bool find_objects(const struct pending_request *pending, struct bytes *objects)
 {
-    const struct batch_import *import = pending->import;
-
-    *objects = import ? import->body.data : NULL;
-    *n = import ? import->body.len : 0;
-    return import ? import->loaded : !removal_owns(&d->removal, pending);
+    *objects = BYTES_NONE;
+    switch (pending->kind) {
+    case PENDING_IMPORT:
+        *objects = (struct bytes){ pending->import->body.data, pending->import->body.len };
+        return pending->import->loaded;
+    case PENDING_LIST:
+    case PENDING_JOB_LISTING:
+    case PENDING_QUESTION:
+        return true;
+    case PENDING_LOOKUP:
+    case PENDING_REMOVAL:
+        break;
+    }
+    return false;
 }
 
 /* Appends Klaviyo's words to text: at most 1 KiB in all, for which out has room. */
-static void tell_words(const struct delivery *d, const struct pending_request *pending,
-                       const char *detail, const char *text, char *out)
+static void tell_words(const struct pending_request *pending, const char *detail, const char *text,
+                       char *out)
 {
     static const char in_full[] = " (in full in the run's rejections)";
     size_t room = FAILURE_MAX_BYTES - strlen(text) - strlen(": ") - strlen(in_full);
-    const char *objects;
-    size_t n;
+    struct bytes objects;
 
-    if (find_objects(d, pending, &objects, &n)) {
-        bool whole = detail_mask(out, room + 1, detail, objects, n);
+    if (find_objects(pending, &objects)) {
+        bool whole = detail_mask(out, room + 1, detail, objects.at, objects.n);
         if (*out && strcmp(out, DETAIL_MASK_MARK) != 0) {
             (void)snprintf(out + strlen(out), sizeof in_full, "%s", whole ? "" : in_full);
             return;
@@ -336,7 +346,7 @@ static void unexpected_response(struct delivery *d, const struct delivery_reply 
     (void)snprintf(d->words_code, sizeof d->words_code, "%s",
                    verdict->code[0] ? verdict->code : "other");
     if (d->words_wanted) {
-        tell_words(d, reply->pending, verdict->detail, text, words);
+        tell_words(reply->pending, verdict->detail, text, words);
         fail_run(d, REASON_ANSWER_UNEXPECTED, "%s: %s", text, words);
     } else {
         fail_run(d, REASON_ANSWER_UNEXPECTED, "%s", text);
@@ -404,7 +414,8 @@ bool delivery_needs_list(const struct delivery *delivery)
 /* The listing of jobs only saves requests, and a name is only shown. */
 static bool is_dispensable(const struct delivery *d, const struct pending_request *pending)
 {
-    return pending == &d->polls.listing || (pending == &d->list && !delivery_needs_list(d));
+    return pending->kind == PENDING_JOB_LISTING ||
+           (pending->kind == PENDING_LIST && !delivery_needs_list(d));
 }
 
 /* What can be done without says nothing of the others if it is in vain. */
@@ -419,6 +430,26 @@ static void note_availability(struct delivery *d, const struct delivery_reply *r
         d->schedule.attempts = 0;
 }
 
+/* Whether it needs no verdict: what asked deals with all that may come. */
+static bool is_dealt_with(struct delivery *d, const struct delivery_reply *reply)
+{
+    switch (reply->pending->kind) {
+    case PENDING_JOB_LISTING:
+        if (!job_polls_are_useless(&d->polls, reply->verdict->action))
+            return false;
+        job_polls_give_up(&d->polls, reply->verdict->status);
+        return true;
+    case PENDING_QUESTION:
+        return question_answered(d, reply);
+    case PENDING_IMPORT:
+    case PENDING_LIST:
+    case PENDING_LOOKUP:
+    case PENDING_REMOVAL:
+        break;
+    }
+    return false;
+}
+
 bool delivery_response(struct delivery *delivery, const struct delivery_reply *reply,
                        struct error *err)
 {
@@ -429,12 +460,7 @@ bool delivery_response(struct delivery *delivery, const struct delivery_reply *r
     request_schedule_ended(&delivery->schedule, pending);
     heed_wait(delivery, reply);
     pending->limited = false;
-    if (pending == &delivery->polls.listing &&
-        job_polls_are_useless(&delivery->polls, reply->verdict->action)) {
-        job_polls_give_up(&delivery->polls, reply->verdict->status);
-        return true;
-    }
-    return question_answered(delivery, reply) || act_on_verdict(delivery, reply, err);
+    return is_dealt_with(delivery, reply) || act_on_verdict(delivery, reply, err);
 }
 
 /* ---- effects that a fact left ---- */

@@ -6,7 +6,10 @@ enum { LISTING_TRIES = 2 /* in vain, one after the other */ };
 
 void job_polls_init(struct job_polls *polls)
 {
-    *polls = (struct job_polls){ .listing = { .endpoint = ENDPOINT_JOBS }, .untold_status = -1 };
+    *polls = (struct job_polls){
+        .listing = { .kind = PENDING_JOB_LISTING, .endpoint = ENDPOINT_JOBS },
+        .untold_status = -1,
+    };
 }
 
 void job_polls_give_up(struct job_polls *polls, int status)

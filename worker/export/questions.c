@@ -1,5 +1,7 @@
 #include "worker/export/questions.h"
 
+#include <assert.h>
+
 #include "worker/klaviyo/list_flows.h"
 #include "worker/klaviyo/usage.h"
 
@@ -9,8 +11,12 @@ enum { MALFORMED_MAX = 3 };
 void questions_init(struct questions *questions)
 {
     *questions = (struct questions){
-        .pending = { [QUESTION_PLAN] = { .endpoint = ENDPOINT_USAGE },
-                     [QUESTION_FLOWS] = { .endpoint = ENDPOINT_FLOWS } },
+        .pending = { [QUESTION_PLAN] = { .kind = PENDING_QUESTION,
+                                         .which = QUESTION_PLAN,
+                                         .endpoint = ENDPOINT_USAGE },
+                     [QUESTION_FLOWS] = { .kind = PENDING_QUESTION,
+                                          .which = QUESTION_FLOWS,
+                                          .endpoint = ENDPOINT_FLOWS } },
     };
 }
 
@@ -29,17 +35,6 @@ void questions_tell(const struct questions *questions, struct guards_facts *fact
     facts->plan_maximum = questions->plan_maximum;
     facts->flows = questions->known[QUESTION_FLOWS];
     facts->live_flows = questions->live_flows;
-}
-
-bool questions_find(const struct questions *questions, const struct pending_request *pending,
-                    enum question *question)
-{
-    for (int i = 0; i < QUESTIONS_N; i++)
-        if (pending == &questions->pending[i]) {
-            *question = (enum question)i;
-            return true;
-        }
-    return false;
 }
 
 static bool is_open(const struct questions *questions, int i)
@@ -122,28 +117,39 @@ static bool end_as(struct questions *questions, enum question question, enum gua
     return true;
 }
 
-bool questions_leave(struct questions *questions, enum question question)
+static enum question question_of(const struct pending_request *pending)
+{
+    assert(pending->kind == PENDING_QUESTION);
+    return (enum question)pending->which;
+}
+
+/* Unless it is needed. */
+static bool leave(struct questions *questions, enum question question)
 {
     return !questions->needed[question] && end_as(questions, question, GUARDS_UNKNOWN);
 }
 
-bool questions_response(struct questions *questions, enum question question,
-                        const struct response *response, const struct verdict *verdict)
+bool questions_leave(struct questions *questions, const struct pending_request *pending)
 {
+    return leave(questions, question_of(pending));
+}
+
+bool questions_response(struct questions *questions, const struct delivery_reply *reply)
+{
+    enum question question = question_of(reply->pending);
     bool read;
 
-    switch (verdict->action) {
+    switch (reply->verdict->action) {
     case VERDICT_OK:
-        read = question == QUESTION_PLAN ? read_plan(questions, response)
-                                         : read_flows(questions, response);
+        read = question == QUESTION_PLAN ? read_plan(questions, reply->response)
+                                         : read_flows(questions, reply->response);
         if (!read && questions->pending[question].attempts >= MALFORMED_MAX)
             break;
-        return read ? end_as(questions, question, GUARDS_KNOWN)
-                    : questions_leave(questions, question);
+        return read ? end_as(questions, question, GUARDS_KNOWN) : leave(questions, question);
     case VERDICT_THROTTLED:
     case VERDICT_AGAIN:
     case VERDICT_KEY_REFUSED:
-        return questions_leave(questions, question);
+        return leave(questions, question);
     case VERDICT_SCOPE_MISSING:
     case VERDICT_GONE:
     case VERDICT_UNEXPECTED:

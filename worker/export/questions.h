@@ -4,11 +4,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/export/delivery_reply.h"
 #include "worker/export/guards.h"
 #include "worker/export/request_schedule.h"
 #include "worker/klaviyo/request.h"
-#include "worker/klaviyo/response.h"
-#include "worker/klaviyo/verdict.h"
 
 /*
  * What a run asks Klaviyo for its guards (pure): each question once, as soon as its
@@ -39,10 +38,6 @@ void questions_want(struct questions *questions, const struct guards_questions *
 /* Writes what is known of plan and flows; nothing else of the facts. */
 void questions_tell(const struct questions *questions, struct guards_facts *facts);
 
-/* The question that is pending; false: it is not a question. */
-bool questions_find(const struct questions *questions, const struct pending_request *pending,
-                    enum question *question);
-
 /* The next one to be sent now, and its request; NULL: none is. list_id is lent. */
 struct pending_request *questions_next(struct questions *questions,
                                        const struct request_schedule *schedule, const char *list_id,
@@ -63,10 +58,9 @@ bool questions_in_flight(const struct questions *questions);
  * concerns the key as a whole, and the question is needed: then false, and it is to
  * be asked again.
  */
-bool questions_response(struct questions *questions, enum question question,
-                        const struct response *response, const struct verdict *verdict);
+bool questions_response(struct questions *questions, const struct delivery_reply *reply);
 
-/* It could not be sent for now. False: it is needed, and stays. */
-bool questions_leave(struct questions *questions, enum question question);
+/* The question that is pending could not be sent for now. False: it is needed, and stays. */
+bool questions_leave(struct questions *questions, const struct pending_request *pending);
 
 #endif

@@ -20,12 +20,14 @@ void removal_init(struct removal *removal, const char *list_id, bool was_busy)
     *removal = (struct removal){
         .list_id = list_id,
         .claim_pause_ms = was_busy ? CLAIM_PAUSE_MAX_MS : CLAIM_PAUSE_MIN_MS,
-        .remove = { .pending = { .endpoint = ENDPOINT_LIST_REMOVE } },
+        .remove = { .pending = { .kind = PENDING_REMOVAL, .endpoint = ENDPOINT_LIST_REMOVE } },
         .filter = STRBUF_INIT(FILTER_MAX_BYTES),
         .body = STRBUF_INIT(BODY_MAX_BYTES),
     };
-    for (size_t i = 0; i < REMOVAL_LOOKUPS; i++)
-        removal->lookups[i].pending.endpoint = ENDPOINT_PROFILES;
+    for (unsigned i = 0; i < REMOVAL_LOOKUPS; i++)
+        removal->lookups[i].pending = (struct pending_request){ .kind = PENDING_LOOKUP,
+                                                                .which = i,
+                                                                .endpoint = ENDPOINT_PROFILES };
 }
 
 static void clear_chunk(struct removal *r)
@@ -327,12 +329,9 @@ bool removal_performed(struct removal *removal, const struct effect *effect,
 
 /* ---- responses ---- */
 
-bool removal_owns(const struct removal *removal, const struct pending_request *pending)
+static bool is_removal(const struct removal_request *request)
 {
-    for (size_t i = 0; i < REMOVAL_LOOKUPS; i++)
-        if (pending == &removal->lookups[i].pending)
-            return true;
-    return pending == &removal->remove.pending;
+    return request->pending.kind == PENDING_REMOVAL;
 }
 
 static void finish_request(struct removal_request *request)
@@ -428,7 +427,7 @@ static void keep(struct removal *r, const struct removal_request *request)
 {
     size_t at = request->range.from;
 
-    r->leavers.items[request == &r->remove ? r->found[at].leaver : at].kept = true;
+    r->leavers.items[is_removal(request) ? r->found[at].leaver : at].kept = true;
 }
 
 /* Two halves instead of the whole; an address that is refused alone is kept. */
@@ -442,7 +441,7 @@ static bool refused(struct removal *r, struct removal_request *request, struct e
     else if (!push(r, range.from + half, range.n - half, err) || !push(r, range.from, half, err))
         return false;
     finish_request(request);
-    if (request != &r->remove)
+    if (!is_removal(request))
         return go_to_remove(r, err);
     go_to_forget(r);
     return true;
@@ -455,24 +454,23 @@ static bool is_refusal(enum verdict_action action)
 
 static struct removal_request *request_of(struct removal *r, const struct pending_request *pending)
 {
-    for (size_t i = 0; i < REMOVAL_LOOKUPS; i++)
-        if (pending == &r->lookups[i].pending)
-            return &r->lookups[i];
-    return &r->remove;
+    if (pending->kind == PENDING_REMOVAL)
+        return &r->remove;
+    assert(pending->kind == PENDING_LOOKUP);
+    return &r->lookups[pending->which];
 }
 
 bool removal_response(struct removal *removal, struct request_schedule *schedule,
                       const struct delivery_reply *reply, struct error *err)
 {
     struct removal_request *request = request_of(removal, reply->pending);
-    bool is_removal = request == &removal->remove;
 
     if (is_refusal(reply->verdict->action)) {
         /* Was it the list that it did not find? */
-        removal->waits_for_list = is_removal && !removal->list_checked;
+        removal->waits_for_list = is_removal(request) && !removal->list_checked;
         return removal->waits_for_list || refused(removal, request, err);
     }
-    if (!is_removal)
+    if (!is_removal(request))
         return lookup_response(removal, request, schedule, reply, err);
     finish_request(request);
     go_to_forget(removal);

@@ -114,12 +114,9 @@ bool removal_next(struct removal *removal, const struct request_schedule *schedu
 bool removal_performed(struct removal *removal, const struct effect *effect,
                        struct effect_result *result, int64_t now_ms, struct error *err) MUST_USE;
 
-/* The request is one of the removal's. */
-bool removal_owns(const struct removal *removal, const struct pending_request *pending);
-
 /*
- * A response that the delivery does not answer by itself: of use, or a refusal. Its pending
- * request is one that removal_owns(). ERROR_RETRY: out of memory.
+ * A response that the delivery does not answer by itself: of use, or a refusal. Of a LOOKUP
+ * or a REMOVAL. ERROR_RETRY: out of memory.
  */
 bool removal_response(struct removal *removal, struct request_schedule *schedule,
                       const struct delivery_reply *reply, struct error *err) MUST_USE;

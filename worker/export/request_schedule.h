@@ -17,8 +17,20 @@
  */
 struct batch_import;
 
+/* Whose response it is. */
+enum pending_kind {
+    PENDING_IMPORT,      /* of a batch: its import, its job, the job's errors */
+    PENDING_LIST,        /* the Klaviyo list */
+    PENDING_JOB_LISTING, /* of the newest jobs */
+    PENDING_QUESTION,    /* of the guards */
+    PENDING_LOOKUP,      /* of leavers */
+    PENDING_REMOVAL,     /* of leavers from the list */
+};
+
 struct pending_request {
-    struct batch_import *import; /* NULL: of no batch (listing of jobs, question, removal, …) */
+    enum pending_kind kind;
+    struct batch_import *import; /* IMPORT; else NULL */
+    unsigned which;              /* QUESTION: enum question. LOOKUP: of the removal's look-ups */
     enum endpoint endpoint;
     bool in_flight;
     int64_t permit_id;  /* while in flight: the permit of the account's rate limit */
