@@ -115,17 +115,20 @@ static char *name_of(char letter, int number)
     return name;
 }
 
-static void fill_waits(const struct run_row *run, struct run_task *task)
+static struct run_resume resume_of(const struct run_row *run)
 {
-    task->planned = run->planned;
-    task->members = run_counts_members(&run->counts);
-    task->invalid = run->counts.invalid;
-    task->left = run->counts.left;
-    task->there = run->counts.there;
-    task->attempts = run->attempts;
-    task->wait_reason = run->wait_reason;
-    task->trouble = run->attempts > 0 && *run->trouble ? strdup(run->trouble) : NULL;
-    task->wait_logged_ms = fiber_now_ms() - run->wait_logged_ms;
+    return (struct run_resume){
+        .idle_ms = run->idle_ms,
+        .planned = run->planned,
+        .members = run_counts_members(&run->counts),
+        .invalid = run->counts.invalid,
+        .left = run->counts.left,
+        .there = run->counts.there,
+        .attempts = run->attempts,
+        .wait_reason = run->wait_reason,
+        .trouble = run->attempts > 0 && *run->trouble ? strdup(run->trouble) : NULL,
+        .wait_logged_ms = fiber_now_ms() - run->wait_logged_ms,
+    };
 }
 
 static void fill_export(int export, struct run_task *task)
@@ -164,10 +167,9 @@ static struct run_task *new_task(const struct run_row *run, bool taken_over)
                                .full = run->full,
                                .removed = run->removed,
                                .first_batch = run->first_batch,
-                               .idle_ms = run->idle_ms };
+                               .resume = resume_of(run) };
     (void)snprintf(task->take_id, sizeof task->take_id, "%s", run->take);
     fill_export(run->export, task);
-    fill_waits(run, task);
     task->guards.passed = run->posted;
     return task;
 }
@@ -184,7 +186,7 @@ void run_task_free(struct run_task *task)
     free(task->list_id);
     free(task->account);
     free(task->email_field);
-    free(task->trouble);
+    free(task->resume.trouble);
     free(task->sealed_key);
     free(task);
 }

@@ -583,12 +583,12 @@ static void a_klaviyo_that_stays_away_uses_up_the_retry_budget(void **state)
         result = deliver_task(&task);
         if (result.outcome != DELIVER_PARKED)
             break;
-        task.planned = true;
-        task.wait_reason = REASON_KLAVIYO_UNAVAILABLE;
-        task.attempts = result.parking.attempts;
+        task.resume.planned = true;
+        task.resume.wait_reason = REASON_KLAVIYO_UNAVAILABLE;
+        task.resume.attempts = result.parking.attempts;
         (void)snprintf(trouble, sizeof trouble, "%s", result.parking.trouble);
-        task.trouble = trouble;
-        task.idle_ms += world.now_ms - START_MS + result.parking.idle_ms;
+        task.resume.trouble = trouble;
+        task.resume.idle_ms += world.now_ms - START_MS + result.parking.idle_ms;
     }
     assert_int_equal(result.outcome, DELIVER_FAILED);
     assert_int_equal(result.reason, REASON_RETRY_BUDGET_USED_UP);
@@ -606,8 +606,8 @@ static void nobody_is_taken_off_for_a_segment_that_is_empty_now(void **state)
         world_begin(NULL);
         world.has_left = true;
         task.removes_leavers = task.account_known = true;
-        task.planned = parked;
-        task.left = task.there = 1;
+        task.resume.planned = parked;
+        task.resume.left = task.resume.there = 1;
         struct deliver_result result = deliver_task(&task);
         assert_int_equal(result.outcome, DELIVER_DONE);
         assert_int_equal(result.reason, REASON_REMOVALS_WITHHELD);
@@ -625,8 +625,8 @@ static void a_parked_run_goes_on_without_planning(void **state)
         struct run_task task = new_task();
 
         world_begin(NULL);
-        task.planned = true;
-        task.wait_reason = reasons[i];
+        task.resume.planned = true;
+        task.resume.wait_reason = reasons[i];
         assert_int_equal(deliver_task(&task).outcome, DELIVER_DONE);
         assert_false(did("plan "));
         assert_true(did("confirm"));

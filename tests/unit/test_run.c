@@ -134,7 +134,7 @@ static bool execute(enum run_reason waited, unsigned char *key, struct error *er
 {
     struct run_task task = { .run_id = 7,
                              .taken_over = true,
-                             .wait_reason = waited,
+                             .resume = { .wait_reason = waited },
                              .sealed_key = key,
                              .sealed_key_len = sizeof sealed };
 

@@ -368,7 +368,8 @@ static void begin_plan(struct deliver *d)
                                     d->options->wakeup_fd, d->lease.length_ms };
     struct error err = ERROR_INIT;
 
-    if (*d->options->plan || d->task->planned || d->over || delivery_late_jobs(&d->delivery) > 0)
+    if (*d->options->plan || d->task->resume.planned || d->over ||
+        delivery_late_jobs(&d->delivery) > 0)
         return;
     *d->options->plan = plan_start(&options, &err);
     if (!*d->options->plan)
@@ -586,30 +587,33 @@ static bool adopt_late_jobs(struct deliver *d, struct error *err)
 
 static enum wait_kind waited_for(const struct run_task *task)
 {
-    if (task->wait_reason == REASON_NONE)
+    enum run_reason reason = task->resume.wait_reason;
+
+    if (reason == REASON_NONE)
         return WAIT_NONE;
-    if (task->wait_reason == REASON_LIST_IN_USE)
+    if (reason == REASON_LIST_IN_USE)
         return WAIT_LIST_IN_USE;
-    return task->wait_reason == REASON_RATE_LIMITED ? WAIT_RATE_LIMITED : WAIT_KLAVIYO_UNAVAILABLE;
+    return reason == REASON_RATE_LIMITED ? WAIT_RATE_LIMITED : WAIT_KLAVIYO_UNAVAILABLE;
 }
 
 /* What a parked run reported before: nothing is said twice, and nothing is planned again. */
 static void go_on_as_parked(struct deliver *d)
 {
-    const struct run_counts counts = { .read = d->task->members,
-                                       .invalid = d->task->invalid,
-                                       .left = d->task->left,
-                                       .there = d->task->there };
+    const struct run_resume *parked = &d->task->resume;
+    const struct run_counts counts = { .read = parked->members,
+                                       .invalid = parked->invalid,
+                                       .left = parked->left,
+                                       .there = parked->there };
     const struct delivery_plan_news planned = { .may_deliver = true,
                                                 .done = true,
                                                 .figures = figures_of(d->task, &counts) };
 
-    if (d->task->planned)
+    if (parked->planned)
         delivery_plan(&d->delivery, &planned);
-    d->guards.passed = d->task->planned;
-    if (d->task->wait_reason != REASON_NONE)
-        wait_report_resume(&d->waits, waited_for(d->task), d->task->wait_since_us,
-                           d->task->wait_logged_ms, clock_ms());
+    d->guards.passed = parked->planned;
+    if (parked->wait_reason != REASON_NONE)
+        wait_report_resume(&d->waits, waited_for(d->task), parked->wait_since_us,
+                           parked->wait_logged_ms, clock_ms());
 }
 
 static bool begin(struct deliver *d, struct error *err)
@@ -625,16 +629,16 @@ static bool begin(struct deliver *d, struct error *err)
                    .poll_interval_max_ms = settings->poll_interval_max_ms,
                    .job_budget_ms = budget_ms / 2 },
         .random = randombytes_random,
-        .attempts = d->task->attempts,
+        .attempts = d->task->resume.attempts,
         .unavailable = waited_for(d->task) == WAIT_KLAVIYO_UNAVAILABLE,
         .list_was_busy = waited_for(d->task) == WAIT_LIST_IN_USE,
         .limited = waited_for(d->task) == WAIT_RATE_LIMITED,
-        .trouble = d->task->trouble,
+        .trouble = d->task->resume.trouble,
         .now_ms = clock_ms(),
     };
 
     lease_init(&d->lease, settings->lease_seconds * 1000, d->options->taken_ms);
-    retry_budget_init(&d->budget, budget_ms, d->task->idle_ms, clock_ms());
+    retry_budget_init(&d->budget, budget_ms, d->task->resume.idle_ms, clock_ms());
     d->performer = (struct performer){
         .task = d->task,
         .db = d->options->db,

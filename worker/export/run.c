@@ -148,7 +148,7 @@ static bool plan_and_deliver(const struct run_options *options, struct deliver_o
 /* A run that was parked continues; it was not taken over from another worker. */
 static void note_taken(const struct run_options *options, const struct run_task *task)
 {
-    if (task->wait_reason != REASON_NONE) {
+    if (task->resume.wait_reason != REASON_NONE) {
         log_debug("run_unparked", LOG_INT("run", task->run_id), LOG_INT("epoch", task->epoch),
                   LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
         return;

@@ -8,8 +8,29 @@
 #include "worker/store/fence.h"
 #include "worker/store/statement.h"
 
+/* The columns of run_sql, in its order; so for the statements below. */
+enum run_column {
+    RUN_COLUMN_FULL,
+    RUN_COLUMN_FIRST_BATCH,
+    RUN_COLUMN_IDLE_MS,
+    RUN_COLUMN_PLANNED,
+    RUN_COLUMN_ATTEMPTS,
+    RUN_COLUMN_TROUBLE,
+    RUN_COLUMN_WAIT_REASON,
+    RUN_COLUMN_WAIT_SINCE,
+    RUN_COLUMN_WAIT_LOGGED,
+    RUN_COLUMN_TRACEPARENT,
+    RUN_COLUMN_CONFIRMS_REMOVALS,
+    RUN_COLUMN_REMOVED,
+    RUN_COLUMN_IS_TRIAL,
+    RUN_COLUMN_MEMBERS,
+    RUN_COLUMN_INVALID,
+    RUN_COLUMN_LEFT,
+    RUN_COLUMN_THERE,
+};
 static const char run_sql[] =
-    "select r.full_refresh, r.first_batch, r.idle_ms, r.planned, r.attempts, case when r.attempts > 0 then r.trouble end, r.wait_reason,"
+    "select r.full_refresh, r.first_batch, r.idle_ms, r.planned, r.attempts,"
+    " case when r.attempts > 0 then r.trouble end, r.wait_reason,"
     " (extract(epoch from r.wait_since) * 1000000)::bigint,"
     " (extract(epoch from clock_timestamp() - r.wait_logged_at) * 1000)::bigint,"
     " (select q.traceparent from klaviyo.request_run a join klaviyo.request q using (request_id)"
@@ -19,6 +40,19 @@ static const char run_sql[] =
     " coalesce(r.member_rows, r.read_rows), r.invalid_rows, r.left_rows, r.there_rows"
     " from klaviyo.run r where r.run_id = $1 and r.take_id = $2::uuid";
 
+enum export_column {
+    EXPORT_COLUMN_MAX_PROFILES,
+    EXPORT_COLUMN_CONNECTION_ID,
+    EXPORT_COLUMN_LIST_KNOWN,
+    EXPORT_COLUMN_NAME,
+    EXPORT_COLUMN_CONNECTION_NAME,
+    EXPORT_COLUMN_LIST_ID,
+    EXPORT_COLUMN_ACCOUNT,
+    EXPORT_COLUMN_FINGERPRINT_KEY,
+    EXPORT_COLUMN_EMAIL_IS_PROFILE_ID,
+    EXPORT_COLUMN_REMOVES_LEAVERS,
+    EXPORT_COLUMN_ACCOUNT_KNOWN,
+};
 static const char export_sql[] =
     "select x.max_profiles, c.connection_id, x.list_name is not null, x.name, c.name, x.list_id,"
     " coalesce(c.account_id, 'connection:' || c.connection_id),"
@@ -27,6 +61,17 @@ static const char export_sql[] =
     " from klaviyo.export x join klaviyo.connection c using (connection_id)"
     " where x.export_id = $1";
 
+enum guards_column {
+    GUARDS_COLUMN_EMAIL_FIELD,
+    GUARDS_COLUMN_MAX_INVALID,
+    GUARDS_COLUMN_SIZE_GUARD,
+    GUARDS_COLUMN_PLAN,
+    GUARDS_COLUMN_FLOWS_KNOWN,
+    GUARDS_COLUMN_CONFIRMED,
+    GUARDS_COLUMN_TRIAL,
+    GUARDS_COLUMN_PASSED,
+    GUARDS_COLUMN_LAST_DISTINCT,
+};
 /* $2: the run; one that is not there for a preview. */
 static const char guards_sql[] =
     "select klaviyo.path_text(x.email_path), x.max_invalid, x.size_guard, x.plan, x.flows_known,"
@@ -42,6 +87,13 @@ static const char guards_sql[] =
 static const char key_sql[] = "select encode(sealed_key, 'hex') from klaviyo.connection_key"
                               " where connection_id = $1";
 
+enum field_column {
+    FIELD_COLUMN_IS_PROPERTY,
+    FIELD_COLUMN_NAME,
+    FIELD_COLUMN_IS_PROFILE_ID,
+    FIELD_COLUMN_VALUE,
+    FIELD_COLUMN_WORDS,
+};
 /*
  * The address, then the fields in their order; each with the value at its path as jsonb, and
  * as text. An arrow for each part costs less than one operator with all of them; it does not
@@ -91,7 +143,7 @@ void run_task_free(struct run_task *task)
     free(task->account);
     free(task->traceparent);
     free(task->email_field);
-    free(task->trouble);
+    free(task->resume.trouble);
     free(task->sealed_key);
     free(task);
 }
@@ -122,6 +174,21 @@ static bool load_key(struct db *db, struct run_task *task, struct error *err)
     return true;
 }
 
+static bool read_resume(const PGresult *rows, struct run_resume *resume, struct error *err)
+{
+    resume->idle_ms = result_int64(rows, 0, RUN_COLUMN_IDLE_MS);
+    resume->planned = result_bool(rows, 0, RUN_COLUMN_PLANNED);
+    resume->members = result_int64(rows, 0, RUN_COLUMN_MEMBERS);
+    resume->invalid = result_int64(rows, 0, RUN_COLUMN_INVALID);
+    resume->left = result_int64(rows, 0, RUN_COLUMN_LEFT);
+    resume->there = result_int64(rows, 0, RUN_COLUMN_THERE);
+    resume->attempts = (unsigned)result_int64(rows, 0, RUN_COLUMN_ATTEMPTS);
+    resume->wait_reason = run_reason_of(result_text(rows, 0, RUN_COLUMN_WAIT_REASON));
+    resume->wait_since_us = result_int64(rows, 0, RUN_COLUMN_WAIT_SINCE);
+    resume->wait_logged_ms = result_int64(rows, 0, RUN_COLUMN_WAIT_LOGGED);
+    return result_copy_text(rows, 0, RUN_COLUMN_TROUBLE, &resume->trouble, err);
+}
+
 static bool load_run(struct db *db, struct run_task *task, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -132,23 +199,13 @@ static bool load_run(struct db *db, struct run_task *task, struct error *err)
         return false;
     if (result_rows(rows) == 0)
         return error_lost(err);
-    task->full = result_bool(rows, 0, 0);
-    task->first_batch = result_int64(rows, 0, 1);
-    task->idle_ms = result_int64(rows, 0, 2);
-    task->planned = result_bool(rows, 0, 3);
-    task->attempts = (unsigned)result_int64(rows, 0, 4);
-    task->wait_reason = run_reason_of(result_text(rows, 0, 6));
-    task->wait_since_us = result_int64(rows, 0, 7);
-    task->wait_logged_ms = result_int64(rows, 0, 8);
-    task->confirms_removals = result_bool(rows, 0, 10);
-    task->removed = result_int64(rows, 0, 11);
-    task->is_trial = result_bool(rows, 0, 12);
-    task->members = result_int64(rows, 0, 13);
-    task->invalid = result_int64(rows, 0, 14);
-    task->left = result_int64(rows, 0, 15);
-    task->there = result_int64(rows, 0, 16);
-    return result_copy_text(rows, 0, 5, &task->trouble, err) &&
-           result_copy_text(rows, 0, 9, &task->traceparent, err);
+    task->full = result_bool(rows, 0, RUN_COLUMN_FULL);
+    task->first_batch = result_int64(rows, 0, RUN_COLUMN_FIRST_BATCH);
+    task->confirms_removals = result_bool(rows, 0, RUN_COLUMN_CONFIRMS_REMOVALS);
+    task->removed = result_int64(rows, 0, RUN_COLUMN_REMOVED);
+    task->is_trial = result_bool(rows, 0, RUN_COLUMN_IS_TRIAL);
+    return read_resume(rows, &task->resume, err) &&
+           result_copy_text(rows, 0, RUN_COLUMN_TRACEPARENT, &task->traceparent, err);
 }
 
 static bool load_export(struct db *db, struct run_task *task, struct error *err)
@@ -161,17 +218,18 @@ static bool load_export(struct db *db, struct run_task *task, struct error *err)
         return false;
     if (result_rows(rows) == 0)
         return error_lost(err);
-    task->max_profiles = result_int64(rows, 0, 0);
-    task->connection_id = result_int64(rows, 0, 1);
-    task->list_known = result_bool(rows, 0, 2);
-    task->email_is_profile_id = result_bool(rows, 0, 8);
-    task->removes_leavers = result_bool(rows, 0, 9) && !task->is_trial;
-    task->account_known = result_bool(rows, 0, 10);
-    decode_hex(result_text(rows, 0, 7), task->fingerprint_key, FINGERPRINT_KEY_BYTES);
-    return result_copy_text(rows, 0, 3, &task->export_name, err) &&
-           result_copy_text(rows, 0, 4, &task->connection_name, err) &&
-           result_copy_text(rows, 0, 5, &task->list_id, err) &&
-           result_copy_text(rows, 0, 6, &task->account, err);
+    task->max_profiles = result_int64(rows, 0, EXPORT_COLUMN_MAX_PROFILES);
+    task->connection_id = result_int64(rows, 0, EXPORT_COLUMN_CONNECTION_ID);
+    task->list_known = result_bool(rows, 0, EXPORT_COLUMN_LIST_KNOWN);
+    task->email_is_profile_id = result_bool(rows, 0, EXPORT_COLUMN_EMAIL_IS_PROFILE_ID);
+    task->removes_leavers = result_bool(rows, 0, EXPORT_COLUMN_REMOVES_LEAVERS) && !task->is_trial;
+    task->account_known = result_bool(rows, 0, EXPORT_COLUMN_ACCOUNT_KNOWN);
+    decode_hex(result_text(rows, 0, EXPORT_COLUMN_FINGERPRINT_KEY), task->fingerprint_key,
+               FINGERPRINT_KEY_BYTES);
+    return result_copy_text(rows, 0, EXPORT_COLUMN_NAME, &task->export_name, err) &&
+           result_copy_text(rows, 0, EXPORT_COLUMN_CONNECTION_NAME, &task->connection_name, err) &&
+           result_copy_text(rows, 0, EXPORT_COLUMN_LIST_ID, &task->list_id, err) &&
+           result_copy_text(rows, 0, EXPORT_COLUMN_ACCOUNT, &task->account, err);
 }
 
 static bool load_guards(struct db *db, struct run_task *task, struct error *err)
@@ -186,30 +244,32 @@ static bool load_guards(struct db *db, struct run_task *task, struct error *err)
     if (result_rows(rows) == 0)
         return error_lost(err);
     task->guards = (struct guard_rules){
-        .max_invalid_percent = result_int64(rows, 0, 1),
-        .size_guard = result_bool(rows, 0, 2),
-        .flows_known = result_bool(rows, 0, 4),
-        .confirmed = guard_set_read(result_text(rows, 0, 5)),
-        .trial = result_bool(rows, 0, 6),
-        .passed = result_bool(rows, 0, 7),
-        .last_distinct = result_is_null(rows, 0, 8) ? -1 : result_int64(rows, 0, 8),
+        .max_invalid_percent = result_int64(rows, 0, GUARDS_COLUMN_MAX_INVALID),
+        .size_guard = result_bool(rows, 0, GUARDS_COLUMN_SIZE_GUARD),
+        .flows_known = result_bool(rows, 0, GUARDS_COLUMN_FLOWS_KNOWN),
+        .confirmed = guard_set_read(result_text(rows, 0, GUARDS_COLUMN_CONFIRMED)),
+        .trial = result_bool(rows, 0, GUARDS_COLUMN_TRIAL),
+        .passed = result_bool(rows, 0, GUARDS_COLUMN_PASSED),
+        .last_distinct = result_is_null(rows, 0, GUARDS_COLUMN_LAST_DISTINCT)
+                             ? -1
+                             : result_int64(rows, 0, GUARDS_COLUMN_LAST_DISTINCT),
     };
-    (void)guard_plan_find(result_text(rows, 0, 3), &task->guards.plan);
-    return result_copy_text(rows, 0, 0, &task->email_field, err);
+    (void)guard_plan_find(result_text(rows, 0, GUARDS_COLUMN_PLAN), &task->guards.plan);
+    return result_copy_text(rows, 0, GUARDS_COLUMN_EMAIL_FIELD, &task->email_field, err);
 }
 
 static bool read_source(const PGresult *rows, int row, struct source_value *source,
                         struct error *err)
 {
-    return result_copy_text(rows, row, 3, &source->value, err) &&
-           result_copy_text(rows, row, 4, &source->words, err);
+    return result_copy_text(rows, row, FIELD_COLUMN_VALUE, &source->value, err) &&
+           result_copy_text(rows, row, FIELD_COLUMN_WORDS, &source->words, err);
 }
 
 static bool read_field(const PGresult *rows, int row, struct export_field *field, struct error *err)
 {
-    field->is_property = result_bool(rows, row, 0);
-    field->is_profile_id = result_bool(rows, row, 2);
-    return result_copy_text(rows, row, 1, &field->name, err) &&
+    field->is_property = result_bool(rows, row, FIELD_COLUMN_IS_PROPERTY);
+    field->is_profile_id = result_bool(rows, row, FIELD_COLUMN_IS_PROFILE_ID);
+    return result_copy_text(rows, row, FIELD_COLUMN_NAME, &field->name, err) &&
            read_source(rows, row, &field->source, err);
 }
 

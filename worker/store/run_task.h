@@ -34,6 +34,21 @@ struct export_field {
     struct source_value source;
 };
 
+/* With what a run that was taken before continues; zeroes where it is new. */
+struct run_resume {
+    int64_t idle_ms; /* of the retry budget, used by earlier owners */
+
+    /* A run that was parked continues as it was. */
+    bool planned;             /* its batches are all in the outbox */
+    int64_t members, invalid; /* then: its final counts, as struct run_counts has them */
+    int64_t left, there;
+    unsigned attempts;           /* in vain, in a row, before it was parked */
+    enum run_reason wait_reason; /* why it could not go on; NONE: it was not parked */
+    char *trouble;               /* the last before that, in words fit for a log; NULL: none */
+    int64_t wait_since_us;       /* UTC */
+    int64_t wait_logged_ms;      /* how long ago that was logged */
+};
+
 struct run_task {
     int64_t run_id;
     char take_id[TAKE_ID_BYTES]; /* who owns it: see fence.h */
@@ -47,18 +62,8 @@ struct run_task {
     int64_t first_batch;
     int64_t max_profiles;
     struct guard_rules guards;
+    struct run_resume resume;
     char *email_field; /* as people write it */
-    int64_t idle_ms;   /* of the retry budget, used by earlier owners */
-
-    /* A run that was parked continues as it was. */
-    bool planned;             /* its batches are all in the outbox */
-    int64_t members, invalid; /* then: its final counts, as struct run_counts has them */
-    int64_t left, there;
-    unsigned attempts;           /* in vain, in a row, before it was parked */
-    enum run_reason wait_reason; /* why it could not go on; NONE: it was not parked */
-    char *trouble;               /* the last before that, in words fit for a log; NULL: none */
-    int64_t wait_since_us;       /* UTC */
-    int64_t wait_logged_ms;      /* how long ago that was logged */
     int64_t connection_id;
     bool list_known;          /* its name is stored */
     bool removes_leavers;     /* else they stay on the list */

@@ -146,7 +146,7 @@ static bool begin(struct trying *t, struct trial_plan *plan, struct run_task **r
     FAILPOINT("trial_begin.after");
     if (!trial_plan_write(plan, *run, err))
         return false;
-    (*run)->planned = true;
+    (*run)->resume.planned = true;
     return true;
 }
 
