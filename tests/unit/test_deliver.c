@@ -14,6 +14,7 @@
 #include "worker/export/delivery.h"
 #include "worker/export/delivery_wait.h"
 #include "worker/export/perform.h"
+#include "worker/export/plan.h"
 #include "worker/store/late_jobs.h"
 #include "worker/store/rate_limit.h"
 
@@ -30,6 +31,7 @@ static struct {
 
     int plan_turns; /* that planning takes; -1: it does not begin */
     int plan_left;  /* until it has ended */
+    int plans;      /* that were not freed */
     enum plan_outcome plan_outcome;
     struct guards_facts facts;
     int64_t plan_waits_since_ms;
@@ -145,7 +147,13 @@ FAKE(struct plan *, plan_start, (const struct plan_options *options UNUSED, stru
         return NULL;
     }
     world.plan_left = world.plan_turns;
+    world.plans++;
     return (struct plan *)&world;
+}
+
+FAKE(void, plan_free, (struct plan * plan))
+{
+    world.plans -= plan != NULL;
 }
 
 FAKE(bool, plan_has_ended, (const struct plan *plan UNUSED))
@@ -310,12 +318,10 @@ static struct run_task new_task(void)
 
 static struct deliver_result deliver_task(const struct run_task *task)
 {
-    struct plan *plan = NULL;
     struct deliver_result result = { .outcome = DELIVER_DRAINED };
     const struct deliver_options options = { .settings = &settings,
                                              .task = task,
                                              .control = &control,
-                                             .plan = &plan,
                                              .wakeup_fd = -1,
                                              .taken_ms = world.now_ms,
                                              .stop_fd = &world.stop_fd };
@@ -324,6 +330,7 @@ static struct deliver_result deliver_task(const struct run_task *task)
     world.stop_fd = wakeup_open(&err);
     deliver(&options, &result);
     (void)close(world.stop_fd);
+    assert_int_equal(world.plans, 0);
     return result;
 }
 

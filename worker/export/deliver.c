@@ -14,6 +14,7 @@
 #include "worker/export/guard_watch.h"
 #include "worker/export/lease.h"
 #include "worker/export/perform.h"
+#include "worker/export/plan.h"
 #include "worker/export/retry_budget.h"
 #include "worker/export/wait_report.h"
 #include "worker/store/account_plan.h"
@@ -33,6 +34,7 @@ struct deliver {
     const struct run_task *task;
     struct deliver_result *result;
     bool over;
+    struct plan *plan; /* NULL: not begun */
     struct delivery delivery;
     struct performer performer;
     struct lease lease;
@@ -201,16 +203,13 @@ static void take_responses(struct deliver *d)
 
 static struct run_counts counts_of_plan(const struct deliver *d)
 {
-    const struct plan *plan = *d->options->plan;
-
-    return plan ? plan_counts(plan) : (struct run_counts){ 0 };
+    return d->plan ? plan_counts(d->plan) : (struct run_counts){ 0 };
 }
 
 /* A plan without connections waits for the database, and the run with it. */
 static struct delivery_wait current_wait(const struct deliver *d, int64_t now)
 {
-    const struct plan *plan = *d->options->plan;
-    int64_t since_ms = plan ? plan_waiting_since_ms(plan) : 0;
+    int64_t since_ms = d->plan ? plan_waiting_since_ms(d->plan) : 0;
 
     if (since_ms == 0)
         return delivery_wait(&d->delivery, now);
@@ -223,9 +222,8 @@ static struct delivery_wait current_wait(const struct deliver *d, int64_t now)
 /* The time does not count as time without progress. */
 static bool is_waiting(const struct deliver *d, int64_t now)
 {
-    const struct plan *plan = *d->options->plan;
-
-    return (plan && plan_waiting_since_ms(plan) > 0) || delivery_waiting_ms(&d->delivery, now) > 0;
+    return (d->plan && plan_waiting_since_ms(d->plan) > 0) ||
+           delivery_waiting_ms(&d->delivery, now) > 0;
 }
 
 static struct run_heartbeat make_heartbeat(struct deliver *d, const struct delivery_counts *counts,
@@ -325,9 +323,7 @@ static void check_lease(struct deliver *d)
 /* How long the members may take is for the database to say: with nothing to deliver yet. */
 static bool is_only_reading(const struct deliver *d)
 {
-    const struct plan *plan = *d->options->plan;
-
-    return plan && !plan_has_ended(plan) && d->delivery.imports.n == 0;
+    return d->plan && !plan_has_ended(d->plan) && d->delivery.imports.n == 0;
 }
 
 static void check_retry_budget(struct deliver *d)
@@ -349,7 +345,7 @@ static void end_by_plan(struct deliver *d)
 {
     struct error why = ERROR_INIT;
 
-    switch (plan_result(*d->options->plan, &why)) {
+    switch (plan_result(d->plan, &why)) {
     case PLAN_DONE:
         return;
     case PLAN_SOURCE_UNREADABLE:
@@ -368,11 +364,10 @@ static void begin_plan(struct deliver *d)
                                     d->options->wakeup_fd, d->lease.length_ms };
     struct error err = ERROR_INIT;
 
-    if (*d->options->plan || d->task->resume.planned || d->over ||
-        delivery_late_jobs(&d->delivery) > 0)
+    if (d->plan || d->task->resume.planned || d->over || delivery_late_jobs(&d->delivery) > 0)
         return;
-    *d->options->plan = plan_start(&options, &err);
-    if (!*d->options->plan)
+    d->plan = plan_start(&options, &err);
+    if (!d->plan)
         relinquish(d, &err);
 }
 
@@ -383,8 +378,7 @@ static void check_guards(struct deliver *d, bool plan_ended)
 {
     struct guards_verdict verdict;
 
-    if (!d->over &&
-        !guard_watch_look(&d->guards, d->task, *d->options->plan, &d->delivery, &verdict) &&
+    if (!d->over && !guard_watch_look(&d->guards, d->task, d->plan, &d->delivery, &verdict) &&
         plan_ended)
         fail_run(d, verdict.reason, "%s", verdict.detail);
 }
@@ -418,7 +412,7 @@ static struct removal_figures figures_of(const struct run_task *task,
 
 static void check_plan(struct deliver *d)
 {
-    struct plan *plan = *d->options->plan;
+    struct plan *plan = d->plan;
 
     if (!plan)
         return;
@@ -448,12 +442,12 @@ static void check_plan(struct deliver *d)
  */
 static bool must_plan_again(const struct deliver *d)
 {
-    return *d->options->plan && !d->guards.passed;
+    return d->plan && !d->guards.passed;
 }
 
 static bool may_plan_wait(const struct deliver *d)
 {
-    return !*d->options->plan || d->delivery.plan_done;
+    return !d->plan || d->delivery.plan_done;
 }
 
 static int64_t park_ms(const struct deliver *d, int64_t now, unsigned *attempts)
@@ -660,6 +654,7 @@ static void finish(struct deliver *d)
         renew_lease(d); /* the last counts */
     client_abort_all(d->options->client);
     delivery_release(&d->delivery);
+    plan_free(d->plan); /* it writes for the run, too: not after its end */
 }
 
 void deliver(const struct deliver_options *options, struct deliver_result *result)

@@ -7,7 +7,6 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "worker/export/control.h"
-#include "worker/export/plan.h"
 #include "worker/klaviyo/client.h"
 #include "worker/settings/settings.h"
 #include "worker/store/db.h"
@@ -18,7 +17,8 @@
  *
  * The loop around a delivery (delivery.h): responses go in, effects are
  * performed in order. It owns the run: renews its lease, checks its retry
- * budget, follows the plan and the process, and says what becomes of the run.
+ * budget, begins and follows the plan, follows the process, and says what
+ * becomes of the run.
  * All of it happens on the caller's thread, with one database connection and
  * one client.
  */
@@ -28,7 +28,6 @@ struct deliver_options {
     struct run_control *control;
     struct db *db;
     struct client *client;
-    struct plan **plan; /* NULL at first: begun here, freed by the caller */
     int wakeup_fd;      /* signalled by the plan and by the control */
     int64_t taken_ms;   /* clock_ms() before the run was taken */
     const int *stop_fd; /* NULL, or readable: this run is to be given back */
@@ -55,7 +54,8 @@ struct deliver_result {
 /*
  * Returns when the delivery is over for this owner; never fails by itself:
  * *result says how it ended. What the outcome asks for (end, give back, park)
- * is the caller's to write. No request is in flight afterwards.
+ * is the caller's to write. No request is in flight and no plan going on
+ * afterwards.
  */
 void deliver(const struct deliver_options *options, struct deliver_result *result);
 

@@ -133,18 +133,6 @@ static bool open_client(const struct run_options *options, const struct run_task
     return *client != NULL;
 }
 
-static bool plan_and_deliver(const struct run_options *options, struct deliver_options *delivery,
-                             struct error *err)
-{
-    CLEANUP(plan_freep) struct plan *plan = NULL;
-    struct deliver_result result = { .outcome = DELIVER_RELINQUISHED };
-
-    delivery->plan = &plan;
-    deliver(delivery, &result);
-    plan_free(plan_take(&plan)); /* before the end is written: it writes for the run, too */
-    return conclude(options, delivery->db, delivery->task, &result, err);
-}
-
 /* A run that was parked continues; it was not taken over from another worker. */
 static void note_taken(const struct run_options *options, const struct run_task *task)
 {
@@ -172,11 +160,13 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
                                         .wakeup_fd = options->wakeup_fd,
                                         .taken_ms = taken_ms,
                                         .stop_fd = options->stop_fd };
+    struct deliver_result result = { .outcome = DELIVER_RELINQUISHED };
     struct error why = ERROR_INIT;
 
     if (open_client(options, task, &client, &why)) {
         delivery.client = client;
-        return plan_and_deliver(options, &delivery, err);
+        deliver(&delivery, &result);
+        return conclude(options, db, task, &result, err);
     }
     if (why.kind != ERROR_INPUT)
         return error_set(err, why.kind, "%s", why.text);
