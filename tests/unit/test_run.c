@@ -8,12 +8,12 @@
 
 #include "common/log.h"
 #include "tests/unit/diary.h"
-#include "worker/export/deliver.h"
+#include "worker/export/delivery_loop.h"
 #include "worker/export/run.h"
 
 /* What the fakes answer. */
 static struct {
-    struct deliver_result delivered;
+    struct delivery_loop_result delivered;
     struct run_record record;
     bool marked;
     enum error_kind key_fails; /* NONE: the key opens */
@@ -21,8 +21,10 @@ static struct {
     char logged[256];          /* events */
 } world;
 
-void __wrap_deliver(const struct deliver_options *options, struct deliver_result *result);
-void __wrap_deliver(const struct deliver_options *options, struct deliver_result *result)
+void __wrap_delivery_loop_run(const struct delivery_loop_options *options,
+                              struct delivery_loop_result *result);
+void __wrap_delivery_loop_run(const struct delivery_loop_options *options,
+                              struct delivery_loop_result *result)
 {
     (void)options;
     diary_note("deliver");
@@ -145,7 +147,7 @@ static bool execute(enum run_reason waited, unsigned char *key, struct error *er
 
 /* What a delivery comes to, and what is written of it. */
 static const struct {
-    struct deliver_result delivered;
+    struct delivery_loop_result delivered;
     enum run_state recorded;
     bool marked;
     const char *failing;
@@ -153,49 +155,49 @@ static const struct {
     enum error_kind kind; /* where it is not: LOST, another take has it */
     const char *diary;
 } outcomes[] = {
-    { { .outcome = DELIVER_DONE },
+    { { .outcome = DELIVERY_LOOP_DONE },
       RUN_SUCCEEDED,
       false,
       NULL,
       true,
       0,
       "deliver end:succeeded:-:- close" },
-    { { .outcome = DELIVER_DONE, .reason = REASON_REMOVALS_WITHHELD, .detail = "9 of 10" },
+    { { .outcome = DELIVERY_LOOP_DONE, .reason = REASON_REMOVALS_WITHHELD, .detail = "9 of 10" },
       RUN_SUCCEEDED,
       false,
       NULL,
       true,
       0,
       "deliver end:succeeded:removals_withheld:9 of 10 close" },
-    { { .outcome = DELIVER_DONE },
+    { { .outcome = DELIVERY_LOOP_DONE },
       RUN_RUNNING,
       false,
       NULL,
       false,
       ERROR_RETRY,
       "deliver end:succeeded:-:- close" },
-    { { .outcome = DELIVER_DONE },
+    { { .outcome = DELIVERY_LOOP_DONE },
       RUN_CANCELLED, /* by a command, since the last heartbeat */
       false,
       "end",
       true,
       0,
       "deliver end:succeeded:-:- close read-ended" },
-    { { .outcome = DELIVER_DONE },
+    { { .outcome = DELIVERY_LOOP_DONE },
       RUN_RUNNING,
       false,
       "end",
       false,
       ERROR_LOST,
       "deliver end:succeeded:-:- close read-ended" },
-    { { .outcome = DELIVER_FAILED, .reason = REASON_LIST_GONE, .detail = "gone" },
+    { { .outcome = DELIVERY_LOOP_FAILED, .reason = REASON_LIST_GONE, .detail = "gone" },
       RUN_FAILED,
       false,
       NULL,
       true,
       0,
       "deliver end:failed:list_gone:gone close" },
-    { { .outcome = DELIVER_FAILED,
+    { { .outcome = DELIVERY_LOOP_FAILED,
         .reason = REASON_KEY_REFUSED,
         .detail = "401",
         .key_refused = true },
@@ -205,77 +207,77 @@ static const struct {
       true,
       0,
       "deliver mark:key_refused end:failed:key_refused:401 close" },
-    { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
+    { { .outcome = DELIVERY_LOOP_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
       RUN_FAILED,
       false,
       NULL,
       false,
       ERROR_RETRY,
       "deliver mark:key_refused close" },
-    { { .outcome = DELIVER_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
+    { { .outcome = DELIVERY_LOOP_FAILED, .reason = REASON_KEY_REFUSED, .key_refused = true },
       RUN_RUNNING,
       true,
       "mark",
       false,
       ERROR_LOST,
       "deliver mark:key_refused close read-ended" },
-    { { .outcome = DELIVER_CANCELLED, .reason = REASON_CANCELLED_BY, .detail = "by ada" },
+    { { .outcome = DELIVERY_LOOP_CANCELLED, .reason = REASON_CANCELLED_BY, .detail = "by ada" },
       RUN_CANCELLED,
       false,
       NULL,
       true,
       0,
       "deliver end:cancelled:cancelled_by:by ada close" },
-    { { .outcome = DELIVER_DRAINED },
+    { { .outcome = DELIVERY_LOOP_DRAINED },
       RUN_RUNNING,
       false,
       NULL,
       true,
       0,
       "deliver give-back:0 close" },
-    { { .outcome = DELIVER_DRAINED },
+    { { .outcome = DELIVERY_LOOP_DRAINED },
       RUN_RUNNING,
       false,
       "give-back",
       false,
       ERROR_LOST,
       "deliver give-back:0 close read-ended" },
-    { { .outcome = DELIVER_DRAINED },
+    { { .outcome = DELIVERY_LOOP_DRAINED },
       RUN_CANCELLED,
       false,
       "give-back",
       true,
       0,
       "deliver give-back:0 close read-ended" },
-    { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
+    { { .outcome = DELIVERY_LOOP_PARKED, .parking = { .park_ms = 4000 } },
       RUN_RUNNING,
       false,
       NULL,
       true,
       0,
       "deliver park:4000 close" },
-    { { .outcome = DELIVER_PARKED, .parking = { .park_ms = 4000 } },
+    { { .outcome = DELIVERY_LOOP_PARKED, .parking = { .park_ms = 4000 } },
       RUN_CANCELLED,
       false,
       "park",
       true,
       0,
       "deliver park:4000 close read-ended" },
-    { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_RETRY },
+    { { .outcome = DELIVERY_LOOP_RELINQUISHED, .relinquish_kind = ERROR_RETRY },
       RUN_RUNNING,
       false,
       NULL,
       false,
       ERROR_RETRY,
       "deliver close" },
-    { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
+    { { .outcome = DELIVERY_LOOP_RELINQUISHED, .relinquish_kind = ERROR_LOST },
       RUN_CANCELLED,
       false,
       NULL,
       true,
       0,
       "deliver close read-ended" },
-    { { .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST },
+    { { .outcome = DELIVERY_LOOP_RELINQUISHED, .relinquish_kind = ERROR_LOST },
       RUN_CANCELLED,
       false,
       "read-ended",
@@ -307,7 +309,7 @@ static void an_end_that_could_not_be_written_is_not_taken_for_written(void **sta
 
     (void)state;
     diary_begin(NULL);
-    world.delivered = (struct deliver_result){ .outcome = DELIVER_DONE };
+    world.delivered = (struct delivery_loop_result){ .outcome = DELIVERY_LOOP_DONE };
     world.end_fails = ERROR_RETRY;
     assert_false(execute(REASON_NONE, sealed, &err));
     assert_int_equal(err.kind, ERROR_RETRY);
@@ -324,8 +326,8 @@ static void what_was_recorded_is_counted_whoever_ended_the_run(void **state)
     world.record = (struct run_record){
         .state = RUN_FAILED, .counts = { .read = 12, .selected = 5 }, .accepted = 6, .rejected = 1
     };
-    world.delivered =
-        (struct deliver_result){ .outcome = DELIVER_FAILED, .reason = REASON_ANSWER_UNEXPECTED };
+    world.delivered = (struct delivery_loop_result){ .outcome = DELIVERY_LOOP_FAILED,
+                                                     .reason = REASON_ANSWER_UNEXPECTED };
     world.key_fails = ERROR_NONE;
     assert_true(execute(REASON_NONE, sealed, &err));
     assert_int_equal(control.runs_ended[RUN_FAILED], 1);
@@ -336,8 +338,8 @@ static void what_was_recorded_is_counted_whoever_ended_the_run(void **state)
     assert_int_equal(control.runs_taken_over, 1);
 
     world.record.state = RUN_CANCELLED; /* by a command, meanwhile */
-    world.delivered =
-        (struct deliver_result){ .outcome = DELIVER_RELINQUISHED, .relinquish_kind = ERROR_LOST };
+    world.delivered = (struct delivery_loop_result){ .outcome = DELIVERY_LOOP_RELINQUISHED,
+                                                     .relinquish_kind = ERROR_LOST };
     assert_true(execute(REASON_RATE_LIMITED, sealed, &err));
     assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
     assert_int_equal(control.runs_ended[RUN_CANCELLED], 1); /* no other worker tells of it */
@@ -353,7 +355,7 @@ static void a_run_that_a_command_ends_at_last_is_counted_as_that(void **state)
     diary_begin("end");
     world.record =
         (struct run_record){ .state = RUN_CANCELLED, .counts = { .read = 12, .selected = 5 } };
-    world.delivered = (struct deliver_result){ .outcome = DELIVER_DONE };
+    world.delivered = (struct delivery_loop_result){ .outcome = DELIVERY_LOOP_DONE };
     world.key_fails = ERROR_NONE;
     assert_true(execute(REASON_NONE, sealed, &err));
     assert_int_equal(control.runs_ended[RUN_CANCELLED], 1);

@@ -1,7 +1,7 @@
 #include "worker/export/run.h"
 
 #include "common/log.h"
-#include "worker/export/deliver.h"
+#include "worker/export/delivery_loop.h"
 
 static void log_end(const struct run_task *task, const struct run_ending *ending,
                     const struct run_record *record)
@@ -80,32 +80,32 @@ static bool mark_connection(struct db *db, const struct run_task *task, struct e
 
 /* False with ERROR_LOST: nothing was written, the run is not this take's any more. */
 static bool conclude(const struct run_options *options, struct db *db, const struct run_task *task,
-                     const struct deliver_result *result, struct error *err)
+                     const struct delivery_loop_result *result, struct error *err)
 {
     struct run_ending ending = { RUN_SUCCEEDED, REASON_NONE, NULL };
 
     switch (result->outcome) {
-    case DELIVER_DONE:
+    case DELIVERY_LOOP_DONE:
         if (result->reason != REASON_NONE)
             ending = (struct run_ending){ RUN_SUCCEEDED, result->reason, result->detail };
         break;
-    case DELIVER_FAILED:
+    case DELIVERY_LOOP_FAILED:
         if (result->key_refused && !mark_connection(db, task, err))
             return false;
         ending = (struct run_ending){ RUN_FAILED, result->reason, result->detail };
         break;
-    case DELIVER_CANCELLED:
+    case DELIVERY_LOOP_CANCELLED:
         ending = (struct run_ending){ RUN_CANCELLED, result->reason, result->detail };
         break;
-    case DELIVER_DRAINED:
+    case DELIVERY_LOOP_DRAINED:
         log_info("run_given_back", LOG_INT("run", task->run_id),
                  LOG_STR("export", task->export_name), LOG_STR("trace", task->traceparent));
         return runs_give_back(db, task, RUN_DRAINED, err);
-    case DELIVER_PARKED:
+    case DELIVERY_LOOP_PARKED:
         log_debug("run_parked", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
                   LOG_INT("park_ms", result->parking.park_ms), LOG_STR("trace", task->traceparent));
         return runs_park(db, task, &result->parking, err);
-    case DELIVER_RELINQUISHED:
+    case DELIVERY_LOOP_RELINQUISHED:
         return error_set(err, result->relinquish_kind, "%s", result->detail);
     }
     return write_end(options, db, task, &ending, err);
@@ -153,19 +153,19 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
                              const struct run_task *task, int64_t taken_ms, struct error *err)
 {
     CLEANUP(client_freep) struct client *client = NULL;
-    struct deliver_options delivery = { .settings = options->settings,
-                                        .task = task,
-                                        .control = options->control,
-                                        .db = db,
-                                        .wakeup_fd = options->wakeup_fd,
-                                        .taken_ms = taken_ms,
-                                        .stop_fd = options->stop_fd };
-    struct deliver_result result = { .outcome = DELIVER_RELINQUISHED };
+    struct delivery_loop_options delivery = { .settings = options->settings,
+                                              .task = task,
+                                              .control = options->control,
+                                              .db = db,
+                                              .wakeup_fd = options->wakeup_fd,
+                                              .taken_ms = taken_ms,
+                                              .stop_fd = options->stop_fd };
+    struct delivery_loop_result result = { .outcome = DELIVERY_LOOP_RELINQUISHED };
     struct error why = ERROR_INIT;
 
     if (open_client(options, task, &client, &why)) {
         delivery.client = client;
-        deliver(&delivery, &result);
+        delivery_loop_run(&delivery, &result);
         return conclude(options, db, task, &result, err);
     }
     if (why.kind != ERROR_INPUT)

@@ -10,8 +10,8 @@
 #include "common/clock.h"
 #include "common/wakeup.h"
 #include "tests/unit/diary.h"
-#include "worker/export/deliver.h"
 #include "worker/export/delivery.h"
+#include "worker/export/delivery_loop.h"
 #include "worker/export/delivery_wait.h"
 #include "worker/export/perform.h"
 #include "worker/export/plan.h"
@@ -316,19 +316,19 @@ static struct run_task new_task(void)
                               .guards = { .max_invalid_percent = 20, .last_distinct = -1 } };
 }
 
-static struct deliver_result deliver_task(const struct run_task *task)
+static struct delivery_loop_result run_loop(const struct run_task *task)
 {
-    struct deliver_result result = { .outcome = DELIVER_DRAINED };
-    const struct deliver_options options = { .settings = &settings,
-                                             .task = task,
-                                             .control = &control,
-                                             .wakeup_fd = -1,
-                                             .taken_ms = world.now_ms,
-                                             .stop_fd = &world.stop_fd };
+    struct delivery_loop_result result = { .outcome = DELIVERY_LOOP_DRAINED };
+    const struct delivery_loop_options options = { .settings = &settings,
+                                                   .task = task,
+                                                   .control = &control,
+                                                   .wakeup_fd = -1,
+                                                   .taken_ms = world.now_ms,
+                                                   .stop_fd = &world.stop_fd };
     struct error err = ERROR_INIT;
 
     world.stop_fd = wakeup_open(&err);
-    deliver(&options, &result);
+    delivery_loop_run(&options, &result);
     (void)close(world.stop_fd);
     assert_int_equal(world.plans, 0);
     return result;
@@ -345,8 +345,8 @@ static void a_batch_is_planned_sent_polled_and_confirmed(void **state)
 
     (void)state;
     world_begin(NULL);
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_DONE);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_DONE);
     assert_string_equal(diary.text, "plan fetch load send:import mark_sent "
                                     "send:job confirm abort");
 }
@@ -362,8 +362,8 @@ static void whatever_fails_ends_the_delivery(void **state)
         struct run_task task = new_task();
 
         world_begin(calls[i]);
-        struct deliver_result result = deliver_task(&task);
-        assert_int_equal(result.outcome, DELIVER_RELINQUISHED);
+        struct delivery_loop_result result = run_loop(&task);
+        assert_int_equal(result.outcome, DELIVERY_LOOP_RELINQUISHED);
         assert_int_equal(result.relinquish_kind, ERROR_LOST);
         assert_int_equal(control.leases_lost, 1);
     }
@@ -374,12 +374,12 @@ static void what_the_plan_comes_to_decides_the_run(void **state)
     static const struct {
         int turns;
         enum plan_outcome outcome;
-        enum deliver_outcome delivered;
+        enum delivery_loop_outcome delivered;
         enum run_reason reason;
     } cases[] = {
-        { 1, PLAN_SOURCE_UNREADABLE, DELIVER_FAILED, REASON_SOURCE_UNREADABLE },
-        { 1, PLAN_INTERRUPTED, DELIVER_RELINQUISHED, REASON_NONE },
-        { -1, PLAN_DONE, DELIVER_RELINQUISHED, REASON_NONE },
+        { 1, PLAN_SOURCE_UNREADABLE, DELIVERY_LOOP_FAILED, REASON_SOURCE_UNREADABLE },
+        { 1, PLAN_INTERRUPTED, DELIVERY_LOOP_RELINQUISHED, REASON_NONE },
+        { -1, PLAN_DONE, DELIVERY_LOOP_RELINQUISHED, REASON_NONE },
     };
 
     (void)state;
@@ -389,7 +389,7 @@ static void what_the_plan_comes_to_decides_the_run(void **state)
         world_begin(NULL);
         world.plan_turns = cases[i].turns;
         world.plan_outcome = cases[i].outcome;
-        struct deliver_result result = deliver_task(&task);
+        struct delivery_loop_result result = run_loop(&task);
         assert_int_equal(result.outcome, cases[i].delivered);
         assert_int_equal(result.reason, cases[i].reason);
         assert_false(did("send:"));
@@ -403,8 +403,8 @@ static void a_guard_ends_the_run_before_its_first_request(void **state)
     (void)state;
     world_begin(NULL);
     task.max_profiles = 0;
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_FAILED);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_FAILED);
     assert_int_equal(result.reason, REASON_OVER_PROFILE_LIMIT);
     assert_true(result.detail[0] != '\0');
     assert_false(did("send:"));
@@ -419,7 +419,7 @@ static void a_guard_ends_no_run_that_is_still_planned(void **state)
     world_begin(NULL);
     world.plan_turns = 3;
     task.max_profiles = 0;
-    struct deliver_result result = deliver_task(&task);
+    struct delivery_loop_result result = run_loop(&task);
     assert_int_equal(result.reason, REASON_OVER_PROFILE_LIMIT);
     assert_int_equal(world.plan_left, 0);
     assert_false(did("send:"));
@@ -433,8 +433,8 @@ static void a_plan_without_connections_waits_for_the_database(void **state)
     world_begin(NULL);
     world.plan_turns = 2000; /* seconds: longer than the retry budget */
     world.plan_waits_since_ms = START_MS;
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_DONE);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_DONE);
     assert_true(did("waits:database_unavailable"));
 }
 
@@ -446,8 +446,8 @@ static void who_cancels_a_run_is_named(void **state)
     world_begin(NULL);
     world.plan_turns = 100;
     world.cancelled_by = "ada";
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_CANCELLED);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_CANCELLED);
     assert_int_equal(result.reason, REASON_CANCELLED_BY);
     assert_string_equal(result.detail,
                         "cancelled by ada; 0 rows had been accepted since the run was last taken");
@@ -460,8 +460,8 @@ static void a_worker_that_stood_still_sends_nothing_more(void **state)
     (void)state;
     world_begin(NULL);
     world.stands_still_ms = LEASE_SECONDS * 1000 + 1;
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_RELINQUISHED);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_RELINQUISHED);
     assert_int_equal(result.relinquish_kind, ERROR_LOST);
     assert_string_equal(diary.text, "plan abort abort");
 }
@@ -476,8 +476,8 @@ static void a_lease_counts_from_before_its_renewal_was_sent(void **state)
     world.plan_turns = 100;
     world.renewal_ms = LEASE_SECONDS * 1000 - 500;
     world.stands_still_ms = 1000;
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_RELINQUISHED);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_RELINQUISHED);
     assert_int_equal(result.relinquish_kind, ERROR_LOST);
     assert_true(did("abort"));
 }
@@ -490,7 +490,7 @@ static void a_run_is_not_parked_while_its_members_are_read(void **state)
     world_begin(NULL);
     world.status = 429;
     world.plan_turns = 20;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_PARKED);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_PARKED);
     assert_int_equal(world.plan_left, 0);
 }
 
@@ -502,12 +502,12 @@ static void a_process_that_ends_gives_the_run_back(void **state)
     world_begin(NULL);
     world.plan_turns = 100;
     world.drain_at_ms = START_MS + 3000;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_DRAINED);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DRAINED);
     assert_true(world.now_ms < START_MS + 10000);
 
     world_begin(NULL);
     control.cut_off = true;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_DRAINED);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DRAINED);
     assert_int_equal(world.turns, 0);
 }
 
@@ -519,7 +519,7 @@ static void a_run_that_nobody_wants_any_more_is_given_back(void **state)
     world_begin(NULL);
     world.plan_turns = 100;
     world.stop_at_ms = START_MS + 3000;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_DRAINED);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DRAINED);
     assert_true(world.now_ms < START_MS + 10000);
 }
 
@@ -531,7 +531,7 @@ static int64_t waits_for_answer_ms(int64_t process_ms)
     world_begin(NULL);
     world.stops_when_sent = true;
     world.process_until_ms = process_ms ? START_MS + process_ms : 0;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_DRAINED);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DRAINED);
     return world.now_ms - START_MS;
 }
 
@@ -550,8 +550,8 @@ static void a_run_that_waits_for_a_limit_frees_its_slot(void **state)
     (void)state;
     world_begin(NULL);
     world.status = 429;
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_PARKED);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_PARKED);
     assert_true(result.parking.park_ms > 3000 && result.parking.park_ms <= 60000);
     assert_int_equal(result.parking.idle_ms, 0); /* a limit costs no budget */
     assert_false(result.parking.plan_again);
@@ -567,8 +567,8 @@ static void a_run_whose_guard_waits_for_klaviyo_frees_its_slot_and_is_planned_ag
     world_begin(NULL);
     task.guards.plan = GUARD_PLAN_STOP;
     world.usage_status = 429;
-    struct deliver_result result = deliver_task(&task);
-    assert_int_equal(result.outcome, DELIVER_PARKED);
+    struct delivery_loop_result result = run_loop(&task);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_PARKED);
     assert_int_equal(result.parking.park_ms, 60000);
     assert_int_equal(result.parking.idle_ms, 0);
     assert_true(result.parking.plan_again);
@@ -580,15 +580,15 @@ static void a_run_whose_guard_waits_for_klaviyo_frees_its_slot_and_is_planned_ag
 static void a_klaviyo_that_stays_away_uses_up_the_retry_budget(void **state)
 {
     struct run_task task = new_task();
-    struct deliver_result result = { .outcome = DELIVER_DONE };
+    struct delivery_loop_result result = { .outcome = DELIVERY_LOOP_DONE };
     char trouble[256];
 
     (void)state;
     for (int takes = 0; takes < 1000; takes++) {
         world_begin(NULL);
         world.status = 0;
-        result = deliver_task(&task);
-        if (result.outcome != DELIVER_PARKED)
+        result = run_loop(&task);
+        if (result.outcome != DELIVERY_LOOP_PARKED)
             break;
         task.resume.planned = true;
         task.resume.wait_reason = REASON_KLAVIYO_UNAVAILABLE;
@@ -597,7 +597,7 @@ static void a_klaviyo_that_stays_away_uses_up_the_retry_budget(void **state)
         task.resume.trouble = trouble;
         task.resume.idle_ms += world.now_ms - START_MS + result.parking.idle_ms;
     }
-    assert_int_equal(result.outcome, DELIVER_FAILED);
+    assert_int_equal(result.outcome, DELIVERY_LOOP_FAILED);
     assert_int_equal(result.reason, REASON_RETRY_BUDGET_USED_UP);
     assert_string_equal(result.detail, "no progress for 900 s; last: no answer of Klaviyo to "
                                        "import: connection refused");
@@ -615,8 +615,8 @@ static void nobody_is_taken_off_for_a_segment_that_is_empty_now(void **state)
         task.removes_leavers = task.account_known = true;
         task.resume.planned = parked;
         task.resume.left = task.resume.there = 1;
-        struct deliver_result result = deliver_task(&task);
-        assert_int_equal(result.outcome, DELIVER_DONE);
+        struct delivery_loop_result result = run_loop(&task);
+        assert_int_equal(result.outcome, DELIVERY_LOOP_DONE);
         assert_int_equal(result.reason, REASON_REMOVALS_WITHHELD);
         assert_false(did("claim"));
     }
@@ -634,7 +634,7 @@ static void a_parked_run_goes_on_without_planning(void **state)
         world_begin(NULL);
         task.resume.planned = true;
         task.resume.wait_reason = reasons[i];
-        assert_int_equal(deliver_task(&task).outcome, DELIVER_DONE);
+        assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DONE);
         assert_false(did("plan "));
         assert_true(did("confirm"));
     }
@@ -648,12 +648,12 @@ static void jobs_of_an_earlier_owner_are_polled_first(void **state)
     task.taken_over = true;
     task.epoch = 2;
     world_begin("adopt");
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_RELINQUISHED);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_RELINQUISHED);
 
     world_begin(NULL);
     world.has_sent_job = true;
     world.batches = 0;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_DONE);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DONE);
     assert_true(did("adopt"));
     assert_false(did("send:import"));
     assert_true(did("confirm"));
@@ -666,7 +666,7 @@ static void nothing_is_planned_while_a_late_job_may_overwrite_it(void **state)
     (void)state;
     world_begin(NULL);
     world.has_late_job = true;
-    assert_int_equal(deliver_task(&task).outcome, DELIVER_DONE);
+    assert_int_equal(run_loop(&task).outcome, DELIVERY_LOOP_DONE);
     const char *settled = strstr(diary.text, "settle_late_job");
     const char *planned = strstr(diary.text, "plan ");
     assert_true(settled && planned && settled < planned);

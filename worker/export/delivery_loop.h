@@ -1,5 +1,5 @@
-#ifndef WORKER_EXPORT_DELIVER_H
-#define WORKER_EXPORT_DELIVER_H
+#ifndef WORKER_EXPORT_DELIVERY_LOOP_H
+#define WORKER_EXPORT_DELIVERY_LOOP_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@
 #include "worker/store/runs.h"
 
 /*
- * Delivering: takes the batches of a run from the outbox to Klaviyo.
+ * The delivery loop: takes the batches of a run from the outbox to Klaviyo.
  *
  * The loop around a delivery (delivery.h): responses go in, effects are
  * performed in order. It owns the run: renews its lease, checks its retry
@@ -22,7 +22,7 @@
  * All of it happens on the caller's thread, with one database connection and
  * one client.
  */
-struct deliver_options {
+struct delivery_loop_options {
     const struct settings *settings;
     const struct run_task *task;
     struct run_control *control;
@@ -33,17 +33,17 @@ struct deliver_options {
     const int *stop_fd; /* NULL, or readable: this run is to be given back */
 };
 
-enum deliver_outcome {
-    DELIVER_DONE,         /* every batch is confirmed or its rows are rejected */
-    DELIVER_FAILED,       /* reason and detail say why */
-    DELIVER_CANCELLED,    /* somebody asked for it; detail says who and what had been sent */
-    DELIVER_DRAINED,      /* the process ends, or stop_fd: the run is to be given back */
-    DELIVER_PARKED,       /* nothing to do for a while: the slot is free for others */
-    DELIVER_RELINQUISHED, /* the run was lost, or the database is unreachable: detail says why */
+enum delivery_loop_outcome {
+    DELIVERY_LOOP_DONE,         /* every batch is confirmed or its rows are rejected */
+    DELIVERY_LOOP_FAILED,       /* reason and detail say why */
+    DELIVERY_LOOP_CANCELLED,    /* somebody asked for it; detail says who and what had been sent */
+    DELIVERY_LOOP_DRAINED,      /* the process ends, or stop_fd: the run is to be given back */
+    DELIVERY_LOOP_PARKED,       /* nothing to do for a while: the slot is free for others */
+    DELIVERY_LOOP_RELINQUISHED, /* run lost, or database unreachable: detail says why */
 };
 
-struct deliver_result {
-    enum deliver_outcome outcome;
+struct delivery_loop_result {
+    enum delivery_loop_outcome outcome;
     enum run_reason reason; /* NONE unless FAILED or CANCELLED */
     char detail[1536];
     bool key_refused;                /* the connection is to be marked */
@@ -57,6 +57,7 @@ struct deliver_result {
  * is the caller's to write. No request is in flight and no plan going on
  * afterwards.
  */
-void deliver(const struct deliver_options *options, struct deliver_result *result);
+void delivery_loop_run(const struct delivery_loop_options *options,
+                       struct delivery_loop_result *result);
 
 #endif
