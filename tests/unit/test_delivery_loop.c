@@ -365,7 +365,7 @@ static void whatever_fails_ends_the_delivery(void **state)
         struct delivery_loop_result result = run_loop(&task);
         assert_int_equal(result.outcome, DELIVERY_LOOP_RELINQUISHED);
         assert_int_equal(result.relinquish_kind, ERROR_LOST);
-        assert_int_equal(control.leases_lost, 1);
+        assert_int_equal(control.run_metrics.leases_lost, 1);
     }
 }
 
@@ -556,7 +556,7 @@ static void a_run_that_waits_for_a_limit_frees_its_slot(void **state)
     assert_int_equal(result.parking.idle_ms, 0); /* a limit costs no budget */
     assert_false(result.parking.plan_again);
     assert_true(did("waits:rate_limited"));
-    assert_int_equal(control.throttled, 1);
+    assert_int_equal(control.run_metrics.throttled, 1);
 }
 
 static void a_run_whose_guard_waits_for_klaviyo_frees_its_slot_and_is_planned_again(void **state)

@@ -245,7 +245,9 @@ static void each_effect_is_one_write_and_what_fails_is_told(void **state)
         begin(effects[i].call);
         assert_false(perform(&performer, &effects[i].effect, &result, &err));
         assert_int_equal(err.kind, ERROR_LOST);
-        assert_int_equal(control.batches_sent + control.accepted_rows + control.slowed, 0);
+        assert_int_equal(control.run_metrics.batches_sent + control.run_metrics.accepted_rows +
+                             control.run_metrics.slowed,
+                         0);
     }
 }
 
@@ -287,8 +289,8 @@ static void refused_rows_go_with_the_confirmation_and_all_are_counted(void **sta
     strbuf_add(&failures.text, text, sizeof text);
     assert_true(perform(&performer, &effect, &result, &err));
     assert_string_equal(diary.text, "confirm:3:2+1");
-    assert_int_equal(control.rejected_rows, 3);
-    assert_int_equal(control.accepted_rows, 2);
+    assert_int_equal(control.run_metrics.rejected_rows, 3);
+    assert_int_equal(control.run_metrics.accepted_rows, 2);
     strbuf_release(&failures.text);
 }
 
@@ -320,10 +322,10 @@ static void a_split_says_of_each_row_where_it_goes(void **state)
 
     assert_true(perform(&performer, &effect, &result, &err));
     assert_string_equal(diary.text, "split:3:{1,0,2!");
-    assert_int_equal(control.rejected_rows, 1);
+    assert_int_equal(control.run_metrics.rejected_rows, 1);
     begin("split");
     assert_false(perform(&performer, &effect, &result, &err));
-    assert_int_equal(control.rejected_rows, 0);
+    assert_int_equal(control.run_metrics.rejected_rows, 0);
     strbuf_release(&body);
 }
 
@@ -379,7 +381,7 @@ static void a_request_goes_with_a_permit_or_not_at_all(void **state)
         if (requests[i].ok)
             assert_int_equal(result.sent, requests[i].sent);
         assert_int_equal(result.wait_ms, requests[i].permit ? 0 : 250);
-        assert_int_equal(control.limit_wait_ms, requests[i].permit ? 0 : 250);
+        assert_int_equal(control.run_metrics.limit_wait_ms, requests[i].permit ? 0 : 250);
     }
 }
 
@@ -420,7 +422,7 @@ static void an_account_that_is_slow_already_is_not_told_again(void **state)
         begin(NULL);
         world.pace = pace;
         assert_true(perform(&performer, &effect, &result, &err));
-        assert_int_equal(control.slowed, pace > 0);
+        assert_int_equal(control.run_metrics.slowed, pace > 0);
     }
 }
 

@@ -81,7 +81,7 @@ static void relinquish(struct delivery_loop *loop, const struct error *err)
     (void)snprintf(loop->result->detail, sizeof loop->result->detail, "%s", err->text);
     loop->result->relinquish_kind = err->kind;
     if (err->kind == ERROR_LOST)
-        (void)atomic_fetch_add(&loop->options->control->leases_lost, 1);
+        (void)atomic_fetch_add(&loop->options->control->run_metrics.leases_lost, 1);
     end_as(loop, DELIVERY_LOOP_RELINQUISHED);
 }
 
@@ -105,11 +105,11 @@ static void note_progress(struct delivery_loop *loop)
 
 static void publish_counts(struct delivery_loop *loop)
 {
+    struct run_metrics *metrics = &loop->options->control->run_metrics;
     struct delivery_counts now = delivery_counts(&loop->delivery);
 
-    (void)atomic_fetch_add(&loop->options->control->throttled,
-                           now.throttled - loop->counted.throttled);
-    (void)atomic_fetch_add(&loop->options->control->retries, now.retries - loop->counted.retries);
+    (void)atomic_fetch_add(&metrics->throttled, now.throttled - loop->counted.throttled);
+    (void)atomic_fetch_add(&metrics->retries, now.retries - loop->counted.retries);
     if (now.progress != loop->counted.progress)
         note_progress(loop);
     loop->counted = now;

@@ -37,7 +37,7 @@ static void count_members(struct run_control *control, const struct run_record *
 static void count_end(struct run_control *control, const struct run_ending *ending,
                       const struct run_record *record)
 {
-    (void)atomic_fetch_add(&control->runs_ended[record->state], 1);
+    (void)atomic_fetch_add(&control->run_metrics.runs_ended[record->state], 1);
     if (record->state == RUN_FAILED)
         run_metrics_failure(&control->run_metrics, ending->reason);
 }
@@ -62,7 +62,7 @@ void run_note_closed(struct run_control *control, const struct run_closed *close
     log_info("run_closed", LOG_INT("run", closed->run_id), LOG_STR("export", closed->export_name),
              LOG_STR("state", run_state_name(closed->state)),
              LOG_STR("reason", run_reason_name(closed->reason)));
-    (void)atomic_fetch_add(&control->runs_ended[closed->state], 1);
+    (void)atomic_fetch_add(&control->run_metrics.runs_ended[closed->state], 1);
     if (closed->state == RUN_FAILED)
         run_metrics_failure(&control->run_metrics, closed->reason);
 }
@@ -145,8 +145,8 @@ static void note_taken(const struct run_options *options, const struct run_task 
              LOG_STR("take", task->take_id), LOG_STR("export", task->export_name),
              LOG_INT("taken_over", task->taken_over), LOG_INT("full", task->full),
              LOG_STR("trace", task->traceparent));
-    (void)atomic_fetch_add(&options->control->runs_taken, 1);
-    (void)atomic_fetch_add(&options->control->runs_taken_over, task->taken_over);
+    (void)atomic_fetch_add(&options->control->run_metrics.runs_taken, 1);
+    (void)atomic_fetch_add(&options->control->run_metrics.runs_taken_over, task->taken_over);
 }
 
 static bool open_and_deliver(const struct run_options *options, struct db *db,

@@ -21,7 +21,7 @@ struct plain {
 };
 
 #define SERVICE(member) offsetof(struct service_metrics, member)
-#define RUNS(member) offsetof(struct run_control, member)
+#define RUNS(member) offsetof(struct run_metrics, member)
 
 /* clang-format off */
 static const struct plain of_service[] = {
@@ -286,7 +286,7 @@ static void write_loop(struct prometheus_text *e, const struct metrics_report *r
 
 /* ---- runs ---- */
 
-static void write_ends(struct prometheus_text *e, const struct run_control *runs)
+static void write_ends(struct prometheus_text *e, const struct run_metrics *runs)
 {
     prometheus_family(e, "runs_ended_total", PROMETHEUS_COUNTER,
                       "Runs that this worker brought to their end, by state.");
@@ -299,17 +299,16 @@ static void write_ends(struct prometheus_text *e, const struct run_control *runs
     for (unsigned i = 0; i < RUN_REASONS; i++)
         if (run_reason_is_failure((enum run_reason)i))
             prometheus_number(e, LABELS({ "reason", run_reason_name((enum run_reason)i) }),
-                              runs->run_metrics.failed[i]);
+                              runs->failed[i]);
 }
 
-static void write_members(struct prometheus_text *e, const struct run_control *runs)
+static void write_members(struct prometheus_text *e, const struct run_metrics *runs)
 {
     prometheus_family(e, "members_total", PROMETHEUS_COUNTER,
                       "Members of segments by what became of them; all but accepted and rejected "
                       "are counted when their run is through.");
     for (size_t i = 0; i < RUN_METRICS_MEMBERS; i++)
-        prometheus_number(e, LABELS({ "outcome", run_metrics_member_names[i] }),
-                          runs->run_metrics.members[i]);
+        prometheus_number(e, LABELS({ "outcome", run_metrics_member_names[i] }), runs->members[i]);
     prometheus_number(e, LABELS({ "outcome", "accepted" }), runs->accepted_rows);
     prometheus_number(e, LABELS({ "outcome", "rejected" }), runs->rejected_rows);
 }
@@ -359,14 +358,14 @@ static void write_durations(struct prometheus_text *e, const struct run_metrics 
 
 static void write_runs(struct prometheus_text *e, const struct metrics_report *report)
 {
-    const struct run_control *runs = report->runs;
+    const struct run_metrics *runs = &report->runs->run_metrics;
 
     write_plain(e, of_runs, COUNT_OF(of_runs), runs);
     write_ends(e, runs);
     write_members(e, runs);
     write_slots(e, report);
-    write_requests(e, &runs->run_metrics);
-    write_durations(e, &runs->run_metrics);
+    write_requests(e, runs);
+    write_durations(e, runs);
     write_seconds(e, "rate_limit_wait_seconds_total", PROMETHEUS_COUNTER,
                   "Time that requests waited for a place in an account's limit.",
                   runs->limit_wait_ms * 1000);

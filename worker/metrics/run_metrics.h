@@ -8,9 +8,9 @@
 #include "worker/store/runs.h"
 
 /*
- * What the runs of this process came to, for its metrics: requests by endpoint
- * and kind of response, how long they took, members by what became of them,
- * failures by reason. Zeroed memory is a new one. Added to by all run slots,
+ * What the runs of this process came to, for its metrics: totals, requests by
+ * endpoint and kind of response, how long they took, members by what became of
+ * them, failures by reason. Zeroed memory is a new one. Added to by all run slots,
  * read by the endpoints; each number is true by itself.
  */
 enum run_metrics_status {
@@ -42,6 +42,10 @@ struct run_metrics_endpoint {
 };
 
 struct run_metrics {
+    atomic_llong runs_ended[RUN_STATES]; /* of states that are an end */
+    atomic_llong runs_taken, runs_taken_over, runs_blocked, leases_lost;
+    atomic_llong accepted_rows, rejected_rows, batches_sent;
+    atomic_llong throttled, slowed, retries, limit_wait_ms;
     struct run_metrics_endpoint endpoints[ENDPOINT_COUNT];
     atomic_llong members[RUN_METRICS_MEMBERS];
     atomic_llong failed[RUN_REASONS];
