@@ -146,7 +146,7 @@ bool runs_end(struct db *db, const struct run_task *task, const struct run_endin
 
 /* Why a run is given back before its end. */
 enum run_give_back {
-    RUN_DRAINED,  /* the process ends: anybody may go on at once */
+    RUN_DRAINED,  /* the process ends, or the task that it is for: anybody may go on at once */
     RUN_TROUBLED, /* no database or memory: after a pause, as often as it takes */
     RUN_MISTAKEN, /* something of ours is wrong: the same, and it counts as a take in vain */
 };
