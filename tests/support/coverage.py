@@ -28,8 +28,8 @@ NOT_PURE: dict[str, set[str]] = {
     "common": {"log", "memory", "process", "seal", "secret", "secret_source", "version", "wakeup"},
     # threads and connections
     "worker/export": {
-        "delivery_loop", "guard_watch", "member_scan", "perform", "plan", "preview", "run", "scan_stop",
-        "trial_plan",
+        "batch_writer", "delivery_loop", "guard_watch", "member_scan", "perform", "plan", "preview", "run",
+        "scan_stop", "trial_plan",
     },
     # sockets and threads
     "worker/http": {"endpoints", "http_server", "listener", "process_usage", "snapshot"},

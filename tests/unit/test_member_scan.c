@@ -32,11 +32,10 @@ static struct {
     int64_t moved;
     bool stopped; /* the observer says stop */
     struct member_count counted;
-    int64_t uncounted;          /* members that come though they were not counted */
-    struct copy_field value;    /* of each member's first field, where it is not Ada's */
-    enum error_kind refused_as; /* what a failing write to the outbox says; NONE: that it is lost */
-    bool hashed_unset;          /* the fingerprint was of an object that unsets something */
-    bool planned_unset;         /* the outbox got one that does */
+    int64_t uncounted;       /* members that come though they were not counted */
+    struct copy_field value; /* of each member's first field, where it is not Ada's */
+    bool hashed_unset;       /* the fingerprint was of an object that unsets something */
+    bool planned_unset;      /* the outbox got one that does */
 } world;
 
 /* ---- fakes ---- */
@@ -177,8 +176,6 @@ FAKE(bool, outbox_plan_begin,
     assert_false(world.writing); /* nothing else is asked of the connection meanwhile */
     diary_note("plan:%d%s", (int)rows->n, plan->names_list ? ":list" : "");
     world.planned_unset |= memmem(plan->body->data, plan->body->len, "unset", 5) != NULL;
-    if (world.refused_as != ERROR_NONE)
-        return error_set(err, world.refused_as, "the outbox refuses it");
     world.writing = diary_goes_well("plan", err);
     return world.writing;
 }
@@ -302,15 +299,15 @@ static void world_knows(const char *address, struct ledger_row row)
     world.rows[world.n_rows++] = row;
 }
 
-/* The counts of the scan; with a writing connection, or as a preview. */
+/* The counts of the scan; with a connection to write, or as a preview. */
 static bool scan(const struct run_task *task, bool writes, struct run_counts *counts,
                  struct error *err)
 {
     CLEANUP(member_scan_release) struct member_scan scan;
 
     assert_true(member_scan_init(&scan, task, &observer, err));
-    scan.writing = writes ? (struct db *)&world : NULL;
-    scan.is_beginning = world.writing = writes;
+    scan.writer.outbox_db = writes ? (struct db *)&world : NULL;
+    scan.writer.is_beginning = world.writing = writes;
     bool ok = member_scan_read(&scan, err);
     assert_false(world.writing);
     *counts = scan.selection.counts;
@@ -413,19 +410,6 @@ static void whatever_fails_ends_the_scan(void **state)
         assert_false(scan(&task, true, &counts, &err));
         assert_int_equal(err.kind, ERROR_LOST);
     }
-}
-
-static void what_the_outbox_refuses_is_no_fault_of_the_source(void **state)
-{
-    struct run_task task = new_task();
-    struct error err = ERROR_INIT;
-    struct run_counts counts;
-
-    (void)state;
-    world_of_six(NULL);
-    world.refused_as = ERROR_INPUT;
-    assert_false(scan(&task, true, &counts, &err));
-    assert_int_equal(err.kind, ERROR_FATAL);
 }
 
 static void who_left_is_counted_and_not_marked_where_the_export_keeps_them(void **state)
@@ -676,8 +660,8 @@ static void a_trial_takes_its_rows_and_writes_them_when_it_is_told(void **state)
     assert_string_equal(trial.row[0].address, "ada@shop.example");
     assert_string_equal(trial.row[1].address, "bob@shop.example");
     assert_string_equal(diary.text, "");
-    scan.writing = (struct db *)&world;
-    assert_true(member_scan_write_trial(&scan, &err));
+    scan.writer.outbox_db = (struct db *)&world;
+    assert_true(member_scan_write_trial(&scan, &task, &err));
     assert_string_equal(diary.text, "plan:1:list plan:1");
     trial_release(&trial);
 }
@@ -689,7 +673,6 @@ int main(void)
         cmocka_unit_test(a_preview_counts_the_same_and_writes_nothing),
         cmocka_unit_test(a_preview_shows_examples_and_counts_changed_addresses),
         cmocka_unit_test(whatever_fails_ends_the_scan),
-        cmocka_unit_test(what_the_outbox_refuses_is_no_fault_of_the_source),
         cmocka_unit_test(who_left_is_counted_and_not_marked_where_the_export_keeps_them),
         cmocka_unit_test(the_fingerprint_is_of_the_values_and_not_of_what_is_unset),
         cmocka_unit_test(a_profile_of_the_largest_size_is_sent_and_a_byte_more_is_not),

@@ -66,7 +66,7 @@ FAKE(bool, db_join_snapshot, (struct db * db UNUSED, const char *name UNUSED, st
 FAKE(bool, member_scan_read, (struct member_scan * scan, struct error *err))
 {
     assert_non_null(scan->trial);
-    assert_null(scan->writing);
+    assert_null(scan->writer.outbox_db);
     scan->trial->n = 2;
     return step("read", err);
 }
@@ -76,11 +76,11 @@ FAKE(bool, db_begin, (struct db * db UNUSED, struct error *err))
     return step("begin", err);
 }
 
-FAKE(bool, member_scan_write_trial, (struct member_scan * scan, struct error *err))
+FAKE(bool, member_scan_write_trial,
+     (struct member_scan * scan, const struct run_task *task, struct error *err))
 {
-    assert_non_null(scan->writing);
-    assert_null(scan->observer);
-    assert_int_equal(scan->task->run_id, 7);
+    assert_non_null(scan->writer.outbox_db);
+    assert_int_equal(task->run_id, 7);
     return step("write", err);
 }
 

@@ -11,29 +11,17 @@
 #include "worker/store/members.h"
 
 enum {
-    INVALID_MAX_ROWS = 1000,                          /* local rejections of one write */
-    LEAVERS_MAX_ROWS = 10000,                         /* addresses of one write */
     OBJECT_MAX_BYTES = 2 * IMPORT_BODY_MAX_ROW_BYTES, /* larger is refused anyway */
     OBSERVE_EVERY_ROWS = 1024,                        /* how often the observer is asked */
     LARGE_FROM_ROWS = 20000, /* counted in 10 ms; below it parallel workers do not pay */
 };
 
-static void planned_init(struct planned *planned, enum planned_kind kind,
-                         const struct run_task *task)
+static void tell_writer(struct batch_writer *writer, const struct scan_observer *observer)
 {
-    struct batch_limits limits = { .rows = IMPORT_BODY_MAX_ROWS,
-                                   .bytes = IMPORT_BODY_MAX_BYTES -
-                                            import_body_frame_bytes(task->list_id) };
-
-    planned->names_list = kind == PLANNED_NEW || kind == PLANNED_ISOLATED_NEW;
-    batch_init(&planned->batch, &limits);
-    batch_rows_init(&planned->rows);
-}
-
-static void planned_release(struct planned *planned)
-{
-    batch_release(&planned->batch);
-    batch_rows_release(&planned->rows);
+    if (!observer)
+        return;
+    writer->planned_one = observer->planned;
+    writer->opaque = observer->opaque;
 }
 
 bool member_scan_init(struct member_scan *scan, const struct run_task *task,
@@ -43,11 +31,8 @@ bool member_scan_init(struct member_scan *scan, const struct run_task *task,
         .task = task, .observer = observer, .expected = -1, .object = STRBUF_INIT(OBJECT_MAX_BYTES)
     };
     selection_init(&scan->selection, task->full, task->removed);
-    for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
-        planned_init(&scan->planned[kind], kind, task);
-    local_rejections_init(&scan->invalid);
-    leavers_init(&scan->left);
-    leavers_init(&scan->never_on);
+    batch_writer_init(&scan->writer, task);
+    tell_writer(&scan->writer, observer);
     scan->mapping = mapping_new(task->fields, task->n_fields);
     return scan->mapping || error_no_memory(err);
 }
@@ -57,127 +42,9 @@ void member_scan_release(struct member_scan *scan)
     mapping_free(scan->mapping);
     selection_release(&scan->selection);
     strbuf_release(&scan->object);
-    for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
-        planned_release(&scan->planned[kind]);
-    local_rejections_release(&scan->invalid);
-    leavers_release(&scan->left);
-    leavers_release(&scan->never_on);
-    db_free(scan->reading);
-    db_free(scan->remembering);
-    db_free(scan->writing);
-}
-
-/* A write of ours that is refused is never the source's fault. */
-static bool written(bool ok, struct error *err)
-{
-    if (!ok && err->kind == ERROR_INPUT)
-        err->kind = ERROR_FATAL;
-    return ok;
-}
-
-static bool end_beginning(struct member_scan *scan, struct error *err)
-{
-    if (!scan->is_beginning)
-        return true;
-    scan->is_beginning = false;
-    return written(runs_begin_plan_await(scan->writing, err), err);
-}
-
-/* The batch that is on its way is in the outbox from here on. */
-static bool end_writing(struct member_scan *scan, struct error *err)
-{
-    if (!scan->is_writing)
-        return end_beginning(scan, err);
-    scan->is_writing = false;
-    if (!written(outbox_plan_end(scan->writing, err), err))
-        return false;
-    if (scan->observer)
-        scan->observer->planned(scan->observer->opaque);
-    return true;
-}
-
-/*
- * One batch is written while the next is made: reading a million members in memory of
- * constant size takes as long as the longer of both, not as both.
- */
-static bool begin_writing(struct member_scan *scan, struct planned *planned, struct error *err)
-{
-    struct outbox_plan plan = { .names_list = planned->names_list, .body = &planned->batch.body };
-
-    if (!end_writing(scan, err) ||
-        !written(outbox_plan_begin(scan->writing, scan->task, &planned->rows, &plan, err), err))
-        return false;
-    scan->is_writing = true;
-    return true;
-}
-
-/* The batch goes into the outbox, unless this is a preview or over the limit. */
-static bool flush_batch(struct member_scan *scan, struct planned *planned, struct error *err)
-{
-    if (planned->batch.rows == 0)
-        return true;
-    scan->batches++;
-    scan->body_bytes += (int64_t)planned->batch.body.len;
-    if (scan->writing && !scan->over_limit && !begin_writing(scan, planned, err))
-        return false;
-    batch_clear(&planned->batch);
-    batch_rows_clear(&planned->rows);
-    return true;
-}
-
-static bool flush_invalid(struct member_scan *scan, struct error *err)
-{
-    return !scan->writing ||
-           (end_writing(scan, err) &&
-            written(local_rejections_write(scan->writing, scan->task, &scan->invalid, err), err));
-}
-
-static bool take_invalid(struct member_scan *scan, const struct member *member, const char *code,
-                         struct error *err)
-{
-    if (scan->trial)
-        scan->trial->code = scan->trial->profile ? code : NULL;
-    if (!scan->writing)
-        return true;
-    local_rejections_add(&scan->invalid,
-                         (struct bytes){ member->address.bytes, member->address.len },
-                         (struct bytes){ member->profile_id.bytes, member->profile_id.len }, code);
-    return scan->invalid.n < INVALID_MAX_ROWS || flush_invalid(scan, err);
-}
-
-/* Only where they are to be taken off the list: else nothing is written of them. */
-static bool flush_left(struct member_scan *scan, struct error *err)
-{
-    return end_writing(scan, err) &&
-           written(leavers_mark(scan->writing, scan->task, &scan->left, err), err);
-}
-
-static bool flush_never_on(struct member_scan *scan, struct error *err)
-{
-    return end_writing(scan, err) &&
-           written(leavers_forget(scan->writing, scan->task, &scan->never_on, err), err);
-}
-
-static bool flush_leavers(struct member_scan *scan, struct error *err)
-{
-    return !scan->writing || (flush_left(scan, err) && flush_never_on(scan, err));
-}
-
-static bool take_left(struct member_scan *scan, const struct copy_field *address, struct error *err)
-{
-    if (!scan->writing || !scan->task->removes_leavers)
-        return true;
-    leavers_add(&scan->left, address->bytes, address->len);
-    return scan->left.n < LEAVERS_MAX_ROWS || flush_left(scan, err);
-}
-
-static bool take_never_on(struct member_scan *scan, const struct copy_field *address,
-                          struct error *err)
-{
-    if (!scan->writing)
-        return true;
-    leavers_add(&scan->never_on, address->bytes, address->len);
-    return scan->never_on.n < LEAVERS_MAX_ROWS || flush_never_on(scan, err);
+    batch_writer_release(&scan->writer);
+    db_free(scan->members_db);
+    db_free(scan->ledger_db);
 }
 
 /* Keyed by the export: a fingerprint reveals nothing without the key. */
@@ -208,40 +75,39 @@ static void count_not_cleared(struct member_scan *scan, const struct member *mem
         scan->selection.counts.not_cleared++;
 }
 
-static struct planned *planned_for(struct member_scan *scan, const struct member *member,
-                                   bool isolated)
+static enum planned_kind kind_of(struct member_scan *scan, const struct member *member,
+                                 bool isolated)
 {
     bool names_list = selection_names_list(&scan->selection, member);
 
     if (isolated)
-        return &scan->planned[names_list ? PLANNED_ISOLATED_NEW : PLANNED_ISOLATED_LISTED];
-    return &scan->planned[names_list ? PLANNED_NEW : PLANNED_LISTED];
+        return names_list ? PLANNED_ISOLATED_NEW : PLANNED_ISOLATED_LISTED;
+    return names_list ? PLANNED_NEW : PLANNED_LISTED;
 }
 
-static bool add_to_batch(struct member_scan *scan, struct planned *planned,
-                         const struct member *member, int64_t fingerprint, struct error *err)
+static struct batch_row row_of(const struct member_scan *scan, const struct member *member,
+                               int64_t fingerprint)
 {
-    enum batch_add added = batch_add(&planned->batch, scan->object.data, scan->object.len);
+    return (struct batch_row){ .address = { member->address.bytes, member->address.len },
+                               .profile_id = { member->profile_id.bytes, member->profile_id.len },
+                               .fingerprint = fingerprint,
+                               .known = member->known,
+                               .filled = filled_before(scan, member) |
+                                         mapping_filled(scan->mapping, member->fields),
+                               .listed = selection_was_listed(member) };
+}
 
-    if (added == BATCH_FULL) {
-        if (!flush_batch(scan, planned, err))
-            return false;
-        added = batch_add(&planned->batch, scan->object.data, scan->object.len);
-    }
-    if (added != BATCH_ADDED)
-        return error_no_memory(err);
+static bool add_to_batch(struct member_scan *scan, const struct member *member, bool isolated,
+                         int64_t fingerprint, struct error *err)
+{
+    struct batch_writer *writer = &scan->writer;
+    struct batch_row row;
+
+    if (writer->keeps_rows)
+        row = row_of(scan, member, fingerprint);
     count_not_cleared(scan, member);
-    if (scan->writing || scan->trial) {
-        struct batch_row row = { .address = { member->address.bytes, member->address.len },
-                                 .profile_id = { member->profile_id.bytes, member->profile_id.len },
-                                 .fingerprint = fingerprint,
-                                 .known = member->known,
-                                 .filled = filled_before(scan, member) |
-                                           mapping_filled(scan->mapping, member->fields),
-                                 .listed = selection_was_listed(member) };
-        batch_rows_add(&planned->rows, &row);
-    }
-    return true;
+    return batch_writer_add(writer, kind_of(scan, member, isolated), &scan->object,
+                            writer->keeps_rows ? &row : NULL, err);
 }
 
 /*
@@ -262,12 +128,12 @@ static bool make_object(struct member_scan *scan, const struct member *member, i
 }
 
 /* Refused before or not: it is few rows. */
-static bool take_trial_row(struct member_scan *scan, const struct member *member,
+static bool plan_trial_row(struct member_scan *scan, const struct member *member,
                            int64_t fingerprint, struct error *err)
 {
     if (!trial_wants(scan->trial, &scan->object))
         return true;
-    return add_to_batch(scan, planned_for(scan, member, false), member, fingerprint, err) &&
+    return add_to_batch(scan, member, false, fingerprint, err) &&
            (trial_add(scan->trial, member, &scan->object) || error_no_memory(err));
 }
 
@@ -292,7 +158,15 @@ static bool keep_example(struct member_scan *scan, struct error *err)
     return true;
 }
 
-static bool take_candidate(struct member_scan *scan, const struct member *member, struct error *err)
+static bool reject(struct member_scan *scan, const struct member *member, const char *code,
+                   struct error *err)
+{
+    if (scan->trial)
+        scan->trial->code = scan->trial->profile ? code : NULL;
+    return batch_writer_reject(&scan->writer, &member->address, &member->profile_id, code, err);
+}
+
+static bool plan_candidate(struct member_scan *scan, const struct member *member, struct error *err)
 {
     int64_t fingerprint;
     bool fits = make_object(scan, member, &fingerprint);
@@ -300,20 +174,19 @@ static bool take_candidate(struct member_scan *scan, const struct member *member
     if (!tell_address(scan, member, fits, err))
         return false;
     if (!fits)
-        return take_invalid(scan, member, selection_too_large(&scan->selection), err);
+        return reject(scan, member, selection_too_large(&scan->selection), err);
     if (scan->trial)
-        return take_trial_row(scan, member, fingerprint, err);
+        return plan_trial_row(scan, member, fingerprint, err);
     if (scan->examples && !keep_example(scan, err))
         return false;
 
     enum selection_choice choice = selection_compare(&scan->selection, member, fingerprint);
     if (choice == SELECTION_UNCHANGED)
         return true;
-    return add_to_batch(scan, planned_for(scan, member, choice == SELECTION_SEND_ISOLATED), member,
-                        fingerprint, err);
+    return add_to_batch(scan, member, choice == SELECTION_SEND_ISOLATED, fingerprint, err);
 }
 
-static bool take_member(struct member_scan *scan, const struct member *member, struct error *err)
+static bool plan_member(struct member_scan *scan, const struct member *member, struct error *err)
 {
     enum selection_step step;
     const char *code;
@@ -328,15 +201,15 @@ static bool take_member(struct member_scan *scan, const struct member *member, s
         count_not_cleared(scan, member);
         return true;
     case SELECTION_LEFT:
-        return take_left(scan, &member->address, err);
+        return batch_writer_mark(&scan->writer, &member->address, err);
     case SELECTION_NEVER_ON:
-        return take_never_on(scan, &member->address, err);
+        return batch_writer_forget(&scan->writer, &member->address, err);
     case SELECTION_INVALID:
-        return take_invalid(scan, member, code, err);
+        return reject(scan, member, code, err);
     case SELECTION_CANDIDATE:
         break;
     }
-    return take_candidate(scan, member, err);
+    return plan_candidate(scan, member, err);
 }
 
 static bool ask_observer(struct member_scan *scan, struct error *err)
@@ -356,7 +229,7 @@ static bool is_over_limit(const struct member_scan *scan)
 /* Between two members: is it still wanted, is it still within the limit? */
 static bool may_continue(struct member_scan *scan, int64_t n, struct error *err)
 {
-    scan->over_limit = scan->over_limit || is_over_limit(scan);
+    scan->writer.over_limit = scan->writer.over_limit || is_over_limit(scan);
     return n % OBSERVE_EVERY_ROWS != 0 || ask_observer(scan, err);
 }
 
@@ -410,7 +283,7 @@ static bool pass_row(struct member_scan *scan, const struct ledger_row *row, boo
     add_ledger(&remembered, row);
     selection_count_row(&scan->selection, &remembered);
     return !is_absent ||
-           (tell_address(scan, &remembered, false, err) && take_member(scan, &remembered, err));
+           (tell_address(scan, &remembered, false, err) && plan_member(scan, &remembered, err));
 }
 
 /* *more: false at the end of both streams. */
@@ -419,10 +292,10 @@ static bool step(struct member_scan *scan, struct sources *s, bool *more, struct
     switch (member_merge_next(&s->merge, s->has_member ? &s->member.address : NULL,
                               s->has_row ? &s->row.address : NULL)) {
     case MERGE_MEMBER:
-        return take_member(scan, &s->member, err) && next_member(s, err);
+        return plan_member(scan, &s->member, err) && next_member(s, err);
     case MERGE_BOTH:
         add_ledger(&s->member, &s->row);
-        return take_member(scan, &s->member, err) && next_member(s, err);
+        return plan_member(scan, &s->member, err) && next_member(s, err);
     case MERGE_ABSENT:
         return pass_row(scan, &s->row, true, err) && next_row(s, err);
     case MERGE_PASSED:
@@ -449,7 +322,7 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
 /* A preview tells how far it is. */
 static enum guards_count wanted_count(const struct member_scan *scan, const struct ledger *ledger)
 {
-    if (!scan->writing)
+    if (!scan->writer.outbox_db)
         return GUARDS_COUNT_MEMBERS;
     return guards_want_count(&scan->task->guards, scan->task->full || ledger_is_empty(ledger));
 }
@@ -461,9 +334,9 @@ static bool count_all(struct member_scan *scan, const struct members *members,
     case GUARDS_COUNT_NOTHING:
         break;
     case GUARDS_COUNT_MEMBERS:
-        return members_count(members, scan->remembering, 0, &count->members, err);
+        return members_count(members, scan->ledger_db, 0, &count->members, err);
     case GUARDS_COUNT_DOUBTFUL:
-        return member_count_doubtful(count, members, scan->remembering, scan->mapping, err);
+        return member_count_doubtful(count, members, scan->ledger_db, scan->mapping, err);
     }
     return false;
 }
@@ -478,11 +351,11 @@ static bool count_beside(struct member_scan *scan, const struct members *members
 {
     struct error ignored = ERROR_INIT;
 
-    if (wanted == GUARDS_COUNT_NOTHING || !db_savepoint(scan->remembering, &ignored))
+    if (wanted == GUARDS_COUNT_NOTHING || !db_savepoint(scan->ledger_db, &ignored))
         return false;
     bool counted = count_all(scan, members, wanted, count, &ignored);
     if (!counted)
-        db_undo_to_savepoint(scan->remembering);
+        db_undo_to_savepoint(scan->ledger_db);
     return counted;
 }
 
@@ -496,7 +369,7 @@ static bool start_reading(struct member_scan *scan, struct members *members,
 {
     struct member_count count = { .doubt_counted = false };
 
-    if (!members_count(members, scan->remembering, LARGE_FROM_ROWS, &count.members, err) ||
+    if (!members_count(members, scan->ledger_db, LARGE_FROM_ROWS, &count.members, err) ||
         !members_start(members, count.members >= LARGE_FROM_ROWS, err))
         return false;
     if (!scan->observer)
@@ -509,46 +382,38 @@ static bool start_reading(struct member_scan *scan, struct members *members,
     return ask_observer(scan, err);
 }
 
-static bool flush_batches(struct member_scan *scan, struct error *err)
-{
-    for (enum planned_kind kind = 0; kind < PLANNED_KINDS; kind++)
-        if (!flush_batch(scan, &scan->planned[kind], err))
-            return false;
-    return end_writing(scan, err);
-}
-
-/* After a failure: waits for what was sent, so that the connection is free for its next use. */
-static bool leave_nothing_on_its_way(struct member_scan *scan)
-{
-    struct error ignored = ERROR_INIT;
-
-    (void)!end_writing(scan, &ignored);
-    return false;
-}
-
 static bool read_and_write(struct member_scan *scan, struct error *err)
 {
     CLEANUP(members_freep) struct members *members = NULL;
     CLEANUP(ledger_freep) struct ledger *ledger = NULL;
 
-    if (!ask_observer(scan, err) || !members_open(&members, scan->reading, scan->task, err) ||
-        !ledger_open(&ledger, scan->remembering, scan->task, err) ||
+    if (!ask_observer(scan, err) || !members_open(&members, scan->members_db, scan->task, err) ||
+        !ledger_open(&ledger, scan->ledger_db, scan->task, err) ||
         !start_reading(scan, members, ledger, err))
         return false;
     struct sources sources = { .members = members, .ledger = ledger };
+    scan->writer.keeps_rows = scan->trial || scan->writer.outbox_db;
     if (scan->trial)
         return read_all(scan, &sources, err);
-    return read_all(scan, &sources, err) && flush_batches(scan, err) && flush_leavers(scan, err) &&
-           flush_invalid(scan, err);
+    return read_all(scan, &sources, err) && batch_writer_finish(&scan->writer, err);
 }
 
 bool member_scan_read(struct member_scan *scan, struct error *err)
 {
-    return read_and_write(scan, err) || leave_nothing_on_its_way(scan);
+    if (read_and_write(scan, err))
+        return true;
+    batch_writer_abandon(&scan->writer);
+    return false;
 }
 
-bool member_scan_write_trial(struct member_scan *scan, struct error *err)
+bool member_scan_write_trial(struct member_scan *scan, const struct run_task *run,
+                             struct error *err)
 {
-    scan->over_limit = false;
-    return flush_batches(scan, err) || leave_nothing_on_its_way(scan);
+    scan->writer.task = run;
+    scan->writer.planned_one = NULL;
+    scan->writer.over_limit = false;
+    if (batch_writer_finish(&scan->writer, err))
+        return true;
+    batch_writer_abandon(&scan->writer);
+    return false;
 }

@@ -7,21 +7,18 @@
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
-#include "worker/export/batch.h"
+#include "worker/export/batch_writer.h"
 #include "worker/export/mapping.h"
 #include "worker/export/member_count.h"
 #include "worker/export/selection.h"
 #include "worker/export/trial.h"
 #include "worker/store/db.h"
-#include "worker/store/leavers.h"
-#include "worker/store/outbox.h"
-#include "worker/store/rejections.h"
 #include "worker/store/run_task.h"
 
 /*
- * A scan: once over the members of an export, from the sorted stream into
- * batches. With a writing connection they go into the outbox; without one it
- * only counts, for a preview. Memory is constant: a few batches in the making.
+ * A scan: once over the members of an export, from the sorted stream to its batch writer.
+ * Where that has a connection they go into the outbox; without one the scan only counts, for
+ * a preview. Memory is constant: a few batches in the making.
  */
 
 /* Optional observer; called on the scanning thread. */
@@ -42,22 +39,6 @@ struct scan_observer {
     const int *stop_fd;
 };
 
-/* What a batch in the making is for: its rows have this in common. */
-enum planned_kind {
-    PLANNED_NEW,          /* they come on the list */
-    PLANNED_LISTED,       /* they were put on it before: their profiles are updated */
-    PLANNED_ISOLATED_NEW, /* the same of rows that Klaviyo refused last time */
-    PLANNED_ISOLATED_LISTED,
-    PLANNED_KINDS,
-};
-
-/* A batch in the making and its rows. */
-struct planned {
-    bool names_list;
-    struct batch batch;
-    struct batch_rows rows;
-};
-
 /* The first objects that may be sent, as they would be; the caller's to free. */
 enum { SCAN_EXAMPLES = 3 };
 struct scan_examples {
@@ -70,22 +51,13 @@ struct member_scan {
     const struct scan_observer *observer; /* NULL: nobody */
     struct trial *trial;                  /* not NULL: its rows alone. Lent */
     struct scan_examples *examples;       /* to be filled; NULL: none are wanted */
-    struct db *reading;                   /* the members; these three are the scan's to close */
-    struct db *remembering;               /* the ledger; the first two are in one snapshot */
-    struct db *writing;                   /* NULL: a preview */
+    struct db *members_db;                /* these two are the scan's to close */
+    struct db *ledger_db;                 /* in the snapshot of the members */
     struct mapping *mapping;
     struct selection selection;
     struct strbuf object;
-    struct planned planned[PLANNED_KINDS];
-    bool is_beginning; /* runs_begin_plan_send() is on its way: set by the owner */
-    bool is_writing;   /* a batch is on its way into the outbox */
-    struct local_rejections invalid;
-    struct leavers left;     /* to be marked */
-    struct leavers never_on; /* to be forgotten */
-    int64_t batches;
-    int64_t body_bytes; /* of all batches */
-    int64_t expected;   /* members, as they were counted before; -1: they were not */
-    bool over_limit;    /* the run fails (below): the rest is counted only */
+    struct batch_writer writer;
+    int64_t expected; /* members, as they were counted before; -1: they were not */
 };
 
 /*
@@ -104,9 +76,10 @@ void member_scan_release(struct member_scan *scan);
 bool member_scan_read(struct member_scan *scan, struct error *err) MUST_USE;
 
 /*
- * Of a trial: member_scan_read() leaves its rows here, and this writes them, once
- * there is a run (task) and a writing connection.
+ * Of a trial: member_scan_read() leaves its rows with the writer, and this writes them, once
+ * the writer has a connection and there is a run. That is lent until release.
  */
-bool member_scan_write_trial(struct member_scan *scan, struct error *err) MUST_USE;
+bool member_scan_write_trial(struct member_scan *scan, const struct run_task *run,
+                             struct error *err) MUST_USE;
 
 #endif

@@ -43,7 +43,7 @@ struct plan {
     struct error why;
 
     pthread_mutex_t cancellers_lock;
-    struct db_canceller *cancel_reading, *cancel_remembering, *cancel_writing;
+    struct db_canceller *cancel_members, *cancel_ledger, *cancel_outbox;
 };
 
 static void show_counts(struct plan *plan, const struct run_counts *counts)
@@ -117,18 +117,18 @@ static bool may_go_on(void *opaque, const struct selection *selection)
 static void share_cancellers(struct plan *plan, struct member_scan *scan)
 {
     (void)pthread_mutex_lock(&plan->cancellers_lock);
-    plan->cancel_reading = db_canceller_new(scan->reading);
-    plan->cancel_remembering = db_canceller_new(scan->remembering);
-    plan->cancel_writing = db_canceller_new(scan->writing);
+    plan->cancel_members = db_canceller_new(scan->members_db);
+    plan->cancel_ledger = db_canceller_new(scan->ledger_db);
+    plan->cancel_outbox = db_canceller_new(scan->writer.outbox_db);
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
 static void take_back_cancellers(struct plan *plan)
 {
     (void)pthread_mutex_lock(&plan->cancellers_lock);
-    db_canceller_free(db_canceller_take(&plan->cancel_reading));
-    db_canceller_free(db_canceller_take(&plan->cancel_remembering));
-    db_canceller_free(db_canceller_take(&plan->cancel_writing));
+    db_canceller_free(db_canceller_take(&plan->cancel_members));
+    db_canceller_free(db_canceller_take(&plan->cancel_ledger));
+    db_canceller_free(db_canceller_take(&plan->cancel_outbox));
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 
@@ -142,9 +142,9 @@ static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 
 static void close_connections(struct member_scan *scan)
 {
-    db_free(db_take(&scan->reading));
-    db_free(db_take(&scan->remembering));
-    db_free(db_take(&scan->writing));
+    db_free(db_take(&scan->members_db));
+    db_free(db_take(&scan->ledger_db));
+    db_free(db_take(&scan->writer.outbox_db));
 }
 
 static bool open_connections(const struct plan *plan, struct member_scan *scan, struct error *err)
@@ -152,7 +152,7 @@ static bool open_connections(const struct plan *plan, struct member_scan *scan, 
     const struct db_options how = { .url = plan->options.database_url,
                                     .name = "klaviyo-worker plan",
                                     .service = true };
-    struct db **const all[] = { &scan->reading, &scan->remembering, &scan->writing };
+    struct db **const all[] = { &scan->members_db, &scan->ledger_db, &scan->writer.outbox_db };
 
     return db_open_together(all, 3, &how, err);
 }
@@ -173,9 +173,9 @@ static int64_t spare_ms(const struct plan *plan, unsigned attempt)
 
 static void limit_responses(const struct member_scan *scan, int64_t first_ms, int64_t others_ms)
 {
-    db_set_response_timeout(scan->reading, first_ms);
-    db_set_response_timeout(scan->remembering, others_ms);
-    db_set_response_timeout(scan->writing, others_ms);
+    db_set_response_timeout(scan->members_db, first_ms);
+    db_set_response_timeout(scan->ledger_db, others_ms);
+    db_set_response_timeout(scan->writer.outbox_db, others_ms);
 }
 
 /*
@@ -190,14 +190,13 @@ static bool hold_connections(const struct plan *plan, struct member_scan *scan, 
     int32_t backends[PLAN_BACKENDS];
 
     limit_responses(scan, CONNECT_MS, spare_ms(plan, attempt));
-    if (!db_begin_snapshot(scan->reading, err) ||
-        !db_export_snapshot(scan->reading, snapshot, err) ||
-        !db_backend(scan->reading, &backends[0], err) ||
-        !db_join_snapshot(scan->remembering, snapshot, err) ||
-        !db_backend(scan->remembering, &backends[1], err) ||
-        !runs_begin_plan_send(scan->writing, scan->task, backends, err))
+    if (!db_begin_snapshot(scan->members_db, err) ||
+        !db_export_snapshot(scan->members_db, snapshot, err) ||
+        !db_backend(scan->members_db, &backends[0], err) ||
+        !db_join_snapshot(scan->ledger_db, snapshot, err) ||
+        !db_backend(scan->ledger_db, &backends[1], err) ||
+        !batch_writer_begin(&scan->writer, backends, err))
         return false;
-    scan->is_beginning = true;
     limit_responses(scan, 0, 0);
     return true;
 }
@@ -322,7 +321,7 @@ static enum plan_outcome run_pass(struct plan *plan, struct member_scan *scan)
                         &err);
     all_is_read(plan, &scan->selection);
     log_values_left_out(scan->task, scan->mapping);
-    if (!runs_end_plan(scan->writing, scan->task, &scan->selection.counts, &err))
+    if (!runs_end_plan(scan->writer.outbox_db, scan->task, &scan->selection.counts, &err))
         return conclude(plan, PLAN_INTERRUPTED, &err);
     return PLAN_DONE;
 }
@@ -374,12 +373,12 @@ void plan_stop(struct plan *plan)
 {
     atomic_store(&plan->stop, true);
     (void)pthread_mutex_lock(&plan->cancellers_lock);
-    if (plan->cancel_reading)
-        db_canceller_fire(plan->cancel_reading);
-    if (plan->cancel_remembering)
-        db_canceller_fire(plan->cancel_remembering);
-    if (plan->cancel_writing)
-        db_canceller_fire(plan->cancel_writing);
+    if (plan->cancel_members)
+        db_canceller_fire(plan->cancel_members);
+    if (plan->cancel_ledger)
+        db_canceller_fire(plan->cancel_ledger);
+    if (plan->cancel_outbox)
+        db_canceller_fire(plan->cancel_outbox);
     (void)pthread_mutex_unlock(&plan->cancellers_lock);
 }
 

@@ -23,8 +23,8 @@ static bool count_moved(struct member_scan *scan, struct preview *preview, struc
 
     if (scan->selection.counts.left == 0 || scan->selection.fresh == 0)
         return true;
-    return db_begin_snapshot(scan->reading, err) &&
-           members_open(&members, scan->reading, scan->task, err) &&
+    return db_begin_snapshot(scan->members_db, err) &&
+           members_open(&members, scan->members_db, scan->task, err) &&
            members_count_moved(members, &preview->moved, err);
 }
 
@@ -54,8 +54,8 @@ bool preview_read(const struct preview_options *options, struct preview *preview
     preview->seen = scan.selection.seen;
     preview->fresh = scan.selection.fresh;
     memcpy(preview->invalid_by, scan.selection.invalid_by, sizeof preview->invalid_by);
-    preview->batches = scan.batches;
-    preview->body_bytes = scan.body_bytes;
+    preview->batches = scan.writer.batches;
+    preview->body_bytes = scan.writer.body_bytes;
     return true;
 }
 

@@ -41,8 +41,8 @@ static void *stop_main(void *argument)
 static bool make_cancellers(struct scan_stop *stop, const struct member_scan *scan,
                             struct error *err)
 {
-    stop->cancellers[0] = db_canceller_new(scan->reading);
-    stop->cancellers[1] = db_canceller_new(scan->remembering);
+    stop->cancellers[0] = db_canceller_new(scan->members_db);
+    stop->cancellers[1] = db_canceller_new(scan->ledger_db);
     return (stop->cancellers[0] && stop->cancellers[1]) || error_no_memory(err);
 }
 
@@ -83,9 +83,9 @@ static bool share_snapshot(const struct member_scan *scan, struct error *err)
 {
     char snapshot[SNAPSHOT_BYTES];
 
-    return db_begin_snapshot(scan->reading, err) &&
-           db_export_snapshot(scan->reading, snapshot, err) &&
-           db_join_snapshot(scan->remembering, snapshot, err);
+    return db_begin_snapshot(scan->members_db, err) &&
+           db_export_snapshot(scan->members_db, snapshot, err) &&
+           db_join_snapshot(scan->ledger_db, snapshot, err);
 }
 
 bool scan_stop_open(struct scan_stop **out, struct member_scan *scan,
@@ -94,7 +94,7 @@ bool scan_stop_open(struct scan_stop **out, struct member_scan *scan,
     const struct db_options how = { .url = *url,
                                     .name = name,
                                     .stop_fd = stop_fd_of(scan->observer) };
-    struct db **const both[CONNECTIONS] = { &scan->reading, &scan->remembering };
+    struct db **const both[CONNECTIONS] = { &scan->members_db, &scan->ledger_db };
 
     *out = NULL;
     return db_open_together(both, CONNECTIONS, &how, err) && watch(out, scan, err) &&

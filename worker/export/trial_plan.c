@@ -24,8 +24,8 @@ void trial_plan_release(struct trial_plan *plan)
 /* No snapshot is held while Klaviyo is waited for. */
 static void close_connections(struct member_scan *scan)
 {
-    db_free(db_take(&scan->reading));
-    db_free(db_take(&scan->remembering));
+    db_free(db_take(&scan->members_db));
+    db_free(db_take(&scan->ledger_db));
 }
 
 static bool read_rows(struct trial_plan *plan, struct error *err)
@@ -57,9 +57,9 @@ static struct run_counts counts_of(const struct trial *trial)
 static bool write_all(struct trial_plan *plan, const struct run_task *run, struct error *err)
 {
     struct run_counts counts = counts_of(&plan->trial);
-    struct db *db = plan->scan.writing;
+    struct db *db = plan->scan.writer.outbox_db;
 
-    return db_begin(db, err) && member_scan_write_trial(&plan->scan, err) &&
+    return db_begin(db, err) && member_scan_write_trial(&plan->scan, run, err) &&
            runs_end_plan(db, run, &counts, err) && db_commit(db, err);
 }
 
@@ -67,11 +67,9 @@ bool trial_plan_write(struct trial_plan *plan, const struct run_task *run, struc
 {
     const struct db_options how = { .url = plan->database_url, .name = "klaviyo-worker trial" };
 
-    plan->scan.task = run;
-    plan->scan.observer = NULL;
-    if (!db_open(&plan->scan.writing, &how, err))
+    if (!db_open(&plan->scan.writer.outbox_db, &how, err))
         return false;
     bool ok = write_all(plan, run, err);
-    db_free(db_take(&plan->scan.writing));
+    db_free(db_take(&plan->scan.writer.outbox_db));
     return ok;
 }
