@@ -110,8 +110,7 @@ enum members_next members_next(struct members *members, struct member *member, s
     (void)snprintf(members->profile_id, MEMBER_TEXT_BYTES, "%02d", number);
     (void)snprintf(members->value, MEMBER_TEXT_BYTES, "\"v%d\"", p->value);
     members->field = field_of(members->value);
-    *member = (struct member){ .is_member = true,
-                               .profile_id = field_of(members->profile_id),
+    *member = (struct member){ .profile_id = field_of(members->profile_id),
                                .address = field_of(members->address),
                                .fields = &members->field };
     return MEMBERS_ROW;

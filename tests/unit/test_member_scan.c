@@ -117,8 +117,7 @@ FAKE(enum members_next, members_next,
     if (world.at_member == world.n_members)
         return MEMBERS_END;
     const struct someone *one = &world.members[world.at_member++];
-    *member = (struct member){ .is_member = true,
-                               .profile_id = field_of(one->profile),
+    *member = (struct member){ .profile_id = field_of(one->profile),
                                .address = field_of(one->address),
                                .fields = world.value.bytes ? &world.value : &first_name };
     return MEMBERS_ROW;

@@ -19,15 +19,26 @@ enum {
     PERHAPS = 512
 };
 
-static struct member member(const char *profile, const char *address, unsigned flags)
+/* A candidate and what it points to. */
+struct someone {
+    struct member member;
+    struct ledger_row row;
+};
+
+/* profile NULL: no member has the address. */
+static struct candidate candidate(struct someone *one, const char *profile, const char *address,
+                                  unsigned flags)
 {
-    return (struct member){
-        .is_member = profile != NULL,
+    const struct copy_field email = { address, address ? strlen(address) : 0 };
+
+    one->member = (struct member){
         .profile_id = { profile, profile ? strlen(profile) : 0 },
-        .address = { address, address ? strlen(address) : 0 },
+        .address = email,
         .not_a_string = flags & NOT_TEXT,
         .cut_not_ascii = flags & CUT,
-        .known = flags & LEDGER,
+    };
+    one->row = (struct ledger_row){
+        .address = email,
         .confirmed = flags & CONFIRMED,
         .listed = flags & LISTED,
         .rejected = flags & REJECTED,
@@ -37,15 +48,18 @@ static struct member member(const char *profile, const char *address, unsigned f
         .perhaps_listed = flags & PERHAPS,
         .fingerprint = 7,
     };
+    return (struct candidate){ .member = profile ? &one->member : NULL,
+                               .row = flags & LEDGER ? &one->row : NULL };
 }
 
 static enum selection_step offer(struct selection *s, const char *profile, const char *address,
                                  unsigned flags)
 {
-    struct member m = member(profile, address, flags);
+    struct someone one;
+    struct candidate c = candidate(&one, profile, address, flags);
     const char *code = NULL;
 
-    return selection_offer(s, &m, &code);
+    return selection_offer(s, &c, &code);
 }
 
 static void assert_sum(const struct selection *s)
@@ -58,15 +72,16 @@ static void assert_sum(const struct selection *s)
 static void rows_with_one_address_are_one_profile_and_duplicates(void **state)
 {
     CLEANUP(selection_release) struct selection s;
-    struct member first = member("p1", "a@x.example", 0);
+    struct someone one;
+    struct candidate first = candidate(&one, "p1", "a@x.example", 0);
 
     (void)state;
     selection_init(&s, false, 0);
-    assert_int_equal(offer(&s, "p1", "a@x.example", 0), SELECTION_CANDIDATE);
+    assert_int_equal(offer(&s, "p1", "a@x.example", 0), SELECTION_FINE);
     assert_int_equal(selection_compare(&s, &first, 1), SELECTION_SEND);
     assert_int_equal(offer(&s, "p2", "a@x.example", 0), SELECTION_NOTHING);
     assert_int_equal(offer(&s, "p3", "a@x.example", 0), SELECTION_NOTHING);
-    assert_int_equal(offer(&s, "p4", "b@x.example", 0), SELECTION_CANDIDATE);
+    assert_int_equal(offer(&s, "p4", "b@x.example", 0), SELECTION_FINE);
     assert_int_equal(s.counts.duplicate, 2);
 }
 
@@ -79,8 +94,8 @@ static void a_profile_of_two_segments_is_read_once(void **state)
     assert_int_equal(offer(&s, "p1", NULL, 0), SELECTION_INVALID);
     assert_int_equal(offer(&s, "p1", NULL, 0), SELECTION_NOTHING);
     assert_int_equal(offer(&s, "p2", NULL, 0), SELECTION_INVALID);
-    assert_int_equal(offer(&s, "p3", "a@x.example", SETTLED), SELECTION_SETTLED);
-    assert_int_equal(offer(&s, "p3", "a@x.example", SETTLED), SELECTION_NOTHING);
+    assert_int_equal(offer(&s, "p3", "a@x.example", LEDGER | SETTLED), SELECTION_SETTLED);
+    assert_int_equal(offer(&s, "p3", "a@x.example", LEDGER | SETTLED), SELECTION_NOTHING);
     assert_int_equal(s.counts.read, 3);
     assert_int_equal(s.counts.duplicate, 0);
     assert_sum(&s);
@@ -89,23 +104,24 @@ static void a_profile_of_two_segments_is_read_once(void **state)
 static void bad_addresses_are_invalid_each_by_itself(void **state)
 {
     CLEANUP(selection_release) struct selection s;
-    struct member m = member("p1", "nobody", 0);
+    struct someone one;
+    struct candidate c = candidate(&one, "p1", "nobody", 0);
     const char *code = NULL;
 
     (void)state;
     selection_init(&s, false, 0);
-    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    assert_int_equal(selection_offer(&s, &c, &code), SELECTION_INVALID);
     assert_string_equal(code, "email_malformed");
-    m = member("p2", "nobody", 0);
-    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
-    m = member("p3", NULL, NOT_TEXT);
-    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    c = candidate(&one, "p2", "nobody", 0);
+    assert_int_equal(selection_offer(&s, &c, &code), SELECTION_INVALID);
+    c = candidate(&one, "p3", NULL, NOT_TEXT);
+    assert_int_equal(selection_offer(&s, &c, &code), SELECTION_INVALID);
     assert_string_equal(code, "email_malformed");
-    m = member("p4", NULL, 0);
-    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    c = candidate(&one, "p4", NULL, 0);
+    assert_int_equal(selection_offer(&s, &c, &code), SELECTION_INVALID);
     assert_string_equal(code, "email_missing");
-    m = member("p5", "what-is-left-of-it", CUT);
-    assert_int_equal(selection_offer(&s, &m, &code), SELECTION_INVALID);
+    c = candidate(&one, "p5", "what-is-left-of-it", CUT);
+    assert_int_equal(selection_offer(&s, &c, &code), SELECTION_INVALID);
     assert_string_equal(code, "email_not_ascii");
     assert_int_equal(s.counts.invalid, 5);
     assert_sum(&s);
@@ -138,14 +154,15 @@ static void what_is_sent_follows_from_the_ledger(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         CLEANUP(selection_release) struct selection s;
-        struct member m = member("p", "a@x.example", cases[i].flags);
+        struct someone one;
+        struct candidate c = candidate(&one, "p", "a@x.example", cases[i].flags);
         const char *code;
 
         selection_init(&s, cases[i].full, 0);
-        assert_int_equal(selection_offer(&s, &m, &code), SELECTION_CANDIDATE);
-        assert_int_equal(selection_compare(&s, &m, cases[i].fingerprint), cases[i].choice);
-        assert_int_equal(selection_was_listed(&m), cases[i].was_listed);
-        assert_int_equal(selection_names_list(&s, &m), cases[i].names_list);
+        assert_int_equal(selection_offer(&s, &c, &code), SELECTION_FINE);
+        assert_int_equal(selection_compare(&s, &c, cases[i].fingerprint), cases[i].choice);
+        assert_int_equal(selection_was_listed(&c), cases[i].was_listed);
+        assert_int_equal(selection_names_list(&s, &c), cases[i].names_list);
         assert_sum(&s);
     }
 }
@@ -175,11 +192,12 @@ static void who_is_no_member_any_more_has_left_if_perhaps_on_the_list(void **sta
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         CLEANUP(selection_release) struct selection s;
-        struct member m = member(NULL, "a@x.example", cases[i].flags);
+        struct someone one;
+        struct candidate c = candidate(&one, NULL, "a@x.example", cases[i].flags);
         bool left = cases[i].step == SELECTION_LEFT;
 
         selection_init(&s, false, 3);
-        selection_count_row(&s, &m);
+        selection_count_row(&s, c.row);
         assert_int_equal(offer(&s, NULL, "a@x.example", cases[i].flags), cases[i].step);
         assert_int_equal(s.counts.left, 3 + left);
         assert_int_equal(s.counts.there, 3 + left);
@@ -230,7 +248,7 @@ static void a_winner_that_is_too_large_keeps_its_duplicates(void **state)
 
     (void)state;
     selection_init(&s, false, 0);
-    assert_int_equal(offer(&s, "p1", "a@x.example", 0), SELECTION_CANDIDATE);
+    assert_int_equal(offer(&s, "p1", "a@x.example", 0), SELECTION_FINE);
     assert_string_equal(selection_too_large(&s), "profile_too_large");
     assert_int_equal(offer(&s, "p2", "a@x.example", 0), SELECTION_NOTHING);
     assert_int_equal(s.counts.invalid, 1);
@@ -242,9 +260,10 @@ static void a_winner_that_is_too_large_keeps_its_duplicates(void **state)
 static void new_addresses_and_faults_by_code_are_counted(void **state)
 {
     CLEANUP(selection_release) struct selection s;
-    struct member fresh = member("p2", "b@x.example", 0);
-    struct member listed = member("p3", "c@x.example", LEDGER | LISTED);
-    struct member refused = member("p4", "d@x.example", LEDGER | CONFIRMED | REJECTED);
+    struct someone p2, p3, p4;
+    struct candidate fresh = candidate(&p2, "p2", "b@x.example", 0);
+    struct candidate listed = candidate(&p3, "p3", "c@x.example", LEDGER | LISTED);
+    struct candidate refused = candidate(&p4, "p4", "d@x.example", LEDGER | CONFIRMED | REJECTED);
 
     (void)state;
     selection_init(&s, false, 0);

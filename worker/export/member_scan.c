@@ -62,51 +62,56 @@ static int64_t fingerprint_of(const struct member_scan *scan)
 }
 
 /* Fields that ever had a value as sent; where that is not known, any property may have. */
-static uint64_t filled_before(const struct member_scan *scan, const struct member *member)
+static uint64_t filled_before(const struct member_scan *scan, const struct ledger_row *row)
 {
-    if (!member->known)
+    if (!row)
         return 0;
-    return member->has_filled ? member->filled : mapping_properties(scan->mapping);
+    return row->has_filled ? row->filled : mapping_properties(scan->mapping);
 }
 
-static void count_not_cleared(struct member_scan *scan, const struct member *member)
+static void count_not_cleared(struct member_scan *scan, const struct candidate *candidate)
 {
-    if (member->has_filled && mapping_cannot_clear(scan->mapping, member->filled, member->fields))
+    const struct ledger_row *row = candidate->row;
+
+    if (row && row->has_filled &&
+        mapping_cannot_clear(scan->mapping, row->filled, candidate->member->fields))
         scan->selection.counts.not_cleared++;
 }
 
-static enum planned_kind kind_of(struct member_scan *scan, const struct member *member,
+static enum planned_kind kind_of(const struct member_scan *scan, const struct candidate *candidate,
                                  bool isolated)
 {
-    bool names_list = selection_names_list(&scan->selection, member);
+    bool names_list = selection_names_list(&scan->selection, candidate);
 
     if (isolated)
         return names_list ? PLANNED_ISOLATED_NEW : PLANNED_ISOLATED_LISTED;
     return names_list ? PLANNED_NEW : PLANNED_LISTED;
 }
 
-static struct batch_row row_of(const struct member_scan *scan, const struct member *member,
+static struct batch_row row_of(const struct member_scan *scan, const struct candidate *candidate,
                                int64_t fingerprint)
 {
+    const struct member *member = candidate->member;
+
     return (struct batch_row){ .address = { member->address.bytes, member->address.len },
                                .profile_id = { member->profile_id.bytes, member->profile_id.len },
                                .fingerprint = fingerprint,
-                               .known = member->known,
-                               .filled = filled_before(scan, member) |
+                               .known = candidate->row != NULL,
+                               .filled = filled_before(scan, candidate->row) |
                                          mapping_filled(scan->mapping, member->fields),
-                               .listed = selection_was_listed(member) };
+                               .listed = selection_was_listed(candidate) };
 }
 
-static bool add_to_batch(struct member_scan *scan, const struct member *member, bool isolated,
+static bool add_to_batch(struct member_scan *scan, const struct candidate *candidate, bool isolated,
                          int64_t fingerprint, struct error *err)
 {
     struct batch_writer *writer = &scan->writer;
     struct batch_row row;
 
     if (writer->keeps_rows)
-        row = row_of(scan, member, fingerprint);
-    count_not_cleared(scan, member);
-    return batch_writer_add(writer, kind_of(scan, member, isolated), &scan->object,
+        row = row_of(scan, candidate, fingerprint);
+    count_not_cleared(scan, candidate);
+    return batch_writer_add(writer, kind_of(scan, candidate, isolated), &scan->object,
                             writer->keeps_rows ? &row : NULL, err);
 }
 
@@ -114,8 +119,10 @@ static bool add_to_batch(struct member_scan *scan, const struct member *member, 
  * The fingerprint is of the values: what is unset follows from those that were there. False:
  * the object is too large.
  */
-static bool make_object(struct member_scan *scan, const struct member *member, int64_t *fingerprint)
+static bool make_object(struct member_scan *scan, const struct candidate *candidate,
+                        int64_t *fingerprint)
 {
+    const struct member *member = candidate->member;
     struct strbuf *object = &scan->object;
 
     strbuf_rewind(object, 0);
@@ -123,26 +130,26 @@ static bool make_object(struct member_scan *scan, const struct member *member, i
     if (!strbuf_ok(object))
         return false;
     *fingerprint = fingerprint_of(scan);
-    mapping_add_unset(scan->mapping, object, filled_before(scan, member), member->fields);
+    mapping_add_unset(scan->mapping, object, filled_before(scan, candidate->row), member->fields);
     return strbuf_ok(object) && object->len <= IMPORT_BODY_MAX_ROW_BYTES;
 }
 
 /* Refused before or not: it is few rows. */
-static bool plan_trial_row(struct member_scan *scan, const struct member *member,
+static bool plan_trial_row(struct member_scan *scan, const struct candidate *candidate,
                            int64_t fingerprint, struct error *err)
 {
     if (!trial_wants(scan->trial, &scan->object))
         return true;
-    return add_to_batch(scan, member, false, fingerprint, err) &&
-           (trial_add(scan->trial, member, &scan->object) || error_no_memory(err));
+    return add_to_batch(scan, candidate, false, fingerprint, err) &&
+           (trial_add(scan->trial, candidate->member, &scan->object) || error_no_memory(err));
 }
 
 /* For the observer, if there is one. */
-static bool tell_address(struct member_scan *scan, const struct member *member, bool is_member,
-                         struct error *err)
+static bool tell_address(struct member_scan *scan, const struct candidate *candidate,
+                         bool is_member, struct error *err)
 {
-    return !scan->observer || !scan->observer->address || !(is_member || member->known) ||
-           scan->observer->address(scan->observer->opaque, member, is_member, err);
+    return !scan->observer || !scan->observer->address || !(is_member || candidate->row) ||
+           scan->observer->address(scan->observer->opaque, candidate, is_member, err);
 }
 
 static bool keep_example(struct member_scan *scan, struct error *err)
@@ -166,50 +173,51 @@ static bool reject(struct member_scan *scan, const struct member *member, const 
     return batch_writer_reject(&scan->writer, &member->address, &member->profile_id, code, err);
 }
 
-static bool plan_candidate(struct member_scan *scan, const struct member *member, struct error *err)
+/* Its address is fine: does its object fit, and was it sent as it is? */
+static bool plan_member(struct member_scan *scan, const struct candidate *candidate,
+                        struct error *err)
 {
     int64_t fingerprint;
-    bool fits = make_object(scan, member, &fingerprint);
+    bool fits = make_object(scan, candidate, &fingerprint);
 
-    if (!tell_address(scan, member, fits, err))
+    if (!tell_address(scan, candidate, fits, err))
         return false;
     if (!fits)
-        return reject(scan, member, selection_too_large(&scan->selection), err);
+        return reject(scan, candidate->member, selection_too_large(&scan->selection), err);
     if (scan->trial)
-        return plan_trial_row(scan, member, fingerprint, err);
+        return plan_trial_row(scan, candidate, fingerprint, err);
     if (scan->examples && !keep_example(scan, err))
         return false;
 
-    enum selection_choice choice = selection_compare(&scan->selection, member, fingerprint);
+    enum selection_choice choice = selection_compare(&scan->selection, candidate, fingerprint);
     if (choice == SELECTION_UNCHANGED)
         return true;
-    return add_to_batch(scan, member, choice == SELECTION_SEND_ISOLATED, fingerprint, err);
+    return add_to_batch(scan, candidate, choice == SELECTION_SEND_ISOLATED, fingerprint, err);
 }
 
-static bool plan_member(struct member_scan *scan, const struct member *member, struct error *err)
+static bool offer(struct member_scan *scan, const struct candidate *candidate, struct error *err)
 {
-    enum selection_step step;
     const char *code;
+    enum selection_step step = selection_offer(&scan->selection, candidate, &code);
 
-    step = selection_offer(&scan->selection, member, &code);
-    if (scan->trial && !trial_considers(scan->trial, member))
+    if (scan->trial && !trial_considers(scan->trial, candidate->member))
         return true;
     switch (step) {
     case SELECTION_NOTHING:
         return true;
     case SELECTION_SETTLED:
-        count_not_cleared(scan, member);
+        count_not_cleared(scan, candidate);
         return true;
     case SELECTION_LEFT:
-        return batch_writer_mark(&scan->writer, &member->address, err);
+        return batch_writer_mark(&scan->writer, &candidate->row->address, err);
     case SELECTION_NEVER_ON:
-        return batch_writer_forget(&scan->writer, &member->address, err);
+        return batch_writer_forget(&scan->writer, &candidate->row->address, err);
     case SELECTION_INVALID:
-        return reject(scan, member, code, err);
-    case SELECTION_CANDIDATE:
+        return reject(scan, candidate->member, code, err);
+    case SELECTION_FINE:
         break;
     }
-    return plan_candidate(scan, member, err);
+    return plan_member(scan, candidate, err);
 }
 
 static bool ask_observer(struct member_scan *scan, struct error *err)
@@ -259,31 +267,23 @@ static bool next_row(struct sources *s, struct error *err)
     return next != LEDGER_ERROR;
 }
 
-static void add_ledger(struct member *member, const struct ledger_row *row)
+static bool offer_member(struct member_scan *scan, const struct sources *s, bool has_row,
+                         struct error *err)
 {
-    member->known = true;
-    member->confirmed = row->confirmed;
-    member->listed = row->listed;
-    member->rejected = row->rejected;
-    member->settled = row->settled;
-    member->posted = row->posted;
-    member->removing = row->removing;
-    member->perhaps_listed = row->perhaps_listed;
-    member->has_filled = row->has_filled;
-    member->filled = row->filled;
-    member->fingerprint = row->fingerprint;
+    const struct candidate candidate = { .member = &s->member, .row = has_row ? &s->row : NULL };
+
+    return offer(scan, &candidate, err);
 }
 
 /* The row's members have been read, if there are any. */
 static bool pass_row(struct member_scan *scan, const struct ledger_row *row, bool is_absent,
                      struct error *err)
 {
-    struct member remembered = { .is_member = false, .address = row->address };
+    const struct candidate candidate = { .row = row };
 
-    add_ledger(&remembered, row);
-    selection_count_row(&scan->selection, &remembered);
+    selection_count_row(&scan->selection, row);
     return !is_absent ||
-           (tell_address(scan, &remembered, false, err) && plan_member(scan, &remembered, err));
+           (tell_address(scan, &candidate, false, err) && offer(scan, &candidate, err));
 }
 
 /* *more: false at the end of both streams. */
@@ -292,10 +292,9 @@ static bool step(struct member_scan *scan, struct sources *s, bool *more, struct
     switch (member_merge_next(&s->merge, s->has_member ? &s->member.address : NULL,
                               s->has_row ? &s->row.address : NULL)) {
     case MERGE_MEMBER:
-        return plan_member(scan, &s->member, err) && next_member(s, err);
+        return offer_member(scan, s, false, err) && next_member(s, err);
     case MERGE_BOTH:
-        add_ledger(&s->member, &s->row);
-        return plan_member(scan, &s->member, err) && next_member(s, err);
+        return offer_member(scan, s, true, err) && next_member(s, err);
     case MERGE_ABSENT:
         return pass_row(scan, &s->row, true, err) && next_row(s, err);
     case MERGE_PASSED:

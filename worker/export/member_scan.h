@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/strbuf.h"
 #include "worker/export/batch_writer.h"
+#include "worker/export/candidate.h"
 #include "worker/export/mapping.h"
 #include "worker/export/member_count.h"
 #include "worker/export/selection.h"
@@ -33,7 +34,8 @@ struct scan_observer {
      * NULL, or: each address that the ledger or a member who may be sent has, once, with what the
      * ledger has of it. is_member: such a member has it.
      */
-    bool (*address)(void *opaque, const struct member *member, bool is_member, struct error *err);
+    bool (*address)(void *opaque, const struct candidate *candidate, bool is_member,
+                    struct error *err);
 
     /* NULL, or readable as soon as it is to stop, while the server is waited for: scan_stop.h. */
     const int *stop_fd;

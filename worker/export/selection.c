@@ -68,10 +68,10 @@ static const char *count_invalid(struct selection *selection, int fault)
 }
 
 /* Planned by an earlier pass of this run, which did not find it on the list. */
-static void count_settled(struct selection *selection, const struct member *member)
+static void count_settled(struct selection *selection, const struct ledger_row *row)
 {
     selection->counts.selected++;
-    selection->fresh += !member->listed;
+    selection->fresh += !row->listed;
 }
 
 /* It was a member when an earlier pass of this run read it, and planned it. */
@@ -82,36 +82,41 @@ static void count_gone(struct run_counts *counts)
     counts->gone++;
 }
 
+static bool was_listed(const struct ledger_row *row)
+{
+    return !row->removing && (row->listed || (row->confirmed && !row->rejected));
+}
+
 /*
  * What this export sent, or began to send, or will have sent when this run ends. In doubt
  * it is there.
  */
-static bool may_be_on_list(const struct member *member)
+static bool may_be_on_list(const struct ledger_row *row)
 {
-    return selection_was_listed(member) ||
-           (member->known && (member->posted || member->removing || member->perhaps_listed ||
-                              (member->settled && !member->confirmed)));
+    return was_listed(row) || row->posted || row->removing || row->perhaps_listed ||
+           (row->settled && !row->confirmed);
 }
 
 /* Only the ledger knows the address: no member of the segments has it now. */
-static enum selection_step offer_absent(struct selection *selection, const struct member *member)
+static enum selection_step offer_absent(struct selection *selection, const struct ledger_row *row)
 {
-    if (member->settled)
+    if (row->settled)
         count_gone(&selection->counts);
-    if (may_be_on_list(member)) {
+    if (may_be_on_list(row)) {
         selection->counts.left++;
         return SELECTION_LEFT;
     }
-    return member->settled ? SELECTION_NOTHING : SELECTION_NEVER_ON;
+    return row->settled ? SELECTION_NOTHING : SELECTION_NEVER_ON;
 }
 
-enum selection_step selection_offer(struct selection *selection, const struct member *member,
+enum selection_step selection_offer(struct selection *selection, const struct candidate *candidate,
                                     const char **code)
 {
     struct run_counts *counts = &selection->counts;
+    const struct member *member = candidate->member;
 
-    if (!member->is_member)
-        return offer_absent(selection, member);
+    if (!member)
+        return offer_absent(selection, candidate->row);
     selection->seen++;
     bool same_address = selection->any && is_same(&selection->address, &member->address);
     if (same_address && is_same(&selection->profile_id, &member->profile_id))
@@ -131,11 +136,11 @@ enum selection_step selection_offer(struct selection *selection, const struct me
         *code = count_invalid(selection, fault);
         return SELECTION_INVALID;
     }
-    if (member->settled) {
-        count_settled(selection, member);
+    if (candidate->row && candidate->row->settled) {
+        count_settled(selection, candidate->row);
         return SELECTION_SETTLED;
     }
-    return SELECTION_CANDIDATE;
+    return SELECTION_FINE;
 }
 
 const char *selection_too_large(struct selection *selection)
@@ -143,34 +148,34 @@ const char *selection_too_large(struct selection *selection)
     return count_invalid(selection, SELECTION_PROFILE_TOO_LARGE);
 }
 
-enum selection_choice selection_compare(struct selection *selection, const struct member *member,
-                                        int64_t fingerprint)
+enum selection_choice selection_compare(struct selection *selection,
+                                        const struct candidate *candidate, int64_t fingerprint)
 {
-    bool there = member->known && member->confirmed && !member->rejected && !member->removing;
+    const struct ledger_row *row = candidate->row;
+    bool there = row && row->confirmed && !row->rejected && !row->removing;
 
-    if (there && !selection->full && member->fingerprint == fingerprint) {
+    if (there && !selection->full && row->fingerprint == fingerprint) {
         selection->counts.unchanged++;
         return SELECTION_UNCHANGED;
     }
     selection->counts.selected++;
-    selection->fresh += !selection_was_listed(member);
-    return member->known && member->rejected ? SELECTION_SEND_ISOLATED : SELECTION_SEND;
+    selection->fresh += !selection_was_listed(candidate);
+    return row && row->rejected ? SELECTION_SEND_ISOLATED : SELECTION_SEND;
 }
 
-bool selection_was_listed(const struct member *member)
+bool selection_was_listed(const struct candidate *candidate)
 {
-    return member->known && !member->removing &&
-           (member->listed || (member->confirmed && !member->rejected));
+    return candidate->row && was_listed(candidate->row);
 }
 
-bool selection_names_list(const struct selection *selection, const struct member *member)
+bool selection_names_list(const struct selection *selection, const struct candidate *candidate)
 {
-    return selection->full || !selection_was_listed(member);
+    return selection->full || !selection_was_listed(candidate);
 }
 
-void selection_count_row(struct selection *selection, const struct member *member)
+void selection_count_row(struct selection *selection, const struct ledger_row *row)
 {
-    selection->counts.there += may_be_on_list(member);
+    selection->counts.there += may_be_on_list(row);
 }
 
 int64_t selection_members(const struct selection *selection)

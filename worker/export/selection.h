@@ -8,26 +8,26 @@
 #include "common/cleanup.h"
 #include "common/strbuf.h"
 #include "worker/export/address.h"
-#include "worker/store/members.h"
+#include "worker/export/candidate.h"
 #include "worker/store/runs.h"
 
 /*
  * The selection: which members are sent (pure, over the sorted stream).
  *
  *     member ──► same profile as before? ──► address fine? ──► address as before?
- *         ──► settled by this run? ──► candidate ──► as sent last? ──► selected
+ *         ──► settled by this run? ──► fine ──► as sent last? ──► selected
  *
  * Duplicates are adjacent in the stream, so all it remembers is one address and
  * one profile id. It keeps the run's counts; read = invalid + duplicate +
  * unchanged + selected after every member.
  */
 enum selection_step {
-    SELECTION_NOTHING,   /* counted, or not even that: go on with the next */
-    SELECTION_SETTLED,   /* counted: this run has done with it before */
-    SELECTION_LEFT,      /* counted: no member has the address, and it may be on the list by us */
-    SELECTION_NEVER_ON,  /* no member has the address, and this export never put it on the list */
-    SELECTION_INVALID,   /* counted; code says why, for the rejections */
-    SELECTION_CANDIDATE, /* build its object, then ask selection_compare() */
+    SELECTION_NOTHING,  /* counted, or not even that: go on with the next */
+    SELECTION_SETTLED,  /* counted: this run has done with it before */
+    SELECTION_LEFT,     /* counted: no member has the address, and it may be on the list by us */
+    SELECTION_NEVER_ON, /* no member has the address, and this export never put it on the list */
+    SELECTION_INVALID,  /* counted; code says why, for the rejections */
+    SELECTION_FINE,     /* build its object, then ask selection_compare() */
 };
 
 enum selection_choice {
@@ -67,24 +67,24 @@ void selection_init(struct selection *selection, bool full, int64_t removed);
 void selection_release(struct selection *selection);
 
 /* code is written for SELECTION_INVALID only. */
-enum selection_step selection_offer(struct selection *selection, const struct member *member,
+enum selection_step selection_offer(struct selection *selection, const struct candidate *candidate,
                                     const char **code);
 
-/* A candidate's object is larger than Klaviyo takes: invalid after all. */
+/* The object of who is fine is larger than Klaviyo takes: invalid after all. */
 const char *selection_too_large(struct selection *selection);
 
-/* Of the candidate that selection_offer() was given last; counts it as unchanged or selected. */
-enum selection_choice selection_compare(struct selection *selection, const struct member *member,
-                                        int64_t fingerprint);
+/* Of the one that was offered last and is fine; counts it as unchanged or selected. */
+enum selection_choice selection_compare(struct selection *selection,
+                                        const struct candidate *candidate, int64_t fingerprint);
 
-/* The candidate's address was on the list before this run, by this export. */
-bool selection_was_listed(const struct member *member);
+/* The address was on the list before this run, by this export. */
+bool selection_was_listed(const struct candidate *candidate);
 
 /* Sent with the list: new to this export, or all are. People who were taken off stay off. */
-bool selection_names_list(const struct selection *selection, const struct member *member);
+bool selection_names_list(const struct selection *selection, const struct candidate *candidate);
 
 /* A row of the ledger was passed, whether or not a member has its address: once for each. */
-void selection_count_row(struct selection *selection, const struct member *member);
+void selection_count_row(struct selection *selection, const struct ledger_row *row);
 
 /*
  * The members so far, and of them the distinct addresses that are fine and not too large. Both are

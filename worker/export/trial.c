@@ -25,9 +25,8 @@ bool trial_considers(struct trial *trial, const struct member *member)
 {
     if (!trial->profile)
         return true;
-    const struct copy_field *id = &member->profile_id;
-    bool is_it = member->is_member && id->len == strlen(trial->profile) &&
-                 memcmp(id->bytes, trial->profile, id->len) == 0;
+    bool is_it = member && member->profile_id.len == strlen(trial->profile) &&
+                 memcmp(member->profile_id.bytes, trial->profile, member->profile_id.len) == 0;
     trial->profile_seen |= is_it;
     return is_it;
 }

@@ -37,7 +37,7 @@ struct trial {
 void trial_init(struct trial *trial, int64_t rows, const char *profile, size_t max_bytes);
 void trial_release(struct trial *trial);
 
-/* A member is read: may it be one of the trial's? Notes the profile that is wanted. */
+/* A member is read (NULL: none): may it be one of the trial's? Notes the profile that is wanted. */
 bool trial_considers(struct trial *trial, const struct member *member);
 
 /* It may be sent, with this object: it is one of the trial's. False: out of memory. */

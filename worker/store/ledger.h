@@ -31,8 +31,8 @@ struct ledger_row {
     bool rejected;       /* Klaviyo refused it last time */
     bool settled;        /* this run has done with it before */
     bool posted;         /* not confirmed, but an import of it was begun */
-    bool removing;       /* a removal of it was begun */
-    bool perhaps_listed; /* by an earlier batch, of which that is not known */
+    bool removing;       /* a removal of it was begun: it is on the list no more, or may be */
+    bool perhaps_listed; /* an earlier batch than its last may have put it on the list */
     bool has_filled;
     uint64_t filled; /* fields that ever had a value as sent: a set, where it is known */
     int64_t fingerprint;

@@ -189,8 +189,7 @@ static void read_member(const struct members *members, struct member *member)
 {
     const struct copy_field *f = members->stream.fields;
 
-    *member = (struct member){ .is_member = true,
-                               .profile_id = f[0],
+    *member = (struct member){ .profile_id = f[0],
                                .address = f[1],
                                .cut_not_ascii = copy_int(&f[2]) == 1,
                                .fields = f + FIXED_FIELDS };

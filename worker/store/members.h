@@ -18,23 +18,10 @@
  * A member of two segments comes twice, side by side.
  */
 struct member {
-    bool is_member; /* else only the ledger knows the address */
     struct copy_field profile_id;
-    struct copy_field address; /* as klaviyo.address_of() has it; null: there is none */
-    bool not_a_string;         /* the field is there and no JSON string */
-    bool cut_not_ascii;        /* the address was cut, and something in it was not ASCII */
-    /* From the ledger (ledger.h), where it has the address; the stream leaves them unset. */
-    bool known;
-    bool confirmed;      /* its last batch was */
-    bool listed;         /* an earlier batch was confirmed */
-    bool rejected;       /* Klaviyo refused it last time */
-    bool settled;        /* this run has done with it before */
-    bool posted;         /* not confirmed, but an import of it was begun */
-    bool removing;       /* a removal of it was begun: it is on the list no more, or may be */
-    bool perhaps_listed; /* an earlier batch than its last may have put it on the list */
-    bool has_filled;
-    uint64_t filled; /* fields that ever had a value as sent (mapping.h) */
-    int64_t fingerprint;
+    struct copy_field address;       /* as klaviyo.address_of() has it; null: there is none */
+    bool not_a_string;               /* the field is there and no JSON string */
+    bool cut_not_ascii;              /* the address was cut, and something in it was not ASCII */
     const struct copy_field *fields; /* JSON texts of the export's fields, in their order */
 };
 

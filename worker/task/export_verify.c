@@ -40,15 +40,16 @@ struct verification {
 
 /* -- what we know -- */
 
-static bool remember_address(void *opaque, const struct member *member, bool is_member,
+static bool remember_address(void *opaque, const struct candidate *candidate, bool is_member,
                              struct error *err)
 {
     struct verification *v = opaque;
+    const struct copy_field *address = candidate_address(candidate);
     unsigned known =
-        (selection_was_listed(member) ? KNOWN_OURS : 0U) | (is_member ? KNOWN_MEMBER : 0U);
+        (selection_was_listed(candidate) ? KNOWN_OURS : 0U) | (is_member ? KNOWN_MEMBER : 0U);
 
-    return known == 0 || list_comparison_add(&v->comparison, member->address.bytes,
-                                             member->address.len, known, err);
+    return known == 0 ||
+           list_comparison_add(&v->comparison, address->bytes, address->len, known, err);
 }
 
 static void name(json_t *addresses, const char *address, size_t len)
@@ -58,11 +59,11 @@ static void name(json_t *addresses, const char *address, size_t len)
 }
 
 /* A second pass over the same: by now it is known what was met. */
-static bool name_address(void *opaque, const struct member *member, bool is_member,
+static bool name_address(void *opaque, const struct candidate *candidate, bool is_member,
                          struct error *err)
 {
     struct verification *v = opaque;
-    const struct copy_field *address = &member->address;
+    const struct copy_field *address = candidate_address(candidate);
     unsigned known = list_comparison_look(&v->comparison, address->bytes, address->len);
 
     (void)err;
@@ -94,7 +95,7 @@ static bool is_wanted(void *opaque, const struct selection *selection)
     return !task_is_stopped(v->context);
 }
 
-typedef bool address_fn(void *opaque, const struct member *member, bool is_member,
+typedef bool address_fn(void *opaque, const struct candidate *candidate, bool is_member,
                         struct error *err);
 
 static bool read_addresses(struct verification *v, const char *doing, address_fn *address,
