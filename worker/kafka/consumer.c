@@ -10,9 +10,9 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
-#include "common/parse.h"
 #include "common/wakeup.h"
 #include "worker/kafka/client_log.h"
+#include "worker/kafka/client_text.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 #include "worker/kafka/message.h"
@@ -38,8 +38,7 @@ enum { DESTROY_FIXED_VERSION = 0x020300ff };
 /* Told on a thread of librdkafka's. */
 struct reset {
     SLIST_ENTRY(reset) entry;
-    int32_t partition;
-    int64_t offset;
+    struct client_reset told;
 };
 
 struct consumer {
@@ -130,77 +129,35 @@ static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opa
     (void)note_error(opaque, RD_KAFKA_RESP_ERR__FATAL, fatal);
 }
 
-/*
- * librdkafka reports what it knows of the group in its statistics only:
- *     "cgrp": { "state": "up", ..., "join_state": "steady", ...
- * They end with the group, so the last occurrence counts.
- */
-static bool is_steady(const char *json)
-{
-    static const char key[] = "\"join_state\":";
-    const char *at = NULL;
-
-    for (const char *next = strstr(json, key); next; next = strstr(next + 1, key))
-        at = next + sizeof key - 1;
-    return at && strncmp(at + strspn(at, " \""), "steady", 6) == 0;
-}
-
 static int on_statistics(rd_kafka_t *handle, char *json, size_t n, void *opaque)
 {
     struct consumer *consumer = opaque;
 
     (void)handle;
     (void)n;
-    if (is_steady(json))
+    if (client_text_is_steady(json))
         consumer->member_ms = clock_ms();
     return 0; /* librdkafka frees it */
 }
 
-/* The number that follows words in text. False: none. */
-static bool number_after(const char *text, const char *words, int64_t *number)
-{
-    const char *at = strstr(text, words);
-    char digits[24];
-
-    if (!at)
-        return false;
-    at += strlen(words);
-    size_t n = strspn(at, "0123456789");
-    if (n == 0 || n >= sizeof digits)
-        return false;
-    memcpy(digits, at, n);
-    digits[n] = '\0';
-    return parse_int64(digits, 0, INT64_MAX, number);
-}
-
-/*
- * That an offset is out of range, since the record there was deleted, is reported in
- * the log only:
- *     TOPIC [3]: offset reset (at offset 17, broker 1) to BEGINNING: ... out of range
- * tests/integration/test_ingest.py holds the words against the library in use.
- */
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text)
 {
     struct consumer *consumer = handle ? rd_kafka_opaque(handle) : NULL;
-    const char *subject = strstr(text, "]: offset reset (at offset ");
-    int64_t partition, offset;
+    struct client_reset told;
 
     client_log_write(handle, level, facility, text);
-    if (!consumer || !subject || !number_after(subject, "offset reset (at offset ", &offset))
+    if (!consumer || !client_text_reset(text, &told))
         return;
-    while (subject > text && *subject != '[')
-        subject--;
-    struct reset *reset = number_after(subject, "[", &partition) ? calloc(1, sizeof *reset) : NULL;
+    struct reset *reset = calloc(1, sizeof *reset);
     if (!reset)
         return;
-    reset->partition = (int32_t)partition;
-    reset->offset = offset;
+    reset->told = told;
     (void)pthread_mutex_lock(&consumer->lock);
     SLIST_INSERT_HEAD(&consumer->resets, reset, entry);
     (void)pthread_mutex_unlock(&consumer->lock);
 }
 
-static bool take_reset(struct consumer *consumer, struct consumer_event *event)
+static bool next_reset(struct consumer *consumer, struct consumer_event *event)
 {
     (void)pthread_mutex_lock(&consumer->lock);
     struct reset *reset = SLIST_FIRST(&consumer->resets);
@@ -210,8 +167,8 @@ static bool take_reset(struct consumer *consumer, struct consumer_event *event)
     if (!reset)
         return false;
     event->kind = CONSUMER_RESET;
-    event->partition = reset->partition;
-    event->offset = reset->offset;
+    event->partition = reset->told.partition;
+    event->offset = reset->told.offset;
     free(reset);
     return true;
 }
@@ -320,7 +277,7 @@ void consumer_free(struct consumer *consumer)
     if (consumer->fd >= 0)
         (void)close(consumer->fd);
     struct consumer_event unread;
-    while (take_reset(consumer, &unread))
+    while (next_reset(consumer, &unread))
         ;
     (void)pthread_mutex_destroy(&consumer->lock);
     free(consumer->headers.items);
@@ -384,7 +341,7 @@ static void describe_error(struct consumer *consumer, const struct note *note,
     };
 }
 
-static void take_note(struct consumer *consumer, struct consumer_event *event)
+static void next_note(struct consumer *consumer, struct consumer_event *event)
 {
     struct note *note = STAILQ_FIRST(&consumer->notes);
 
@@ -398,13 +355,13 @@ static void take_note(struct consumer *consumer, struct consumer_event *event)
 }
 
 /* A message, or what librdkafka puts in the place of one: an end or an error. */
-static void take_message(struct consumer *consumer, rd_kafka_message_t *message,
+static void read_message(struct consumer *consumer, rd_kafka_message_t *message,
                          struct consumer_event *event)
 {
     if (message->err && message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         (void)note_error(consumer, message->err, rd_kafka_message_errstr(message));
         rd_kafka_message_destroy(message);
-        take_note(consumer, event);
+        next_note(consumer, event);
         return;
     }
     event->kind = message->err ? CONSUMER_END : CONSUMER_MESSAGE;
@@ -438,7 +395,7 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
     assert(!consumer->lent);
     *event = (struct consumer_event){ .kind = CONSUMER_NONE };
 
-    if (take_reset(consumer, event)) { /* before the record that comes instead */
+    if (next_reset(consumer, event)) { /* before the record that comes instead */
         consumer->lent = true;
         return;
     }
@@ -447,11 +404,11 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
         consumer->held = poll_once(consumer);
     }
     if (!STAILQ_EMPTY(&consumer->notes))
-        take_note(consumer, event);
+        next_note(consumer, event);
     else if (consumer->held) {
         rd_kafka_message_t *message = consumer->held;
         consumer->held = NULL;
-        take_message(consumer, message, event);
+        read_message(consumer, message, event);
     }
     consumer->lent = event->kind != CONSUMER_NONE;
 }
