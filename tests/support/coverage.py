@@ -34,7 +34,10 @@ NOT_PURE: dict[str, set[str]] = {
     # sockets and threads
     "worker/http": {"endpoints", "http_server", "listener", "process_usage", "snapshot"},
     # Kafka, the database, threads
-    "worker/ingest": {"assignment", "dead_letter_writer", "ingest", "intake", "intake_work", "reread"},
+    "worker/ingest": {
+        "assignment", "config_watch", "dead_letter_writer", "ingest", "intake", "intake_work",
+        "reread",
+    },
     "worker/klaviyo": {"client", "transfer", "wiping_heap"},  # curl
     "worker/metrics": set(),
     "worker/outcome": {"outcome_sender"},  # Kafka, the database
@@ -44,7 +47,7 @@ NOT_PURE: dict[str, set[str]] = {
 PURE: dict[str, set[str]] = {
     "worker/admin": {"field_path", "name", "refresh_event"},
     "worker/cli": {"arguments", "cell", "command_lookup", "duration", "key_word", "percent"},
-    "worker/kafka": {"properties", "record"},
+    "worker/kafka": {"client_text", "properties", "record"},
     "worker/store": {
         "batch_rows", "binary_array", "copy", "database_url", "run_state", "waiting",
     },

@@ -2,31 +2,23 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/ingest/admission.h"
 #include "worker/ingest/assignment.h"
+#include "worker/ingest/config_watch.h"
 #include "worker/ingest/dead_letter_writer.h"
+#include "worker/ingest/error_log.h"
 #include "worker/ingest/reread.h"
 #include "worker/kafka/consumer.h"
-#include "worker/kafka/properties.h"
 
 enum {
     HOLD_BACK_MS = 200, /* a full admission is waited out for this long */
     EVENTS_A_TURN = 500,
     SNAPSHOT_INTERVAL_MS = 500, /* between snapshots of the partitions */
-    CONFIG_MS = 5000,           /* between checks of KAFKA_CONFIG_FILE */
-    LEAVE_MS = 5000,            /* for leaving the group when it has changed */
+    LEAVE_MS = 5000,            /* for leaving the group when KAFKA_CONFIG_FILE has changed */
     MEMBER_MS = 20000,          /* four of the consumer's checks of its group */
-    ERROR_REPEAT_MS = 60000,    /* how often the same Kafka error is logged */
-    ERRORS_REMEMBERED = 8,
-};
-
-struct seen_error {
-    const char *code; /* librdkafka's own text, which lives for ever */
-    int64_t ms;
 };
 
 struct ingest {
@@ -46,11 +38,10 @@ struct ingest {
     bool broken;       /* err is set: it cannot continue */
     int64_t full_ms;   /* since when admission is full */
     int64_t published_ms;
-    struct seen_error seen[ERRORS_REMEMBERED];
+    struct error_log error_log;
 
-    uint64_t config_digest; /* of KAFKA_CONFIG_FILE, as it is in use or was refused */
-    int64_t config_ms;      /* when it was read last */
-    bool renewing;          /* the consumer is leaving, for another one */
+    struct config_watch config;
+    bool renewing; /* the consumer is leaving, for another one */
     int64_t renew_until_ms;
 };
 
@@ -302,32 +293,11 @@ static void unassign_partitions(struct ingest *ingest, const struct consumer_eve
         drop_pending(ingest, consumer_event_partition(event, i).partition);
 }
 
-/* True unless this error was logged within the last minute. */
-static bool is_news(struct ingest *ingest, const char *code)
-{
-    struct seen_error *oldest = &ingest->seen[0];
-    int64_t now_ms = clock_ms();
-
-    for (size_t i = 0; i < ERRORS_REMEMBERED; i++) {
-        struct seen_error *seen = &ingest->seen[i];
-        if (seen->code && strcmp(seen->code, code) == 0) {
-            bool news = now_ms - seen->ms >= ERROR_REPEAT_MS;
-            if (news)
-                seen->ms = now_ms;
-            return news;
-        }
-        if (!seen->code || (oldest->code && seen->ms < oldest->ms))
-            oldest = seen;
-    }
-    *oldest = (struct seen_error){ .code = code, .ms = now_ms };
-    return true;
-}
-
 static void take_error(struct ingest *ingest, const struct consumer_error *error)
 {
     ingest->metrics->kafka_errors++;
     ingest->metrics->commit_errors += error->of_commit;
-    if (is_news(ingest, error->code))
+    if (error_log_is_news(&ingest->error_log, error->code, clock_ms()))
         log_at(error->passing ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "kafka_error",
                LOG_STR("code", error->code), LOG_STR("reason", error->text),
                LOG_STR("hint", error->hint));
@@ -405,31 +375,18 @@ static void take_events(struct ingest *ingest)
 
 /* ---- another KAFKA_CONFIG_FILE ---- */
 
-/* If it cannot be read it may be being replaced: it counts as unchanged. */
-static uint64_t read_digest(const struct ingest *ingest)
-{
-    CLEANUP(properties_release) struct properties properties = PROPERTIES_INIT;
-    struct error ignored = ERROR_INIT;
-
-    if (!properties_load(&properties, ingest->settings->kafka_config_file, &ignored))
-        return ingest->config_digest;
-    return properties_digest(&properties);
-}
-
 static bool config_has_changed(struct ingest *ingest)
 {
-    int64_t now_ms = clock_ms();
     struct error err = ERROR_INIT;
 
-    if (!*ingest->settings->kafka_config_file || now_ms - ingest->config_ms < CONFIG_MS)
+    switch (config_watch_check(&ingest->config, clock_ms(), &err)) {
+    case CONFIG_UNCHANGED:
         return false;
-    ingest->config_ms = now_ms;
-    uint64_t digest = read_digest(ingest);
-    if (digest == ingest->config_digest)
-        return false;
-    ingest->config_digest = digest;
-    if (consumer_check(ingest->settings, &err))
+    case CONFIG_CHANGED:
         return true;
+    case CONFIG_REFUSED:
+        break;
+    }
     log_error("kafka_config_refused", LOG_ERROR_OF(&err));
     return false;
 }
@@ -584,7 +541,7 @@ struct ingest *ingest_new(const struct settings *settings, const struct intake_p
     }
     ingest->settings = settings;
     ingest->metrics = metrics;
-    ingest->config_digest = read_digest(ingest);
+    config_watch_init(&ingest->config, settings);
     if (!open_all(ingest, settings, ports, err)) {
         ingest_free(ingest);
         return NULL;
