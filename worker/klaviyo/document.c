@@ -23,6 +23,30 @@ bool document_parse(const struct response *response, json_t **out, struct error 
     return true;
 }
 
+bool document_page_parse(const struct response *response, const char *what,
+                         struct document_page *page, struct error *err)
+{
+    CLEANUP(json_freep) json_t *root = NULL;
+
+    if (!document_parse(response, &root, err))
+        return false;
+    json_t *data = json_object_get(root, "data");
+    if (!json_is_array(data))
+        return document_refuse(response, what, err);
+    const json_t *links = json_object_get(root, "links");
+    *page = (struct document_page){ .data = data,
+                                    .n = json_array_size(data),
+                                    .next = json_string_value(json_object_get(links, "next")) };
+    page->root = json_take(&root);
+    return true;
+}
+
+void document_page_release(struct document_page *page)
+{
+    json_decref(page->root);
+    *page = DOCUMENT_PAGE_INIT;
+}
+
 int64_t document_count(const json_t *value)
 {
     return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value)

@@ -18,6 +18,24 @@ DEFINE_HANDLE(json, json_t, json_decref)
 /* The body, which must be one JSON object. The caller owns *out. */
 bool document_parse(const struct response *response, json_t **out, struct error *err) MUST_USE;
 
+/* A page of a listing, taken apart. */
+struct document_page {
+    json_t *root;     /* in which the other two live */
+    json_t *data;     /* an array */
+    size_t n;         /* of its entries */
+    const char *next; /* link to the page after; NULL: this was the last */
+};
+
+#define DOCUMENT_PAGE_INIT ((struct document_page){ .root = NULL })
+
+/*
+ * Refused with `what` where there is no array of entries. The caller releases the page; whoever
+ * keeps texts of it takes its root.
+ */
+bool document_page_parse(const struct response *response, const char *what,
+                         struct document_page *page, struct error *err) MUST_USE;
+void document_page_release(struct document_page *page);
+
 /* "the answer to NAME is malformed: what"; ERROR_RETRY. False, always. */
 bool document_refuse(const struct response *response, const char *what, struct error *err);
 

@@ -79,28 +79,20 @@ struct request import_error_request(const char *id, const char *next)
 bool import_error_page_parse(const struct response *response, struct import_error_page *out,
                              struct error *err)
 {
-    CLEANUP(json_freep) json_t *root = NULL;
+    CLEANUP(document_page_release) struct document_page page = DOCUMENT_PAGE_INIT;
 
-    if (!document_parse(response, &root, err))
+    if (!document_page_parse(response, "it is no page of import errors", &page, err))
         return false;
-
-    json_t *data = json_object_get(root, "data");
-    if (!json_is_array(data))
-        return document_refuse(response, "it is no page of import errors", err);
-
-    struct import_error *errors = calloc(json_array_size(data) + 1, sizeof *errors);
+    struct import_error *errors = calloc(page.n + 1, sizeof *errors);
     if (!errors)
         return error_no_memory(err);
 
     size_t i;
     json_t *resource;
-    json_array_foreach(data, i, resource)
+    json_array_foreach(page.data, i, resource)
         errors[i] = read_error(resource);
     *out = (struct import_error_page){
-        .errors = errors,
-        .n = json_array_size(data),
-        .next = json_string_value(json_object_get(json_object_get(root, "links"), "next")),
-        .document = json_take(&root),
+        .errors = errors, .n = page.n, .next = page.next, .document = json_take(&page.root)
     };
     return true;
 }

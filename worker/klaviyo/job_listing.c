@@ -15,22 +15,17 @@ struct request job_listing_request(void)
 
 bool job_listing_parse(const struct response *response, struct job_listing *out, struct error *err)
 {
-    CLEANUP(json_freep) json_t *root = NULL;
+    CLEANUP(document_page_release) struct document_page page = DOCUMENT_PAGE_INIT;
 
-    if (!document_parse(response, &root, err))
+    if (!document_page_parse(response, "it is no listing of jobs", &page, err))
         return false;
-
-    json_t *data = json_object_get(root, "data");
-    if (!json_is_array(data))
-        return document_refuse(response, "it is no listing of jobs", err);
-
-    struct import_job *jobs = calloc(json_array_size(data) + 1, sizeof *jobs);
+    struct import_job *jobs = calloc(page.n + 1, sizeof *jobs);
     if (!jobs)
         return error_no_memory(err);
 
     size_t i, n = 0;
     json_t *resource;
-    json_array_foreach(data, i, resource)
+    json_array_foreach(page.data, i, resource)
         if (import_job_read(resource, &jobs[n]))
             n++;
     *out = (struct job_listing){ jobs, n };

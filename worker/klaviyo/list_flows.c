@@ -22,19 +22,15 @@ static bool is_live(const json_t *flow)
 
 bool list_flows_parse(const struct response *response, int64_t *live, struct error *err)
 {
-    CLEANUP(json_freep) json_t *root = NULL;
+    CLEANUP(document_page_release) struct document_page page = DOCUMENT_PAGE_INIT;
 
-    if (!document_parse(response, &root, err))
+    if (!document_page_parse(response, "it holds no array of flows", &page, err))
         return false;
-
-    const json_t *data = json_object_get(root, "data");
-    if (!json_is_array(data))
-        return document_refuse(response, "it holds no array of flows", err);
 
     size_t i;
     json_t *flow;
     int64_t n = 0;
-    json_array_foreach(data, i, flow)
+    json_array_foreach(page.data, i, flow)
         n += is_live(flow);
     *live = n;
     return true;

@@ -14,8 +14,11 @@ struct request list_page_request(const char *next)
     };
 }
 
-static void fill(struct list_page *page, const json_t *data)
+/* How many of them have an id. */
+static size_t read_lists(const json_t *data, struct listed_list *lists)
 {
+    size_t n = 0;
+
     for (size_t i = 0; i < json_array_size(data); i++) {
         const json_t *resource = json_array_get(data, i);
         const json_t *attributes = json_object_get(resource, "attributes");
@@ -23,26 +26,24 @@ static void fill(struct list_page *page, const json_t *data)
         const char *name = json_string_value(json_object_get(attributes, "name"));
 
         if (id && *id)
-            page->lists[page->n++] = (struct listed_list){ id, name ? name : "" };
+            lists[n++] = (struct listed_list){ id, name ? name : "" };
     }
+    return n;
 }
 
 bool list_page_parse(const struct response *response, struct list_page *out, struct error *err)
 {
-    CLEANUP(json_freep) json_t *root = NULL;
+    CLEANUP(document_page_release) struct document_page page = DOCUMENT_PAGE_INIT;
 
-    if (!document_parse(response, &root, err))
+    if (!document_page_parse(response, "it holds no array of lists", &page, err))
         return false;
-    const json_t *data = json_object_get(root, "data");
-    if (!json_is_array(data))
-        return document_refuse(response, "it holds no array of lists", err);
-    struct list_page page = { .lists = calloc(json_array_size(data) + 1, sizeof *page.lists) };
-    if (!page.lists)
+    struct listed_list *lists = calloc(page.n + 1, sizeof *lists);
+    if (!lists)
         return error_no_memory(err);
-    fill(&page, data);
-    page.next = json_string_value(json_object_get(json_object_get(root, "links"), "next"));
-    page.document = json_take(&root);
-    *out = page;
+    *out = (struct list_page){ .lists = lists,
+                               .n = read_lists(page.data, lists),
+                               .next = page.next,
+                               .document = json_take(&page.root) };
     return true;
 }
 

@@ -76,26 +76,19 @@ static bool read_profiles(const json_t *data, struct found_profile *profiles)
 bool profile_page_parse(const struct response *response, struct profile_page *out,
                         struct error *err)
 {
-    CLEANUP(json_freep) json_t *root = NULL;
+    CLEANUP(document_page_release) struct document_page page = DOCUMENT_PAGE_INIT;
 
-    if (!document_parse(response, &root, err))
+    if (!document_page_parse(response, "it is no page of profiles", &page, err))
         return false;
-    json_t *data = json_object_get(root, "data");
-    if (!json_is_array(data))
-        return document_refuse(response, "it is no page of profiles", err);
-
-    struct found_profile *profiles = calloc(json_array_size(data) + 1, sizeof *profiles);
+    struct found_profile *profiles = calloc(page.n + 1, sizeof *profiles);
     if (!profiles)
         return error_no_memory(err);
-    if (!read_profiles(data, profiles)) {
+    if (!read_profiles(page.data, profiles)) {
         free(profiles);
         return document_refuse(response, "a profile in it has no id", err);
     }
     *out = (struct profile_page){
-        .profiles = profiles,
-        .n = json_array_size(data),
-        .next = json_string_value(json_object_get(json_object_get(root, "links"), "next")),
-        .document = json_take(&root),
+        .profiles = profiles, .n = page.n, .next = page.next, .document = json_take(&page.root)
     };
     return true;
 }
