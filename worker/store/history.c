@@ -1,7 +1,6 @@
 #include "worker/store/history.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #include "worker/store/document.h"
 #include "worker/store/statement.h"
@@ -15,6 +14,8 @@ static const char list_sql[] =
     " order by r.run_id desc limit $3::bigint) as picked";
 
 static const char show_sql[] = "select klaviyo.run_json(r) from klaviyo.run r where r.run_id = $1";
+
+static const char exists_sql[] = "select exists (select from klaviyo.run where run_id = $1)";
 
 static const char rejections_sql[] =
     "select coalesce(json_agg(shown), '[]') from (select j.email, j.profile_id, j.stage, j.code,"
@@ -80,15 +81,25 @@ bool history_show(struct db *db, int64_t run_id, char **json, struct error *err)
     return true;
 }
 
+/* False: there is no such run, or it is not to be seen. */
+static bool must_exist(struct db *db, int64_t run_id, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, run_id);
+    if (!db_query(db, exists_sql, &args, &rows, err))
+        return error_wrap(err, "run %" PRId64, run_id);
+    return result_bool(rows, 0, 0) || no_such(run_id, err);
+}
+
 bool history_rejections(struct db *db, int64_t run_id, char **json, struct error *err)
 {
     struct args args = ARGS_INIT;
-    char *run = NULL;
 
     args_int64(&args, run_id);
-    if (!history_show(db, run_id, &run, err))
+    if (!must_exist(db, run_id, err))
         return false;
-    free(run);
     if (!db_query_document(db, rejections_sql, &args, json, err))
         return error_wrap(err, "rejections of run %" PRId64, run_id);
     return true;
@@ -150,12 +161,10 @@ bool history_cancel(struct db *db, int64_t run_id, enum history_cancel *how, str
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
     struct args args = ARGS_INIT;
-    char *run = NULL;
 
     args_int64(&args, run_id);
-    if (!history_show(db, run_id, &run, err))
+    if (!must_exist(db, run_id, err))
         return false;
-    free(run);
     if (!db_query(db, cancel_sql, &args, &rows, err))
         return error_wrap(err, "run %" PRId64, run_id);
     const char *response = result_text(rows, 0, 0);
