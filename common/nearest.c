@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/ascii.h"
+
 enum { WORD_MAX = 63 };
 
 static size_t smaller(size_t a, size_t b)
@@ -10,14 +12,9 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static int lower(int c)
-{
-    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
-}
-
 static bool same(char a, char b)
 {
-    return lower(a) == lower(b);
+    return ascii_lower(a) == ascii_lower(b);
 }
 
 /* Optimal string alignment: rows are prefixes of a, columns prefixes of b. */

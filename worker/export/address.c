@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/ascii.h"
+
 enum { LABEL_MAX = 63 };
 
 static bool is_ascii(const char *text, size_t len)
@@ -106,20 +108,13 @@ static size_t trim(const char **text)
     return n;
 }
 
-static char lower(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        c = (char)(c - 'A' + 'a');
-    return c;
-}
-
 bool address_normalise(const char *written, char *out, size_t *len)
 {
     *len = trim(&written);
     if (*len > ADDRESS_MAX)
         return false;
     for (size_t i = 0; i < *len; i++)
-        out[i] = lower(written[i]);
+        out[i] = ascii_lower(written[i]);
     return true;
 }
 
@@ -130,7 +125,7 @@ bool address_is_fine_as_written(const char *written, size_t len)
     if (!written || len > ADDRESS_MAX)
         return false;
     for (size_t i = 0; i < len; i++)
-        form[i] = lower(written[i]);
+        form[i] = ascii_lower(written[i]);
     return address_check(form, len) == ADDRESS_FINE;
 }
 

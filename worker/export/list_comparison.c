@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/array.h"
+#include "common/ascii.h"
 
 enum {
     FLAGS = KNOWN_OURS | KNOWN_MEMBER | KNOWN_MET,
@@ -114,10 +115,8 @@ static size_t lower(char *out, const char *email)
 {
     size_t n = strnlen(email, EMAIL_MAX_BYTES);
 
-    memcpy(out, email, n);
     for (size_t i = 0; i < n; i++)
-        if (out[i] >= 'A' && out[i] <= 'Z')
-            out[i] = (char)(out[i] - 'A' + 'a');
+        out[i] = ascii_lower(email[i]);
     return n;
 }
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ascii.h"
+
 /* A run of letters of the text, in small ones. */
 struct word {
     const char *small;
@@ -24,14 +26,6 @@ struct masking {
     size_t n_words;
 };
 
-/* Of ASCII, in any locale. */
-static char small(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        c = (char)(c - 'A' + 'a');
-    return c;
-}
-
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -39,7 +33,7 @@ static bool is_digit(char c)
 
 static bool is_part_of_word(char c)
 {
-    return (small(c) >= 'a' && small(c) <= 'z') || is_digit(c);
+    return (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || is_digit(c);
 }
 
 static bool is_beyond_ascii(char c)
@@ -127,7 +121,7 @@ static int compare(const void *a, const void *b)
 static void find_words(struct masking *m)
 {
     for (size_t i = 0; i < m->n; i++)
-        m->small[i] = small(m->text[i]);
+        m->small[i] = ascii_lower(m->text[i]);
     for (size_t from = 0, to; from < m->n; from = to + 1) {
         for (to = from; is_word_at(m, to);)
             to++;
@@ -156,7 +150,8 @@ static unsigned hex_digit(char c)
 {
     if (is_digit(c))
         return (unsigned)(c - '0');
-    return small(c) >= 'a' && small(c) <= 'f' ? (unsigned)(small(c) - 'a') + 10 : 0;
+    return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'f' ? (unsigned)(ascii_lower(c) - 'a') + 10
+                                                          : 0;
 }
 
 /* Where a character of the inside of a JSON string is; escapes are one. */
@@ -184,7 +179,7 @@ static void look_for_words(struct masking *m, const char *at, const char *end)
     size_t n = 0;
 
     while (at < end) {
-        char c = small(read_character(&at, end));
+        char c = ascii_lower(read_character(&at, end));
 
         if (!is_part_of_word(c)) {
             if (n <= sizeof letters)
