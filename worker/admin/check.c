@@ -1,10 +1,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "common/seal.h"
 #include "worker/admin/setup.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/table.h"
 #include "worker/kafka/kafka_settings.h"
 #include "worker/kafka/topics.h"

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 #include "worker/store/names.h"
 

@@ -1,10 +1,10 @@
 /* `connection lists`: a worker asks Klaviyo for the lists of the account. */
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "worker/admin/connection.h"
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/table.h"
 
 static bool print_lists(const json_t *lists, bool as_json, struct error *err)

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "worker/admin/connection.h"
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 
 static const char *text_of(const json_t *object, const char *name)

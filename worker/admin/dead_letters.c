@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/strbuf.h"
 #include "worker/admin/command_run.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/listing.h"
 #include "worker/cli/print.h"
 #include "worker/ingest/dead_letter.h"

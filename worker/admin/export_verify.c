@@ -2,10 +2,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "worker/admin/export.h"
 #include "worker/admin/task_command.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
 

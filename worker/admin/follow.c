@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "worker/admin/progress.h"
-#include "worker/cli/json.h"
 #include "worker/store/db.h"
 #include "worker/store/history.h"
 

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/confirm.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"
 #include "worker/store/persons.h"

@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/nearest.h"
 #include "worker/admin/follow.h"
 #include "worker/admin/name.h"
 #include "worker/admin/refresh_event.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 #include "worker/kafka/kafka_settings.h"
 #include "worker/kafka/producer.h"

@@ -1,5 +1,5 @@
 #include "worker/admin/refresh_event.h"
-#include "worker/cli/json.h"
+#include "common/json.h"
 
 #include <sodium.h> /* IWYU pragma: keep */
 #include <stdio.h>

@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "common/parse.h"
 #include "common/strbuf.h"
 #include "worker/admin/follow.h"
 #include "worker/admin/progress.h"
 #include "worker/cli/arguments.h"
 #include "worker/cli/duration.h"
-#include "worker/cli/json.h"
 #include "worker/cli/listing.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"

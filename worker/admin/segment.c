@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "common/nearest.h"
 #include "worker/admin/name.h"
 #include "worker/cli/arguments.h"
-#include "worker/cli/json.h"
 #include "worker/cli/listing.h"
 #include "worker/cli/print.h"
 #include "worker/cli/table.h"

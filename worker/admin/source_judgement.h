@@ -1,8 +1,8 @@
 #ifndef WORKER_ADMIN_SOURCE_JUDGEMENT_H
 #define WORKER_ADMIN_SOURCE_JUDGEMENT_H
 
+#include "common/json.h"
 #include "worker/cli/command.h"
-#include "worker/cli/json.h"
 #include "worker/store/exports.h"
 
 /*

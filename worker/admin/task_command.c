@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/wakeup.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 #include "worker/klaviyo/client.h"
 #include "worker/store/connections.h"

@@ -9,10 +9,10 @@
 
 #include "common/age.h"
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/strbuf.h"
 #include "common/visible_text.h"
 #include "worker/cli/cell.h"
-#include "worker/cli/json.h"
 #include "worker/cli/print.h"
 
 enum {

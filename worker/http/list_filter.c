@@ -1,12 +1,10 @@
 #include "worker/http/list_filter.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/parse.h"
-
-DEFINE_HANDLE(json, json_t, json_decref)
 
 bool list_filter_is_empty(const struct list_filter *filter)
 {

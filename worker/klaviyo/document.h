@@ -1,10 +1,9 @@
 #ifndef WORKER_KLAVIYO_DOCUMENT_H
 #define WORKER_KLAVIYO_DOCUMENT_H
 
-#include <jansson.h>
-
 #include "common/cleanup.h"
 #include "common/error.h"
+#include "common/json.h"
 #include "worker/klaviyo/response.h"
 
 /*
@@ -13,7 +12,6 @@
  * json_object_get() and json_string_value() take NULL and the wrong type and
  * return NULL, so a path down a document needs no check at each step.
  */
-DEFINE_HANDLE(json, json_t, json_decref)
 
 /* The body, which must be one JSON object. The caller owns *out. */
 bool document_parse(const struct response *response, json_t **out, struct error *err) MUST_USE;

@@ -7,9 +7,9 @@
  */
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "worker/klaviyo/klaviyo_list.h"
 #include "worker/klaviyo/list_page.h"
-#include "worker/task/json.h"
 #include "worker/task/stored_key.h"
 #include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "worker/store/export_lists.h"
-#include "worker/task/json.h"
 #include "worker/task/stored_key.h"
 #include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "worker/export/guards.h"
 #include "worker/export/preview.h"
 #include "worker/klaviyo/endpoint.h"
@@ -15,7 +16,6 @@
 #include "worker/store/history.h"
 #include "worker/store/rate_limit.h"
 #include "worker/store/run_task.h"
-#include "worker/task/json.h"
 #include "worker/task/payload_mask.h"
 #include "worker/task/stored_key.h"
 #include "worker/task/task_arguments.h"

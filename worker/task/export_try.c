@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/failpoint.h"
+#include "common/json.h"
 #include "common/version.h"
 #include "common/wakeup.h"
 #include "worker/export/run.h"
@@ -21,7 +22,6 @@
 #include "worker/klaviyo/member_json.h"
 #include "worker/store/history.h"
 #include "worker/store/trials.h"
-#include "worker/task/json.h"
 #include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"
 

@@ -12,11 +12,11 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "worker/export/list_comparison.h"
 #include "worker/export/preview.h"
 #include "worker/store/history.h"
 #include "worker/store/run_task.h"
-#include "worker/task/json.h"
 #include "worker/task/stored_key.h"
 #include "worker/task/task_arguments.h"
 #include "worker/task/task_kind.h"

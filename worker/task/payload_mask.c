@@ -1,6 +1,6 @@
 #include "worker/task/payload_mask.h"
 
-#include "worker/task/json.h"
+#include "common/json.h"
 
 static json_t *masked(json_t *value); /* NULL: out of memory */
 

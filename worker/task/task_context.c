@@ -2,7 +2,7 @@
 
 #include <poll.h>
 
-#include "worker/task/json.h"
+#include "common/json.h"
 
 bool task_is_stopped(const struct task_context *context)
 {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/json.h"
 #include "common/wakeup.h"
-#include "worker/task/json.h"
 #include "worker/task/task_kind.h"
 
 struct task_work {
