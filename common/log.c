@@ -7,11 +7,11 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/line_queue.h"
+#include "common/monitor.h"
 #include "common/strbuf.h"
 #include "common/visible_text.h"
 
@@ -28,14 +28,13 @@ enum writer_state { WRITER_NONE, WRITER_RUNNING, WRITER_ABANDONED };
 
 static struct {
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows; never held while anything is written */
-    pthread_cond_t filled, emptied;
+    struct monitor monitor; /* of what follows; nothing is written within */
     struct line_queue queue;
     enum writer_state state;
     bool stop, idle;
     bool failing;       /* the last write failed: the next line reports what is missing */
     int64_t unreported; /* lines dropped since that was last logged */
-} writer = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} writer = { .monitor = MONITOR_INIT };
 
 static atomic_llong dropped;
 
@@ -169,7 +168,7 @@ static bool write_line(const char *line, size_t n)
     return ok;
 }
 
-/* With the lock: the line that says how many are missing, where there is room for it. */
+/* Within the monitor: the line that says how many are missing, where there is room for it. */
 static void report_dropped(void)
 {
     struct line line = { .text = STRBUF_INIT(LINE_MAX_BYTES), .value_max = CUT_VALUE_BYTES };
@@ -181,7 +180,7 @@ static void report_dropped(void)
     strbuf_release(&line.text);
 }
 
-/* With the lock. What was dropped was between the queue's last line and this one. */
+/* Within the monitor. What was dropped was between the queue's last line and this one. */
 static void enqueue(enum log_level level, const struct strbuf *line)
 {
     size_t spare = level < LOG_LEVEL_WARN ? LOG_QUEUE_RESERVED_BYTES : 0;
@@ -192,7 +191,7 @@ static void enqueue(enum log_level level, const struct strbuf *line)
         !line_queue_put(&writer.queue, line->data, line->len, spare))
         count_dropped();
     else
-        (void)pthread_cond_signal(&writer.filled);
+        monitor_notify(&writer.monitor);
 }
 
 /* 0: there is none, and the writer is to stop. */
@@ -200,26 +199,26 @@ static size_t next_line(char *line, size_t size)
 {
     size_t n;
 
-    (void)pthread_mutex_lock(&writer.lock);
+    monitor_enter(&writer.monitor);
     if (writer.queue.used == 0 && !writer.failing)
         report_dropped();
     while ((n = line_queue_get(&writer.queue, line, size)) == 0 && !writer.stop) {
         writer.idle = true;
-        (void)pthread_cond_broadcast(&writer.emptied);
-        (void)pthread_cond_wait(&writer.filled, &writer.lock);
+        monitor_notify(&writer.monitor);
+        monitor_wait(&writer.monitor);
         writer.idle = false;
     }
-    (void)pthread_mutex_unlock(&writer.lock);
+    monitor_leave(&writer.monitor);
     return n;
 }
 
 static void note_written(bool written)
 {
-    (void)pthread_mutex_lock(&writer.lock);
+    monitor_enter(&writer.monitor);
     writer.failing = !written;
     if (!written)
         count_dropped();
-    (void)pthread_mutex_unlock(&writer.lock);
+    monitor_leave(&writer.monitor);
 }
 
 static void *keep_writing(void *unused)
@@ -253,13 +252,13 @@ void log_write(enum log_level level, const char *event, const struct log_field *
         return;
     bool composed = compose(&line, level, event, fields);
 
-    (void)pthread_mutex_lock(&writer.lock);
+    monitor_enter(&writer.monitor);
     bool direct = composed && writer.state == WRITER_NONE;
     if (!composed)
         count_dropped();
     else if (!direct)
         enqueue(level, &line.text);
-    (void)pthread_mutex_unlock(&writer.lock);
+    monitor_leave(&writer.monitor);
     if (direct)
         (void)write_line(line.text.data, line.text.len);
     strbuf_release(&line.text);
@@ -269,15 +268,8 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 
 bool log_start_writer(struct error *err)
 {
-    pthread_condattr_t monotonic;
-
     if (!line_queue_init(&writer.queue, LOG_QUEUE_BYTES))
         return error_no_memory(err);
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&writer.filled, NULL);
-    (void)pthread_cond_init(&writer.emptied, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
     writer.stop = writer.idle = false;
     int failed = pthread_create(&writer.thread, NULL, keep_writing, NULL);
     if (failed) {
@@ -288,43 +280,30 @@ bool log_start_writer(struct error *err)
     return true;
 }
 
-static struct timespec monotonic_in(int64_t ms)
-{
-    struct timespec at;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += ms / 1000;
-    at.tv_nsec += ms % 1000 * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
-/* With the lock. True: everything was written. */
+/* Within the monitor. True: everything was written. */
 static bool wait_until_written(int64_t wait_ms)
 {
-    const struct timespec until = monotonic_in(wait_ms);
-    int failed = 0;
+    int64_t until_ms = clock_ms() + wait_ms;
+    bool written;
 
-    while (!(writer.idle && writer.queue.used == 0) && !failed)
-        failed = pthread_cond_timedwait(&writer.emptied, &writer.lock, &until);
-    return writer.idle && writer.queue.used == 0;
+    while (!(written = writer.idle && writer.queue.used == 0) &&
+           monitor_wait_until(&writer.monitor, until_ms))
+        ;
+    return written;
 }
 
 void log_stop_writer(int64_t wait_ms)
 {
-    (void)pthread_mutex_lock(&writer.lock);
+    monitor_enter(&writer.monitor);
     if (writer.state != WRITER_RUNNING) {
-        (void)pthread_mutex_unlock(&writer.lock);
+        monitor_leave(&writer.monitor);
         return;
     }
     bool written = wait_until_written(wait_ms);
     writer.state = written ? WRITER_NONE : WRITER_ABANDONED;
     writer.stop = true;
-    (void)pthread_cond_signal(&writer.filled);
-    (void)pthread_mutex_unlock(&writer.lock);
+    monitor_notify(&writer.monitor);
+    monitor_leave(&writer.monitor);
     if (!written) {
         (void)pthread_detach(writer.thread); /* it hangs in write(), and goes with the process */
         return;

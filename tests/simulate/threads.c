@@ -181,8 +181,9 @@ WRAP(int, pthread_cond_wait, (pthread_cond_t * condition, pthread_mutex_t *mutex
     return 0;
 }
 
-WRAP(int, pthread_cond_timedwait,
-     (pthread_cond_t * condition, pthread_mutex_t *mutex, const struct timespec *until))
+WRAP(int, pthread_cond_clockwait,
+     (pthread_cond_t * condition, pthread_mutex_t *mutex, clockid_t clock UNUSED,
+      const struct timespec *until))
 {
     wait_for(condition, mutex, (int64_t)until->tv_sec * 1000 + until->tv_nsec / 1000000);
     return 0;

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/wakeup.h"
 
 /* For runs that the lists do not have. */
@@ -21,8 +22,7 @@ struct snapshot {
     int done_fd;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* of what follows; held for copies only */
-    pthread_cond_t changed;
+    struct monitor monitor; /* of what follows; entered for copies only */
     bool wanted, stop;
     struct snapshot_view last;
     struct question questions[SNAPSHOT_QUESTIONS];
@@ -44,12 +44,12 @@ static size_t find_wanted(const struct snapshot *snapshot)
 /* Waits until somebody wants a reading and the last one is old enough. *lists: of the lists. */
 static bool wait_until_wanted(struct snapshot *snapshot, bool *lists)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     while (!snapshot->wanted && find_wanted(snapshot) == SNAPSHOT_QUESTIONS && !snapshot->stop)
-        (void)pthread_cond_wait(&snapshot->changed, &snapshot->lock);
+        monitor_wait(&snapshot->monitor);
     bool go_on = !snapshot->stop;
     *lists = snapshot->wanted;
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     return go_on;
 }
 
@@ -57,7 +57,7 @@ static void put(struct snapshot *snapshot, const struct snapshot_view *read)
 {
     struct overview_lists before = { .runs = NULL };
 
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     snapshot->wanted = false;
     snapshot->last.tried_ms = read->tried_ms;
     snapshot->last.too_slow = read->too_slow;
@@ -65,7 +65,7 @@ static void put(struct snapshot *snapshot, const struct snapshot_view *read)
         before = snapshot->last.lists;
         snapshot->last = *read;
     }
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     overview_lists_release(&before);
 }
 
@@ -97,10 +97,10 @@ static void read_once(struct snapshot *snapshot)
 /* There is one, as only this thread takes them; its index stays its own while it is wanted. */
 static size_t take_question(struct snapshot *snapshot, struct list_filter *filter)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     size_t i = find_wanted(snapshot);
     *filter = snapshot->questions[i].filter;
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     return i;
 }
 
@@ -108,13 +108,13 @@ static void put_runs(struct snapshot *snapshot, size_t i, char *runs, bool too_s
 {
     struct question *question = &snapshot->questions[i];
 
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     free(question->runs);
     question->runs = runs;
     question->too_slow = too_slow;
     question->tried_ms = clock_ms();
     question->wanted = false;
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
 }
 
 static void read_runs(struct snapshot *snapshot)
@@ -155,8 +155,7 @@ static void release(struct snapshot *snapshot)
     snapshot_view_release(&snapshot->last);
     for (size_t i = 0; i < SNAPSHOT_QUESTIONS; i++)
         free(snapshot->questions[i].runs);
-    (void)pthread_cond_destroy(&snapshot->changed);
-    (void)pthread_mutex_destroy(&snapshot->lock);
+    monitor_release(&snapshot->monitor);
     free(snapshot);
 }
 
@@ -170,8 +169,7 @@ struct snapshot *snapshot_start(const struct snapshot_ports *ports, int done_fd,
     }
     snapshot->ports = ports;
     snapshot->done_fd = done_fd;
-    (void)pthread_mutex_init(&snapshot->lock, NULL);
-    (void)pthread_cond_init(&snapshot->changed, NULL);
+    monitor_init(&snapshot->monitor);
     int failed = pthread_create(&snapshot->thread, NULL, keep_reading, snapshot);
     if (failed) {
         release(snapshot);
@@ -185,24 +183,24 @@ void snapshot_free(struct snapshot *snapshot)
 {
     if (!snapshot)
         return;
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     snapshot->stop = true;
-    (void)pthread_cond_signal(&snapshot->changed);
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_notify(&snapshot->monitor);
+    monitor_leave(&snapshot->monitor);
     (void)pthread_join(snapshot->thread, NULL);
     release(snapshot);
 }
 
 bool snapshot_want(struct snapshot *snapshot)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     int64_t tried_ms = snapshot->last.tried_ms;
     bool fresh = tried_ms > 0 && clock_ms() - tried_ms < SNAPSHOT_FRESH_MS;
     if (!fresh && !snapshot->wanted) {
         snapshot->wanted = true;
-        (void)pthread_cond_signal(&snapshot->changed);
+        monitor_notify(&snapshot->monitor);
     }
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     return fresh;
 }
 
@@ -238,7 +236,7 @@ static struct question *add_question(struct snapshot *snapshot, const struct lis
 
 bool snapshot_want_runs(struct snapshot *snapshot, const struct list_filter *filter)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     struct question *question = find_question(snapshot, filter);
     if (!question)
         question = add_question(snapshot, filter);
@@ -246,9 +244,9 @@ bool snapshot_want_runs(struct snapshot *snapshot, const struct list_filter *fil
                  (question->tried_ms > 0 && clock_ms() - question->tried_ms < SNAPSHOT_FRESH_MS);
     if (!fresh && !question->wanted) {
         question->wanted = true;
-        (void)pthread_cond_signal(&snapshot->changed);
+        monitor_notify(&snapshot->monitor);
     }
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     return fresh;
 }
 
@@ -259,13 +257,13 @@ static char *copy(const char *text)
 
 void snapshot_view(struct snapshot *snapshot, bool with_lists, struct snapshot_view *view)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     *view = snapshot->last;
     view->lists.runs = copy(with_lists ? view->lists.runs : NULL);
     view->lists.exports = copy(with_lists ? view->lists.exports : NULL);
     view->lists.report = copy(with_lists ? view->lists.report : NULL);
     view->lists.freshness = (struct freshness){ .n = 0 };
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
 }
 
 static bool is_of_use(const struct question *question)
@@ -276,21 +274,21 @@ static bool is_of_use(const struct question *question)
 char *snapshot_runs(struct snapshot *snapshot, const struct list_filter *filter,
                     const char **why_not)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     const struct question *question = find_question(snapshot, filter);
     char *runs = is_of_use(question) ? copy(question->runs) : NULL;
     *why_not = !question            ? "too many questions at once"
                : question->too_slow ? "the database takes too long to answer"
                                     : "the database does not answer";
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     return runs;
 }
 
 struct freshness snapshot_freshness(struct snapshot *snapshot)
 {
-    (void)pthread_mutex_lock(&snapshot->lock);
+    monitor_enter(&snapshot->monitor);
     struct freshness copied = freshness_copy(&snapshot->last.lists.freshness);
-    (void)pthread_mutex_unlock(&snapshot->lock);
+    monitor_leave(&snapshot->monitor);
     return copied;
 }
 

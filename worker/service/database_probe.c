@@ -2,10 +2,10 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/monitor.h"
 
 enum {
     EVERY_SECONDS = 20,      /* three chances in the minute that a success counts */
@@ -16,8 +16,7 @@ struct database_probe {
     struct database_probe_ports ports;
     struct service_metrics *metrics;
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
+    struct monitor monitor;
     bool stop;
     bool failing; /* the thread's own: has been logged */
 };
@@ -25,15 +24,13 @@ struct database_probe {
 /* False: stop. */
 static bool rest(struct database_probe *probe, int seconds)
 {
-    struct timespec until;
+    int64_t until_ms = clock_ms() + (int64_t)seconds * 1000;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += seconds;
-    (void)pthread_mutex_lock(&probe->lock);
-    while (!probe->stop && pthread_cond_timedwait(&probe->changed, &probe->lock, &until) == 0)
+    monitor_enter(&probe->monitor);
+    while (!probe->stop && monitor_wait_until(&probe->monitor, until_ms))
         ;
     bool go_on = !probe->stop;
-    (void)pthread_mutex_unlock(&probe->lock);
+    monitor_leave(&probe->monitor);
     return go_on;
 }
 
@@ -63,8 +60,7 @@ static void *run(void *opaque)
 
 static void release(struct database_probe *probe)
 {
-    (void)pthread_cond_destroy(&probe->changed);
-    (void)pthread_mutex_destroy(&probe->lock);
+    monitor_release(&probe->monitor);
     free(probe);
 }
 
@@ -72,7 +68,6 @@ struct database_probe *database_probe_start(const struct database_probe_ports *p
                                             struct service_metrics *metrics, struct error *err)
 {
     struct database_probe *probe = calloc(1, sizeof *probe);
-    pthread_condattr_t monotonic;
 
     if (!probe) {
         (void)error_no_memory(err);
@@ -80,11 +75,7 @@ struct database_probe *database_probe_start(const struct database_probe_ports *p
     }
     probe->ports = *ports;
     probe->metrics = metrics;
-    (void)pthread_mutex_init(&probe->lock, NULL);
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&probe->changed, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    monitor_init(&probe->monitor);
     int failed = pthread_create(&probe->thread, NULL, run, probe);
     if (!failed)
         return probe;
@@ -97,10 +88,10 @@ void database_probe_free(struct database_probe *probe)
 {
     if (!probe)
         return;
-    (void)pthread_mutex_lock(&probe->lock);
+    monitor_enter(&probe->monitor);
     probe->stop = true;
-    (void)pthread_cond_signal(&probe->changed);
-    (void)pthread_mutex_unlock(&probe->lock);
+    monitor_notify(&probe->monitor);
+    monitor_leave(&probe->monitor);
     (void)pthread_join(probe->thread, NULL);
     release(probe);
 }

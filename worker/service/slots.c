@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/monitor.h"
 #include "common/retry.h"
 #include "common/wakeup.h"
 #include "worker/export/run.h"
@@ -37,8 +38,7 @@ struct slot {
 
 struct slots {
     struct slots_options options;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
+    struct monitor monitor;
     bool polling; /* one of the idle slots polls for runs */
     bool woken;
     bool draining;
@@ -59,21 +59,6 @@ static void wakeup_signal_all(struct slots *slots)
 
 /* ---- idle ---- */
 
-/* Waits under the lock for a change, ms at most. */
-static void wait_for_change(struct slots *slots, int64_t ms)
-{
-    struct timespec until;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    (void)pthread_cond_timedwait(&slots->changed, &slots->lock, &until);
-}
-
 static bool may_poll(const struct slots *slots)
 {
     return !slots->draining && !slots->stopping;
@@ -82,49 +67,49 @@ static bool may_poll(const struct slots *slots)
 /* Waits until no other slot polls. False: there is nothing more to poll for. */
 static bool begin_to_poll(struct slots *slots)
 {
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     while (!slots->stopping && (slots->polling || slots->draining))
-        (void)pthread_cond_wait(&slots->changed, &slots->lock);
+        monitor_wait(&slots->monitor);
     bool go_on = !slots->stopping;
     slots->polling = slots->polling || go_on;
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_leave(&slots->monitor);
     return go_on;
 }
 
 /* The polling slot rests: until woken, ms at most. False: it is to stop. */
 static bool rest(struct slots *slots, int64_t ms)
 {
-    int64_t until = clock_ms() + ms;
+    int64_t until_ms = clock_ms() + ms;
 
-    (void)pthread_mutex_lock(&slots->lock);
-    for (int64_t left = ms; left > 0 && may_poll(slots) && !slots->woken; left = until - clock_ms())
-        wait_for_change(slots, left);
+    monitor_enter(&slots->monitor);
+    while (may_poll(slots) && !slots->woken && monitor_wait_until(&slots->monitor, until_ms))
+        ;
     slots->woken = false;
     bool go_on = may_poll(slots);
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_leave(&slots->monitor);
     return go_on;
 }
 
 static void end_polling(struct slots *slots, bool busy)
 {
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     slots->polling = false;
     (void)atomic_fetch_add(&slots->options.control->busy_slots, busy);
-    (void)pthread_cond_broadcast(&slots->changed);
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_notify(&slots->monitor);
+    monitor_leave(&slots->monitor);
 }
 
 static void run_is_over(struct slots *slots)
 {
     struct run_control *control = slots->options.control;
 
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     /* Before the slot counts as free, so that nobody sees a free slot that has not polled. */
     atomic_store(&control->run_poll_ms, clock_ms());
     (void)atomic_fetch_sub(&control->busy_slots, 1);
     slots->woken = true; /* its export may have a queued run */
-    (void)pthread_cond_broadcast(&slots->changed);
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_notify(&slots->monitor);
+    monitor_leave(&slots->monitor);
 }
 
 /* ---- the database ---- */
@@ -187,9 +172,9 @@ static bool reach_database(struct slot *slot, int64_t *pause_ms)
 
 static bool is_stopping(struct slots *slots)
 {
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     bool stopping = slots->stopping;
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_leave(&slots->monitor);
     return stopping;
 }
 
@@ -378,17 +363,12 @@ static struct slots *slots_new(const struct slots_options *options)
 {
     size_t n = (size_t)options->settings->max_runs;
     struct slots *slots = calloc(1, sizeof *slots + n * sizeof slots->slot[0]);
-    pthread_condattr_t monotonic;
 
     if (!slots)
         return NULL;
     slots->options = *options;
     slots->blocked.control = options->control;
-    (void)pthread_mutex_init(&slots->lock, NULL);
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&slots->changed, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    monitor_init(&slots->monitor);
     return slots;
 }
 
@@ -410,18 +390,18 @@ struct slots *slots_start(const struct slots_options *options, struct error *err
 
 void slots_wake(struct slots *slots)
 {
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     slots->woken = true;
-    (void)pthread_cond_broadcast(&slots->changed);
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_notify(&slots->monitor);
+    monitor_leave(&slots->monitor);
 }
 
 void slots_drain(struct slots *slots, int64_t deadline_ms)
 {
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     slots->draining = true;
-    (void)pthread_cond_broadcast(&slots->changed);
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_notify(&slots->monitor);
+    monitor_leave(&slots->monitor);
     atomic_store(&slots->options.control->drain_ms, deadline_ms);
     wakeup_signal_all(slots);
 }
@@ -441,16 +421,15 @@ void slots_free(struct slots *slots)
 {
     if (!slots)
         return;
-    (void)pthread_mutex_lock(&slots->lock);
+    monitor_enter(&slots->monitor);
     slots->stopping = true;
-    (void)pthread_cond_broadcast(&slots->changed);
-    (void)pthread_mutex_unlock(&slots->lock);
+    monitor_notify(&slots->monitor);
+    monitor_leave(&slots->monitor);
     slots_cancel(slots);
     for (int i = 0; i < slots->n; i++) {
         (void)pthread_join(slots->slot[i].thread, NULL);
         (void)close(slots->slot[i].wakeup_fd);
     }
-    (void)pthread_cond_destroy(&slots->changed);
-    (void)pthread_mutex_destroy(&slots->lock);
+    monitor_release(&slots->monitor);
     free(slots);
 }
