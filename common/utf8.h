@@ -13,7 +13,6 @@
 size_t utf8_decode(const char *text, size_t n, uint32_t *code);
 
 /* Writes a code point, which is no surrogate, as 1 to 4 bytes; how many. */
-enum { UTF8_MAX_BYTES = 4 };
 size_t utf8_encode(uint32_t code, char *out);
 
 /* How many characters the n bytes are; -1: they are not UTF-8. */

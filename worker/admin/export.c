@@ -147,16 +147,11 @@ static const struct option_spec verify_options[] = {
     OPTIONS_END,
 };
 
-void export_print_attributes(void)
-{
-    mapping_options_print_help();
-}
-
 /* clang-format off */
 const struct command export_commands[] = {
     { .words = "export add", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = add_options, .needs = NEEDS_DATABASE, .run = export_add,
-      .print_details = export_print_attributes,
+      .print_details = mapping_options_print_help,
       .summary = "define which segments go to which list, and with which fields",
       .details = "Stores the export and starts no run. All members of the segments are sent, one\n"
                  "profile per address." },
@@ -168,7 +163,7 @@ const struct command export_commands[] = {
       .summary = "show an export: list, segments, fields, state", .run = show },
     { .words = "export update", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = update_options, .needs = NEEDS_DATABASE, .run = export_update,
-      .print_details = export_print_attributes,
+      .print_details = mapping_options_print_help,
       .summary = "change an export; what is not given stays as it is",
       .details = "Options that may be given more than once replace all of their kind: --segment the\n"
                  "segments, --attribute and --property together the fields. A run in progress ends;\n"

@@ -19,7 +19,4 @@ bool export_try(struct context *context, const struct arguments *arguments, stru
 /* export_verify.c */
 bool export_verify(struct context *context, const struct arguments *arguments, struct error *err);
 
-/* What --attribute knows, for --help. */
-void export_print_attributes(void);
-
 #endif

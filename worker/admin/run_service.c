@@ -153,10 +153,8 @@ static void warn_of_exposed_file(const char *setting, const char *path)
 static void bound_memory(void)
 {
     /* NOLINTBEGIN(concurrency-mt-unsafe): no thread runs yet */
-    /* NOLINTBEGIN(concurrency-mt-unsafe): no thread runs yet */
     (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
     (void)mallopt(M_ARENA_MAX, 2);
-    /* NOLINTEND(concurrency-mt-unsafe) */
     /* NOLINTEND(concurrency-mt-unsafe) */
 }
 

@@ -15,8 +15,6 @@
  * A preview: what a run of an export would do now. The reading of a plan without
  * a write, a run or a thread.
  */
-enum { PREVIEW_EXAMPLES = SCAN_EXAMPLES };
-
 struct preview {
     struct run_counts counts;
     int64_t invalid_by[SELECTION_CODES];

@@ -40,7 +40,7 @@ struct endpoints_options {
 bool endpoints_start(const struct endpoints_options *options, struct endpoints **out,
                      struct error *err) MUST_USE;
 
-/* Where they listen. */
+/* For tests: where they listen. */
 uint16_t endpoints_port(const struct endpoints *endpoints);
 
 /* Stops the server and the snapshot's thread, and waits for them. NULL is accepted. */

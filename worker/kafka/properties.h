@@ -37,7 +37,7 @@ bool properties_load(struct properties *properties, const char *path, struct err
 /* A number that changes with the properties; it reveals none of their values. */
 uint64_t properties_digest(const struct properties *properties);
 
-/* NULL if it is not set; the last one counts. */
+/* For tests. NULL if it is not set; the last one counts. */
 const char *properties_find(const struct properties *properties, const char *name);
 
 /* Wipes. */

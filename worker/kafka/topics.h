@@ -50,7 +50,7 @@ struct topic_progress {
 };
 
 /*
- * Waits timeout_ms at most. ERROR_RETRY: no answer by then; ERROR_INPUT: this
+ * For tests. Waits timeout_ms at most. ERROR_RETRY: no answer by then; ERROR_INPUT: this
  * user may not read it. *progress is written on success only.
  */
 bool topics_progress(const struct settings *settings, int32_t partition,

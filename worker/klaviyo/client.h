@@ -81,7 +81,7 @@ bool client_wait(struct client *client, int64_t timeout_ms, int wake_fd, struct 
  */
 bool client_next(struct client *client, struct response *response) MUST_USE;
 
-/* Begun and not yet handed over by client_next(). */
+/* For tests: begun and not yet handed over by client_next(). */
 size_t client_in_flight(const struct client *client);
 
 /*

@@ -39,7 +39,7 @@ struct export_draft {
     bool max_invalid_given;
     int64_t max_invalid_percent; /* 0 to 100 */
     bool size_guard_given, size_guard;
-    const char *plan; /* as guard_plan_name() */
+    const char *plan; /* as guard_plan_find() has it */
     bool flows_known; /* true only: it is not taken back */
     const char *const *segments;
     size_t n_segments;

@@ -63,11 +63,6 @@ unsigned guard_set_read(const char *text)
     return set;
 }
 
-const char *guard_plan_name(enum guard_plan plan)
-{
-    return plans[plan];
-}
-
 bool guard_plan_find(const char *name, enum guard_plan *plan)
 {
     for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++)

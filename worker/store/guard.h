@@ -40,10 +40,7 @@ unsigned guard_set_read(const char *text); /* NULL: the empty one */
 /* What becomes of new addresses that may not fit into the account's plan. */
 enum guard_plan { GUARD_PLAN_WARN, GUARD_PLAN_STOP, GUARD_PLAN_IGNORE };
 
-/* "warn", "stop", "ignore". */
-const char *guard_plan_name(enum guard_plan plan);
-
-/* False: there is no such word. */
+/* "warn", "stop", "ignore"; false: it is another word. */
 bool guard_plan_find(const char *name, enum guard_plan *plan);
 
 /* What an export and the events of a run say of its guards. */
