@@ -24,11 +24,4 @@ bool parse_int64(const char *text, int64_t min, int64_t max, int64_t *out) MUST_
  */
 bool parse_rfc3339(const char *text, size_t n, int64_t *out_us) MUST_USE;
 
-/*
- * The value of a Retry-After header (RFC 9110, 10.2.3): seconds or an HTTP
- * date. *out_ms: how long to wait from now_us (microseconds since 1970), never
- * negative, at most a day: what asks for more is asked again by then.
- */
-bool parse_retry_after(const char *text, int64_t now_us, int64_t *out_ms) MUST_USE;
-
 #endif

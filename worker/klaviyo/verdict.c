@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "common/parse.h"
 #include "worker/klaviyo/document.h"
 #include "worker/klaviyo/refusal.h"
+#include "worker/klaviyo/retry_after.h"
 
 enum { THROTTLED_MS = 1000 /* a 429 that does not say for how long: the burst window */ };
 
@@ -143,7 +143,7 @@ bool verdict_judge(const struct response *response, size_t request_rows, int64_t
 
     document_copy(verdict.why, sizeof verdict.why, response->why);
     if (response->retry_after &&
-        !parse_retry_after(response->retry_after, now_us, &verdict.retry_after_ms))
+        !retry_after_parse(response->retry_after, now_us, &verdict.retry_after_ms))
         verdict.retry_after_ms = 0;
     if (!judge(response, request_rows, &verdict, err)) {
         verdict_release(&verdict);
