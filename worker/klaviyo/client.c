@@ -102,10 +102,10 @@ static bool make_template(struct client *client, const struct client_options *op
     CURL *easy = transfer_template(options);
 
     client->template = easy;
-    if (!easy || !SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) ||
-        !SET(easy, CURLOPT_OPENSOCKETDATA, client) ||
-        !SET(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) ||
-        !SET(easy, CURLOPT_CLOSESOCKETDATA, client))
+    if (!easy || !CURL_SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) ||
+        !CURL_SET(easy, CURLOPT_OPENSOCKETDATA, client) ||
+        !CURL_SET(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) ||
+        !CURL_SET(easy, CURLOPT_CLOSESOCKETDATA, client))
         return error_no_memory(err);
     return true;
 }

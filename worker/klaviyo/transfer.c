@@ -61,16 +61,18 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
     long timeout_ms = (long)request_timeout_ms;
     long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
 
-    return SET(easy, CURLOPT_NOSIGNAL, 1L) && SET(easy, CURLOPT_PROTOCOLS_STR, "http,https") &&
-           SET(easy, CURLOPT_FOLLOWLOCATION, 0L) && SET(easy, CURLOPT_PATH_AS_IS, 1L) &&
-           SET(easy, CURLOPT_SSL_VERIFYPEER, 1L) && SET(easy, CURLOPT_SSL_VERIFYHOST, 2L) &&
-           SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-           SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) &&
-           SET(easy, CURLOPT_TIMEOUT_MS, timeout_ms) &&
-           SET(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) &&
-           SET(easy, CURLOPT_TCP_KEEPALIVE, 1L) &&
+    return CURL_SET(easy, CURLOPT_NOSIGNAL, 1L) &&
+           CURL_SET(easy, CURLOPT_PROTOCOLS_STR, "http,https") &&
+           CURL_SET(easy, CURLOPT_FOLLOWLOCATION, 0L) && CURL_SET(easy, CURLOPT_PATH_AS_IS, 1L) &&
+           CURL_SET(easy, CURLOPT_SSL_VERIFYPEER, 1L) &&
+           CURL_SET(easy, CURLOPT_SSL_VERIFYHOST, 2L) &&
+           CURL_SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+           CURL_SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) &&
+           CURL_SET(easy, CURLOPT_TIMEOUT_MS, timeout_ms) &&
+           CURL_SET(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) &&
+           CURL_SET(easy, CURLOPT_TCP_KEEPALIVE, 1L) &&
            /* An abort must not wait for a name that is being resolved. */
-           SET(easy, CURLOPT_QUICK_EXIT, 1L);
+           CURL_SET(easy, CURLOPT_QUICK_EXIT, 1L);
 }
 
 /*
@@ -81,21 +83,22 @@ static bool set_transport(CURL *easy, int64_t request_timeout_ms)
  */
 static bool set_content(CURL *easy)
 {
-    return SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES) &&
-           SET(easy, CURLOPT_READFUNCTION, send_bytes) &&
-           SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
+    return CURL_SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES) &&
+           CURL_SET(easy, CURLOPT_READFUNCTION, send_bytes) &&
+           CURL_SET(easy, CURLOPT_WRITEFUNCTION, receive_bytes);
 }
 
 /* The site's authority signs for its proxy, too. */
 static bool set_authorities(CURL *easy, const char *ca_file)
 {
     return !ca_file || !*ca_file ||
-           (SET(easy, CURLOPT_CAINFO, ca_file) && SET(easy, CURLOPT_PROXY_CAINFO, ca_file));
+           (CURL_SET(easy, CURLOPT_CAINFO, ca_file) &&
+            CURL_SET(easy, CURLOPT_PROXY_CAINFO, ca_file));
 }
 
 static bool set_proxy(CURL *easy, const char *base_url)
 {
-    return !base_url_is_loopback(base_url) || SET(easy, CURLOPT_PROXY, "");
+    return !base_url_is_loopback(base_url) || CURL_SET(easy, CURLOPT_PROXY, "");
 }
 
 CURL *transfer_template(const struct client_options *options)
@@ -115,15 +118,15 @@ static bool set_body(struct transfer *transfer, const struct request *request)
     enum endpoint_method method = endpoint_method(request->endpoint);
 
     if (method == ENDPOINT_GET)
-        return SET(transfer->easy, CURLOPT_HTTPGET, 1L);
-    if (method == ENDPOINT_DELETE && !SET(transfer->easy, CURLOPT_CUSTOMREQUEST, "DELETE"))
+        return CURL_SET(transfer->easy, CURLOPT_HTTPGET, 1L);
+    if (method == ENDPOINT_DELETE && !CURL_SET(transfer->easy, CURLOPT_CUSTOMREQUEST, "DELETE"))
         return false;
 
     memcpy(transfer->body, request->body, sizeof transfer->body);
-    return SET(transfer->easy, CURLOPT_POST, 1L) &&
-           SET(transfer->easy, CURLOPT_READDATA, transfer) &&
-           SET(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-               (curl_off_t)transfer_body_bytes(request));
+    return CURL_SET(transfer->easy, CURLOPT_POST, 1L) &&
+           CURL_SET(transfer->easy, CURLOPT_READDATA, transfer) &&
+           CURL_SET(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                    (curl_off_t)transfer_body_bytes(request));
 }
 
 static bool set_headers(struct transfer *transfer, struct curl_slist *headers,
@@ -135,7 +138,7 @@ static bool set_headers(struct transfer *transfer, struct curl_slist *headers,
         transfer->trace = (struct curl_slist){ transfer->traceparent, headers };
         headers = &transfer->trace;
     }
-    return SET(transfer->easy, CURLOPT_HTTPHEADER, headers);
+    return CURL_SET(transfer->easy, CURLOPT_HTTPHEADER, headers);
 }
 
 /*
@@ -153,11 +156,11 @@ static int begin_request(void *opaque, char *remote_ip, char *local_ip, int remo
 
 static bool set_receiver(struct transfer *transfer, const char *url)
 {
-    return SET(transfer->easy, CURLOPT_URL, url) &&
-           SET(transfer->easy, CURLOPT_WRITEDATA, transfer) &&
-           SET(transfer->easy, CURLOPT_PREREQFUNCTION, begin_request) &&
-           SET(transfer->easy, CURLOPT_PREREQDATA, transfer) &&
-           SET(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
+    return CURL_SET(transfer->easy, CURLOPT_URL, url) &&
+           CURL_SET(transfer->easy, CURLOPT_WRITEDATA, transfer) &&
+           CURL_SET(transfer->easy, CURLOPT_PREREQFUNCTION, begin_request) &&
+           CURL_SET(transfer->easy, CURLOPT_PREREQDATA, transfer) &&
+           CURL_SET(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
 }
 
 static bool make_handle(struct transfer *transfer, CURL *template, const char *url,

@@ -38,7 +38,8 @@ struct transfer {
     char why[CURL_ERROR_SIZE];
 };
 
-#define SET(easy, option, value) (curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
+/* An option of an easy handle. False: out of memory, or curl does not have it. */
+#define CURL_SET(easy, option, value) (curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
 
 /* What all requests have in common; NULL when out of memory. */
 CURL *transfer_template(const struct client_options *options);
