@@ -157,7 +157,7 @@ static bool has_no_runs(struct works *w)
 
 static bool has_no_events(struct works *w)
 {
-    return ingest_open(w->ingest) == 0;
+    return ingest_n_open(w->ingest) == 0;
 }
 
 static bool has_left(struct works *w)

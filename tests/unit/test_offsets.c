@@ -66,7 +66,7 @@ static void the_watermark_stops_at_the_lowest_open_offset(void **state)
     watermark_is(offsets, 0, 15);
     assert_true(offsets_end(offsets, 0, epoch, 15));
     watermark_is(offsets, 0, 16);
-    assert_int_equal(offsets_open(offsets), 0);
+    assert_int_equal(offsets_n_open(offsets), 0);
 }
 
 static void the_end_of_an_empty_partition_is_a_watermark(void **state)
@@ -114,7 +114,7 @@ static void what_ended_under_an_older_assignment_changes_nothing(void **state)
 
     (void)state;
     offsets_revoke(offsets, 0);
-    assert_int_equal(offsets_open(offsets), 0);
+    assert_int_equal(offsets_n_open(offsets), 0);
     assert_false(offsets_end(offsets, 0, old, 10));
     assert_true(offsets_assign(offsets, 0));
     int64_t new = deliver(offsets, 0, 10);
@@ -158,10 +158,10 @@ static void a_rewind_that_begins_at_an_open_offset_moves_no_watermark_past_it(vo
     assert_int_equal(offsets_deliver(offsets, 0, 6, &new), OFFSETS_REWOUND);
     assert_true(offsets_end(offsets, 0, new, 6) && !offsets_end(offsets, 0, old, 5));
     watermark_is(offsets, 0, 7);
-    assert_int_equal(offsets_open_of(offsets, 0), 0);
+    assert_int_equal(offsets_n_open_of(offsets, 0), 0);
     assert_int_equal(deliver(offsets, 0, 7), new);
-    assert_int_equal(offsets_open_of(offsets, 0), 1);
-    assert_int_equal(offsets_open_of(offsets, 1), 0);
+    assert_int_equal(offsets_n_open_of(offsets, 0), 1);
+    assert_int_equal(offsets_n_open_of(offsets, 1), 0);
 }
 
 static void a_partition_that_begins_anew_starts_a_new_epoch(void **state)
@@ -386,7 +386,7 @@ static void compare(struct game *game)
     for (size_t p = 0; p < PARTITIONS; p++)
         if (game->models[p].assigned)
             assert_int_equal(game->taken[p], model_watermark(&game->models[p]));
-    assert_int_equal(offsets_open(game->offsets), model_open(game->models));
+    assert_int_equal(offsets_n_open(game->offsets), model_open(game->models));
 }
 
 static void random_interleavings_agree_with_a_naive_model(void **state)

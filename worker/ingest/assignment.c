@@ -237,8 +237,8 @@ static bool is_full(bool was_full, size_t open, size_t max)
 static void judge_fullness(struct assignment *assignment, struct part *part)
 {
     assignment->full =
-        is_full(assignment->full, offsets_open(assignment->offsets), ASSIGNMENT_OPEN_MAX);
-    part->full = is_full(part->full, offsets_open_of(assignment->offsets, part->partition),
+        is_full(assignment->full, offsets_n_open(assignment->offsets), ASSIGNMENT_OPEN_MAX);
+    part->full = is_full(part->full, offsets_n_open_of(assignment->offsets, part->partition),
                          ASSIGNMENT_PARTITION_OPEN_MAX);
 }
 

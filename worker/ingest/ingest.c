@@ -80,7 +80,7 @@ static void queue_dead_letter(struct ingest *ingest, struct pending_event *event
 }
 
 /* It no longer counts if its partition has been given up since. */
-static void take_unread(struct ingest *ingest, struct pending_event *event)
+static void read_again_or_drop(struct ingest *ingest, struct pending_event *event)
 {
     if (assignment_is_open(ingest->assignment, event->partition, event->epoch, event->offset)) {
         reread_add(ingest->reread, event);
@@ -90,7 +90,7 @@ static void take_unread(struct ingest *ingest, struct pending_event *event)
     close_event(ingest, event);
 }
 
-static void take_end(struct ingest *ingest, struct pending_event *event)
+static void handle_end(struct ingest *ingest, struct pending_event *event)
 {
     give_back_memory(ingest, event);
     switch (event->state) {
@@ -104,7 +104,7 @@ static void take_end(struct ingest *ingest, struct pending_event *event)
         ingest->metrics->events_dropped++;
         break;
     case PENDING_EVENT_UNREAD:
-        take_unread(ingest, event);
+        read_again_or_drop(ingest, event);
         return;
     case PENDING_EVENT_DEAD_LETTER_DUE:
         ingest->metrics->events_dead++;
@@ -118,14 +118,14 @@ static void take_end(struct ingest *ingest, struct pending_event *event)
     close_event(ingest, event);
 }
 
-static void take_ends(struct ingest *ingest)
+static void handle_ends(struct ingest *ingest)
 {
     struct intake_output out = intake_collect(ingest->intake);
     struct pending_event_list dead_lettered = { 0 };
 
     admission_give(&ingest->admission, out.released_events, out.released_bytes);
     for (struct pending_event *event; (event = pending_event_pop(&out.events));)
-        take_end(ingest, event);
+        handle_end(ingest, event);
     dead_letter_writer_turn(ingest->writer, &dead_lettered);
     intake_submit(ingest->intake, &dead_lettered);
 }
@@ -141,7 +141,7 @@ static void close_lost(struct ingest *ingest, struct pending_event *event)
     close_event(ingest, event);
 }
 
-static void take_reread(struct ingest *ingest)
+static void continue_reread(struct ingest *ingest)
 {
     struct pending_event_list read = { 0 };
 
@@ -200,7 +200,7 @@ static void drop_pending(struct ingest *ingest, int32_t partition)
     intake_drop(ingest->intake, partition);
     reread_drop(ingest->reread, partition, &dropped);
     for (struct pending_event *event; (event = pending_event_pop(&dropped));)
-        take_end(ingest, event);
+        handle_end(ingest, event);
 }
 
 /* An epoch of its own: what was open before is delivered again, or is gone. */
@@ -226,8 +226,8 @@ static void count_deleted(struct ingest *ingest, int32_t partition, int64_t offs
               LOG_INT("to", offset));
 }
 
-static void take_message(struct ingest *ingest, const struct record *record,
-                         struct pending_event_list *opened)
+static void handle_message(struct ingest *ingest, const struct record *record,
+                           struct pending_event_list *opened)
 {
     int64_t epoch = -1;
 
@@ -258,7 +258,7 @@ static void take_message(struct ingest *ingest, const struct record *record,
 
 /* ---- the group ---- */
 
-static void take_assignment(struct ingest *ingest, const struct consumer_event *event)
+static void accept_assignment(struct ingest *ingest, const struct consumer_event *event)
 {
     struct error err = ERROR_INIT;
 
@@ -278,7 +278,7 @@ static void unassign_partitions(struct ingest *ingest, const struct consumer_eve
 
     if (event->kind == CONSUMER_REVOKED) {
         ingest->metrics->rebalances_revoked++;
-        take_ends(ingest);
+        handle_ends(ingest);
         assignment_store(ingest->assignment, ingest->consumer);
         assignment_log("partitions_revoked", event);
     } else {
@@ -293,7 +293,7 @@ static void unassign_partitions(struct ingest *ingest, const struct consumer_eve
         drop_pending(ingest, consumer_event_partition(event, i).partition);
 }
 
-static void take_error(struct ingest *ingest, const struct consumer_error *error)
+static void handle_error(struct ingest *ingest, const struct consumer_error *error)
 {
     ingest->metrics->kafka_errors++;
     ingest->metrics->commit_errors += error->of_commit;
@@ -305,15 +305,15 @@ static void take_error(struct ingest *ingest, const struct consumer_error *error
         give_up(ingest, ERROR_FATAL, error->text);
 }
 
-static void take_consumer_event(struct ingest *ingest, const struct consumer_event *event,
-                                struct pending_event_list *opened)
+static void handle_consumer_event(struct ingest *ingest, const struct consumer_event *event,
+                                  struct pending_event_list *opened)
 {
     switch (event->kind) {
     case CONSUMER_MESSAGE:
-        take_message(ingest, &event->record, opened);
+        handle_message(ingest, &event->record, opened);
         break;
     case CONSUMER_ASSIGNED:
-        take_assignment(ingest, event);
+        accept_assignment(ingest, event);
         break;
     case CONSUMER_REVOKED:
     case CONSUMER_LOST:
@@ -334,7 +334,7 @@ static void take_consumer_event(struct ingest *ingest, const struct consumer_eve
         assignment_committed(ingest->assignment, event);
         break;
     case CONSUMER_ERROR:
-        take_error(ingest, &event->error);
+        handle_error(ingest, &event->error);
         break;
     case CONSUMER_NONE:
         break;
@@ -350,7 +350,7 @@ static bool holds_back(const struct ingest *ingest)
     return ingest->admission.full && clock_ms() - ingest->full_ms < HOLD_BACK_MS;
 }
 
-static void take_events(struct ingest *ingest)
+static void poll_events(struct ingest *ingest)
 {
     struct pending_event_list opened = { 0 };
     struct consumer_event event = { .kind = CONSUMER_NONE };
@@ -363,7 +363,7 @@ static void take_events(struct ingest *ingest)
             ingest->more_events = false;
             break;
         }
-        take_consumer_event(ingest, &event, &opened);
+        handle_consumer_event(ingest, &event, &opened);
         consumer_done(ingest->consumer, &event);
         if (ingest->admission.full && !was_full) {
             ingest->full_ms = clock_ms();
@@ -473,9 +473,9 @@ static void publish_metrics(struct ingest *ingest)
 bool ingest_turn(struct ingest *ingest, struct error *err)
 {
     ingest->err = err;
-    take_ends(ingest);
-    take_reread(ingest);
-    take_events(ingest);
+    handle_ends(ingest);
+    continue_reread(ingest);
+    poll_events(ingest);
     assignment_store(ingest->assignment, ingest->consumer);
     if (!ingest->admission.full && !ingest->closed)
         assignment_resume(ingest->assignment, ingest->consumer);
@@ -491,7 +491,7 @@ void ingest_stop_intake(struct ingest *ingest)
     ingest->closed = true;
 }
 
-size_t ingest_open(const struct ingest *ingest)
+size_t ingest_n_open(const struct ingest *ingest)
 {
     return ingest->pending;
 }

@@ -48,7 +48,7 @@ bool ingest_turn(struct ingest *ingest, struct error *err) MUST_USE;
 void ingest_stop_intake(struct ingest *ingest);
 
 /* Events that have not ended, and of them those whose dead letter is not acknowledged yet. */
-size_t ingest_open(const struct ingest *ingest);
+size_t ingest_n_open(const struct ingest *ingest);
 size_t ingest_dead_letters(const struct ingest *ingest);
 
 /* Leaves the group; keep calling ingest_turn() until it has left. */

@@ -234,12 +234,12 @@ bool offsets_take_move(struct offsets *offsets, struct offsets_move *move)
     return false;
 }
 
-size_t offsets_open(const struct offsets *offsets)
+size_t offsets_n_open(const struct offsets *offsets)
 {
     return offsets->open_n;
 }
 
-size_t offsets_open_of(const struct offsets *offsets, int32_t partition)
+size_t offsets_n_open_of(const struct offsets *offsets, int32_t partition)
 {
     const struct tracked *tracked = find(offsets, partition);
 

@@ -67,8 +67,8 @@ bool offsets_take_move(struct offsets *offsets, struct offsets_move *move) MUST_
 /* False also where the epoch is not the partition's present one. */
 bool offsets_is_open(const struct offsets *offsets, int32_t partition, int64_t epoch,
                      int64_t offset) MUST_USE;
-size_t offsets_open(const struct offsets *offsets);                       /* of all partitions */
-size_t offsets_open_of(const struct offsets *offsets, int32_t partition); /* 0: not assigned */
+size_t offsets_n_open(const struct offsets *offsets);                       /* of all partitions */
+size_t offsets_n_open_of(const struct offsets *offsets, int32_t partition); /* 0: not assigned */
 
 /* The i-th assigned partition, in order of number; false past the last. */
 struct offsets_view {

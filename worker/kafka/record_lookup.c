@@ -183,7 +183,7 @@ static bool is_unknown(rd_kafka_resp_err_t code)
 }
 
 /* The next record will be at that offset. */
-static enum record_lookup_result take_end(struct record_lookup *lookup, int64_t offset,
+static enum record_lookup_result note_end(struct record_lookup *lookup, int64_t offset,
                                           int64_t now_ms)
 {
     bool sure = lookup->end == END_ASKED_AGAIN || offset > lookup->wanted;
@@ -210,7 +210,7 @@ static void ask_again_for_end(struct record_lookup *lookup, int64_t now_ms)
 }
 
 /* What comes instead of a message. */
-static enum record_lookup_result take_error(struct record_lookup *lookup, rd_kafka_resp_err_t code,
+static enum record_lookup_result note_error(struct record_lookup *lookup, rd_kafka_resp_err_t code,
                                             int64_t now_ms)
 {
     if (code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) /* out of range: deleted */
@@ -247,9 +247,9 @@ static enum record_lookup_result take_message(struct record_lookup *lookup,
         lookup->end = END_AHEAD;
     }
     if (!others && message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-        result = take_end(lookup, message->offset, now_ms);
+        result = note_end(lookup, message->offset, now_ms);
     else if (!others && wanted && message->err)
-        result = take_error(lookup, message->err, now_ms);
+        result = note_error(lookup, message->err, now_ms);
     else if (!others && wanted && message->offset == lookup->wanted)
         return take_record(lookup, message, record);
     else if (!others && wanted && message->offset > lookup->wanted)

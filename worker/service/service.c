@@ -180,7 +180,7 @@ static enum state draining(struct service *s)
     if (s->settle_until_ms == 0)
         s->settle_until_ms = now_ms + SETTLE_MS;
     int64_t until_ms = s->settle_until_ms + (ingest_dead_letters(s->ingest) > 0 ? LETTERS_MS : 0);
-    if (ingest_open(s->ingest) > 0 && now_ms < until_ms)
+    if (ingest_n_open(s->ingest) > 0 && now_ms < until_ms)
         return DRAINING;
     return start_close(s);
 }
@@ -224,7 +224,7 @@ static bool drive(struct service *s)
         if (next != state)
             log_info("service_state", LOG_STR("from", state_names[state]),
                      LOG_STR("to", state_names[next]),
-                     LOG_INT("open_events", ingest_open(s->ingest)),
+                     LOG_INT("open_events", ingest_n_open(s->ingest)),
                      LOG_INT("busy_slots", s->ports->slots.busy(s->ports->slots.opaque)));
         state = next;
     }

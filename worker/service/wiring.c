@@ -107,7 +107,7 @@ static bool database_notified(void *opaque)
 }
 
 /* What runs besides the control loop, each on threads of its own; NULL: not started. */
-struct workforce {
+struct background_threads {
     struct database_probe *probe;
     struct housekeeping *housekeeping;
     struct outcome_sender *sender;
@@ -117,24 +117,24 @@ struct workforce {
 
 static void drain(void *opaque, int64_t deadline_ms)
 {
-    const struct workforce *workforce = opaque;
+    const struct background_threads *threads = opaque;
 
-    slots_drain(workforce->slots, deadline_ms);
-    task_runner_drain(workforce->tasks);
+    slots_drain(threads->slots, deadline_ms);
+    task_runner_drain(threads->tasks);
 }
 
 static void cancel_slots(void *opaque)
 {
-    const struct workforce *workforce = opaque;
+    const struct background_threads *threads = opaque;
 
-    slots_cancel(workforce->slots);
+    slots_cancel(threads->slots);
 }
 
 static int busy_slots(void *opaque)
 {
-    const struct workforce *workforce = opaque;
+    const struct background_threads *threads = opaque;
 
-    return slots_busy(workforce->slots);
+    return slots_busy(threads->slots);
 }
 
 static struct task_runner *start_tasks(const struct slots_options *options, struct error *err)
@@ -207,40 +207,41 @@ static bool start_outcomes(const struct settings *settings, struct service_metri
     return *sender != NULL;
 }
 
-static bool start_workforce(struct workforce *workforce, const struct slots_options *options,
-                            const struct database_probe_ports *probe,
-                            struct service_metrics *metrics, struct error *err)
+static bool start_threads(struct background_threads *threads, const struct slots_options *options,
+                          const struct database_probe_ports *probe, struct service_metrics *metrics,
+                          struct error *err)
 {
-    workforce->probe = database_probe_start(probe, metrics, err);
-    if (!workforce->probe)
+    threads->probe = database_probe_start(probe, metrics, err);
+    if (!threads->probe)
         return false;
-    workforce->housekeeping = housekeeping_start(options->settings, err);
-    if (!workforce->housekeeping ||
-        !start_outcomes(options->settings, metrics, &workforce->sender, err))
+    threads->housekeeping = housekeeping_start(options->settings, err);
+    if (!threads->housekeeping ||
+        !start_outcomes(options->settings, metrics, &threads->sender, err))
         return false;
-    workforce->slots = slots_start(options, err);
-    if (!workforce->slots)
+    threads->slots = slots_start(options, err);
+    if (!threads->slots)
         return false;
-    workforce->tasks = start_tasks(options, err);
-    return workforce->tasks != NULL;
+    threads->tasks = start_tasks(options, err);
+    return threads->tasks != NULL;
 }
 
 /* The last one started ends first: what it hands on is taken by those started before. */
-static void stop_workforce(struct workforce *workforce)
+static void stop_threads(struct background_threads *threads)
 {
     shutdown_deadline_note("tasks");
-    task_runner_free(workforce->tasks);
+    task_runner_free(threads->tasks);
     shutdown_deadline_note("run_slots");
-    slots_free(workforce->slots);
+    slots_free(threads->slots);
     shutdown_deadline_note("outcome events");
-    outcome_sender_free(workforce->sender);
+    outcome_sender_free(threads->sender);
     shutdown_deadline_note("the database probe");
-    database_probe_free(workforce->probe);
+    database_probe_free(threads->probe);
     shutdown_deadline_note("housekeeping");
-    housekeeping_free(workforce->housekeeping);
+    housekeeping_free(threads->housekeeping);
 }
 
-static struct service_ports make_ports(struct database *database, struct workforce *workforce)
+static struct service_ports make_ports(struct database *database,
+                                       struct background_threads *threads)
 {
     return (struct service_ports){
         .intake = { .opaque = database,
@@ -252,10 +253,7 @@ static struct service_ports make_ports(struct database *database, struct workfor
                     .lock_holder = name_lock_holder,
                     .socket = database_socket,
                     .notified = database_notified },
-        .slots = { .opaque = workforce,
-                   .drain = drain,
-                   .cancel = cancel_slots,
-                   .busy = busy_slots },
+        .slots = { .opaque = threads, .drain = drain, .cancel = cancel_slots, .busy = busy_slots },
     };
 }
 
@@ -264,14 +262,14 @@ static bool serve(const struct slots_options *options, struct service_metrics *m
 {
     struct database probed = { .options = *how };
     const struct database_probe_ports probe = { &probed, probe_database };
-    CLEANUP(stop_workforce) struct workforce workforce = { .probe = NULL };
+    CLEANUP(stop_threads) struct background_threads threads = { .probe = NULL };
 
-    if (!start_workforce(&workforce, options, &probe, metrics, err))
+    if (!start_threads(&threads, options, &probe, metrics, err))
         return false;
     struct database database = { .options = *how,
                                  .topic = options->settings->kafka_topic,
-                                 .slots = workforce.slots };
-    const struct service_ports ports = make_ports(&database, &workforce);
+                                 .slots = threads.slots };
+    const struct service_ports ports = make_ports(&database, &threads);
 
     return service_loop(options->settings, &ports, metrics, err);
 }

@@ -22,7 +22,7 @@
 #include "worker/task/task_kind.h"
 
 /* A preview in the making. */
-struct looking {
+struct preview_work {
     const struct task_context *context;
     struct run_task *run; /* as a run would have it now */
     struct preview preview;
@@ -33,7 +33,7 @@ struct looking {
     bool incomplete; /* there was no memory for a part of it */
 };
 
-static void set(struct looking *l, const char *name, json_t *value)
+static void set(struct preview_work *l, const char *name, json_t *value)
 {
     if (json_object_set_new(l->answer, name, value) != 0)
         l->incomplete = true;
@@ -43,20 +43,20 @@ static void set(struct looking *l, const char *name, json_t *value)
 
 static void note_members(void *opaque, const struct member_count *count)
 {
-    struct looking *l = opaque;
+    struct preview_work *l = opaque;
 
     l->members = count->members;
 }
 
 static bool go_on(void *opaque, const struct selection *selection)
 {
-    const struct looking *l = opaque;
+    const struct preview_work *l = opaque;
     struct error ignored = ERROR_INIT;
 
     return task_progress(l->context, "reading the members", selection->seen, l->members, &ignored);
 }
 
-static bool read_members(struct looking *l, struct error *err)
+static bool read_members(struct preview_work *l, struct error *err)
 {
     const struct scan_observer observer = {
         .opaque = l, .counted = note_members, .go_on = go_on, .stop_fd = l->context->stop_fd
@@ -110,7 +110,7 @@ static double in_tenths(double seconds)
  * runs, or without any at the pace that the limiter allows, with one poll of the
  * last job.
  */
-static bool add_seconds(struct looking *l, struct error *err)
+static bool add_seconds(struct preview_work *l, struct error *err)
 {
     double rows_per_second, seconds = l->reading_seconds;
     int64_t share;
@@ -179,7 +179,7 @@ static json_t *fields_json(const struct run_task *task, const struct preview *pr
  * Addresses that are new, that changed, and whether everybody who was sent before
  * would be sent again, as after a change of the mapping.
  */
-static void add_news(struct looking *l)
+static void add_news(struct preview_work *l)
 {
     const struct run_counts *c = &l->preview.counts;
     int64_t changed = c->selected > l->preview.fresh ? c->selected - l->preview.fresh : 0;
@@ -193,7 +193,7 @@ static void add_news(struct looking *l)
                   (json_int_t)l->preview.moved));
 }
 
-static void add_examples(struct looking *l, bool show)
+static void add_examples(struct preview_work *l, bool show)
 {
     const struct scan_examples *found = &l->preview.examples;
     json_t *examples = json_array();
@@ -208,7 +208,7 @@ static void add_examples(struct looking *l, bool show)
     set(l, "examples", examples);
 }
 
-static bool add_counts(struct looking *l, bool show, struct error *err)
+static bool add_counts(struct preview_work *l, bool show, struct error *err)
 {
     const struct preview *p = &l->preview;
 
@@ -241,7 +241,7 @@ static json_t *usage_json(const struct usage *usage)
     return rows;
 }
 
-static void note_usage(struct looking *l, const struct usage *usage)
+static void note_usage(struct preview_work *l, const struct usage *usage)
 {
     const struct usage_row *row = usage_tightest(usage);
 
@@ -252,14 +252,14 @@ static void note_usage(struct looking *l, const struct usage *usage)
 }
 
 /* A key that may not read it is no error: then usage is null, and usage_problem says why. */
-static void note_no_usage(struct looking *l, const struct error *why)
+static void note_no_usage(struct preview_work *l, const struct error *why)
 {
     set(l, "usage", json_null());
     set(l, "usage_problem", json_string(why->text));
     l->facts.plan = GUARDS_UNKNOWN;
 }
 
-static void ask_usage(struct looking *l, struct klaviyo_query *query, struct error *why)
+static void ask_usage(struct preview_work *l, struct klaviyo_query *query, struct error *why)
 {
     struct usage usage = { .n = 0 };
 
@@ -270,7 +270,7 @@ static void ask_usage(struct looking *l, struct klaviyo_query *query, struct err
 }
 
 /* Only where the guard that it is for could trip. */
-static void ask_flows(struct looking *l, struct klaviyo_query *query, struct error *why)
+static void ask_flows(struct preview_work *l, struct klaviyo_query *query, struct error *why)
 {
     struct guards_questions ask =
         guards_questions(&l->run->guards, l->run->max_profiles, &l->facts);
@@ -285,7 +285,7 @@ static void ask_flows(struct looking *l, struct klaviyo_query *query, struct err
         l->facts.flows == GUARDS_KNOWN ? json_integer(l->facts.live_flows) : json_null());
 }
 
-static void gather_facts(struct looking *l)
+static void gather_facts(struct preview_work *l)
 {
     const struct run_counts *c = &l->preview.counts;
 
@@ -300,7 +300,7 @@ static void gather_facts(struct looking *l)
 }
 
 /* What would stop a run before its first import; null: nothing. */
-static void add_guards(struct looking *l)
+static void add_guards(struct preview_work *l)
 {
     const struct guards_names names = { l->run->export_name, l->run->list_id, l->run->email_field };
     struct guards_verdict verdict;
@@ -313,7 +313,7 @@ static void add_guards(struct looking *l)
             : json_null());
 }
 
-static bool ask_klaviyo(struct looking *l, struct error *err)
+static bool ask_klaviyo(struct preview_work *l, struct error *err)
 {
     struct error why = ERROR_INIT;
 
@@ -330,7 +330,7 @@ static bool ask_klaviyo(struct looking *l, struct error *err)
 
 /* -- the task -- */
 
-static bool look(struct looking *l, const char *name, bool show, struct error *err)
+static bool look(struct preview_work *l, const char *name, bool show, struct error *err)
 {
     if (!task_progress(l->context, "reading the members", 0, 0, err))
         return false;
@@ -344,7 +344,7 @@ bool export_preview_task(const struct task_context *context, const json_t *argum
                          json_t **answer, struct error *err)
 {
     CLEANUP(json_freep) json_t *shown = json_object();
-    struct looking l = { .context = context, .answer = shown };
+    struct preview_work l = { .context = context, .answer = shown };
     bool show = json_is_true(json_object_get(arguments, "show"));
     bool ok = shown ? look(&l, task_name(arguments), show, err) : error_no_memory(err);
 

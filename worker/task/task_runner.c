@@ -103,7 +103,7 @@ static bool reach_database(struct task_runner *runner)
 /* ---- one task ---- */
 
 /* A task on its way. */
-struct going {
+struct running_task {
     struct task_runner *runner;
     const struct task *task;
     struct task_work *work;
@@ -112,13 +112,13 @@ struct going {
     bool lost;
 };
 
-static void log_end(const struct going *g, const char *how, const struct error *err)
+static void log_end(const struct running_task *g, const char *how, const struct error *err)
 {
     log_info("task_ended", LOG_INT("task", g->task->task_id), LOG_STR("kind", g->task->kind),
              LOG_STR("result", how), LOG_ERROR_OF(err));
 }
 
-static void renew(struct going *g)
+static void renew(struct running_task *g)
 {
     struct error err = ERROR_INIT;
     char *progress = task_work_take_progress(g->work);
@@ -138,7 +138,7 @@ static void renew(struct going *g)
 }
 
 /* Renews in time, and sooner if there is progress to report. */
-static void tend(struct going *g)
+static void tend(struct running_task *g)
 {
     int64_t now = clock_ms();
 
@@ -153,7 +153,7 @@ static void tend(struct going *g)
     }
 }
 
-static void wait_for_work(struct going *g)
+static void wait_for_work(struct running_task *g)
 {
     while (!task_work_has_ended(g->work)) {
         struct pollfd fd = { .fd = g->runner->wakeup_fd, .events = POLLIN };
@@ -167,7 +167,7 @@ static void wait_for_work(struct going *g)
 }
 
 /* Records how it ended; waits for an unreachable database as long as the lease lasts. */
-static bool write_end(struct going *g, const struct task_ending *ending, struct error *err)
+static bool write_end(struct running_task *g, const struct task_ending *ending, struct error *err)
 {
     for (;;) {
         struct error why = ERROR_INIT;
@@ -182,7 +182,7 @@ static bool write_end(struct going *g, const struct task_ending *ending, struct 
     }
 }
 
-static void give_back(struct going *g)
+static void give_back(struct running_task *g)
 {
     struct error err = ERROR_INIT;
 
@@ -192,7 +192,7 @@ static void give_back(struct going *g)
     log_end(g, "given back", &err);
 }
 
-static void conclude(struct going *g)
+static void conclude(struct running_task *g)
 {
     struct error why = ERROR_INIT, err = ERROR_INIT;
     struct task_ending ending = { NULL, NULL, false };
@@ -221,7 +221,7 @@ static void conclude(struct going *g)
 
 static void execute(struct task_runner *runner, const struct task *task, int64_t taken_ms)
 {
-    struct going g = { .runner = runner, .task = task, .told_ms = taken_ms };
+    struct running_task g = { .runner = runner, .task = task, .told_ms = taken_ms };
     struct error err = ERROR_INIT;
 
     log_info("task_taken", LOG_INT("task", task->task_id), LOG_STR("kind", task->kind),
