@@ -316,7 +316,7 @@ static bool ask(struct context *context, const struct task_question *question,
 bool task_ask(struct context *context, const struct task_question *question, json_t **answer,
               struct error *err)
 {
-    CLEANUP(key_release) struct key key;
+    CLEANUP(key_release) struct key key = { .pair = SEAL_PAIR_INIT };
 
     key_open(&key, context->settings->secret_key_file);
     return catch_interrupts(err) && ask(context, question, &key, answer, err);

@@ -42,7 +42,7 @@ static bool read_members(const struct preview_options *options, struct member_sc
 
 bool preview_read(const struct preview_options *options, struct preview *preview, struct error *err)
 {
-    CLEANUP(member_scan_release) struct member_scan scan;
+    CLEANUP(member_scan_release) struct member_scan scan = { .task = NULL };
 
     *preview = (struct preview){ .batches = 0 };
     if (!member_scan_init(&scan, options->task, options->observer, err))
@@ -69,7 +69,7 @@ void preview_release(struct preview *preview)
 
 bool preview_observe(const struct preview_options *options, struct error *err)
 {
-    CLEANUP(member_scan_release) struct member_scan scan;
+    CLEANUP(member_scan_release) struct member_scan scan = { .task = NULL };
 
     return member_scan_init(&scan, options->task, options->observer, err) &&
            read_members(options, &scan, NULL, err);

@@ -410,7 +410,7 @@ static void add_what_there_is(struct strbuf *out, const struct page_lists *lists
 
 bool page_write(const struct page_facts *facts, struct strbuf *out, struct error *err)
 {
-    CLEANUP(page_lists_release) struct page_lists lists;
+    CLEANUP(page_lists_release) struct page_lists lists = { .runs = NULL };
 
     if (!page_lists_parse(&lists, &facts->database->lists, err))
         return false;

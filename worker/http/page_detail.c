@@ -128,7 +128,7 @@ static void add_missing(struct strbuf *out, const struct page_facts *facts, cons
 bool page_write_export(const struct page_facts *facts, const char *name, struct strbuf *out,
                        bool *found, struct error *err)
 {
-    CLEANUP(page_lists_release) struct page_lists lists;
+    CLEANUP(page_lists_release) struct page_lists lists = { .runs = NULL };
 
     if (!page_lists_parse(&lists, &facts->database->lists, err))
         return false;
@@ -300,7 +300,7 @@ static void add_run(struct strbuf *out, const struct page_lists *lists, const js
 bool page_write_run(const struct page_facts *facts, int64_t run_id, struct strbuf *out, bool *found,
                     struct error *err)
 {
-    CLEANUP(page_lists_release) struct page_lists lists;
+    CLEANUP(page_lists_release) struct page_lists lists = { .runs = NULL };
 
     if (!page_lists_parse(&lists, &facts->database->lists, err))
         return false;

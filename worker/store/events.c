@@ -160,7 +160,7 @@ enum events_accepted events_accept(struct db *db, const struct event_row *in, si
                                    bool one_by_one, struct event_row_result *out, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
-    CLEANUP(columns_release) struct columns columns;
+    CLEANUP(columns_release) struct columns columns = { 0 };
     struct args args = ARGS_INIT;
 
     columns_open(&columns);
