@@ -119,18 +119,17 @@ static void wrong_usage_is_told_in_one_sentence(void **state)
 static void a_number_keeps_to_its_range(void **state)
 {
     CLEANUP(arguments_release) struct arguments a = { 0 };
-    struct context context = { .settings = NULL };
+    struct context context = { .arguments = &a };
     struct error err = ERROR_INIT;
     char text[128];
     int64_t limit = 100;
 
     (void)state;
     assert_true(parse("a --list L1 --limit 7", text, sizeof text, &a, &err));
-    assert_true(
-        arguments_number(&context, &a, "--limit", (struct number_range){ 1, 7 }, &limit, &err));
+    assert_true(arguments_number(&context, "--limit", (struct number_range){ 1, 7 }, &limit, &err));
     assert_int_equal(limit, 7);
     assert_false(
-        arguments_number(&context, &a, "--limit", (struct number_range){ 1, 6 }, &limit, &err));
+        arguments_number(&context, "--limit", (struct number_range){ 1, 6 }, &limit, &err));
     assert_true(context.wrong_usage);
     assert_string_equal(err.text, "--limit is not a whole number from 1 to 6");
     assert_int_equal(limit, 7);
@@ -139,15 +138,14 @@ static void a_number_keeps_to_its_range(void **state)
 static void a_number_that_is_not_given_stays(void **state)
 {
     CLEANUP(arguments_release) struct arguments a = { 0 };
-    struct context context = { .settings = NULL };
+    struct context context = { .arguments = &a };
     struct error err = ERROR_INIT;
     char text[128];
     int64_t limit = 100;
 
     (void)state;
     assert_true(parse("a --list L1", text, sizeof text, &a, &err));
-    assert_true(
-        arguments_number(&context, &a, "--limit", (struct number_range){ 1, 7 }, &limit, &err));
+    assert_true(arguments_number(&context, "--limit", (struct number_range){ 1, 7 }, &limit, &err));
     assert_int_equal(limit, 100);
 }
 

@@ -25,12 +25,12 @@ static bool read(const char *const words[], size_t n, struct mapping_options *ma
     const char *all[WORDS_MAX] = { "x", "--connection=c", "--list=l", "--segment=s",
                                    "--email-field=e" };
     CLEANUP(arguments_release) struct arguments arguments = { 0 };
-    struct context context = { .settings = NULL };
+    struct context context = { .arguments = &arguments };
 
     for (size_t i = 0; i < n; i++)
         all[5 + i] = words[i];
     assert_true(arguments_parse(&arguments, export_add_command(), 5 + n, all, err));
-    bool ok = mapping_options_read(&context, &arguments, mapping, err);
+    bool ok = mapping_options_read(&context, mapping, err);
     assert_int_equal(context.wrong_usage, !ok);
     return ok;
 }

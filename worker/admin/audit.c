@@ -8,22 +8,21 @@
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 100000 };
 
-static bool read_filter(struct context *context, const struct arguments *arguments,
-                        struct audit_filter *filter, struct error *err)
+static bool read_filter(struct context *context, struct audit_filter *filter, struct error *err)
 {
-    const char *connection = arguments_value(arguments, "--connection");
-    const char *export_name = arguments_value(arguments, "--export");
+    const char *connection = arguments_value(context->arguments, "--connection");
+    const char *export_name = arguments_value(context->arguments, "--export");
 
     if (connection && export_name)
         return wrong_usage(context, err, "--connection and --export exclude each other");
     filter->object = connection ? "connection" : export_name ? "export" : NULL;
     filter->name = connection ? connection : export_name;
     filter->limit = LIMIT_DEFAULT;
-    return arguments_number(context, arguments, "--limit", (struct number_range){ 1, LIMIT_MAX },
+    return arguments_number(context, "--limit", (struct number_range){ 1, LIMIT_MAX },
                             &filter->limit, err);
 }
 
-static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+static bool list(struct context *context, struct error *err)
 {
     static const struct column columns[] = { { "AT", "at", COLUMN_TIME, COLUMN_STAYS },
                                              { "BY", "by", false, false },
@@ -35,10 +34,9 @@ static bool list(struct context *context, const struct arguments *arguments, str
     struct audit_filter filter;
     char *json;
 
-    if (!read_filter(context, arguments, &filter, err) ||
-        !audit_list(context->db, &filter, &json, err))
+    if (!read_filter(context, &filter, err) || !audit_list(context->db, &filter, &json, err))
         return false;
-    bool ok = listing_print(context, arguments, columns, json, "No audit entries.", err);
+    bool ok = listing_print(context, columns, json, "No audit entries.", err);
     free(json);
     return ok;
 }

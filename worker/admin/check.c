@@ -239,7 +239,7 @@ static bool print(const struct check *check, bool as_json, struct error *err)
     return ok;
 }
 
-bool check_run(struct context *context, const struct arguments *arguments, struct error *err)
+bool check_run(struct context *context, struct error *err)
 {
     CLEANUP(json_freep) json_t *lines = json_array();
     struct check check = { .settings = context->settings, .lines = lines };
@@ -249,7 +249,7 @@ bool check_run(struct context *context, const struct arguments *arguments, struc
     passed(&check, "settings", NULL);
     check_database(&check);
     check_kafka(&check);
-    if (!print(&check, arguments_flag(arguments, "--json"), err))
+    if (!print(&check, arguments_flag(context->arguments, "--json"), err))
         return false;
     if (check.n_failed == 0)
         return true;

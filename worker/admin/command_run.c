@@ -45,11 +45,10 @@ static bool give_database(struct context *context, enum command_needs needs, str
     return context_open_database(context, err);
 }
 
-static bool run_with_database(struct context *context, const struct arguments *arguments,
-                              struct error *err)
+static bool run_with_database(struct context *context, struct error *err)
 {
-    bool ok = give_database(context, arguments->command->needs, err) &&
-              arguments->command->run(context, arguments, err);
+    const struct command *command = context->arguments->command;
+    bool ok = give_database(context, command->needs, err) && command->run(context, err);
 
     context_close_database(context);
     return ok;
@@ -73,19 +72,18 @@ static settings_file_check *const *file_checks(const struct arguments *arguments
 }
 
 /* settings: room for them, which lives as long as the context. */
-static bool run_with_settings(struct context *context, struct settings *settings,
-                              const struct arguments *arguments, struct error *err)
+static bool run_with_settings(struct context *context, struct settings *settings, struct error *err)
 {
     if (!secret_library_init(err))
         return false;
-    const struct settings_checks checks = { database_url_check, file_checks(arguments) };
+    const struct settings_checks checks = { database_url_check, file_checks(context->arguments) };
     if (!env_folder_load(env_folder_of_package(), err) || !settings_load(settings, &checks, err)) {
         context->wrong_settings = true;
         return false;
     }
     context->settings = settings;
     quiet_log(settings);
-    return run_with_database(context, arguments, err);
+    return run_with_database(context, err);
 }
 
 /* PostgreSQL says what was refused; the command says which role may do it. */
@@ -99,16 +97,15 @@ static void say_who_may(const struct command *command, struct error *err)
 
 int command_run(const struct command *command, size_t n, char *const argv[])
 {
-    struct context context = { .settings = NULL };
+    struct arguments arguments;
+    struct context context = { .arguments = &arguments };
     struct settings settings;
     struct error err = ERROR_INIT;
-    struct arguments arguments;
 
     if (!arguments_parse(&arguments, command, n, (const char *const *)argv, &err))
         return exit_status_of_usage(&err, command->words);
-    bool ok = command->needs == NEEDS_NOTHING
-                  ? command->run(&context, &arguments, &err)
-                  : run_with_settings(&context, &settings, &arguments, &err);
+    bool ok = command->needs == NEEDS_NOTHING ? command->run(&context, &err)
+                                              : run_with_settings(&context, &settings, &err);
     arguments_release(&arguments);
     if (ok)
         return EXIT_SUCCESS;

@@ -80,10 +80,10 @@ static void print_names(const char *json, const char *beginning)
     }
 }
 
-static bool complete(struct context *context, const struct arguments *arguments, struct error *err)
+static bool complete(struct context *context, struct error *err)
 {
-    const char *const *words = arguments->operands;
-    size_t n = arguments->n_operands;
+    const char *const *words = context->arguments->operands;
+    size_t n = context->arguments->n_operands;
     enum names_kind kind;
     char *json;
 

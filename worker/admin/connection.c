@@ -30,7 +30,7 @@ static const struct column granted_columns[] = { { "NAME", "name", false, true }
                                                  { "EXPORTS", "exports", true, false },
                                                  { NULL, NULL, false, false } };
 
-static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+static bool list(struct context *context, struct error *err)
 {
     bool whole;
     char *json;
@@ -38,7 +38,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
     if (!connection_view_is_whole(context->db, &whole, err) ||
         !connection_view_list(context->db, whole, &json, err))
         return false;
-    bool ok = listing_print(context, arguments, whole ? whole_columns : granted_columns, json,
+    bool ok = listing_print(context, whole ? whole_columns : granted_columns, json,
                             "There is no connection yet that you may use: an administrator makes "
                             "one with connection add.",
                             err);
@@ -46,22 +46,22 @@ static bool list(struct context *context, const struct arguments *arguments, str
     return ok;
 }
 
-static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+static bool show(struct context *context, struct error *err)
 {
     bool whole;
     char *json;
 
     if (!connection_view_is_whole(context->db, &whole, err) ||
-        !connection_view_show(context->db, whole, arguments->operands[0], &json, err))
+        !connection_view_show(context->db, whole, context->arguments->operands[0], &json, err))
         return false;
-    bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
+    bool ok = details_print(json, arguments_flag(context->arguments, "--json"), err);
     free(json);
     return ok;
 }
 
-static bool grant(struct context *context, const struct arguments *arguments, struct error *err)
+static bool grant(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0], *role = arguments->operands[1];
+    const char *name = context->arguments->operands[0], *role = context->arguments->operands[1];
 
     if (!connections_grant(context->db, name, role, err))
         return false;
@@ -69,9 +69,9 @@ static bool grant(struct context *context, const struct arguments *arguments, st
     return true;
 }
 
-static bool revoke(struct context *context, const struct arguments *arguments, struct error *err)
+static bool revoke(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0], *role = arguments->operands[1];
+    const char *name = context->arguments->operands[0], *role = context->arguments->operands[1];
     char *paused;
 
     if (!connections_revoke(context->db, name, role, &paused, err))
@@ -83,9 +83,10 @@ static bool revoke(struct context *context, const struct arguments *arguments, s
     return true;
 }
 
-static bool update(struct context *context, const struct arguments *arguments, struct error *err)
+static bool update(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0], *value = arguments_value(arguments, "--share");
+    const char *name = context->arguments->operands[0],
+               *value = arguments_value(context->arguments, "--share");
     int64_t share;
     bool changed;
 
@@ -106,14 +107,13 @@ static bool update(struct context *context, const struct arguments *arguments, s
     return true;
 }
 
-static bool remove_connection(struct context *context, const struct arguments *arguments,
-                              struct error *err)
+static bool remove_connection(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0];
+    const char *name = context->arguments->operands[0];
     char question[512];
 
     (void)snprintf(question, sizeof question, "Forget connection %s and its key?", name);
-    if (!confirm(arguments, question, err) || !connections_remove(context->db, name, err))
+    if (!confirm(context->arguments, question, err) || !connections_remove(context->db, name, err))
         return false;
     print_line("Removed connection %s and its key. Klaviyo does not know: delete the key there if "
                "nobody else needs it.",

@@ -58,12 +58,11 @@ static bool seal_key(struct db *db, const struct secret *key, struct sealed_key 
 }
 
 /* An empty id where Klaviyo is not to be asked. counted_for: NULL where it is not known yet. */
-static bool look_up_account(struct context *context, const struct arguments *arguments,
-                            const struct secret *key, const char *counted_for,
-                            struct account *account, struct error *err)
+static bool look_up_account(struct context *context, const struct secret *key,
+                            const char *counted_for, struct account *account, struct error *err)
 {
     *account = (struct account){ .id = "" };
-    if (arguments_flag(arguments, "--no-verify"))
+    if (arguments_flag(context->arguments, "--no-verify"))
         return true;
 
     CLEANUP(klaviyo_query_freep)
@@ -96,21 +95,20 @@ static bool say_what_was_stored(struct context *context, const char *what,
 
 typedef bool store_fn(struct db *db, const struct connection_draft *draft, struct error *err);
 
-static bool store_key(struct context *context, const struct arguments *arguments, store_fn *store,
-                      const char *what, struct error *err)
+static bool store_key(struct context *context, store_fn *store, const char *what, struct error *err)
 {
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
     CLEANUP(sealed_key_release) struct sealed_key sealed = SEALED_KEY_INIT;
-    const char *name = arguments->operands[0];
+    const char *name = context->arguments->operands[0];
     char *counted_for = NULL;
     struct account account;
 
-    if (!name_check(context, "connection", name, err) || !read_key(&key, arguments, err) ||
+    if (!name_check(context, "connection", name, err) || !read_key(&key, context->arguments, err) ||
         !seal_key(context->db, &key, &sealed, err))
         return false;
     if (store == connections_rotate && !connections_account(context->db, name, &counted_for, err))
         return false;
-    bool ok = look_up_account(context, arguments, &key, counted_for, &account, err);
+    bool ok = look_up_account(context, &key, counted_for, &account, err);
     free(counted_for);
     if (!ok)
         return false;
@@ -122,24 +120,22 @@ static bool store_key(struct context *context, const struct arguments *arguments
     return store(context->db, &draft, err) && say_what_was_stored(context, what, &draft, err);
 }
 
-static bool with_client_library(struct context *context, const struct arguments *arguments,
-                                store_fn *store, const char *what, struct error *err)
+static bool with_client_library(struct context *context, store_fn *store, const char *what,
+                                struct error *err)
 {
     if (!client_library_init(err))
         return false;
-    bool ok = store_key(context, arguments, store, what, err);
+    bool ok = store_key(context, store, what, err);
     client_library_release();
     return ok;
 }
 
-bool connection_add(struct context *context, const struct arguments *arguments, struct error *err)
+bool connection_add(struct context *context, struct error *err)
 {
-    return with_client_library(context, arguments, connections_add, "Added connection", err);
+    return with_client_library(context, connections_add, "Added connection", err);
 }
 
-bool connection_rotate_key(struct context *context, const struct arguments *arguments,
-                           struct error *err)
+bool connection_rotate_key(struct context *context, struct error *err)
 {
-    return with_client_library(context, arguments, connections_rotate,
-                               "Stored a new key for connection", err);
+    return with_client_library(context, connections_rotate, "Stored a new key for connection", err);
 }

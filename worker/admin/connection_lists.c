@@ -21,18 +21,20 @@ static bool print_lists(const json_t *lists, bool as_json, struct error *err)
     return ok;
 }
 
-bool connection_lists(struct context *context, const struct arguments *arguments, struct error *err)
+bool connection_lists(struct context *context, struct error *err)
 {
     CLEANUP(json_freep)
-    json_t *wish = json_pack("{s:b}", "sizes", arguments_flag(arguments, "--sizes"));
+    json_t *wish = json_pack("{s:b}", "sizes", arguments_flag(context->arguments, "--sizes"));
     const struct task_question question = { .kind = "connection lists",
-                                            .name = arguments->operands[0],
+                                            .name = context->arguments->operands[0],
                                             .arguments = wish,
-                                            .direct = arguments_flag(arguments, "--direct") };
+                                            .direct =
+                                                arguments_flag(context->arguments, "--direct") };
     CLEANUP(json_freep) json_t *answer = NULL;
 
     if (!task_ask(context, &question, &answer, err) ||
-        !print_lists(json_object_get(answer, "lists"), arguments_flag(arguments, "--json"), err))
+        !print_lists(json_object_get(answer, "lists"), arguments_flag(context->arguments, "--json"),
+                     err))
         return false;
     if (json_is_true(json_object_get(answer, "more")))
         warn_user("the account has more lists: those that were changed last are shown");

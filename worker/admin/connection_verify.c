@@ -84,12 +84,12 @@ static void print_scopes(const char *seen)
                    "flows.");
 }
 
-bool connection_verify(struct context *context, const struct arguments *arguments,
-                       struct error *err)
+bool connection_verify(struct context *context, struct error *err)
 {
     const struct task_question question = { .kind = "connection verify",
-                                            .name = arguments->operands[0],
-                                            .direct = arguments_flag(arguments, "--direct") };
+                                            .name = context->arguments->operands[0],
+                                            .direct =
+                                                arguments_flag(context->arguments, "--direct") };
     CLEANUP(json_freep) json_t *answer = NULL;
 
     if (!task_ask(context, &question, &answer, err))

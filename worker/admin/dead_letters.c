@@ -181,8 +181,7 @@ static bool read_letters(struct context *context, struct letters *letters, struc
 
 /* -- list -- */
 
-static bool print(struct context *context, const struct arguments *arguments, const json_t *letters,
-                  struct error *err)
+static bool print(struct context *context, const json_t *letters, struct error *err)
 {
     static const struct column columns[] = {
         { "PARTITION", "partition", COLUMN_NUMBER, COLUMN_GOES + 3 },
@@ -198,19 +197,18 @@ static bool print(struct context *context, const struct arguments *arguments, co
         { NULL, NULL, false, false }
     };
     char *json = json_dumps(letters, 0);
-    bool ok =
-        json ? listing_print(context, arguments, columns, json, "There is no dead letter.", err)
-             : error_no_memory(err);
+    bool ok = json ? listing_print(context, columns, json, "There is no dead letter.", err)
+                   : error_no_memory(err);
 
     free(json);
     return ok;
 }
 
-static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+static bool list(struct context *context, struct error *err)
 {
     CLEANUP(letters_release) struct letters letters = { 0 };
 
-    return read_letters(context, &letters, err) && print(context, arguments, letters.shown, err);
+    return read_letters(context, &letters, err) && print(context, letters.shown, err);
 }
 
 /* -- replay: which -- */
@@ -357,7 +355,7 @@ static bool publish_chosen(struct context *context, struct replay *replay, struc
                      replay->failed, json_object_size(replay->chosen));
 }
 
-static bool replay(struct context *context, const struct arguments *arguments, struct error *err)
+static bool replay(struct context *context, struct error *err)
 {
     CLEANUP(letters_release) struct letters letters = { 0 };
     CLEANUP(json_freep) json_t *chosen = json_object();
@@ -366,7 +364,7 @@ static bool replay(struct context *context, const struct arguments *arguments, s
     if (!chosen)
         return error_no_memory(err);
     if (!read_letters(context, &letters, err) ||
-        !choose_all(&replay, letters.shown, arguments_value(arguments, "--reason"), err))
+        !choose_all(&replay, letters.shown, arguments_value(context->arguments, "--reason"), err))
         return false;
     bool ok = publish_chosen(context, &replay, err);
     say_what_was_left(&replay, context->settings->kafka_dead_letter_topic);

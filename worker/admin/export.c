@@ -12,7 +12,7 @@
 #include "worker/store/export_view.h"
 #include "worker/store/exports.h"
 
-static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+static bool list(struct context *context, struct error *err)
 {
     static const struct column columns[] = {
         { "NAME", "name", COLUMN_TEXT, COLUMN_IS_CUT },
@@ -30,27 +30,26 @@ static bool list(struct context *context, const struct arguments *arguments, str
 
     if (!export_view_list(context->db, &json, err))
         return false;
-    bool ok = listing_print(context, arguments, columns, json,
+    bool ok = listing_print(context, columns, json,
                             "There is no export yet that you may see: export add makes one.", err);
     free(json);
     return ok;
 }
 
-static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+static bool show(struct context *context, struct error *err)
 {
     char *json;
 
-    if (!export_view_show(context->db, arguments->operands[0], &json, err))
+    if (!export_view_show(context->db, context->arguments->operands[0], &json, err))
         return false;
-    bool ok = details_print(json, arguments_flag(arguments, "--json"), err);
+    bool ok = details_print(json, arguments_flag(context->arguments, "--json"), err);
     free(json);
     return ok;
 }
 
-static bool pause_export(struct context *context, const struct arguments *arguments,
-                         struct error *err)
+static bool pause_export(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0];
+    const char *name = context->arguments->operands[0];
     int64_t runs_ended;
 
     if (!exports_pause(context->db, name, &runs_ended, err))
@@ -60,9 +59,9 @@ static bool pause_export(struct context *context, const struct arguments *argume
     return true;
 }
 
-static bool resume(struct context *context, const struct arguments *arguments, struct error *err)
+static bool resume(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0];
+    const char *name = context->arguments->operands[0];
 
     if (!exports_resume(context->db, name, err))
         return false;
@@ -72,16 +71,16 @@ static bool resume(struct context *context, const struct arguments *arguments, s
     return true;
 }
 
-static bool remove_export(struct context *context, const struct arguments *arguments,
-                          struct error *err)
+static bool remove_export(struct context *context, struct error *err)
 {
-    const char *name = arguments->operands[0];
+    const char *name = context->arguments->operands[0];
     char question[512];
     int64_t runs_ended;
 
     (void)snprintf(question, sizeof question,
                    "Remove export %s and what is remembered about its members?", name);
-    if (!confirm(arguments, question, err) || !exports_remove(context->db, name, &runs_ended, err))
+    if (!confirm(context->arguments, question, err) ||
+        !exports_remove(context->db, name, &runs_ended, err))
         return false;
     print_line("Removed export %s and what was remembered about its members. Its list in Klaviyo "
                "was not touched.",

@@ -7,16 +7,16 @@
 extern const struct command export_commands[];
 
 /* export_change.c */
-bool export_add(struct context *context, const struct arguments *arguments, struct error *err);
-bool export_update(struct context *context, const struct arguments *arguments, struct error *err);
+bool export_add(struct context *context, struct error *err);
+bool export_update(struct context *context, struct error *err);
 
 /* export_preview.c */
-bool export_preview(struct context *context, const struct arguments *arguments, struct error *err);
+bool export_preview(struct context *context, struct error *err);
 
 /* export_try.c */
-bool export_try(struct context *context, const struct arguments *arguments, struct error *err);
+bool export_try(struct context *context, struct error *err);
 
 /* export_verify.c */
-bool export_verify(struct context *context, const struct arguments *arguments, struct error *err);
+bool export_verify(struct context *context, struct error *err);
 
 #endif

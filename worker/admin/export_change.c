@@ -19,10 +19,9 @@
 
 enum { MAX_PROFILES_DEFAULT = 100000, SEGMENT_MAX_BYTES = 800 };
 
-static bool read_on_leave(struct context *context, const struct arguments *arguments,
-                          struct export_draft *draft, struct error *err)
+static bool read_on_leave(struct context *context, struct export_draft *draft, struct error *err)
 {
-    const char *value = arguments_value(arguments, "--on-leave");
+    const char *value = arguments_value(context->arguments, "--on-leave");
 
     draft->on_leave = value;
     if (!value || strcmp(value, "keep") == 0 || strcmp(value, "remove") == 0)
@@ -33,10 +32,9 @@ static bool read_on_leave(struct context *context, const struct arguments *argum
 /* ---- options of the guards ---- */
 
 /* "20" or "20%". */
-static bool read_max_invalid(struct context *context, const struct arguments *arguments,
-                             struct export_draft *draft, struct error *err)
+static bool read_max_invalid(struct context *context, struct export_draft *draft, struct error *err)
 {
-    const char *value = arguments_value(arguments, "--max-invalid");
+    const char *value = arguments_value(context->arguments, "--max-invalid");
 
     draft->max_invalid_given = value != NULL;
     if (!value || percent_parse(value, 0, &draft->max_invalid_percent))
@@ -47,10 +45,9 @@ static bool read_max_invalid(struct context *context, const struct arguments *ar
                        value);
 }
 
-static bool read_size_guard(struct context *context, const struct arguments *arguments,
-                            struct export_draft *draft, struct error *err)
+static bool read_size_guard(struct context *context, struct export_draft *draft, struct error *err)
 {
-    const char *value = arguments_value(arguments, "--size-guard");
+    const char *value = arguments_value(context->arguments, "--size-guard");
 
     draft->size_guard_given = value != NULL;
     draft->size_guard = value && strcmp(value, "on") == 0;
@@ -59,25 +56,24 @@ static bool read_size_guard(struct context *context, const struct arguments *arg
     return wrong_usage(context, err, "--size-guard is on or off, not %s", value);
 }
 
-static bool read_plan(struct context *context, const struct arguments *arguments,
-                      struct export_draft *draft, struct error *err)
+static bool read_plan(struct context *context, struct export_draft *draft, struct error *err)
 {
     enum guard_plan plan;
 
-    draft->plan = arguments_value(arguments, "--plan");
+    draft->plan = arguments_value(context->arguments, "--plan");
     if (!draft->plan || guard_plan_find(draft->plan, &plan))
         return true;
     return wrong_usage(context, err, "--plan is stop, warn or ignore, not %s", draft->plan);
 }
 
-static bool read_segments(struct context *context, const struct arguments *arguments,
-                          const char **segments, size_t *n, struct error *err)
+static bool read_segments(struct context *context, const char **segments, size_t *n,
+                          struct error *err)
 {
     size_t at = 0;
 
     *n = 0;
-    for (const char *s = arguments_next(arguments, "--segment", &at); s;
-         s = arguments_next(arguments, "--segment", &at)) {
+    for (const char *s = arguments_next(context->arguments, "--segment", &at); s;
+         s = arguments_next(context->arguments, "--segment", &at)) {
         if (!name_check(context, "segment", s, err))
             return false;
         segments[(*n)++] = s;
@@ -106,10 +102,10 @@ struct expectation {
     int64_t seconds; /* 0: nothing is expected any more */
 };
 
-static bool read_expectation(struct context *context, const struct arguments *arguments,
-                             struct expectation *expectation, struct error *err)
+static bool read_expectation(struct context *context, struct expectation *expectation,
+                             struct error *err)
 {
-    const char *value = arguments_value(arguments, "--expect-every");
+    const char *value = arguments_value(context->arguments, "--expect-every");
 
     expectation->given = value != NULL;
     if (!value || duration_parse(value, &expectation->seconds))
@@ -147,13 +143,12 @@ static bool add(struct db *db, const struct export_draft *draft, int64_t *runs_e
 }
 
 /* Another list or connection changes no member. */
-static bool judge(struct context *context, const struct arguments *arguments,
-                  const struct export_draft *draft, struct error *err)
+static bool judge(struct context *context, const struct export_draft *draft, struct error *err)
 {
     const struct source_scope scope = {
         .address = draft->n_segments > 0 || draft->email_path.n > 0,
         .fields = draft->n_segments > 0 || draft->n_fields > 0,
-        .force = arguments_flag(arguments, "--force"),
+        .force = arguments_flag(context->arguments, "--force"),
     };
 
     if (!scope.address && !scope.fields && draft->max_profiles == 0)
@@ -161,41 +156,36 @@ static bool judge(struct context *context, const struct arguments *arguments,
     return source_judge(context, draft, &scope, err);
 }
 
-static bool change_with(struct context *context, const struct arguments *arguments,
-                        struct export_draft *draft, change_fn *change, int64_t *runs_ended,
-                        struct error *err)
+static bool change_with(struct context *context, struct export_draft *draft, change_fn *change,
+                        int64_t *runs_ended, struct error *err)
 {
-    if (!read_on_leave(context, arguments, draft, err) ||
-        !read_max_invalid(context, arguments, draft, err) ||
-        !read_size_guard(context, arguments, draft, err) ||
-        !read_plan(context, arguments, draft, err) ||
-        !arguments_number(context, arguments, "--max-profiles",
+    if (!read_on_leave(context, draft, err) || !read_max_invalid(context, draft, err) ||
+        !read_size_guard(context, draft, err) || !read_plan(context, draft, err) ||
+        !arguments_number(context, "--max-profiles",
                           (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
                           err) ||
-        !check_draft(context, draft, err) || !judge(context, arguments, draft, err))
+        !check_draft(context, draft, err) || !judge(context, draft, err))
         return false;
     return change(context->db, draft, runs_ended, err);
 }
 
-static bool read_email(struct context *context, const struct arguments *arguments,
-                       struct field_path *email, struct error *err)
+static bool read_email(struct context *context, struct field_path *email, struct error *err)
 {
-    const char *text = arguments_value(arguments, "--email-field");
+    const char *text = arguments_value(context->arguments, "--email-field");
 
     return !text || field_path_parse(context, "--email-field", text, email, err);
 }
 
 /* The lists of the draft live here. */
-static bool change_export(struct context *context, const struct arguments *arguments,
-                          struct export_draft *draft, change_fn *change, int64_t *runs_ended,
-                          struct error *err)
+static bool change_export(struct context *context, struct export_draft *draft, change_fn *change,
+                          int64_t *runs_ended, struct error *err)
 {
     CLEANUP(mapping_options_release) struct mapping_options mapping = MAPPING_OPTIONS_INIT;
     CLEANUP(field_path_release) struct field_path email = FIELD_PATH_INIT;
-    const char **segments = calloc(arguments->n_given + 1, sizeof *segments);
-    bool ok = segments ? read_segments(context, arguments, segments, &draft->n_segments, err) &&
-                             read_email(context, arguments, &email, err) &&
-                             mapping_options_read(context, arguments, &mapping, err)
+    const char **segments = calloc(context->arguments->n_given + 1, sizeof *segments);
+    bool ok = segments ? read_segments(context, segments, &draft->n_segments, err) &&
+                             read_email(context, &email, err) &&
+                             mapping_options_read(context, &mapping, err)
                        : error_no_memory(err);
 
     draft->segments = segments;
@@ -203,10 +193,9 @@ static bool change_export(struct context *context, const struct arguments *argum
     draft->fields = mapping.fields;
     draft->n_fields = mapping.n;
     draft->replace_fields |= mapping.n > 0;
-    draft->allow_phone_number = arguments_flag(arguments, "--allow-phone-number");
-    ok = ok && change_with(context, arguments, draft, change, runs_ended, err);
-    *draft =
-        (struct export_draft){ .name = draft->name }; /* borrowed from this function's locals */
+    draft->allow_phone_number = arguments_flag(context->arguments, "--allow-phone-number");
+    ok = ok && change_with(context, draft, change, runs_ended, err);
+    *draft = (struct export_draft){ .name = draft->name }; /* the rest lay here */
     free(segments);
     draft->segments = NULL; /* borrowed from this function's locals */
     draft->fields = NULL;
@@ -221,17 +210,17 @@ static struct export_draft draft_of(const struct arguments *arguments)
                                   .list_id = arguments_value(arguments, "--list") };
 }
 
-bool export_add(struct context *context, const struct arguments *arguments, struct error *err)
+bool export_add(struct context *context, struct error *err)
 {
-    struct export_draft draft = draft_of(arguments);
+    struct export_draft draft = draft_of(context->arguments);
     struct expectation expectation;
     bool changed = true;
     int64_t none;
 
     draft.is_new = true;
     draft.max_profiles = MAX_PROFILES_DEFAULT;
-    if (!read_expectation(context, arguments, &expectation, err) ||
-        !change_export(context, arguments, &draft, add, &none, err) ||
+    if (!read_expectation(context, &expectation, err) ||
+        !change_export(context, &draft, add, &none, err) ||
         !store_expectation(context, &expectation, draft.name, &changed, err))
         return false;
     print_line("Added export %s. It runs at the next refresh of its segments, or with "
@@ -240,18 +229,18 @@ bool export_add(struct context *context, const struct arguments *arguments, stru
     return true;
 }
 
-bool export_update(struct context *context, const struct arguments *arguments, struct error *err)
+bool export_update(struct context *context, struct error *err)
 {
-    struct export_draft draft = draft_of(arguments);
+    struct export_draft draft = draft_of(context->arguments);
     struct expectation expectation;
     int64_t runs_ended;
 
-    draft.replace_fields = arguments_flag(arguments, "--no-fields");
-    draft.flows_known = arguments_flag(arguments, "--flows-known");
-    if (arguments->n_given == 0)
+    draft.replace_fields = arguments_flag(context->arguments, "--no-fields");
+    draft.flows_known = arguments_flag(context->arguments, "--flows-known");
+    if (context->arguments->n_given == 0)
         return wrong_usage(context, err, "export update needs an option: nothing is to be changed");
-    if (!read_expectation(context, arguments, &expectation, err) ||
-        !change_export(context, arguments, &draft, exports_update, &runs_ended, err))
+    if (!read_expectation(context, &expectation, err) ||
+        !change_export(context, &draft, exports_update, &runs_ended, err))
         return false;
     bool changed = runs_ended >= 0;
     if (!store_expectation(context, &expectation, draft.name, &changed, err))

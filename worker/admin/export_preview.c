@@ -199,20 +199,21 @@ static bool print_for_people(json_t *shown, struct error *err)
 
 /* -- the command -- */
 
-bool export_preview(struct context *context, const struct arguments *arguments, struct error *err)
+bool export_preview(struct context *context, struct error *err)
 {
     CLEANUP(json_freep)
-    json_t *wish = json_pack("{s:b}", "show", arguments_flag(arguments, "--show"));
+    json_t *wish = json_pack("{s:b}", "show", arguments_flag(context->arguments, "--show"));
     const struct task_question question = { .kind = "export preview",
-                                            .name = arguments->operands[0],
+                                            .name = context->arguments->operands[0],
                                             .arguments = wish,
-                                            .direct = arguments_flag(arguments, "--direct") };
+                                            .direct =
+                                                arguments_flag(context->arguments, "--direct") };
     CLEANUP(json_freep) json_t *shown = NULL;
 
     if (!task_ask(context, &question, &shown, err))
         return false;
     warn(shown);
     (void)json_object_del(shown, "usage_problem");
-    return arguments_flag(arguments, "--json") ? print_details(shown, true, err)
-                                               : print_for_people(shown, err);
+    return arguments_flag(context->arguments, "--json") ? print_details(shown, true, err)
+                                                        : print_for_people(shown, err);
 }

@@ -19,14 +19,12 @@ static const char *text_of(const json_t *object, const char *name)
     return text ? text : "";
 }
 
-static json_t *read_wish(struct context *context, const struct arguments *arguments,
-                         struct error *err)
+static json_t *read_wish(struct context *context, struct error *err)
 {
-    const char *profile = arguments_value(arguments, "--profile");
+    const char *profile = arguments_value(context->arguments, "--profile");
     int64_t rows = 0;
 
-    if (!arguments_number(context, arguments, "--rows", (struct number_range){ 1, ROWS_MAX }, &rows,
-                          err))
+    if (!arguments_number(context, "--rows", (struct number_range){ 1, ROWS_MAX }, &rows, err))
         return NULL;
     if ((rows > 0) == (profile != NULL)) {
         (void)wrong_usage(context, err, "export try needs --rows N or --profile ID");
@@ -96,16 +94,17 @@ static bool judge_end(const json_t *run, struct error *err)
     return true;
 }
 
-bool export_try(struct context *context, const struct arguments *arguments, struct error *err)
+bool export_try(struct context *context, struct error *err)
 {
-    CLEANUP(json_freep) json_t *wish = read_wish(context, arguments, err);
+    CLEANUP(json_freep) json_t *wish = read_wish(context, err);
     CLEANUP(json_freep) json_t *answer = NULL;
     const struct task_question question = { .kind = "export try",
-                                            .name = arguments->operands[0],
+                                            .name = context->arguments->operands[0],
                                             .arguments = wish,
-                                            .direct = arguments_flag(arguments, "--direct") };
+                                            .direct =
+                                                arguments_flag(context->arguments, "--direct") };
 
     return wish && task_ask(context, &question, &answer, err) &&
-           print_answer(answer, arguments_flag(arguments, "--json"), err) &&
+           print_answer(answer, arguments_flag(context->arguments, "--json"), err) &&
            judge_end(json_object_get(answer, "run"), err);
 }

@@ -125,21 +125,22 @@ static bool print_answer(const json_t *answer, const char *name, struct error *e
     return true;
 }
 
-bool export_verify(struct context *context, const struct arguments *arguments, struct error *err)
+bool export_verify(struct context *context, struct error *err)
 {
     CLEANUP(json_freep)
-    json_t *asked = json_pack("{s:b}", "show", arguments_flag(arguments, "--show"));
+    json_t *asked = json_pack("{s:b}", "show", arguments_flag(context->arguments, "--show"));
     const struct task_question question = { .kind = "export verify",
-                                            .name = arguments->operands[0],
+                                            .name = context->arguments->operands[0],
                                             .arguments = asked,
-                                            .direct = arguments_flag(arguments, "--direct") };
+                                            .direct =
+                                                arguments_flag(context->arguments, "--direct") };
     CLEANUP(json_freep) json_t *answer = NULL;
 
     if (!asked)
         return error_no_memory(err);
     if (!task_ask(context, &question, &answer, err))
         return false;
-    if (!arguments_flag(arguments, "--json"))
+    if (!arguments_flag(context->arguments, "--json"))
         return print_answer(answer, question.name, err);
     return print_json(answer, err);
 }

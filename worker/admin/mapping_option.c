@@ -50,11 +50,10 @@ static bool unknown_attribute(struct context *context, const char *name, struct 
         name, name);
 }
 
-static bool check_attribute(struct context *context, const struct arguments *arguments,
-                            const char *name, struct error *err)
+static bool check_attribute(struct context *context, const char *name, struct error *err)
 {
     if (strcmp(name, PHONE) == 0) {
-        if (arguments_flag(arguments, "--allow-phone-number"))
+        if (arguments_flag(context->arguments, "--allow-phone-number"))
             return true;
         return wrong_usage(context, err,
                            ATTRIBUTE " " PHONE " needs --allow-phone-number: Klaviyo may send "
@@ -85,8 +84,8 @@ static bool check_twice(struct context *context, const struct mapping_options *m
 }
 
 /* "first_name=name.first" cut in two; text lives on in the mapping. */
-static bool add_field(struct context *context, const struct arguments *arguments,
-                      struct mapping_options *mapping, const char *option, struct error *err)
+static bool add_field(struct context *context, struct mapping_options *mapping, const char *option,
+                      struct error *err)
 {
     char *text = mapping->texts[mapping->n];
     bool is_attribute = strcmp(option, ATTRIBUTE) == 0;
@@ -103,7 +102,7 @@ static bool add_field(struct context *context, const struct arguments *arguments
     struct export_mapping field = { .target = is_attribute ? "attribute" : "property",
                                     .name = text,
                                     .path = { path->parts, path->n } };
-    if (!(is_attribute ? check_attribute(context, arguments, text, err)
+    if (!(is_attribute ? check_attribute(context, text, err)
                        : check_property(context, text, err)) ||
         !check_twice(context, mapping, &field, err))
         return false;
@@ -111,34 +110,33 @@ static bool add_field(struct context *context, const struct arguments *arguments
     return true;
 }
 
-static bool add_all(struct context *context, const struct arguments *arguments,
-                    struct mapping_options *mapping, const char *option, struct error *err)
+static bool add_all(struct context *context, struct mapping_options *mapping, const char *option,
+                    struct error *err)
 {
     size_t at = 0;
 
-    for (const char *value = arguments_next(arguments, option, &at); value;
-         value = arguments_next(arguments, option, &at)) {
+    for (const char *value = arguments_next(context->arguments, option, &at); value;
+         value = arguments_next(context->arguments, option, &at)) {
         mapping->texts[mapping->n] = strdup(value);
         if (!mapping->texts[mapping->n])
             return error_no_memory(err);
-        if (!add_field(context, arguments, mapping, option, err))
+        if (!add_field(context, mapping, option, err))
             return false;
     }
     return true;
 }
 
-bool mapping_options_read(struct context *context, const struct arguments *arguments,
-                          struct mapping_options *mapping, struct error *err)
+bool mapping_options_read(struct context *context, struct mapping_options *mapping,
+                          struct error *err)
 {
     struct mapping_options read = MAPPING_OPTIONS_INIT;
 
-    read.fields = calloc(arguments->n_given + 1, sizeof *read.fields);
-    read.texts = calloc(arguments->n_given + 1, sizeof *read.texts);
-    read.paths = calloc(arguments->n_given + 1, sizeof *read.paths);
-    bool ok = read.fields && read.texts && read.paths
-                  ? add_all(context, arguments, &read, ATTRIBUTE, err) &&
-                        add_all(context, arguments, &read, PROPERTY, err)
-                  : error_no_memory(err);
+    read.fields = calloc(context->arguments->n_given + 1, sizeof *read.fields);
+    read.texts = calloc(context->arguments->n_given + 1, sizeof *read.texts);
+    read.paths = calloc(context->arguments->n_given + 1, sizeof *read.paths);
+    bool ok = read.fields && read.texts && read.paths ? add_all(context, &read, ATTRIBUTE, err) &&
+                                                            add_all(context, &read, PROPERTY, err)
+                                                      : error_no_memory(err);
     if (!ok) {
         mapping_options_release(&read);
         return false;

@@ -19,8 +19,8 @@ struct mapping_options {
 #define MAPPING_OPTIONS_INIT ((struct mapping_options){ .n = 0 })
 
 /* Wrong usage: an attribute that Klaviyo does not have, a name given twice, … */
-bool mapping_options_read(struct context *context, const struct arguments *arguments,
-                          struct mapping_options *mapping, struct error *err) MUST_USE;
+bool mapping_options_read(struct context *context, struct mapping_options *mapping,
+                          struct error *err) MUST_USE;
 
 /* Frees what read made. Accepts MAPPING_OPTIONS_INIT. */
 void mapping_options_release(struct mapping_options *mapping);

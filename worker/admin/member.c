@@ -68,14 +68,14 @@ static bool print_shown(const char *json, struct error *err)
                          err);
 }
 
-static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+static bool show(struct context *context, struct error *err)
 {
     char *json;
 
-    if (!persons_show(context->db, arguments->operands[0], &json, err))
+    if (!persons_show(context->db, context->arguments->operands[0], &json, err))
         return false;
-    bool ok = arguments_flag(arguments, "--json") ? details_print(json, true, err)
-                                                  : print_shown(json, err);
+    bool ok = arguments_flag(context->arguments, "--json") ? details_print(json, true, err)
+                                                           : print_shown(json, err);
     free(json);
     return ok;
 }
@@ -143,19 +143,20 @@ static bool print_forgotten(const json_t *found, struct error *err)
     return true;
 }
 
-static bool forget(struct context *context, const struct arguments *arguments, struct error *err)
+static bool forget(struct context *context, struct error *err)
 {
     char *json;
 
-    if (!confirm(arguments, "Forget what is remembered about this person, for good?", err) ||
-        !persons_forget(context->db, arguments->operands[0], &json, err))
+    if (!confirm(context->arguments, "Forget what is remembered about this person, for good?",
+                 err) ||
+        !persons_forget(context->db, context->arguments->operands[0], &json, err))
         return false;
     CLEANUP(json_freep) json_t *found = json_loads(json, 0, NULL);
     free(json);
     if (!found)
         return error_no_memory(err);
     add_still_members(context, found);
-    if (!arguments_flag(arguments, "--json"))
+    if (!arguments_flag(context->arguments, "--json"))
         return print_forgotten(found, err);
     return print_json(found, err);
 }

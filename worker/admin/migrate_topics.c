@@ -18,25 +18,24 @@ enum {
 };
 #define MS_PER_DAY INT64_C(86400000)
 
-static bool refuse_without_topics(struct context *context, const struct arguments *arguments,
-                                  const char *option, struct error *err)
+static bool refuse_without_topics(struct context *context, const char *option, struct error *err)
 {
-    return arguments_flag(arguments, "--topics") || !arguments_value(arguments, option) ||
+    return arguments_flag(context->arguments, "--topics") ||
+           !arguments_value(context->arguments, option) ||
            wrong_usage(context, err, "%s is for --topics", option);
 }
 
-bool migrate_topics_read(struct context *context, const struct arguments *arguments,
-                         struct migrate_topics *topics, struct error *err)
+bool migrate_topics_read(struct context *context, struct migrate_topics *topics, struct error *err)
 {
-    struct migrate_topics read = { .wanted = arguments_flag(arguments, "--topics"),
+    struct migrate_topics read = { .wanted = arguments_flag(context->arguments, "--topics"),
                                    .partitions = PARTITIONS };
 
-    if (!refuse_without_topics(context, arguments, "--partitions", err) ||
-        !refuse_without_topics(context, arguments, "--replication-factor", err) ||
-        !arguments_number(context, arguments, "--partitions",
-                          (struct number_range){ 1, PARTITIONS_MAX }, &read.partitions, err) ||
-        !arguments_number(context, arguments, "--replication-factor",
-                          (struct number_range){ 1, REPLICAS_MAX }, &read.replicas, err))
+    if (!refuse_without_topics(context, "--partitions", err) ||
+        !refuse_without_topics(context, "--replication-factor", err) ||
+        !arguments_number(context, "--partitions", (struct number_range){ 1, PARTITIONS_MAX },
+                          &read.partitions, err) ||
+        !arguments_number(context, "--replication-factor", (struct number_range){ 1, REPLICAS_MAX },
+                          &read.replicas, err))
         return false;
     *topics = read;
     return true;

@@ -17,8 +17,8 @@ struct migrate_topics {
 };
 
 /* Reads the options; false, wrong usage, where one has no meaning. */
-bool migrate_topics_read(struct context *context, const struct arguments *arguments,
-                         struct migrate_topics *topics, struct error *err) MUST_USE;
+bool migrate_topics_read(struct context *context, struct migrate_topics *topics, struct error *err)
+    MUST_USE;
 
 /* Makes them, and says what it made and what was there before. */
 bool migrate_topics_make(const struct settings *settings, const struct migrate_topics *topics,

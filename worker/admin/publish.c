@@ -77,18 +77,17 @@ static bool add_export(struct context *context, struct publication *p, const cha
     return ok;
 }
 
-static bool find_targets(struct context *context, const struct arguments *arguments,
-                         struct publication *p, struct error *err)
+static bool find_targets(struct context *context, struct publication *p, struct error *err)
 {
-    const char *name = arguments_value(arguments, "--export");
+    const char *name = arguments_value(context->arguments, "--export");
 
-    if ((arguments->n_operands > 0) == (name != NULL))
+    if ((context->arguments->n_operands > 0) == (name != NULL))
         return wrong_usage(context, err,
                            "publish needs segments, or --export NAME for one export alone");
     if (name)
         return add_export(context, p, name, err);
-    for (size_t i = 0; i < arguments->n_operands; i++)
-        if (!add_segment(context, p, arguments->operands[i], err))
+    for (size_t i = 0; i < context->arguments->n_operands; i++)
+        if (!add_segment(context, p, context->arguments->operands[i], err))
             return false;
     return true;
 }
@@ -116,14 +115,13 @@ static bool confirm_guard(struct context *context, const char *name, unsigned *c
                        name);
 }
 
-static bool read_confirmed(struct context *context, const struct arguments *arguments,
-                           unsigned *confirmed, struct error *err)
+static bool read_confirmed(struct context *context, unsigned *confirmed, struct error *err)
 {
     size_t at = 0;
 
     *confirmed = 0;
-    for (const char *name = arguments_next(arguments, "--confirm", &at); name;
-         name = arguments_next(arguments, "--confirm", &at))
+    for (const char *name = arguments_next(context->arguments, "--confirm", &at); name;
+         name = arguments_next(context->arguments, "--confirm", &at))
         if (!confirm_guard(context, name, confirmed, err))
             return false;
     return true;
@@ -147,8 +145,7 @@ static bool send_event(struct context *context, struct producer *producer,
     return true;
 }
 
-static bool send_all(struct context *context, const struct arguments *arguments,
-                     struct publication *p, struct error *err)
+static bool send_all(struct context *context, struct publication *p, struct error *err)
 {
     CLEANUP(producer_freep) struct producer *producer = producer_new(context->settings, err);
     size_t n = json_array_size(p->targets);
@@ -164,8 +161,8 @@ static bool send_all(struct context *context, const struct arguments *arguments,
 
         event->segment_id = json_string_value(json_object_get(target, "segment"));
         event->export_name = json_string_value(json_object_get(target, "export"));
-        event->full = arguments_flag(arguments, "--full");
-        event->confirm_removals = arguments_flag(arguments, "--confirm-removals");
+        event->full = arguments_flag(context->arguments, "--full");
+        event->confirm_removals = arguments_flag(context->arguments, "--confirm-removals");
         event->confirmed = p->confirmed;
         refresh_event_init(event);
         if (!send_event(context, producer, event, err))
@@ -264,15 +261,14 @@ static bool read_all_states(void *opaque, struct db *db, json_t **runs, bool *ov
     return true;
 }
 
-static bool publish(struct context *context, const struct arguments *arguments, struct error *err)
+static bool publish(struct context *context, struct error *err)
 {
     struct publication p = { .targets = json_array() };
 
-    bool ok = p.targets ? read_confirmed(context, arguments, &p.confirmed, err) &&
-                              find_targets(context, arguments, &p, err) &&
-                              send_all(context, arguments, &p, err)
+    bool ok = p.targets ? read_confirmed(context, &p.confirmed, err) &&
+                              find_targets(context, &p, err) && send_all(context, &p, err)
                         : error_no_memory(err);
-    if (ok && arguments_flag(arguments, "--wait"))
+    if (ok && arguments_flag(context->arguments, "--wait"))
         ok = follow_to_the_end(context, &(struct follow){ read_all_states, &p }, err);
     publication_release(&p);
     return ok;

@@ -178,11 +178,10 @@ static bool start(struct context *context, struct error *err)
     return ok;
 }
 
-static bool run(struct context *context, const struct arguments *arguments, struct error *err)
+static bool run(struct context *context, struct error *err)
 {
     const struct settings *settings = context->settings;
 
-    (void)arguments;
     bound_memory();
     process_raise_descriptor_limit();
     service_block_signals();

@@ -31,10 +31,9 @@ static bool check_state(struct context *context, const char *state, struct error
                        state);
 }
 
-static bool read_since(struct context *context, const struct arguments *arguments,
-                       struct history_filter *filter, struct error *err)
+static bool read_since(struct context *context, struct history_filter *filter, struct error *err)
 {
-    const char *since = arguments_value(arguments, "--since");
+    const char *since = arguments_value(context->arguments, "--since");
 
     return !since || (duration_parse(since, &filter->since_s) && filter->since_s > 0) ||
            wrong_usage(context, err,
@@ -42,16 +41,15 @@ static bool read_since(struct context *context, const struct arguments *argument
                        since);
 }
 
-static bool run_id_of(struct context *context, const struct arguments *arguments, int64_t *run_id,
-                      struct error *err)
+static bool run_id_of(struct context *context, int64_t *run_id, struct error *err)
 {
-    if (parse_int64(arguments->operands[0], 1, INT64_MAX, run_id))
+    if (parse_int64(context->arguments->operands[0], 1, INT64_MAX, run_id))
         return true;
     return wrong_usage(context, err, "\"%s\" is not the number of a run: runs list shows them",
-                       arguments->operands[0]);
+                       context->arguments->operands[0]);
 }
 
-static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+static bool list(struct context *context, struct error *err)
 {
     static const struct column columns[] = {
         { "RUN", "id", COLUMN_NUMBER, COLUMN_STAYS },
@@ -67,17 +65,17 @@ static bool list(struct context *context, const struct arguments *arguments, str
         { "REQUESTS", "requests", COLUMN_NUMBER, COLUMN_GOES + 6 },
         COLUMNS_END,
     };
-    struct history_filter filter = { .export_name = arguments_value(arguments, "--export"),
-                                     .state = arguments_value(arguments, "--state"),
+    struct history_filter filter = { .export_name = arguments_value(context->arguments, "--export"),
+                                     .state = arguments_value(context->arguments, "--state"),
                                      .limit = LIMIT_DEFAULT };
     char *json;
 
-    if (!check_state(context, filter.state, err) || !read_since(context, arguments, &filter, err) ||
-        !arguments_number(context, arguments, "--limit", (struct number_range){ 1, LIMIT_MAX },
-                          &filter.limit, err) ||
+    if (!check_state(context, filter.state, err) || !read_since(context, &filter, err) ||
+        !arguments_number(context, "--limit", (struct number_range){ 1, LIMIT_MAX }, &filter.limit,
+                          err) ||
         !history_list(context->db, &filter, &json, err))
         return false;
-    bool ok = listing_print(context, arguments, columns, json, "There is no such run.", err);
+    bool ok = listing_print(context, columns, json, "There is no such run.", err);
     free(json);
     return ok;
 }
@@ -96,16 +94,15 @@ static bool print_run(const char *json, struct error *err)
     return ok;
 }
 
-static bool show(struct context *context, const struct arguments *arguments, struct error *err)
+static bool show(struct context *context, struct error *err)
 {
     int64_t run_id;
     char *json;
 
-    if (!run_id_of(context, arguments, &run_id, err) ||
-        !history_show(context->db, run_id, &json, err))
+    if (!run_id_of(context, &run_id, err) || !history_show(context->db, run_id, &json, err))
         return false;
-    bool ok =
-        arguments_flag(arguments, "--json") ? details_print(json, true, err) : print_run(json, err);
+    bool ok = arguments_flag(context->arguments, "--json") ? details_print(json, true, err)
+                                                           : print_run(json, err);
     free(json);
     return ok;
 }
@@ -136,8 +133,7 @@ static void print_summary(const json_t *rows)
                    json_array_size(rows) == 1 ? " was" : "s were", line.data);
 }
 
-static bool print_rejections(struct context *context, const struct arguments *arguments,
-                             const char *json, struct error *err)
+static bool print_rejections(struct context *context, const char *json, struct error *err)
 {
     static const struct column columns[] = {
         { "STAGE", "stage", COLUMN_TEXT, COLUMN_STAYS },
@@ -149,7 +145,7 @@ static bool print_rejections(struct context *context, const struct arguments *ar
     };
     struct table_style style;
 
-    if (!listing_style_of(context, arguments, &style, err))
+    if (!listing_style_of(context, &style, err))
         return false;
     if (style.form == TABLE_FOR_PEOPLE) {
         CLEANUP(json_freep) json_t *rows = json_loads(json, 0, NULL);
@@ -158,27 +154,24 @@ static bool print_rejections(struct context *context, const struct arguments *ar
     return table_print_styled(columns, json, &style, "Nothing was rejected in this run.", err);
 }
 
-static bool rejections(struct context *context, const struct arguments *arguments,
-                       struct error *err)
+static bool rejections(struct context *context, struct error *err)
 {
     int64_t run_id;
     char *json;
 
-    if (!run_id_of(context, arguments, &run_id, err) ||
-        !history_rejections(context->db, run_id, &json, err))
+    if (!run_id_of(context, &run_id, err) || !history_rejections(context->db, run_id, &json, err))
         return false;
-    bool ok = print_rejections(context, arguments, json, err);
+    bool ok = print_rejections(context, json, err);
     free(json);
     return ok;
 }
 
-static bool cancel(struct context *context, const struct arguments *arguments, struct error *err)
+static bool cancel(struct context *context, struct error *err)
 {
     enum history_cancel how;
     int64_t run_id;
 
-    if (!run_id_of(context, arguments, &run_id, err) ||
-        !history_cancel(context->db, run_id, &how, err))
+    if (!run_id_of(context, &run_id, err) || !history_cancel(context->db, run_id, &how, err))
         return false;
     switch (how) {
     case HISTORY_CANCELLED:
@@ -219,12 +212,12 @@ static bool read_run_state(void *opaque, struct db *db, json_t **runs, bool *ove
     return true;
 }
 
-static bool watch(struct context *context, const struct arguments *arguments, struct error *err)
+static bool watch(struct context *context, struct error *err)
 {
     int64_t run_id = 0;
 
-    if (arguments->n_operands > 0 ? !run_id_of(context, arguments, &run_id, err)
-                                  : !history_newest(context->db, &run_id, err))
+    if (context->arguments->n_operands > 0 ? !run_id_of(context, &run_id, err)
+                                           : !history_newest(context->db, &run_id, err))
         return false;
     if (run_id == 0)
         return error_set(err, ERROR_INPUT,

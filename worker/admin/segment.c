@@ -14,7 +14,7 @@
 #include "worker/cli/table.h"
 #include "worker/store/segments.h"
 
-static bool list(struct context *context, const struct arguments *arguments, struct error *err)
+static bool list(struct context *context, struct error *err)
 {
     static const struct column columns[] = { { "SEGMENT", "segment", false, true },
                                              { "NAME", "name", false, true },
@@ -24,7 +24,7 @@ static bool list(struct context *context, const struct arguments *arguments, str
 
     if (!segments_list(context->db, &json, err))
         return false;
-    bool ok = listing_print(context, arguments, columns, json,
+    bool ok = listing_print(context, columns, json,
                             "There is no segment: upstream fills insights.segment.", err);
     free(json);
     return ok;
@@ -102,9 +102,9 @@ static bool print_seen(const char *text, bool as_json, struct error *err)
     return print_fields(json_object_get(seen, "fields"), err);
 }
 
-static bool fields(struct context *context, const struct arguments *arguments, struct error *err)
+static bool fields(struct context *context, struct error *err)
 {
-    const char *segment = arguments->operands[0];
+    const char *segment = context->arguments->operands[0];
     char *text = NULL;
 
     if (!name_check(context, "segment", segment, err) ||
@@ -112,7 +112,7 @@ static bool fields(struct context *context, const struct arguments *arguments, s
         return false;
     if (!text)
         return no_such_segment(context->db, segment, err);
-    bool ok = print_seen(text, arguments_flag(arguments, "--json"), err);
+    bool ok = print_seen(text, arguments_flag(context->arguments, "--json"), err);
     free(text);
     return ok;
 }

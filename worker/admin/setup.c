@@ -62,12 +62,12 @@ static bool warn_of_source(struct db *db, struct error *err)
     return true;
 }
 
-static bool migrate(struct context *context, const struct arguments *arguments, struct error *err)
+static bool migrate(struct context *context, struct error *err)
 {
     struct migration_report report;
     struct migrate_topics topics;
 
-    if (!migrate_topics_read(context, arguments, &topics, err))
+    if (!migrate_topics_read(context, &topics, err))
         return false;
     if (!create_roles(context->db, err) ||
         !migration_apply(context->db, tell_waiting, &report, err) ||
@@ -130,11 +130,11 @@ static bool keep_pair(struct db *db, const struct seal_pair *pair, const char *p
                             "remove the file and run keygen again");
 }
 
-static bool keygen(struct context *context, const struct arguments *arguments, struct error *err)
+static bool keygen(struct context *context, struct error *err)
 {
     CLEANUP(seal_pair_release) struct seal_pair pair = SEAL_PAIR_INIT;
-    const char *path = arguments_value(arguments, "--out");
-    bool replace = arguments_flag(arguments, "--replace");
+    const char *path = arguments_value(context->arguments, "--out");
+    bool replace = arguments_flag(context->arguments, "--replace");
     char *marked = NULL;
 
     if (!*path)

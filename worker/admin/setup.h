@@ -7,6 +7,6 @@
 extern const struct command setup_commands[];
 
 /* `check`; setup's other commands are static. As command.run. */
-bool check_run(struct context *context, const struct arguments *arguments, struct error *err);
+bool check_run(struct context *context, struct error *err);
 
 #endif

@@ -158,10 +158,10 @@ bool arguments_flag(const struct arguments *arguments, const char *name)
     return arguments_value(arguments, name) != NULL;
 }
 
-bool arguments_number(struct context *context, const struct arguments *arguments, const char *name,
-                      struct number_range range, int64_t *out, struct error *err)
+bool arguments_number(struct context *context, const char *name, struct number_range range,
+                      int64_t *out, struct error *err)
 {
-    const char *text = arguments_value(arguments, name);
+    const char *text = arguments_value(context->arguments, name);
 
     if (!text || parse_int64(text, range.min, range.max, out))
         return true;

@@ -49,7 +49,7 @@ struct number_range {
  * *out keeps its value where the option is absent. False: wrong usage, err names the option
  * and its range.
  */
-bool arguments_number(struct context *context, const struct arguments *arguments, const char *name,
-                      struct number_range range, int64_t *out, struct error *err) MUST_USE;
+bool arguments_number(struct context *context, const char *name, struct number_range range,
+                      int64_t *out, struct error *err) MUST_USE;
 
 #endif

@@ -44,17 +44,17 @@ enum command_needs {
     NEEDS_DATABASE, /* the same, migrated */
 };
 
+struct arguments;
 struct db;
 
 /* What a command works with; made and released by command_run(). */
 struct context {
+    const struct arguments *arguments; /* what it was given */
     const struct settings *settings;
     struct db *db;    /* NEEDS_SERVER and NEEDS_DATABASE only */
     bool wrong_usage; /* the failure was one of usage: exit code 2 */
     bool wrong_settings;
 };
-
-struct arguments;
 
 struct command {
     const char *words;    /* "connection add"; NULL ends a group */
@@ -70,7 +70,7 @@ struct command {
     const char *summary;         /* one line, no full stop */
     const char *details;         /* more for its own --help; NULL: nothing */
     void (*print_details)(void); /* the same where it is generated; NULL: nothing */
-    bool (*run)(struct context *context, const struct arguments *arguments, struct error *err);
+    bool (*run)(struct context *context, struct error *err);
 };
 
 /* For the rows. */

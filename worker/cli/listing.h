@@ -25,15 +25,14 @@
     }
 
 /* False: wrong usage. */
-bool listing_style_of(struct context *context, const struct arguments *arguments,
-                      struct table_style *style, struct error *err) MUST_USE;
+bool listing_style_of(struct context *context, struct table_style *style, struct error *err)
+    MUST_USE;
 
 /*
  * An array of objects, as the command's options ask for it; nothing: what to say where
  * there is none. False: wrong usage, or it could not be written.
  */
-bool listing_print(struct context *context, const struct arguments *arguments,
-                   const struct column *columns, const char *json, const char *nothing,
-                   struct error *err) MUST_USE;
+bool listing_print(struct context *context, const struct column *columns, const char *json,
+                   const char *nothing, struct error *err) MUST_USE;
 
 #endif
