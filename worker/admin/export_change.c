@@ -66,20 +66,69 @@ static bool read_plan(struct context *context, struct export_draft *draft, struc
     return wrong_usage(context, err, "--plan is stop, warn or ignore, not %s", draft->plan);
 }
 
-static bool read_segments(struct context *context, const char **segments, size_t *n,
+/* ---- options that are lists or paths, and what was read of them ---- */
+
+struct export_options {
+    struct mapping_options mapping;
+    struct field_path email;
+    const char **segments; /* argv's texts */
+    size_t n_segments;
+};
+
+#define EXPORT_OPTIONS_INIT \
+    ((struct export_options){ .mapping = MAPPING_OPTIONS_INIT, .email = FIELD_PATH_INIT })
+
+static bool read_segments(struct context *context, struct export_options *options,
                           struct error *err)
 {
+    const struct arguments *arguments = context->arguments;
     size_t at = 0;
 
-    *n = 0;
-    for (const char *s = arguments_next(context->arguments, "--segment", &at); s;
-         s = arguments_next(context->arguments, "--segment", &at)) {
+    options->segments = calloc(arguments->n_given + 1, sizeof *options->segments);
+    if (!options->segments)
+        return error_no_memory(err);
+    for (const char *s = arguments_next(arguments, "--segment", &at); s;
+         s = arguments_next(arguments, "--segment", &at)) {
         if (!name_check(context, "segment", s, err))
             return false;
-        segments[(*n)++] = s;
+        options->segments[options->n_segments++] = s;
     }
     return true;
 }
+
+static bool read_email(struct context *context, struct field_path *email, struct error *err)
+{
+    const char *text = arguments_value(context->arguments, "--email-field");
+
+    return !text || field_path_parse(context, "--email-field", text, email, err);
+}
+
+static bool export_options_read(struct context *context, struct export_options *options,
+                                struct error *err)
+{
+    return read_segments(context, options, err) && read_email(context, &options->email, err) &&
+           mapping_options_read(context, &options->mapping, err);
+}
+
+static void export_options_release(struct export_options *options)
+{
+    mapping_options_release(&options->mapping);
+    field_path_release(&options->email);
+    free(options->segments);
+}
+
+/* The draft lives no longer than the options. */
+static void lend_options(const struct export_options *options, struct export_draft *draft)
+{
+    draft->segments = options->segments;
+    draft->n_segments = options->n_segments;
+    draft->email_path = (struct export_path){ options->email.parts, options->email.n };
+    draft->fields = options->mapping.fields;
+    draft->n_fields = options->mapping.n;
+    draft->replace_fields |= options->mapping.n > 0;
+}
+
+/* ---- a draft ---- */
 
 static bool check_draft(struct context *context, const struct export_draft *draft,
                         struct error *err)
@@ -156,51 +205,28 @@ static bool judge(struct context *context, const struct export_draft *draft, str
     return source_judge(context, draft, &scope, err);
 }
 
-static bool change_with(struct context *context, struct export_draft *draft, change_fn *change,
-                        int64_t *runs_ended, struct error *err)
+static bool read_draft(struct context *context, struct export_draft *draft, struct error *err)
 {
-    if (!read_on_leave(context, draft, err) || !read_max_invalid(context, draft, err) ||
-        !read_size_guard(context, draft, err) || !read_plan(context, draft, err) ||
-        !arguments_number(context, "--max-profiles",
-                          (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
-                          err) ||
-        !check_draft(context, draft, err) || !judge(context, draft, err))
+    return read_on_leave(context, draft, err) && read_max_invalid(context, draft, err) &&
+           read_size_guard(context, draft, err) && read_plan(context, draft, err) &&
+           arguments_number(context, "--max-profiles",
+                            (struct number_range){ 1, INT64_C(1000000000) }, &draft->max_profiles,
+                            err) &&
+           check_draft(context, draft, err);
+}
+
+static bool change_export(struct context *context, const struct export_draft *asked,
+                          change_fn *change, int64_t *runs_ended, struct error *err)
+{
+    CLEANUP(export_options_release) struct export_options options = EXPORT_OPTIONS_INIT;
+    struct export_draft draft = *asked;
+
+    if (!export_options_read(context, &options, err))
         return false;
-    return change(context->db, draft, runs_ended, err);
-}
-
-static bool read_email(struct context *context, struct field_path *email, struct error *err)
-{
-    const char *text = arguments_value(context->arguments, "--email-field");
-
-    return !text || field_path_parse(context, "--email-field", text, email, err);
-}
-
-/* The lists of the draft live here. */
-static bool change_export(struct context *context, struct export_draft *draft, change_fn *change,
-                          int64_t *runs_ended, struct error *err)
-{
-    CLEANUP(mapping_options_release) struct mapping_options mapping = MAPPING_OPTIONS_INIT;
-    CLEANUP(field_path_release) struct field_path email = FIELD_PATH_INIT;
-    const char **segments = calloc(context->arguments->n_given + 1, sizeof *segments);
-    bool ok = segments ? read_segments(context, segments, &draft->n_segments, err) &&
-                             read_email(context, &email, err) &&
-                             mapping_options_read(context, &mapping, err)
-                       : error_no_memory(err);
-
-    draft->segments = segments;
-    draft->email_path = (struct export_path){ email.parts, email.n };
-    draft->fields = mapping.fields;
-    draft->n_fields = mapping.n;
-    draft->replace_fields |= mapping.n > 0;
-    draft->allow_phone_number = arguments_flag(context->arguments, "--allow-phone-number");
-    ok = ok && change_with(context, draft, change, runs_ended, err);
-    *draft = (struct export_draft){ .name = draft->name }; /* the rest lay here */
-    free(segments);
-    draft->segments = NULL; /* borrowed from this function's locals */
-    draft->fields = NULL;
-    draft->email_path = (struct export_path){ .n = 0 };
-    return ok;
+    lend_options(&options, &draft);
+    draft.allow_phone_number = arguments_flag(context->arguments, "--allow-phone-number");
+    return read_draft(context, &draft, err) && judge(context, &draft, err) &&
+           change(context->db, &draft, runs_ended, err);
 }
 
 static struct export_draft draft_of(const struct arguments *arguments)
