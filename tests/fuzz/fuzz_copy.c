@@ -6,13 +6,13 @@
 
 enum { FIELDS = 3 };
 
-static void must_lie_within(const struct copy_field *field, const char *message, size_t size)
+static void must_lie_within(const struct bytes *field, const char *message, size_t size)
 {
-    if (!field->bytes)
+    if (!field->at)
         return;
-    assert(field->bytes >= message && field->len <= size);
-    assert(field->bytes + field->len <= message + size);
-    if (field->len == 2 || field->len == 4 || field->len == 8)
+    assert(field->at >= message && field->n <= size);
+    assert(field->at + field->n <= message + size);
+    if (field->n == 2 || field->n == 4 || field->n == 8)
         (void)copy_int(field);
 }
 
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     for (int past_header = 0; past_header < 2; past_header++) {
         struct copy_reader reader = { .past_header = past_header == 1 };
-        struct copy_field fields[FIELDS];
+        struct bytes fields[FIELDS];
 
         if (copy_read(&reader, message, size, fields, FIELDS) != COPY_ROW)
             continue;

@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = { (const char *)data, size };
     struct bytes address = fuzz_line(&input);
-    struct copy_field values[FIELDS] = { { NULL, 0 } };
+    struct bytes values[FIELDS] = { { NULL, 0 } };
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(OBJECT_MAX_BYTES);
     struct mapping *mapping = NULL;
 
@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct bytes line = fuzz_line(&input);
 
         if (is_json(line))
-            values[i] = (struct copy_field){ line.at, line.n };
+            values[i] = (struct bytes){ line.at, line.n };
     }
     mapping = new_mapping();
     assert(mapping);

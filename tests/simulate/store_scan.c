@@ -18,7 +18,7 @@ struct members {
     struct db *db;
     unsigned segments;
     int at; /* person, segment: those without a well-formed address first */
-    struct copy_field field;
+    struct bytes field;
     char address[MEMBER_TEXT_BYTES], profile_id[MEMBER_TEXT_BYTES], value[MEMBER_TEXT_BYTES];
 };
 
@@ -77,7 +77,7 @@ bool members_each_address(const struct members *members, struct db *db, int64_t 
         if (!person_of(members, step, &number))
             continue;
         person_address(number, address);
-        take(opaque, &(struct copy_field){ address, strlen(address) });
+        take(opaque, &(struct bytes){ address, strlen(address) });
     }
     return statement_arrives(db, err) && statement_is_answered(db, err);
 }
@@ -87,9 +87,9 @@ bool members_start(struct members *members, bool large UNUSED, struct error *err
     return statement_arrives(members->db, err) && statement_is_answered(members->db, err);
 }
 
-static struct copy_field field_of(const char *text)
+static struct bytes field_of(const char *text)
 {
-    return (struct copy_field){ text, strlen(text) };
+    return (struct bytes){ text, strlen(text) };
 }
 
 enum members_next members_next(struct members *members, struct member *member, struct error *err)

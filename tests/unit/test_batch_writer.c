@@ -101,7 +101,7 @@ FAKE(bool, leavers_forget,
 
 static char list_id[] = "L";
 static const struct run_task task = { .run_id = 7, .removes_leavers = true, .list_id = list_id };
-static const struct copy_field ada = { "ada@shop.example", 16 }, ada_id = { "1", 1 };
+static const struct bytes ada = { "ada@shop.example", 16 }, ada_id = { "1", 1 };
 static const int32_t backends[PLAN_BACKENDS];
 
 static void count_planned(void *opaque UNUSED)
@@ -127,8 +127,7 @@ static void begin(struct batch_writer *writer, bool writes, const char *failing)
 static bool add(struct batch_writer *writer, enum planned_kind kind, size_t n, struct error *err)
 {
     CLEANUP(strbuf_release) struct strbuf object = STRBUF_INIT(100);
-    const struct batch_row row = { .address = { ada.bytes, ada.len },
-                                   .profile_id = { ada_id.bytes, ada_id.len } };
+    const struct batch_row row = { .address = ada, .profile_id = ada_id };
 
     strbuf_add_str(&object, "{}");
     for (size_t i = 0; i < n; i++)
@@ -141,8 +140,8 @@ static bool add(struct batch_writer *writer, enum planned_kind kind, size_t n, s
 static bool write_each(struct batch_writer *writer, struct error *err)
 {
     return add(writer, PLANNED_NEW, 1, err) &&
-           batch_writer_reject(writer, &ada, &ada_id, "email_malformed", err) &&
-           batch_writer_mark(writer, &ada, err) && batch_writer_forget(writer, &ada, err) &&
+           batch_writer_reject(writer, ada, ada_id, "email_malformed", err) &&
+           batch_writer_mark(writer, ada, err) && batch_writer_forget(writer, ada, err) &&
            batch_writer_finish(writer, err);
 }
 
@@ -213,10 +212,10 @@ static void full_lists_are_written_on_the_way(void **state)
     (void)state;
     begin(&writer, true, NULL);
     for (int i = 0; i < 1001; i++)
-        assert_true(batch_writer_reject(&writer, &ada, &ada_id, "email_malformed", &err));
+        assert_true(batch_writer_reject(&writer, ada, ada_id, "email_malformed", &err));
     for (int i = 0; i < 10001; i++)
-        assert_true(batch_writer_mark(&writer, &ada, &err) &&
-                    batch_writer_forget(&writer, &ada, &err));
+        assert_true(batch_writer_mark(&writer, ada, &err) &&
+                    batch_writer_forget(&writer, ada, &err));
     assert_string_equal(diary.text, "begun reject:1000 left:10000 forget:10000");
     assert_true(batch_writer_finish(&writer, &err));
     assert_string_equal(diary.text,

@@ -17,7 +17,7 @@
 enum { FIELDS = 3 };
 
 static enum copy_read read_message(struct copy_reader *reader, const char *message, size_t len,
-                                   struct copy_field *fields)
+                                   struct bytes *fields)
 {
     return copy_read(reader, message, len, fields, FIELDS);
 }
@@ -26,15 +26,15 @@ static void a_header_comes_with_the_first_row_or_alone(void **state)
 {
     static const char together[] = HEADER ROW;
     struct copy_reader one = { 0 }, two = { 0 };
-    struct copy_field f[FIELDS];
+    struct bytes f[FIELDS];
 
     (void)state;
     assert_int_equal(read_message(&one, together, sizeof together - 1, f), COPY_ROW);
     assert_int_equal(read_message(&two, HEADER, sizeof HEADER - 1, f), COPY_NO_ROW);
     assert_int_equal(read_message(&two, ROW, sizeof ROW - 1, f), COPY_ROW);
-    assert_memory_equal(f[0].bytes, "ab", 2);
-    assert_int_equal(f[0].len, 2);
-    assert_null(f[1].bytes);
+    assert_memory_equal(f[0].at, "ab", 2);
+    assert_int_equal(f[0].n, 2);
+    assert_null(f[1].at);
     assert_int_equal(copy_int(&f[1]), 0);
     assert_int_equal(copy_int(&f[2]), -2);
     assert_int_equal(read_message(&two, TRAILER, sizeof TRAILER - 1, f), COPY_NO_ROW);
@@ -45,7 +45,7 @@ static void every_cut_row_is_broken_and_read_no_further_than_it_goes(void **stat
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct copy_field f[FIELDS];
+    struct bytes f[FIELDS];
 
     (void)state;
     assert_ptr_not_equal(pages, MAP_FAILED);
@@ -68,7 +68,7 @@ static void other_formats_are_broken(void **state)
     static const char longer[] = ROW "x", fewer[] = "\0\1\0\0\0\0",
                       negative[] = "\0\3\377\377\377\376";
     struct copy_reader reader = { .past_header = true };
-    struct copy_field f[FIELDS];
+    struct bytes f[FIELDS];
 
     (void)state;
     assert_int_equal(read_message(&reader, longer, sizeof longer - 1, f), COPY_BROKEN);

@@ -291,7 +291,7 @@ static bool members_are_mapped(struct error *err)
     const struct export_field fields[] = { { .name = first_name },
                                            { .name = zip },
                                            { .is_property = true, .name = tier } };
-    const struct copy_field values[] = { { "\"Ada\"", 5 }, { "1010", 4 }, { "[1]", 3 } };
+    const struct bytes values[] = { { "\"Ada\"", 5 }, { "1010", 4 }, { "[1]", 3 } };
     CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, 3);
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(4096);
 

@@ -19,7 +19,7 @@ static void assert_object(const struct export_field *field, const char *value, c
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(OBJECT_MAX);
     CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(field, 1);
-    struct copy_field values[] = { { *value ? value : NULL, strlen(value) } };
+    struct bytes values[] = { { *value ? value : NULL, strlen(value) } };
 
     mapping_add(mapping, &out, "ada@x.example", 13, values);
     assert_true(strbuf_ok(&out));
@@ -104,10 +104,8 @@ static void a_profile_holds_its_groups_and_no_nulls(void **state)
                                            { .name = first_name },
                                            { .name = zip },
                                            { .is_property = true, .name = odd } };
-    const struct copy_field values[] = {
-        { "3", 1 }, { "\"Ada\"", 5 }, { "null", 4 }, { "[1]", 3 }
-    };
-    const struct copy_field none[] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+    const struct bytes values[] = { { "3", 1 }, { "\"Ada\"", 5 }, { "null", 4 }, { "[1]", 3 } };
+    const struct bytes none[] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
     CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, 4);
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000);
     size_t n;
@@ -130,7 +128,7 @@ static void a_property_that_lost_its_value_is_unset_by_name(void **state)
                                            { .name = zip },
                                            { .is_property = true, .name = odd } };
     static const struct {
-        struct copy_field values[4];
+        struct bytes values[4];
         const char *object;
         bool uncleared; /* a standard attribute lost its value */
     } cases[] = {
@@ -189,14 +187,14 @@ static void there_is_room_for_values_however_they_are_written(void **state)
     memset(address, 'a', sizeof address);
     for (size_t n = 1; n <= 8; n++) {
         CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT((size_t)8 * OBJECT_MAX);
-        struct copy_field values[8] = { 0 };
+        struct bytes values[8] = { 0 };
 
         fields[n - 1] = (struct export_field){ .is_property = n % 2, .name = n % 2 ? names : zip };
         CLEANUP(mapping_freep) struct mapping *mapping = mapping_new(fields, n);
         int64_t room = mapping_room_for_values(mapping, OBJECT_MAX);
         assert_true(room > 0 && room < OBJECT_MAX / 6);
         /* One has all of it, the others are unset; the quotes are extra. */
-        values[0] = (struct copy_field){ escaped, 6 * (size_t)room };
+        values[0] = (struct bytes){ escaped, 6 * (size_t)room };
         mapping_add(mapping, &out, address, sizeof address, values);
         mapping_add_unset(mapping, &out, UINT64_MAX, values);
         assert_true(strbuf_ok(&out) && out.len + 2 <= OBJECT_MAX);

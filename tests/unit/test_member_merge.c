@@ -9,9 +9,9 @@
 
 #include "worker/export/member_merge.h"
 
-static struct copy_field field(const char *text)
+static struct bytes field(const char *text)
 {
-    return (struct copy_field){ text, text ? strlen(text) : 0 };
+    return (struct bytes){ text, text ? strlen(text) : 0 };
 }
 
 /* Addresses separated by blanks, "-" for none; the diary of steps, a word each. */
@@ -28,8 +28,8 @@ static void walk(const char *members, const char *rows, char *diary, size_t size
     for (int i = 0; i < 2; i++)
         head[i] = strtok_r(text[i], " ", &rest[i]);
     do {
-        struct copy_field member = field(head[0] && strcmp(head[0], "-") != 0 ? head[0] : NULL);
-        struct copy_field row = field(head[1]);
+        struct bytes member = field(head[0] && strcmp(head[0], "-") != 0 ? head[0] : NULL);
+        struct bytes row = field(head[1]);
         step = member_merge_next(&merge, head[0] ? &member : NULL, head[1] ? &row : NULL);
         used += (size_t)snprintf(diary + used, size - used, "%s ", names[step]);
         int which = step == MERGE_MEMBER || step == MERGE_BOTH ? 0 : 1;
@@ -106,12 +106,11 @@ static bool has_row(const struct model *m, int letter)
     return false;
 }
 
-static struct copy_field letter_field(const int *letter)
+static struct bytes letter_field(const int *letter)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz{|}~";
 
-    return *letter < 0 ? (struct copy_field){ NULL, 0 }
-                       : (struct copy_field){ letters + *letter, 1 };
+    return *letter < 0 ? (struct bytes){ NULL, 0 } : (struct bytes){ letters + *letter, 1 };
 }
 
 static void check_walk(const struct model *m)
@@ -120,8 +119,8 @@ static void check_walk(const struct model *m)
     size_t at_member = 0, at_row = 0;
 
     for (;;) {
-        struct copy_field member = letter_field(&m->members[at_member]);
-        struct copy_field row = letter_field(&m->rows[at_row]);
+        struct bytes member = letter_field(&m->members[at_member]);
+        struct bytes row = letter_field(&m->rows[at_row]);
         switch (member_merge_next(&merge, at_member < m->n_members ? &member : NULL,
                                   at_row < m->n_rows ? &row : NULL)) {
         case MERGE_MEMBER:

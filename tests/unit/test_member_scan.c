@@ -32,10 +32,10 @@ static struct {
     int64_t moved;
     bool stopped; /* the observer says stop */
     struct member_count counted;
-    int64_t uncounted;       /* members that come though they were not counted */
-    struct copy_field value; /* of each member's first field, where it is not Ada's */
-    bool hashed_unset;       /* the fingerprint was of an object that unsets something */
-    bool planned_unset;      /* the outbox got one that does */
+    int64_t uncounted;  /* members that come though they were not counted */
+    struct bytes value; /* of each member's first field, where it is not Ada's */
+    bool hashed_unset;  /* the fingerprint was of an object that unsets something */
+    bool planned_unset; /* the outbox got one that does */
 } world;
 
 /* ---- fakes ---- */
@@ -72,7 +72,7 @@ FAKE(bool, members_each_address,
     assert_true(values_bytes > 16000); /* 100,000, and six bytes for each */
     for (size_t i = 0; i < world.n_members; i++) {
         const char *address = world.members[i].address;
-        take(opaque, &(struct copy_field){ address, address ? strlen(address) : 0 });
+        take(opaque, &(struct bytes){ address, address ? strlen(address) : 0 });
     }
     diary_note("addresses");
     return diary_goes_well("addresses", err);
@@ -102,15 +102,15 @@ FAKE(bool, members_start, (struct members * members UNUSED, bool large, struct e
     return diary_goes_well("start", err);
 }
 
-static struct copy_field field_of(const char *text)
+static struct bytes field_of(const char *text)
 {
-    return (struct copy_field){ text, text ? strlen(text) : 0 };
+    return (struct bytes){ text, text ? strlen(text) : 0 };
 }
 
 FAKE(enum members_next, members_next,
      (struct members * members UNUSED, struct member *member, struct error *err))
 {
-    static const struct copy_field first_name = { "\"Ada\"", 5 };
+    static const struct bytes first_name = { "\"Ada\"", 5 };
 
     if (!diary_goes_well("members", err))
         return MEMBERS_ERROR;
@@ -119,7 +119,7 @@ FAKE(enum members_next, members_next,
     const struct someone *one = &world.members[world.at_member++];
     *member = (struct member){ .profile_id = field_of(one->profile),
                                .address = field_of(one->address),
-                               .fields = world.value.bytes ? &world.value : &first_name };
+                               .fields = world.value.at ? &world.value : &first_name };
     return MEMBERS_ROW;
 }
 

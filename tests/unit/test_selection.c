@@ -29,7 +29,7 @@ struct someone {
 static struct candidate candidate(struct someone *one, const char *profile, const char *address,
                                   unsigned flags)
 {
-    const struct copy_field email = { address, address ? strlen(address) : 0 };
+    const struct bytes email = { address, address ? strlen(address) : 0 };
 
     one->member = (struct member){
         .profile_id = { profile, profile ? strlen(profile) : 0 },

@@ -142,13 +142,12 @@ static bool flush_invalid(struct batch_writer *writer, struct error *err)
                    err);
 }
 
-bool batch_writer_reject(struct batch_writer *writer, const struct copy_field *address,
-                         const struct copy_field *profile_id, const char *code, struct error *err)
+bool batch_writer_reject(struct batch_writer *writer, struct bytes address, struct bytes profile_id,
+                         const char *code, struct error *err)
 {
     if (!writer->outbox_db)
         return true;
-    local_rejections_add(&writer->invalid, (struct bytes){ address->bytes, address->len },
-                         (struct bytes){ profile_id->bytes, profile_id->len }, code);
+    local_rejections_add(&writer->invalid, address, profile_id, code);
     return writer->invalid.n < INVALID_MAX_ROWS || flush_invalid(writer, err);
 }
 
@@ -159,12 +158,11 @@ static bool flush_left(struct batch_writer *writer, struct error *err)
 }
 
 /* Only where they are to be taken off the list: else nothing is written of them. */
-bool batch_writer_mark(struct batch_writer *writer, const struct copy_field *address,
-                       struct error *err)
+bool batch_writer_mark(struct batch_writer *writer, struct bytes address, struct error *err)
 {
     if (!writer->outbox_db || !writer->task->removes_leavers)
         return true;
-    leavers_add(&writer->left, address->bytes, address->len);
+    leavers_add(&writer->left, address.at, address.n);
     return writer->left.n < LEAVERS_MAX_ROWS || flush_left(writer, err);
 }
 
@@ -174,12 +172,11 @@ static bool flush_never_on(struct batch_writer *writer, struct error *err)
            written(leavers_forget(writer->outbox_db, writer->task, &writer->never_on, err), err);
 }
 
-bool batch_writer_forget(struct batch_writer *writer, const struct copy_field *address,
-                         struct error *err)
+bool batch_writer_forget(struct batch_writer *writer, struct bytes address, struct error *err)
 {
     if (!writer->outbox_db)
         return true;
-    leavers_add(&writer->never_on, address->bytes, address->len);
+    leavers_add(&writer->never_on, address.at, address.n);
     return writer->never_on.n < LEAVERS_MAX_ROWS || flush_never_on(writer, err);
 }
 

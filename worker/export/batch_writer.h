@@ -4,11 +4,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 #include "common/strbuf.h"
 #include "worker/export/batch.h"
-#include "worker/store/copy.h"
 #include "worker/store/db.h"
 #include "worker/store/leavers.h"
 #include "worker/store/outbox.h"
@@ -76,17 +76,16 @@ bool batch_writer_add(struct batch_writer *writer, enum planned_kind kind,
     MUST_USE;
 
 /* A member that cannot be sent; code says why. */
-bool batch_writer_reject(struct batch_writer *writer, const struct copy_field *address,
-                         const struct copy_field *profile_id, const char *code, struct error *err)
-    MUST_USE;
+bool batch_writer_reject(struct batch_writer *writer, struct bytes address, struct bytes profile_id,
+                         const char *code, struct error *err) MUST_USE;
 
 /* Who left: is taken off the list, where the export does that. */
-bool batch_writer_mark(struct batch_writer *writer, const struct copy_field *address,
-                       struct error *err) MUST_USE;
+bool batch_writer_mark(struct batch_writer *writer, struct bytes address, struct error *err)
+    MUST_USE;
 
 /* Who left and never was on the list: the ledger forgets the address. */
-bool batch_writer_forget(struct batch_writer *writer, const struct copy_field *address,
-                         struct error *err) MUST_USE;
+bool batch_writer_forget(struct batch_writer *writer, struct bytes address, struct error *err)
+    MUST_USE;
 
 /* Writes the rest, and waits until all is written. */
 bool batch_writer_finish(struct batch_writer *writer, struct error *err) MUST_USE;

@@ -13,7 +13,7 @@ struct candidate {
     const struct ledger_row *row; /* NULL: the ledger does not have it */
 };
 
-static inline const struct copy_field *candidate_address(const struct candidate *candidate)
+static inline const struct bytes *candidate_address(const struct candidate *candidate)
 {
     return candidate->member ? &candidate->member->address : &candidate->row->address;
 }

@@ -100,20 +100,20 @@ void mapping_free(struct mapping *mapping)
     free(mapping);
 }
 
-static bool is_null(const struct copy_field *value)
+static bool is_null(const struct bytes *value)
 {
-    return !value->bytes || (value->len == 4 && memcmp(value->bytes, "null", 4) == 0);
+    return !value->at || (value->n == 4 && memcmp(value->at, "null", 4) == 0);
 }
 
 enum form { FORM_AS_IT_IS, FORM_IN_QUOTES, FORM_NONE };
 
 /* How a JSON text goes into an attribute of that kind: its first byte tells what it is. */
-static enum form form_of(enum attribute_kind kind, const struct copy_field *value)
+static enum form form_of(enum attribute_kind kind, const struct bytes *value)
 {
     char first = '\0';
 
-    if (value->len > 0)
-        first = value->bytes[0];
+    if (value->n > 0)
+        first = value->at[0];
     bool is_structure = first == '{' || first == '[';
     bool is_boolean = first == 't' || first == 'f';
 
@@ -132,7 +132,7 @@ static enum form form_of(enum attribute_kind kind, const struct copy_field *valu
 
 /* False: there is nothing to add. */
 static bool add_value(struct key *key, struct strbuf *out, const char *lead,
-                      const struct copy_field *value)
+                      const struct bytes *value)
 {
     if (is_null(value))
         return false;
@@ -144,14 +144,14 @@ static bool add_value(struct key *key, struct strbuf *out, const char *lead,
     strbuf_add_str(out, lead);
     strbuf_add_str(out, key->text);
     strbuf_add_str(out, form == FORM_IN_QUOTES ? "\"" : "");
-    strbuf_add(out, value->bytes, value->len);
+    strbuf_add(out, value->at, value->n);
     strbuf_add_str(out, form == FORM_IN_QUOTES ? "\"" : "");
     return true;
 }
 
 /* The group's members that have a value, each after `lead`, which then is a comma. */
 static bool add_group(struct mapping *mapping, struct strbuf *out, enum group group,
-                      const char *lead, const struct copy_field *values)
+                      const char *lead, const struct bytes *values)
 {
     bool any = false;
 
@@ -162,7 +162,7 @@ static bool add_group(struct mapping *mapping, struct strbuf *out, enum group gr
 }
 
 void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,
-                 size_t address_len, const struct copy_field *values)
+                 size_t address_len, const struct bytes *values)
 {
     strbuf_add_str(out, HEAD);
     strbuf_add(out, address, address_len);
@@ -184,12 +184,12 @@ int64_t mapping_room_for_values(const struct mapping *mapping, int64_t object_by
     return rest < 0 ? -1 : rest / ESCAPED_BYTES;
 }
 
-static bool has_value(const struct key *key, const struct copy_field *value)
+static bool has_value(const struct key *key, const struct bytes *value)
 {
     return key->group != GROUP_NONE && !is_null(value) && form_of(key->kind, value) != FORM_NONE;
 }
 
-uint64_t mapping_filled(const struct mapping *mapping, const struct copy_field *values)
+uint64_t mapping_filled(const struct mapping *mapping, const struct bytes *values)
 {
     uint64_t filled = 0;
 
@@ -209,13 +209,13 @@ uint64_t mapping_properties(const struct mapping *mapping)
     return properties;
 }
 
-static bool has_lost_value(const struct key *key, uint64_t before, const struct copy_field *value)
+static bool has_lost_value(const struct key *key, uint64_t before, const struct bytes *value)
 {
     return (before & key->bit) && !has_value(key, value);
 }
 
 void mapping_add_unset(const struct mapping *mapping, struct strbuf *out, uint64_t before,
-                       const struct copy_field *values)
+                       const struct bytes *values)
 {
     bool any = false;
 
@@ -235,7 +235,7 @@ void mapping_add_unset(const struct mapping *mapping, struct strbuf *out, uint64
 }
 
 bool mapping_cannot_clear(const struct mapping *mapping, uint64_t before,
-                          const struct copy_field *values)
+                          const struct bytes *values)
 {
     for (size_t i = 0; i < mapping->n; i++) {
         const struct key *key = &mapping->keys[i];

@@ -46,7 +46,7 @@ DEFINE_OWNER(mapping)
  * address: as address_check() found it fine, so nothing in it needs escaping.
  */
 void mapping_add(struct mapping *mapping, struct strbuf *out, const char *address,
-                 size_t address_len, const struct copy_field *values);
+                 size_t address_len, const struct bytes *values);
 
 /*
  * Values of at most that many bytes in all surely make an object of at most object_bytes, with
@@ -56,18 +56,18 @@ void mapping_add(struct mapping *mapping, struct strbuf *out, const char *addres
 int64_t mapping_room_for_values(const struct mapping *mapping, int64_t object_bytes);
 
 /* The fields that have a value, as a set. */
-uint64_t mapping_filled(const struct mapping *mapping, const struct copy_field *values);
+uint64_t mapping_filled(const struct mapping *mapping, const struct bytes *values);
 
 /* The set of all custom properties. */
 uint64_t mapping_properties(const struct mapping *mapping);
 
 /* Unsets what is in `before` and has no value; out ends with an object of mapping_add(). */
 void mapping_add_unset(const struct mapping *mapping, struct strbuf *out, uint64_t before,
-                       const struct copy_field *values);
+                       const struct bytes *values);
 
 /* A standard attribute is in `before` and has no value: Klaviyo keeps the old one. */
 bool mapping_cannot_clear(const struct mapping *mapping, uint64_t before,
-                          const struct copy_field *values);
+                          const struct bytes *values);
 
 /* What the objects made so far had of a field, by its place among the fields. */
 struct mapping_count {

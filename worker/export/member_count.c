@@ -3,12 +3,12 @@
 #include "worker/export/address.h"
 #include "worker/klaviyo/import_body.h"
 
-static void look_at(void *opaque, const struct copy_field *address)
+static void look_at(void *opaque, const struct bytes *address)
 {
     struct member_count *count = opaque;
 
     count->members++;
-    count->doubtful += !address_is_fine_as_written(address->bytes, address->len);
+    count->doubtful += !address_is_fine_as_written(address->at, address->n);
 }
 
 bool member_count_doubtful(struct member_count *count, const struct members *members, struct db *db,

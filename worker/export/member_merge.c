@@ -3,12 +3,12 @@
 #include <string.h>
 
 /* As PostgreSQL's collation "C" compares. */
-static int compare(const struct copy_field *a, const struct copy_field *b)
+static int compare(const struct bytes *a, const struct bytes *b)
 {
-    size_t shorter = a->len < b->len ? a->len : b->len;
-    int order = shorter > 0 ? memcmp(a->bytes, b->bytes, shorter) : 0;
+    size_t shorter = a->n < b->n ? a->n : b->n;
+    int order = shorter > 0 ? memcmp(a->at, b->at, shorter) : 0;
 
-    return order != 0 ? order : (a->len > b->len) - (a->len < b->len);
+    return order != 0 ? order : (a->n > b->n) - (a->n < b->n);
 }
 
 static enum merge_step leave_row(struct member_merge *merge)
@@ -19,12 +19,12 @@ static enum merge_step leave_row(struct member_merge *merge)
     return matched ? MERGE_PASSED : MERGE_ABSENT;
 }
 
-enum merge_step member_merge_next(struct member_merge *merge, const struct copy_field *member,
-                                  const struct copy_field *row)
+enum merge_step member_merge_next(struct member_merge *merge, const struct bytes *member,
+                                  const struct bytes *row)
 {
     if (!member)
         return row ? leave_row(merge) : MERGE_END;
-    if (!row || !member->bytes)
+    if (!row || !member->at)
         return MERGE_MEMBER;
 
     int order = compare(member, row);

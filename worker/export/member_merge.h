@@ -27,8 +27,8 @@ struct member_merge {
     bool matched; /* the ledger's present row, by a member */
 };
 
-/* NULL: that stream has ended. A member without an address has bytes NULL. */
-enum merge_step member_merge_next(struct member_merge *merge, const struct copy_field *member,
-                                  const struct copy_field *row);
+/* NULL: that stream has ended. A member without an address has BYTES_NONE. */
+enum merge_step member_merge_next(struct member_merge *merge, const struct bytes *member,
+                                  const struct bytes *row);
 
 #endif

@@ -93,8 +93,8 @@ static struct batch_row row_of(const struct member_scan *scan, const struct cand
 {
     const struct member *member = candidate->member;
 
-    return (struct batch_row){ .address = { member->address.bytes, member->address.len },
-                               .profile_id = { member->profile_id.bytes, member->profile_id.len },
+    return (struct batch_row){ .address = member->address,
+                               .profile_id = member->profile_id,
                                .fingerprint = fingerprint,
                                .known = candidate->row != NULL,
                                .filled = filled_before(scan, candidate->row) |
@@ -126,7 +126,7 @@ static bool make_object(struct member_scan *scan, const struct candidate *candid
     struct strbuf *object = &scan->object;
 
     strbuf_rewind(object, 0);
-    mapping_add(scan->mapping, object, member->address.bytes, member->address.len, member->fields);
+    mapping_add(scan->mapping, object, member->address.at, member->address.n, member->fields);
     if (!strbuf_ok(object))
         return false;
     *fingerprint = fingerprint_of(scan);
@@ -170,7 +170,7 @@ static bool reject(struct member_scan *scan, const struct member *member, const 
 {
     if (scan->trial)
         scan->trial->code = scan->trial->profile ? code : NULL;
-    return batch_writer_reject(&scan->writer, &member->address, &member->profile_id, code, err);
+    return batch_writer_reject(&scan->writer, member->address, member->profile_id, code, err);
 }
 
 /* Its address is fine: does its object fit, and was it sent as it is? */
@@ -209,9 +209,9 @@ static bool offer(struct member_scan *scan, const struct candidate *candidate, s
         count_not_cleared(scan, candidate);
         return true;
     case SELECTION_LEFT:
-        return batch_writer_mark(&scan->writer, &candidate->row->address, err);
+        return batch_writer_mark(&scan->writer, candidate->row->address, err);
     case SELECTION_NEVER_ON:
-        return batch_writer_forget(&scan->writer, &candidate->row->address, err);
+        return batch_writer_forget(&scan->writer, candidate->row->address, err);
     case SELECTION_INVALID:
         return reject(scan, candidate->member, code, err);
     case SELECTION_FINE:

@@ -26,16 +26,16 @@ void selection_release(struct selection *selection)
     strbuf_release(&selection->profile_id);
 }
 
-static bool is_same(const struct strbuf *remembered, const struct copy_field *field)
+static bool is_same(const struct strbuf *remembered, const struct bytes *field)
 {
-    return strbuf_ok(remembered) && remembered->len == field->len &&
-           (field->len == 0 || memcmp(remembered->data, field->bytes, field->len) == 0);
+    return strbuf_ok(remembered) && remembered->len == field->n &&
+           (field->n == 0 || memcmp(remembered->data, field->at, field->n) == 0);
 }
 
-static void remember(struct strbuf *remembered, const struct copy_field *field)
+static void remember(struct strbuf *remembered, const struct bytes *field)
 {
     strbuf_rewind(remembered, 0);
-    strbuf_add(remembered, field->bytes ? field->bytes : "", field->len);
+    strbuf_add(remembered, field->at ? field->at : "", field->n);
 }
 
 /* A code's number; -1: the address is fine. */
@@ -45,7 +45,7 @@ static int fault_of(const struct member *member)
         return SELECTION_EMAIL_MALFORMED;
     if (member->cut_not_ascii)
         return SELECTION_EMAIL_NOT_ASCII;
-    switch (address_check(member->address.bytes, member->address.len)) {
+    switch (address_check(member->address.at, member->address.n)) {
     case ADDRESS_FINE:
         return -1;
     case ADDRESS_MISSING:

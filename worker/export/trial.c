@@ -25,8 +25,8 @@ bool trial_considers(struct trial *trial, const struct member *member)
 {
     if (!trial->profile)
         return true;
-    bool is_it = member && member->profile_id.len == strlen(trial->profile) &&
-                 memcmp(member->profile_id.bytes, trial->profile, member->profile_id.len) == 0;
+    bool is_it = member && member->profile_id.n == strlen(trial->profile) &&
+                 memcmp(member->profile_id.at, trial->profile, member->profile_id.n) == 0;
     trial->profile_seen |= is_it;
     return is_it;
 }
@@ -40,8 +40,8 @@ bool trial_wants(const struct trial *trial, const struct strbuf *object)
 bool trial_add(struct trial *trial, const struct member *member, const struct strbuf *object)
 {
     struct trial_row row = {
-        .profile_id = strndup(member->profile_id.bytes, member->profile_id.len),
-        .address = strndup(member->address.bytes, member->address.len),
+        .profile_id = strndup(member->profile_id.at, member->profile_id.n),
+        .address = strndup(member->address.at, member->address.n),
         .object = strndup(object->data, object->len),
     };
 

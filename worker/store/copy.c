@@ -49,24 +49,24 @@ static bool skip_header(struct rest *rest)
            read_number(rest, 4, &extension) && skip(rest, extension);
 }
 
-static bool read_field(struct rest *rest, struct copy_field *field)
+static bool read_field(struct rest *rest, struct bytes *field)
 {
     int64_t len;
 
     if (!read_number(rest, 4, &len))
         return false;
-    *field = (struct copy_field){ NULL, 0 };
+    *field = BYTES_NONE;
     if (len == -1)
         return true;
     const char *bytes = rest->at;
     if (!skip(rest, len))
         return false;
-    *field = (struct copy_field){ bytes, (size_t)len };
+    *field = (struct bytes){ bytes, (size_t)len };
     return true;
 }
 
 enum copy_read copy_read(struct copy_reader *reader, const char *message, size_t len,
-                         struct copy_field *fields, size_t n_fields)
+                         struct bytes *fields, size_t n_fields)
 {
     struct rest rest = { message, len };
     int64_t count;
@@ -90,12 +90,12 @@ enum copy_read copy_read(struct copy_reader *reader, const char *message, size_t
     return rest.len == 0 ? COPY_ROW : COPY_BROKEN;
 }
 
-int64_t copy_int(const struct copy_field *field)
+int64_t copy_int(const struct bytes *field)
 {
-    struct rest rest = { field->bytes, field->len };
+    struct rest rest = { field->at, field->n };
     int64_t value = 0;
 
-    if (field->bytes && (field->len == 2 || field->len == 4 || field->len == 8))
-        (void)!read_number(&rest, field->len, &value);
+    if (field->at && (field->n == 2 || field->n == 4 || field->n == 8))
+        (void)!read_number(&rest, field->n, &value);
     return value;
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/error.h"
 
@@ -14,11 +15,6 @@
  * Format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
  * The header comes in front of the first row or in a message of its own.
  */
-struct copy_field {
-    const char *bytes; /* NULL: null; into the message */
-    size_t len;
-};
-
 enum copy_read {
     COPY_ROW,    /* fields are filled */
     COPY_NO_ROW, /* a header or the trailer alone */
@@ -30,13 +26,13 @@ struct copy_reader {
 };
 
 /*
- * Reads one message of len bytes, which is lent; fields has room for n_fields
- * and is complete for COPY_ROW only.
+ * Reads one message of len bytes, which is lent. There is room for n_fields, which point into
+ * the message (BYTES_NONE: null), and are complete for COPY_ROW only.
  */
 enum copy_read copy_read(struct copy_reader *reader, const char *message, size_t len,
-                         struct copy_field *fields, size_t n_fields) MUST_USE;
+                         struct bytes *fields, size_t n_fields) MUST_USE;
 
 /* The integer of 2, 4 or 8 bytes in a field; 0 for null. */
-int64_t copy_int(const struct copy_field *field);
+int64_t copy_int(const struct bytes *field);
 
 #endif

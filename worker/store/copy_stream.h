@@ -15,7 +15,7 @@ struct copy_stream {
     struct db *db;
     struct copy_reader reader;
     char *message; /* libpq's, of the row that is lent */
-    struct copy_field *fields;
+    struct bytes *fields;
     size_t n_fields;
     PGresult *failure; /* of COPY_STREAM_FAILED, until release */
 };

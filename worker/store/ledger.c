@@ -114,14 +114,14 @@ static const struct unfinished *find_unfinished(const struct ledger *ledger, int
                                                sizeof wanted, compare_ids);
 }
 
-static bool is_true(const struct copy_field *field)
+static bool is_true(const struct bytes *field)
 {
-    return field->bytes && field->len == 1 && field->bytes[0];
+    return field->at && field->n == 1 && field->at[0];
 }
 
 static void read_row(const struct ledger *ledger, struct ledger_row *row)
 {
-    const struct copy_field *f = ledger->stream.fields;
+    const struct bytes *f = ledger->stream.fields;
     int64_t batch_id = copy_int(&f[2]), refused_in = copy_int(&f[3]);
     const struct unfinished *unfinished = find_unfinished(ledger, batch_id);
     bool confirmed = !unfinished;
@@ -131,12 +131,12 @@ static void read_row(const struct ledger *ledger, struct ledger_row *row)
         .fingerprint = copy_int(&f[1]),
         .confirmed = confirmed,
         .listed = is_true(&f[4]),
-        .rejected = f[3].bytes && (refused_in == batch_id || (!confirmed && batch_id > refused_in)),
+        .rejected = f[3].at && (refused_in == batch_id || (!confirmed && batch_id > refused_in)),
         .settled = batch_id >= ledger->task->first_batch,
         .posted = unfinished && unfinished->posted,
         .removing = is_true(&f[6]),
         .perhaps_listed = is_true(&f[7]),
-        .has_filled = f[5].bytes != NULL,
+        .has_filled = f[5].at != NULL,
         .filled = (uint64_t)copy_int(&f[5]),
     };
 }

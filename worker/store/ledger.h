@@ -25,7 +25,7 @@
  * these is a rewrite of the table, which all runs wait for, so they are as they came.
  */
 struct ledger_row {
-    struct copy_field address;
+    struct bytes address;
     bool confirmed;      /* its last batch was */
     bool listed;         /* an earlier batch was confirmed */
     bool rejected;       /* Klaviyo refused it last time */

@@ -187,15 +187,15 @@ bool members_start(struct members *members, bool large, struct error *err)
 
 static void read_member(const struct members *members, struct member *member)
 {
-    const struct copy_field *f = members->stream.fields;
+    const struct bytes *f = members->stream.fields;
 
     *member = (struct member){ .profile_id = f[0],
                                .address = f[1],
                                .cut_not_ascii = copy_int(&f[2]) == 1,
                                .fields = f + FIXED_FIELDS };
-    if (member->address.bytes && member->address.len == 0) {
+    if (member->address.at && member->address.n == 0) {
         member->not_a_string = true;
-        member->address = (struct copy_field){ NULL, 0 };
+        member->address = BYTES_NONE;
     }
 }
 

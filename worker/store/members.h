@@ -18,11 +18,11 @@
  * A member of two segments comes twice, side by side.
  */
 struct member {
-    struct copy_field profile_id;
-    struct copy_field address;       /* as klaviyo.address_of() has it; null: there is none */
-    bool not_a_string;               /* the field is there and no JSON string */
-    bool cut_not_ascii;              /* the address was cut, and something in it was not ASCII */
-    const struct copy_field *fields; /* JSON texts of the export's fields, in their order */
+    struct bytes profile_id;
+    struct bytes address;       /* as klaviyo.address_of() has it; null: there is none */
+    bool not_a_string;          /* the field is there and no JSON string */
+    bool cut_not_ascii;         /* the address was cut, and something in it was not ASCII */
+    const struct bytes *fields; /* JSON texts of the export's fields, in their order */
 };
 
 struct members;
@@ -51,7 +51,7 @@ bool members_count(const struct members *members, struct db *db, int64_t at_most
  * export's fields have more than values_bytes in all, as texts (a string without its quotes).
  * On another connection, as members_count().
  */
-typedef void members_address(void *opaque, const struct copy_field *address);
+typedef void members_address(void *opaque, const struct bytes *address);
 bool members_each_address(const struct members *members, struct db *db, int64_t values_bytes,
                           members_address *take, void *opaque, struct error *err) MUST_USE;
 

@@ -44,12 +44,11 @@ static bool remember_address(void *opaque, const struct candidate *candidate, bo
                              struct error *err)
 {
     struct verification *v = opaque;
-    const struct copy_field *address = candidate_address(candidate);
+    const struct bytes *address = candidate_address(candidate);
     unsigned known =
         (selection_was_listed(candidate) ? KNOWN_OURS : 0U) | (is_member ? KNOWN_MEMBER : 0U);
 
-    return known == 0 ||
-           list_comparison_add(&v->comparison, address->bytes, address->len, known, err);
+    return known == 0 || list_comparison_add(&v->comparison, address->at, address->n, known, err);
 }
 
 static void name(json_t *addresses, const char *address, size_t len)
@@ -63,15 +62,15 @@ static bool name_address(void *opaque, const struct candidate *candidate, bool i
                          struct error *err)
 {
     struct verification *v = opaque;
-    const struct copy_field *address = candidate_address(candidate);
-    unsigned known = list_comparison_look(&v->comparison, address->bytes, address->len);
+    const struct bytes *address = candidate_address(candidate);
+    unsigned known = list_comparison_look(&v->comparison, address->at, address->n);
 
     (void)err;
     if (known & KNOWN_OURS) {
         if (!(known & KNOWN_MET))
-            name(v->missing, address->bytes, address->len);
+            name(v->missing, address->at, address->n);
     } else if (known && is_member) {
-        name(v->not_sent, address->bytes, address->len);
+        name(v->not_sent, address->at, address->n);
     }
     return true;
 }
