@@ -497,17 +497,18 @@ static void a_record_that_no_broker_took_in_time_may_be_sent_again(void **state)
 }
 
 /* Nothing is known of the first record when its client is renewed: it is told as not written. */
+static const struct settings no_broker = { .kafka_bootstrap_servers = "127.0.0.1:9",
+                                           .kafka_config_file = "",
+                                           .kafka_topic = "events",
+                                           .kafka_dead_letter_topic = "dead",
+                                           .kafka_outcome_topic = "",
+                                           .kafka_group_id = "workers" };
+
 static void a_renewed_producer_reports_what_the_old_client_still_had(void **state)
 {
-    const struct settings settings = { .kafka_bootstrap_servers = "127.0.0.1:9",
-                                       .kafka_config_file = "",
-                                       .kafka_topic = "events",
-                                       .kafka_dead_letter_topic = "dead",
-                                       .kafka_outcome_topic = "",
-                                       .kafka_group_id = "workers" };
     struct error err = ERROR_INIT;
     struct record record = a_record("key", "x");
-    struct producer *producer = producer_new(&settings, &err);
+    struct producer *producer = producer_new(&no_broker, &err);
     struct producer_report report;
     int first, second;
 
@@ -521,6 +522,30 @@ static void a_renewed_producer_reports_what_the_old_client_still_had(void **stat
     assert_ptr_equal(report.tag, &first);
     assert_int_equal(report.outcome, PRODUCER_FAILED);
     assert_false(producer_next(producer, &report));
+    producer_free(producer);
+}
+
+/* Whoever waits for the report has nothing more to write until it comes. */
+static void a_renewed_producer_reports_it_without_another_record(void **state)
+{
+    struct error err = ERROR_INIT;
+    struct record record = a_record("key", "x");
+    struct producer *producer = producer_new(&no_broker, &err);
+    struct pollfd fd = { .fd = producer_fd(producer), .events = POLLIN };
+    struct producer_report report;
+    int tag;
+
+    (void)state;
+    assert_true(producer_produce(producer, "dead", &record, &tag, &err));
+    assert_false(producer_next(producer, &report));
+    producer_renew(producer);
+    assert_int_equal(poll(&fd, 1, 0), 1);
+    assert_true(producer_next(producer, &report));
+    assert_ptr_equal(report.tag, &tag);
+    assert_int_equal(report.outcome, PRODUCER_FAILED);
+    assert_true(report.passes);
+    assert_false(producer_next(producer, &report));
+    assert_true(producer_produce(producer, "dead", &record, &tag, &err));
     producer_free(producer);
 }
 
@@ -651,6 +676,7 @@ int main(void)
         cmocka_unit_test(a_broker_out_of_reach_is_a_reason_to_try_again),
         cmocka_unit_test(a_record_that_no_broker_took_in_time_may_be_sent_again),
         cmocka_unit_test(a_renewed_producer_reports_what_the_old_client_still_had),
+        cmocka_unit_test(a_renewed_producer_reports_it_without_another_record),
         cmocka_unit_test(topics_are_looked_at),
         cmocka_unit_test(a_record_has_three_replicas_or_as_many_as_there_are_brokers),
         cmocka_unit_test(a_reader_reads_all_there_was_and_ends),

@@ -183,6 +183,7 @@ void producer_free(struct producer *producer)
 void producer_renew(struct producer *producer)
 {
     producer->broken = true;
+    wakeup_signal(producer->fd);
 }
 
 int producer_fd(const struct producer *producer)
@@ -286,7 +287,9 @@ bool producer_next(struct producer *producer, struct producer_report *out)
 {
     if (TAILQ_EMPTY(&producer->ready)) {
         (void)wakeup_clear(producer->fd);
-        if (producer->handle)
+        if (producer->broken)
+            close_handle(producer, false);
+        else if (producer->handle)
             (void)rd_kafka_poll(producer->handle, 0);
     }
     struct noted_report *note = TAILQ_FIRST(&producer->ready);

@@ -39,8 +39,9 @@ struct producer *producer_new(const struct settings *settings, struct error *err
 void producer_free(struct producer *producer); /* what is not delivered yet is dropped */
 
 /*
- * The settings have changed: with the next record a new client is made. What the old
- * one still holds is reported as not written, though a broker may have it.
+ * The settings have changed: with the next record a new client is made. What the old one
+ * still holds is reported at once (producer_fd() is readable) as not written, though a
+ * broker may have it.
  */
 void producer_renew(struct producer *producer);
 
@@ -54,7 +55,7 @@ int producer_fd(const struct producer *producer);
 bool producer_produce(struct producer *producer, const char *topic, const struct record *record,
                       void *tag, struct error *err) MUST_USE;
 
-/* Never waits. False: no report now. */
+/* Does not wait, but 0.5 s for a client that is given up. False: no report now. */
 bool producer_next(struct producer *producer, struct producer_report *report) MUST_USE;
 
 /*
