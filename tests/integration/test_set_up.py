@@ -6,10 +6,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from support import people
 from support.paths import TREE, program
 from support.postgres import Database, Postgres
 from support.process import wait_until
+from support.relay import LostAnswer
 from support.roles import Login, make_login, make_logins
 from support.worker import Result
 from support.world import ACCOUNT, KEY, LIST, SEGMENT, World
@@ -157,6 +160,29 @@ def test_the_sealed_key_opens_for_nobody_without_the_key_file(world: World) -> N
     assert KEY not in sealed[0] and KEY not in dump
     assert without.rc == 1 and "SECRET_KEY_FILE" in without.stderr
     assert with_another.rc == 1 and "sealed" in with_another.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "words", "left"),
+    [
+        (b"add_export", ["export", "add", "second", "--connection", "main", "--list", LIST, "--segment", SEGMENT,
+                         "--email-field", "email", "--force"], ["newsletter", "second"]),
+        (b"remove_export", ["export", "remove", "newsletter"], []),
+    ],
+)  # fmt: skip
+def test_what_was_done_though_its_answer_was_lost_is_not_said_to_have_failed(
+    world: World, statement: bytes, words: list[str], left: list[str]
+) -> None:
+    """The statement was committed; done again it would say that the name is taken, or that there is no such export."""
+    world.set_up_export(people.simple(1))
+    port = int(world.db.url.rsplit(":", 1)[1].split("/")[0])
+    cable = LostAnswer(port, statement)
+
+    said = world.command(*words, DATABASE_URL=world.db.url.replace(f":{port}/", f":{cable.port}/"))
+
+    assert said.rc == 75 and "export list" in said.stderr and said.stderr.count("\n") == 1, said
+    assert [row[0] for row in world.db.rows("select name from klaviyo.export order by name")] == left
+    cable.cut()
 
 
 SECTION = "## From an empty database to a filled list"

@@ -74,6 +74,39 @@ class Relay:
             sink.shutdown(socket.SHUT_WR)
 
 
+class LostAnswer(Relay):
+    """The answer to each statement with these words in it is lost, with its connection."""
+
+    def __init__(self, target_port: int, words: bytes) -> None:
+        self._words = words
+        super().__init__(target_port)
+
+    def _connect(self, client: socket.socket) -> None:
+        server = socket.create_connection(self._target, timeout=5)
+        server.settimeout(None)
+        asked = threading.Event()
+        threading.Thread(target=self._ask, args=(client, server, asked), daemon=True).start()
+        threading.Thread(target=self._answer, args=(server, client, asked), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket, asked: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := client.recv(CHUNK_BYTES):
+                if self._words in chunk:
+                    asked.set()
+                server.sendall(chunk)
+            server.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def _answer(server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := server.recv(CHUNK_BYTES):
+                if asked.is_set():
+                    break
+                client.sendall(chunk)
+        _reset(client)
+        server.close()
+
+
 def _reset(connection: socket.socket) -> None:
     """Closes it with RST, as a machine that is gone would be noticed."""
     with contextlib.suppress(OSError):

@@ -186,6 +186,13 @@ static bool args_draft(struct args *args, const struct export_draft *draft, stru
 
 /* -- one statement each -- */
 
+/* The statement may have been committed: repeated, it would speak of what it had done itself. */
+static bool answer_lost(struct error *err)
+{
+    return error_wrap(err, "the connection broke before the answer came, and nobody knows whether "
+                           "it was done: look with klaviyo-worker export list");
+}
+
 /* A worker that writes for the export may stand in the way for a moment. */
 static bool query_patiently(struct db *db, const char *sql, const struct args *args,
                             PGresult **rows, struct error *err)
@@ -196,11 +203,11 @@ static bool query_patiently(struct db *db, const char *sql, const struct args *a
         why = ERROR_INIT;
         if (db_query(db, sql, args, rows, &why))
             return true;
-        if (why.kind != ERROR_RETRY || !db_ready(db, &why))
+        if (why.kind != ERROR_RETRY || !db_is_up(db))
             break;
     }
     *err = why;
-    return false;
+    return db_is_up(db) ? false : answer_lost(err);
 }
 
 static bool query_draft(struct db *db, const char *sql, const struct export_draft *draft,
