@@ -101,7 +101,8 @@ NEVER = {
         select batch_id, b.row_count, l.rows
         from (select xid, batch_id, row_count from history.batch where op = 'INSERT') b
         full join (select xid, batch_id, sum(rows) as rows from history.ledger
-                   where batch_id is distinct from old_batch and op <> 'DELETE' group by 1, 2) l
+                   where batch_id is distinct from old_batch and op <> 'DELETE' and back is not true
+                   group by 1, 2) l
         using (xid, batch_id)
         where l.rows is distinct from b.row_count""",
     "an address counts as listed before a batch with it was confirmed": """

@@ -90,14 +90,16 @@ create table history.ledger (
     n history.number, xid xid8 default pg_current_xact_id(), application text default history.application(),
     op text, export_id bigint, old_batch bigint, batch_id bigint, became_listed boolean, began_removing boolean,
     was_listed boolean, was_removing boolean, left_run bigint, left_epoch integer, rows bigint,
+    back boolean, -- whom a late job may have put on the list again, after the ledger had forgotten him
     run_id bigint, plan_epoch integer, taker text);
 
 create function history.note_ledger() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if tg_op = 'INSERT' then
-        insert into history.ledger (op, export_id, batch_id, became_listed, rows)
-        select tg_op, export_id, batch_id, listed, count(*) from new_rows group by export_id, batch_id, listed;
+        insert into history.ledger (op, export_id, batch_id, became_listed, rows, back)
+        select tg_op, export_id, batch_id, listed, count(*), removing
+        from new_rows group by export_id, batch_id, listed, removing;
     elsif tg_op = 'DELETE' then
         insert into history.ledger (op, export_id, old_batch, was_listed, was_removing, left_run, left_epoch, rows)
         select tg_op, export_id, batch_id, listed, removing, left_run, left_epoch, count(*)

@@ -247,3 +247,24 @@ def test_a_database_that_answers_nothing_does_not_keep_a_worker_that_is_to_stop(
     assert time.monotonic() - began < 5 + 8
     assert worker.events("shutdown_deadline_passed") == []
     cable.release()
+
+
+def test_a_database_that_answers_nothing_does_not_keep_a_run_that_is_planned(world: World) -> None:
+    """Its statements are to be cancelled, and nobody answers that request either."""
+    world.set_up_export(people.simple(30))
+    cable = SilentCable(port_of(world.db.url))
+    with world.db.connect() as connection, connection.transaction():
+        connection.execute("lock table insights.customer_profile in access exclusive mode")
+        worker = world.start_worker(
+            DATABASE_URL=world.db.url.replace(f":{port_of(world.db.url)}/", f":{cable.port}/"),
+            DRAIN_SECONDS="3",
+        ).wait_ready()
+        world.refresh()
+        waits = "select from pg_locks where relation = 'insights.customer_profile'::regclass and not granted"
+        wait_until(lambda: world.db.rows(waits), 30, "the members to be read")
+        cable.hold()
+
+        worker.stop()
+
+    assert worker.events("shutdown_deadline_passed") == []
+    cable.release()

@@ -319,7 +319,7 @@ struct db_canceller *db_canceller_new(const struct db *db)
     return canceller;
 }
 
-void db_canceller_fire(const struct db_canceller *canceller)
+void db_canceller_fire(struct db_canceller *canceller)
 {
     if (canceller->db->under_way)
         canceller->db->cancelled = true;

@@ -25,7 +25,7 @@ static void wait_for_either(struct pollfd fds[2])
 
 static void *stop_main(void *argument)
 {
-    const struct scan_stop *stop = argument;
+    struct scan_stop *stop = argument;
     struct pollfd fds[] = { { .fd = stop->over_fd, .events = POLLIN },
                             { .fd = stop->stop_fd, .events = POLLIN } };
 

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "worker/store/transaction.h"
+
 bool copy_stream_init(struct copy_stream *stream, struct db *db, size_t n_fields, struct error *err)
 {
     *stream = (struct copy_stream){ .db = db, .n_fields = n_fields };
@@ -26,7 +28,7 @@ static bool keep_failure(struct copy_stream *stream, PGresult *result)
 
 bool copy_stream_start(struct copy_stream *stream, const char *sql)
 {
-    PGresult *result = PQexec(db_handle(stream->db), sql);
+    PGresult *result = transaction_copy_start(db_handle(stream->db), sql);
 
     if (PQresultStatus(result) != PGRES_COPY_OUT)
         return keep_failure(stream, result);
@@ -37,12 +39,9 @@ bool copy_stream_start(struct copy_stream *stream, const char *sql)
 /* After the last row: did the statement end well? */
 static enum copy_stream_next end_of_stream(struct copy_stream *stream)
 {
-    PGresult *result = PQgetResult(db_handle(stream->db));
-    bool ok = PQresultStatus(result) == PGRES_COMMAND_OK;
+    PGresult *result = transaction_copy_end(db_handle(stream->db));
 
-    if (result)
-        PQclear(PQgetResult(db_handle(stream->db))); /* NULL: the connection is free again */
-    if (!ok) {
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
         (void)keep_failure(stream, result);
         return COPY_STREAM_FAILED;
     }
@@ -55,7 +54,7 @@ enum copy_stream_next copy_stream_next(struct copy_stream *stream)
     for (;;) {
         PQfreemem(stream->message);
         stream->message = NULL;
-        int len = PQgetCopyData(db_handle(stream->db), &stream->message, 0);
+        int len = transaction_copy_next(db_handle(stream->db), &stream->message);
         if (len < 0)
             return end_of_stream(stream);
 

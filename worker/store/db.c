@@ -1,5 +1,7 @@
 #include "worker/store/db.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "worker/store/db_connect.h"
@@ -271,32 +273,68 @@ bool db_backend(struct db *db, int32_t *backend, struct error *err)
 
 struct db_canceller {
     PGcancel *cancel;
+    atomic_int holders; /* its owner, and a request on its way */
+    atomic_flag asking;
 };
+
+static void canceller_release(struct db_canceller *canceller)
+{
+    if (atomic_fetch_sub(&canceller->holders, 1) > 1)
+        return;
+    PQfreeCancel(canceller->cancel); /* accepts NULL */
+    free(canceller);
+}
 
 /* Made by the connection's owner, fired by another thread. */
 struct db_canceller *db_canceller_new(const struct db *db)
 {
     struct db_canceller *canceller = calloc(1, sizeof *canceller);
 
-    if (canceller)
-        canceller->cancel = PQgetCancel(db->conn);
+    if (!canceller)
+        return NULL;
+    canceller->cancel = PQgetCancel(db->conn);
+    atomic_init(&canceller->holders, 1);
+    atomic_flag_clear(&canceller->asking);
     return canceller;
 }
 
-void db_canceller_fire(const struct db_canceller *canceller)
+/* Best effort: a statement that continues is fenced. */
+static void *cancel_main(void *argument)
 {
+    struct db_canceller *canceller = argument;
     char why[256];
 
-    /* Best effort: a statement that continues is fenced. */
     (void)PQcancel(canceller->cancel, why, sizeof why);
+    atomic_flag_clear(&canceller->asking);
+    canceller_release(canceller);
+    return NULL;
+}
+
+static bool start_detached(void *(*run)(void *), void *argument)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, run, argument) != 0)
+        return false;
+    (void)pthread_detach(thread);
+    return true;
+}
+
+void db_canceller_fire(struct db_canceller *canceller)
+{
+    if (!canceller->cancel || atomic_flag_test_and_set(&canceller->asking))
+        return;
+    (void)atomic_fetch_add(&canceller->holders, 1);
+    if (start_detached(cancel_main, canceller))
+        return;
+    atomic_flag_clear(&canceller->asking);
+    canceller_release(canceller);
 }
 
 void db_canceller_free(struct db_canceller *canceller)
 {
-    if (!canceller)
-        return;
-    PQfreeCancel(canceller->cancel); /* accepts NULL */
-    free(canceller);
+    if (canceller)
+        canceller_release(canceller);
 }
 
 static bool begin(struct db *db, enum transaction_kind kind, const char *snapshot,

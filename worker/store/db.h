@@ -83,10 +83,14 @@ bool db_notified(struct db *db);
 /* The server process of the transaction that is open, for runs to name it. */
 bool db_backend(struct db *db, int32_t *backend, struct error *err) MUST_USE;
 
-/* Asks the server to end the statement that another thread's connection runs. */
+/*
+ * Asks the server to end the statement that another thread's connection runs. Waits for
+ * nothing: libpq has no time-out for such a request, and a server that stands still would
+ * hold up whoever is to stop. While one is on its way another one is not made.
+ */
 struct db_canceller;
 struct db_canceller *db_canceller_new(const struct db *db) MUST_USE;
-void db_canceller_fire(const struct db_canceller *canceller);
+void db_canceller_fire(struct db_canceller *canceller);
 void db_canceller_free(struct db_canceller *canceller);
 DEFINE_OWNER(db_canceller)
 

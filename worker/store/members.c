@@ -7,6 +7,7 @@
 
 #include "worker/store/copy_stream.h"
 #include "worker/store/statement.h"
+#include "worker/store/transaction.h"
 
 /*
  * COPY takes no parameters, so the statement is put together, of escaped literals and of
@@ -232,7 +233,7 @@ bool members_count_moved(const struct members *members, int64_t *n, struct error
                 members->columns.data, members->source.data, members->task->export_id);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
-    rows = PQexec(db_handle(members->db), sql.data);
+    rows = transaction_ask(db_handle(members->db), sql.data);
     if (PQresultStatus(rows) != PGRES_TUPLES_OK)
         return source_failure(members->db, rows, err);
     *n = result_int64(rows, 0, 0);
@@ -252,7 +253,7 @@ bool members_count(const struct members *members, struct db *db, int64_t at_most
         strbuf_addf(&sql, "select count(*) from %s", members->source.data);
     if (!strbuf_ok(&sql))
         return error_no_memory(err);
-    rows = PQexec(db_handle(db), sql.data);
+    rows = transaction_ask(db_handle(db), sql.data);
     if (PQresultStatus(rows) != PGRES_TUPLES_OK)
         return source_failure(db, rows, err);
     *n = result_int64(rows, 0, 0);

@@ -12,6 +12,7 @@
 enum {
     STATEMENTS_MAX = 4,
     LARGE_BYTES = 16 * 1024, /* more than this need not fit into the socket's buffers */
+    LOOK_AGAIN_MS = 1000,    /* poll() does not see bytes that TLS has decrypted already */
 };
 
 static const char begin_write_sql[] = "begin isolation level read committed read write";
@@ -61,36 +62,40 @@ static struct deadline deadline_of(const struct transaction_terms *terms)
     return (struct deadline){ .until_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0 };
 }
 
-/* For poll(): -1 for ever. */
+/* For poll(). 0: the deadline has passed. */
 static int left_ms(const struct deadline *deadline)
 {
     int64_t left = deadline->until_ms - clock_ms();
 
-    if (deadline->until_ms == 0)
-        return -1;
+    if (deadline->until_ms == 0 || left > LOOK_AGAIN_MS)
+        return LOOK_AGAIN_MS;
     return left > 0 ? (int)left : 0;
 }
 
 /*
- * Up to the deadline, and while the process waits at all; then the connection is of
- * no use, as nobody knows what becomes of the statement.
+ * More of the server's bytes, up to the deadline, and while the process waits at all; then
+ * the connection is of no use, as nobody knows what becomes of the statement. False: it is not.
  */
+static bool wait_for_bytes(PGconn *conn, struct deadline *deadline)
+{
+    struct pollfd fds[] = { { .fd = PQsocket(conn), .events = POLLIN },
+                            { .fd = waiting_fd(), .events = POLLIN } };
+
+    deadline->passed = left_ms(deadline) == 0;
+    if (!deadline->passed)
+        (void)poll(fds, 2, left_ms(deadline));
+    if (deadline->passed || fds[1].revents) {
+        (void)shutdown(PQsocket(conn), SHUT_RDWR);
+        return false;
+    }
+    return PQconsumeInput(conn);
+}
+
 static void wait_for_result(PGconn *conn, struct deadline *deadline)
 {
-    while (PQisBusy(conn) && PQstatus(conn) == CONNECTION_OK) {
-        struct pollfd fds[] = { { .fd = PQsocket(conn), .events = POLLIN },
-                                { .fd = waiting_fd(), .events = POLLIN } };
-
-        deadline->passed = left_ms(deadline) == 0;
-        if (!deadline->passed)
-            (void)poll(fds, 2, left_ms(deadline));
-        if (deadline->passed || fds[1].revents) {
-            (void)shutdown(PQsocket(conn), SHUT_RDWR);
+    while (PQisBusy(conn) && PQstatus(conn) == CONNECTION_OK)
+        if (!wait_for_bytes(conn, deadline))
             return;
-        }
-        if (fds[0].revents && !PQconsumeInput(conn))
-            return;
-    }
 }
 
 static PGresult *next_result(PGconn *conn, struct deadline *deadline)
@@ -337,4 +342,39 @@ PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, co
     PGresult *failed = send_within(conn, sql, args, binary);
 
     return failed ? failed : collect_within(conn, terms);
+}
+
+PGresult *transaction_copy_start(PGconn *conn, const char *sql)
+{
+    struct deadline none = { .until_ms = 0 };
+
+    return PQsendQuery(conn, sql) ? next_result(conn, &none) : NULL;
+}
+
+int transaction_copy_next(PGconn *conn, char **message)
+{
+    struct deadline none = { .until_ms = 0 };
+
+    for (;;) {
+        int n = PQgetCopyData(conn, message, true);
+        if (n != 0)
+            return n;
+        if (!wait_for_bytes(conn, &none))
+            return -1;
+    }
+}
+
+PGresult *transaction_copy_end(PGconn *conn)
+{
+    struct deadline none = { .until_ms = 0 };
+    PGresult *result = next_result(conn, &none);
+
+    if (result)
+        PQclear(next_result(conn, &none)); /* NULL: the connection is free again */
+    return result;
+}
+
+PGresult *transaction_ask(PGconn *conn, const char *sql)
+{
+    return PQsendQuery(conn, sql) ? transaction_copy_end(conn) : NULL;
 }

@@ -60,4 +60,17 @@ PGresult *transaction_collect(PGconn *conn, struct transaction_terms *terms) MUS
 PGresult *transaction_continue(PGconn *conn, struct transaction_terms *terms, const char *sql,
                                const struct args *args, int binary) MUST_USE;
 
+/*
+ * COPY … TO STDOUT, in a transaction that was begun: its first result, which the caller
+ * clears, is PGRES_COPY_OUT; then message by message, as PQgetCopyData() gives them (the
+ * caller frees them with PQfreemem(); -1: there is none any more); then its last result.
+ * NULL: no memory or no connection. There is no time-out but the end of the process.
+ */
+PGresult *transaction_copy_start(PGconn *conn, const char *sql) MUST_USE;
+int transaction_copy_next(PGconn *conn, char **message) MUST_USE;
+PGresult *transaction_copy_end(PGconn *conn) MUST_USE;
+
+/* One statement without arguments that may take as long, in a transaction that was begun. */
+PGresult *transaction_ask(PGconn *conn, const char *sql) MUST_USE;
+
 #endif
