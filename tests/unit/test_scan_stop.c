@@ -72,7 +72,7 @@ FAKE(void, db_canceller_free, (struct db_canceller * canceller))
     world.cancellers -= canceller != NULL;
 }
 
-FAKE(void, db_canceller_fire, (struct db_canceller *canceller UNUSED))
+FAKE(void, db_canceller_fire, (struct db_canceller * canceller UNUSED))
 {
     atomic_fetch_add(&world.cancelled, 1);
 }
