@@ -43,6 +43,7 @@ struct works {
     struct process *process;
     struct service_metrics metrics;
     struct run_control control;
+    struct run_metrics run_metrics;
     struct slots *slots;
     struct outcome_sender *sender;
     struct ingest *ingest;
@@ -185,7 +186,8 @@ static bool open_works(struct works *w, struct error *err)
                                      .key_pair_id = 1,
                                      .worker = "simulated",
                                      .user_agent = "simulated",
-                                     .control = &w->control };
+                                     .control = &w->control,
+                                     .run_metrics = &w->run_metrics };
 
     w->ports = (struct intake_ports){
         w,           connect_database, disconnect_database, accept_events,    ended_events,

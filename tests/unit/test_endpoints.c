@@ -24,6 +24,7 @@ enum { ANSWER_BYTES = 256 * 1024, REQUEST_BYTES = 8 * 1024, TIMEOUT_MS = 10000 }
 struct fixture {
     struct service_metrics metrics;
     struct run_control runs;
+    struct run_metrics run_metrics;
     struct endpoints *endpoints;
     atomic_int reads, run_reads;
     atomic_int delay_ms;
@@ -88,6 +89,7 @@ static int set_up(void **state)
                                                .all_slots = 2,
                                                .metrics = &f->metrics,
                                                .runs = &f->runs,
+                                               .run_metrics = &f->run_metrics,
                                                .database = { f, read_fake, read_runs_fake,
                                                              was_too_slow_fake, disconnect_fake } };
     *state = f;
@@ -480,6 +482,7 @@ static void an_address_that_is_taken_is_named(void **state)
                                                .worker = "test:2",
                                                .metrics = &f->metrics,
                                                .runs = &f->runs,
+                                               .run_metrics = &f->run_metrics,
                                                .database = { f, read_fake, read_runs_fake,
                                                              was_too_slow_fake, disconnect_fake } };
     assert_false(endpoints_start(&options, &second, &err));
@@ -498,6 +501,7 @@ static void names_and_both_families_can_be_listened_on(void **state)
             .worker = "test:2",
             .metrics = &f->metrics,
             .runs = &f->runs,
+            .run_metrics = &f->run_metrics,
             .database = { f, read_fake, read_runs_fake, was_too_slow_fake, disconnect_fake }
         };
         struct endpoints *endpoints = NULL;

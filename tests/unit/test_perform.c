@@ -175,20 +175,20 @@ FAKE(client_start, (struct client * client UNUSED, const struct request *request
 
 /* ---- the tests ---- */
 
-static struct run_control control;
+static struct run_metrics run_metrics;
 static struct lease lease;
 static char export_name[] = "news", account[] = "A", traceparent[] = "00-trace";
 static const struct run_task task = {
     .run_id = 7, .export_name = export_name, .account = account, .traceparent = traceparent
 };
 static const struct performer performer = {
-    .task = &task, .control = &control, .lease = &lease, .timeout_ms = 30000
+    .task = &task, .run_metrics = &run_metrics, .lease = &lease, .timeout_ms = 30000
 };
 
 static void begin(const char *failing)
 {
     diary_begin(failing);
-    memset(&control, 0, sizeof control);
+    memset(&run_metrics, 0, sizeof run_metrics);
     lease_init(&lease, 60000, clock_ms());
     world.permit = (struct rate_limit_permit){ .permit_id = PERMIT };
     world.pace = 50;
@@ -245,8 +245,7 @@ static void each_effect_is_one_write_and_what_fails_is_told(void **state)
         begin(effects[i].call);
         assert_false(perform(&performer, &effects[i].effect, &result, &err));
         assert_int_equal(err.kind, ERROR_LOST);
-        assert_int_equal(control.run_metrics.batches_sent + control.run_metrics.accepted_rows +
-                             control.run_metrics.slowed,
+        assert_int_equal(run_metrics.batches_sent + run_metrics.accepted_rows + run_metrics.slowed,
                          0);
     }
 }
@@ -289,8 +288,8 @@ static void refused_rows_go_with_the_confirmation_and_all_are_counted(void **sta
     strbuf_add(&failures.text, text, sizeof text);
     assert_true(perform(&performer, &effect, &result, &err));
     assert_string_equal(diary.text, "confirm:3:2+1");
-    assert_int_equal(control.run_metrics.rejected_rows, 3);
-    assert_int_equal(control.run_metrics.accepted_rows, 2);
+    assert_int_equal(run_metrics.rejected_rows, 3);
+    assert_int_equal(run_metrics.accepted_rows, 2);
     strbuf_release(&failures.text);
 }
 
@@ -322,10 +321,10 @@ static void a_split_says_of_each_row_where_it_goes(void **state)
 
     assert_true(perform(&performer, &effect, &result, &err));
     assert_string_equal(diary.text, "split:3:{1,0,2!");
-    assert_int_equal(control.run_metrics.rejected_rows, 1);
+    assert_int_equal(run_metrics.rejected_rows, 1);
     begin("split");
     assert_false(perform(&performer, &effect, &result, &err));
-    assert_int_equal(control.run_metrics.rejected_rows, 0);
+    assert_int_equal(run_metrics.rejected_rows, 0);
     strbuf_release(&body);
 }
 
@@ -381,7 +380,7 @@ static void a_request_goes_with_a_permit_or_not_at_all(void **state)
         if (requests[i].ok)
             assert_int_equal(result.sent, requests[i].sent);
         assert_int_equal(result.wait_ms, requests[i].permit ? 0 : 250);
-        assert_int_equal(control.run_metrics.limit_wait_ms, requests[i].permit ? 0 : 250);
+        assert_int_equal(run_metrics.limit_wait_ms, requests[i].permit ? 0 : 250);
     }
 }
 
@@ -422,7 +421,7 @@ static void an_account_that_is_slow_already_is_not_told_again(void **state)
         begin(NULL);
         world.pace = pace;
         assert_true(perform(&performer, &effect, &result, &err));
-        assert_int_equal(control.run_metrics.slowed, pace > 0);
+        assert_int_equal(run_metrics.slowed, pace > 0);
     }
 }
 

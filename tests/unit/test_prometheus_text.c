@@ -139,14 +139,18 @@ static void lag_counts_from_the_watermark_or_the_commit_whichever_is_higher(void
 /* The page of a worker that has just started. */
 static void write_report(struct strbuf *out, struct service_metrics *metrics)
 {
-    struct run_control *runs = calloc(1, sizeof *runs);
+    const struct run_control runs = { .drain_ms = 0 };
+    struct run_metrics *run_metrics = calloc(1, sizeof *run_metrics);
     const struct snapshot_view view = { .read_ms = 5 };
-    const struct metrics_report report = {
-        .service = metrics, .runs = runs, .database = &view, .all_slots = 4, .now_ms = 1005
-    };
+    const struct metrics_report report = { .service = metrics,
+                                           .runs = &runs,
+                                           .run_metrics = run_metrics,
+                                           .database = &view,
+                                           .all_slots = 4,
+                                           .now_ms = 1005 };
 
     metrics_report_write(&report, out);
-    free(runs);
+    free(run_metrics);
 }
 
 static void assert_has(const char *text, const char *line)
@@ -159,14 +163,16 @@ static void partitions_and_exports_have_figures_of_their_own(void **state)
 {
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(1000000);
     static struct service_metrics metrics;
-    struct run_control *runs = calloc(1, sizeof *runs);
+    const struct run_control runs = { .progress_ms = 5 };
+    struct run_metrics *run_metrics = calloc(1, sizeof *run_metrics);
     char names[2][8] = { "a\"b", "new" };
     struct export_freshness items[] = { { names[0], 5500000, 1, 3600 },
                                         { names[1], 0, 7000000, 0 } };
     const struct freshness freshness = { .items = items, .n = 2, .omitted = 3 };
     const struct snapshot_view view = { .read_ms = 5 };
     const struct metrics_report report = { .service = &metrics,
-                                           .runs = runs,
+                                           .runs = &runs,
+                                           .run_metrics = run_metrics,
                                            .database = &view,
                                            .freshness = &freshness,
                                            .now_ms = 1005 };
@@ -176,7 +182,6 @@ static void partitions_and_exports_have_figures_of_their_own(void **state)
     metrics.partitions[0] = (struct service_partition){ 3, 10, 9, 25, 2 };
     metrics.partitions[1] = (struct service_partition){ 4, -1, -1, -1, 0 };
     metrics.partitions_n = 2;
-    runs->progress_ms = 5;
     metrics_report_write(&report, &out);
     assert_has(out.data, "\nklaviyo_worker_partition_lag_events{partition=\"3\"} 15\n");
     assert_has(out.data, "\nklaviyo_worker_partition_watermark_offset{partition=\"3\"} 10\n");
@@ -191,7 +196,7 @@ static void partitions_and_exports_have_figures_of_their_own(void **state)
     assert_has(out.data, "\nklaviyo_worker_omitted_exports 3\n");
     assert_has(out.data, "\nklaviyo_worker_progress_age_seconds 1\n");
     service_metrics_release(&metrics);
-    free(runs);
+    free(run_metrics);
 }
 
 static void every_counter_is_there_from_the_start(void **state)

@@ -128,8 +128,11 @@ bool __wrap_runs_park(struct db *db, const struct run_task *task, const struct r
 }
 
 static struct run_control control;
+static struct run_metrics run_metrics;
 static const struct settings settings = { .request_timeout_seconds = 30 };
-static const struct run_options options = { .settings = &settings, .control = &control };
+static const struct run_options options = { .settings = &settings,
+                                            .control = &control,
+                                            .run_metrics = &run_metrics };
 static unsigned char sealed[] = "sealed";
 
 static bool execute(enum run_reason waited, unsigned char *key, struct error *err)
@@ -140,7 +143,7 @@ static bool execute(enum run_reason waited, unsigned char *key, struct error *er
                              .sealed_key = key,
                              .sealed_key_len = sizeof sealed };
 
-    memset(&control, 0, sizeof control);
+    memset(&run_metrics, 0, sizeof run_metrics);
     world.logged[0] = '\0';
     return run_execute(&options, NULL, &task, 0, err);
 }
@@ -313,7 +316,7 @@ static void an_end_that_could_not_be_written_is_not_taken_for_written(void **sta
     world.end_fails = ERROR_RETRY;
     assert_false(execute(REASON_NONE, sealed, &err));
     assert_int_equal(err.kind, ERROR_RETRY);
-    assert_int_equal(control.run_metrics.runs_ended[RUN_SUCCEEDED], 0);
+    assert_int_equal(run_metrics.runs_ended[RUN_SUCCEEDED], 0);
     world.end_fails = ERROR_NONE;
 }
 
@@ -330,21 +333,20 @@ static void what_was_recorded_is_counted_whoever_ended_the_run(void **state)
                                                      .reason = REASON_ANSWER_UNEXPECTED };
     world.key_fails = ERROR_NONE;
     assert_true(execute(REASON_NONE, sealed, &err));
-    assert_int_equal(control.run_metrics.runs_ended[RUN_FAILED], 1);
-    assert_int_equal(control.run_metrics.failed[REASON_ANSWER_UNEXPECTED], 1);
-    assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
-    assert_int_equal(control.run_metrics.members[RUN_METRICS_SELECTED], 7); /* the last count */
-    assert_int_equal(control.run_metrics.runs_taken, 1);
-    assert_int_equal(control.run_metrics.runs_taken_over, 1);
+    assert_int_equal(run_metrics.runs_ended[RUN_FAILED], 1);
+    assert_int_equal(run_metrics.failed[REASON_ANSWER_UNEXPECTED], 1);
+    assert_int_equal(run_metrics.members[RUN_METRICS_READ], 12);
+    assert_int_equal(run_metrics.members[RUN_METRICS_SELECTED], 7); /* the last count */
+    assert_int_equal(run_metrics.runs_taken, 1);
+    assert_int_equal(run_metrics.runs_taken_over, 1);
 
     world.record.state = RUN_CANCELLED; /* by a command, meanwhile */
     world.delivered = (struct delivery_loop_result){ .outcome = DELIVERY_LOOP_RELINQUISHED,
                                                      .relinquish_kind = ERROR_LOST };
     assert_true(execute(REASON_RATE_LIMITED, sealed, &err));
-    assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
-    assert_int_equal(control.run_metrics.runs_ended[RUN_CANCELLED],
-                     1);                                 /* no other worker tells of it */
-    assert_int_equal(control.run_metrics.runs_taken, 0); /* it had been parked */
+    assert_int_equal(run_metrics.members[RUN_METRICS_READ], 12);
+    assert_int_equal(run_metrics.runs_ended[RUN_CANCELLED], 1); /* no other worker tells of it */
+    assert_int_equal(run_metrics.runs_taken, 0);                /* it had been parked */
 }
 
 /* Between the last heartbeat and the end. */
@@ -359,9 +361,9 @@ static void a_run_that_a_command_ends_at_last_is_counted_as_that(void **state)
     world.delivered = (struct delivery_loop_result){ .outcome = DELIVERY_LOOP_DONE };
     world.key_fails = ERROR_NONE;
     assert_true(execute(REASON_NONE, sealed, &err));
-    assert_int_equal(control.run_metrics.runs_ended[RUN_CANCELLED], 1);
-    assert_int_equal(control.run_metrics.runs_ended[RUN_SUCCEEDED], 0);
-    assert_int_equal(control.run_metrics.members[RUN_METRICS_READ], 12);
+    assert_int_equal(run_metrics.runs_ended[RUN_CANCELLED], 1);
+    assert_int_equal(run_metrics.runs_ended[RUN_SUCCEEDED], 0);
+    assert_int_equal(run_metrics.members[RUN_METRICS_READ], 12);
     assert_string_equal(world.logged, "run_taken run_ended ");
 }
 

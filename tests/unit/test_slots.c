@@ -34,6 +34,7 @@ static struct {
 } world = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct run_control control;
+static struct run_metrics run_metrics;
 
 static bool reached(struct error *err)
 {
@@ -171,7 +172,9 @@ static bool is_idle(void)
 static struct slots *start(int64_t lease_seconds)
 {
     static struct settings settings;
-    const struct slots_options options = { .settings = &settings, .control = &control };
+    const struct slots_options options = { .settings = &settings,
+                                           .control = &control,
+                                           .run_metrics = &run_metrics };
     struct error err = ERROR_INIT;
 
     settings = (struct settings){ .max_runs = 1, .lease_seconds = lease_seconds };

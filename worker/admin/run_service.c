@@ -102,12 +102,14 @@ static bool serve(const struct settings *settings, const struct seal_pair *pair,
 {
     char worker[96];
     struct run_control control = { 0 };
+    struct run_metrics run_metrics = { 0 };
     struct service_metrics metrics;
     struct slots_options options = { .settings = settings,
                                      .pair = pair,
                                      .worker = worker,
                                      .user_agent = version_user_agent(),
-                                     .control = &control };
+                                     .control = &control,
+                                     .run_metrics = &run_metrics };
     struct database_check check = { settings, pair, &options };
     const struct startup_check startup = { check_database, &check };
 

@@ -98,11 +98,13 @@ static bool run_kind(struct context *context, const struct task_question *questi
 {
     CLEANUP(json_freep) json_t *arguments = direct_arguments(question);
     struct run_control control = { 0 };
+    struct run_metrics run_metrics = { 0 };
     const struct task_context how = { .settings = context->settings,
                                       .pair = pair,
                                       .no_pair = no_pair,
                                       .worker = "a command",
                                       .control = &control,
+                                      .run_metrics = &run_metrics,
                                       .db = context->db,
                                       .stop_fd = &interrupt_fd,
                                       .note = show_progress };

@@ -5,8 +5,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "worker/metrics/run_metrics.h"
-
 /*
  * The orders that the process gives its runs, and their signs of life. Written by
  * one side, read by the other, each value by itself; shared by all run slots.
@@ -18,8 +16,6 @@ struct run_control {
     atomic_llong busy_slots;  /* run slots that execute a run */
     atomic_llong run_poll_ms; /* clock_ms() of the last poll of an idle slot for a run */
     atomic_llong run_blocked_ms; /* clock_ms() when a lock held up a run last; 0: never */
-
-    struct run_metrics run_metrics; /* what all of them came to */
 };
 
 #endif

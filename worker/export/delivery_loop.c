@@ -81,7 +81,7 @@ static void relinquish(struct delivery_loop *loop, const struct error *err)
     (void)snprintf(loop->result->detail, sizeof loop->result->detail, "%s", err->text);
     loop->result->relinquish_kind = err->kind;
     if (err->kind == ERROR_LOST)
-        (void)atomic_fetch_add(&loop->options->control->run_metrics.leases_lost, 1);
+        (void)atomic_fetch_add(&loop->options->run_metrics->leases_lost, 1);
     end_as(loop, DELIVERY_LOOP_RELINQUISHED);
 }
 
@@ -105,7 +105,7 @@ static void note_progress(struct delivery_loop *loop)
 
 static void publish_counts(struct delivery_loop *loop)
 {
-    struct run_metrics *metrics = &loop->options->control->run_metrics;
+    struct run_metrics *metrics = loop->options->run_metrics;
     struct delivery_counts now = delivery_counts(&loop->delivery);
 
     (void)atomic_fetch_add(&metrics->throttled, now.throttled - loop->counted.throttled);
@@ -180,7 +180,7 @@ static void hand_over(struct delivery_loop *loop, const struct response *respons
     struct verdict verdict = VERDICT_INIT;
     struct error err = ERROR_INIT;
 
-    run_metrics_response(&loop->options->control->run_metrics, response);
+    run_metrics_response(loop->options->run_metrics, response);
     FAILPOINT("answer.after");
     log_response(loop, response->tag, response);
     if (!hand_reply(loop, response, &verdict, &err))
@@ -643,7 +643,7 @@ static bool begin(struct delivery_loop *loop, struct error *err)
         .task = loop->task,
         .db = loop->options->db,
         .client = loop->options->client,
-        .control = loop->options->control,
+        .run_metrics = loop->options->run_metrics,
         .lease = &loop->lease,
         .timeout_ms = settings->request_timeout_seconds * 1000,
     };

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "worker/export/control.h"
 #include "worker/klaviyo/client.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/settings/settings.h"
 #include "worker/store/db.h"
 #include "worker/store/runs.h"
@@ -26,6 +27,7 @@ struct delivery_loop_options {
     const struct settings *settings;
     const struct run_task *task;
     struct run_control *control;
+    struct run_metrics *run_metrics;
     struct db *db;
     struct client *client;
     int wakeup_fd;      /* signalled by the plan and by the control */

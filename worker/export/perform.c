@@ -41,7 +41,7 @@ static bool perform_mark_sent(const struct performer *p, const struct effect *ef
 
     if (!outbox_mark_sent(p->db, p->task, effect->batch_id, &job, err))
         return false;
-    (void)atomic_fetch_add(&p->control->run_metrics.batches_sent, 1);
+    (void)atomic_fetch_add(&p->run_metrics->batches_sent, 1);
     log_info("batch_sent", LOG_INT("run", p->task->run_id), LOG_INT("batch", effect->batch_id),
              LOG_INT("rows", effect->n_rows), LOG_STR("job", effect->job_id));
     return true;
@@ -110,8 +110,8 @@ static bool perform_confirm(const struct performer *p, const struct effect *effe
         return false;
     log_info("batch_complete", LOG_INT("run", p->task->run_id), LOG_INT("batch", effect->batch_id),
              LOG_INT("accepted", effect->n_rows - rejected), LOG_INT("rejected", rejected));
-    (void)atomic_fetch_add(&p->control->run_metrics.accepted_rows, effect->n_rows - rejected);
-    (void)atomic_fetch_add(&p->control->run_metrics.rejected_rows, rejected);
+    (void)atomic_fetch_add(&p->run_metrics->accepted_rows, effect->n_rows - rejected);
+    (void)atomic_fetch_add(&p->run_metrics->rejected_rows, rejected);
     return true;
 }
 
@@ -149,7 +149,7 @@ static bool perform_split(const struct performer *p, const struct effect *effect
     log_info("batch_split", LOG_INT("run", p->task->run_id), LOG_INT("batch", effect->batch_id),
              LOG_INT("kept", kept), LOG_INT("refused", refused),
              LOG_STR("code", batch_split_code(effect->split)));
-    (void)atomic_fetch_add(&p->control->run_metrics.rejected_rows, (long long)refused);
+    (void)atomic_fetch_add(&p->run_metrics->rejected_rows, (long long)refused);
     return true;
 }
 
@@ -261,7 +261,7 @@ static bool perform_send(const struct performer *p, const struct effect *effect,
     if (!permit.permit_id) {
         result->sent = EFFECT_NO_PERMIT;
         result->wait_ms = permit.wait_ms;
-        (void)atomic_fetch_add(&p->control->run_metrics.limit_wait_ms, permit.wait_ms);
+        (void)atomic_fetch_add(&p->run_metrics->limit_wait_ms, permit.wait_ms);
         return true;
     }
     effect->pending->permit_id = permit.permit_id;
@@ -282,7 +282,7 @@ static bool slow_down(const struct performer *p, const char *endpoint, struct er
         return false;
     if (pace == 0)
         return true;
-    (void)atomic_fetch_add(&p->control->run_metrics.slowed, 1);
+    (void)atomic_fetch_add(&p->run_metrics->slowed, 1);
     log_warn("account_shared_with_others", LOG_INT("run", p->task->run_id),
              LOG_STR("export", p->task->export_name), LOG_STR("endpoint", endpoint),
              LOG_INT("pace_percent", pace));

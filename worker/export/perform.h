@@ -5,10 +5,10 @@
 
 #include "common/cleanup.h"
 #include "common/error.h"
-#include "worker/export/control.h"
 #include "worker/export/effect.h"
 #include "worker/export/lease.h"
 #include "worker/klaviyo/client.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/store/db.h"
 #include "worker/store/runs.h"
 
@@ -20,7 +20,7 @@ struct performer {
     const struct run_task *task;
     struct db *db;
     struct client *client;
-    struct run_control *control;
+    struct run_metrics *run_metrics;
     const struct lease *lease;
     int64_t timeout_ms; /* of a request */
 };

@@ -24,22 +24,22 @@ static void log_end(const struct run_task *task, const struct run_ending *ending
  * Members are counted as they are recorded, whoever owned the run. Where it was
  * ended while members were still read, the planner's last count may be behind.
  */
-static void count_members(struct run_control *control, const struct run_record *record)
+static void count_members(struct run_metrics *run_metrics, const struct run_record *record)
 {
     struct run_counts counts = record->counts;
     int64_t done = record->accepted + record->rejected;
 
     if (counts.selected < done)
         counts.selected = done;
-    run_metrics_counts(&control->run_metrics, &counts, record->removed);
+    run_metrics_counts(run_metrics, &counts, record->removed);
 }
 
-static void count_end(struct run_control *control, const struct run_ending *ending,
+static void count_end(struct run_metrics *run_metrics, const struct run_ending *ending,
                       const struct run_record *record)
 {
-    (void)atomic_fetch_add(&control->run_metrics.runs_ended[record->state], 1);
+    (void)atomic_fetch_add(&run_metrics->runs_ended[record->state], 1);
     if (record->state == RUN_FAILED)
-        run_metrics_failure(&control->run_metrics, ending->reason);
+        run_metrics_failure(run_metrics, ending->reason);
 }
 
 static bool write_end(const struct run_options *options, struct db *db, const struct run_task *task,
@@ -52,19 +52,19 @@ static bool write_end(const struct run_options *options, struct db *db, const st
     if (!run_state_is_end(record.state))
         return error_set(err, ERROR_RETRY, "there are batches that were not sent");
     log_end(task, ending, &record);
-    count_end(options->control, ending, &record);
-    count_members(options->control, &record);
+    count_end(options->run_metrics, ending, &record);
+    count_members(options->run_metrics, &record);
     return true;
 }
 
-void run_note_closed(struct run_control *control, const struct run_closed *closed)
+void run_note_closed(struct run_metrics *run_metrics, const struct run_closed *closed)
 {
     log_info("run_closed", LOG_INT("run", closed->run_id), LOG_STR("export", closed->export_name),
              LOG_STR("state", run_state_name(closed->state)),
              LOG_STR("reason", run_reason_name(closed->reason)));
-    (void)atomic_fetch_add(&control->run_metrics.runs_ended[closed->state], 1);
+    (void)atomic_fetch_add(&run_metrics->runs_ended[closed->state], 1);
     if (closed->state == RUN_FAILED)
-        run_metrics_failure(&control->run_metrics, closed->reason);
+        run_metrics_failure(run_metrics, closed->reason);
 }
 
 /* The connection is marked, unless it has got another key meanwhile: then the run continues. */
@@ -145,8 +145,8 @@ static void note_taken(const struct run_options *options, const struct run_task 
              LOG_STR("take", task->take_id), LOG_STR("export", task->export_name),
              LOG_INT("taken_over", task->taken_over), LOG_INT("full", task->full),
              LOG_STR("trace", task->traceparent));
-    (void)atomic_fetch_add(&options->control->run_metrics.runs_taken, 1);
-    (void)atomic_fetch_add(&options->control->run_metrics.runs_taken_over, task->taken_over);
+    (void)atomic_fetch_add(&options->run_metrics->runs_taken, 1);
+    (void)atomic_fetch_add(&options->run_metrics->runs_taken_over, task->taken_over);
 }
 
 static bool open_and_deliver(const struct run_options *options, struct db *db,
@@ -156,6 +156,7 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
     struct delivery_loop_options delivery = { .settings = options->settings,
                                               .task = task,
                                               .control = options->control,
+                                              .run_metrics = options->run_metrics,
                                               .db = db,
                                               .wakeup_fd = options->wakeup_fd,
                                               .taken_ms = taken_ms,
@@ -187,9 +188,9 @@ static bool was_ended(const struct run_options *options, struct db *db, const st
         return false;
     struct run_ending ending = { record.state, record.reason, record.detail };
     log_end(task, &ending, &record);
-    count_members(options->control, &record);
+    count_members(options->run_metrics, &record);
     if (record.state != RUN_FAILED)
-        count_end(options->control, &ending, &record);
+        count_end(options->run_metrics, &ending, &record);
     return true;
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/seal.h"
 #include "worker/export/control.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/settings/settings.h"
 #include "worker/store/db.h"
 #include "worker/store/runs.h"
@@ -19,6 +20,7 @@ struct run_options {
     const struct seal_pair *pair;
     const char *user_agent;
     struct run_control *control;
+    struct run_metrics *run_metrics;
     int wakeup_fd;      /* of the slot (wakeup.h): signalled by the plan and by whoever drains */
     const int *stop_fd; /* NULL, or readable: this run is to be given back. Never cleared */
 };
@@ -33,6 +35,6 @@ bool run_execute(const struct run_options *options, struct db *db, const struct 
                  int64_t taken_ms, struct error *err) MUST_USE;
 
 /* Tells of a run that a take has ended: in the log, and in the metrics. Any thread. */
-void run_note_closed(struct run_control *control, const struct run_closed *closed);
+void run_note_closed(struct run_metrics *run_metrics, const struct run_closed *closed);
 
 #endif

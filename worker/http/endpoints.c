@@ -118,6 +118,7 @@ static void make_metrics(struct endpoints *e, struct kept_answer *kept)
     struct snapshot_view view;
     struct metrics_report report = { .service = e->options.metrics,
                                      .runs = e->options.runs,
+                                     .run_metrics = e->options.run_metrics,
                                      .database = &view,
                                      .freshness = &freshness,
                                      .endpoints = e->http_metrics,

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "worker/export/control.h"
 #include "worker/http/snapshot.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/metrics/service_metrics.h"
 
 /*
@@ -33,6 +34,7 @@ struct endpoints_options {
     int64_t all_slots;
     struct service_metrics *metrics; /* these outlive the endpoints */
     const struct run_control *runs;
+    const struct run_metrics *run_metrics;
     struct snapshot_ports database;
 };
 

@@ -358,7 +358,7 @@ static void write_durations(struct prometheus_text *e, const struct run_metrics 
 
 static void write_runs(struct prometheus_text *e, const struct metrics_report *report)
 {
-    const struct run_metrics *runs = &report->runs->run_metrics;
+    const struct run_metrics *runs = report->run_metrics;
 
     write_plain(e, of_runs, COUNT_OF(of_runs), runs);
     write_ends(e, runs);

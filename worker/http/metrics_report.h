@@ -8,6 +8,7 @@
 #include "worker/export/control.h"
 #include "worker/http/http_server.h"
 #include "worker/http/snapshot.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/metrics/service_metrics.h"
 
 /*
@@ -21,6 +22,7 @@
 struct metrics_report {
     struct service_metrics *service;
     const struct run_control *runs;
+    const struct run_metrics *run_metrics;
     const struct snapshot_view *database;
     const struct freshness *freshness; /* NULL: not read yet */
     struct http_metrics endpoints;

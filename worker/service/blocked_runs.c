@@ -15,7 +15,7 @@ static void name_holder(struct blocked_runs *blocked, struct db *db, int64_t run
     struct lock_holder holder = { .pid = 0 };
     struct error err = ERROR_INIT;
 
-    blocked->control->run_metrics.runs_blocked++;
+    blocked->run_metrics->runs_blocked++;
     blocked->control->run_blocked_ms = clock_ms();
     if (blocked->logged_ms > 0 && clock_ms() - blocked->logged_ms < REPEAT_MS)
         return;

@@ -5,16 +5,18 @@
 #include <stdint.h>
 
 #include "worker/export/control.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/store/db.h"
 
 /*
  * Logs which session holds up runs with a lock: a take waits two seconds at most
  * for a locked table and skips locked rows, so without a log line nobody would know
  * why a run stays queued. One for each slot, used by its thread; starts as zeros
- * except for control.
+ * except for control and run_metrics.
  */
 struct blocked_runs {
     struct run_control *control;
+    struct run_metrics *run_metrics;
     int64_t check_ms;  /* when to ask again */
     int64_t logged_ms; /* when the last line was written; 0: none yet */
     bool seen;         /* when asked last, which may have met a moment's lock */

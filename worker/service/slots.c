@@ -203,6 +203,7 @@ static void execute(struct slot *slot, const struct run_task *task, int64_t take
                                    .pair = o->pair,
                                    .user_agent = o->user_agent,
                                    .control = o->control,
+                                   .run_metrics = o->run_metrics,
                                    .wakeup_fd = slot->wakeup_fd };
     struct error err = ERROR_INIT;
 
@@ -254,7 +255,7 @@ static enum run_poll acquire_run(struct slot *slot, struct run_task **task)
         if (!runs_take(slot->db, &taker, &taken, &err))
             return take_failed(slot, &err);
         if (taken.what == RUN_TAKE_CLOSED)
-            run_note_closed(o->control, &taken.closed);
+            run_note_closed(o->run_metrics, &taken.closed);
     }
     slot->take_fails = false;
     if (taken.what == RUN_TAKE_NONE)
@@ -368,6 +369,7 @@ static struct slots *slots_new(const struct slots_options *options)
         return NULL;
     slots->options = *options;
     slots->blocked.control = options->control;
+    slots->blocked.run_metrics = options->run_metrics;
     monitor_init(&slots->monitor);
     return slots;
 }

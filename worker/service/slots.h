@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/seal.h"
 #include "worker/export/control.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/settings/settings.h"
 
 /*
@@ -28,6 +29,7 @@ struct slots_options {
     const char *worker;     /* this process in listings: host and pid */
     const char *user_agent; /* of requests */
     struct run_control *control;
+    struct run_metrics *run_metrics;
 };
 
 /* NULL: no memory or no threads. */

@@ -142,7 +142,8 @@ static struct task_runner *start_tasks(const struct slots_options *options, stru
     const struct task_context context = { .settings = options->settings,
                                           .pair = options->pair,
                                           .worker = options->worker,
-                                          .control = options->control };
+                                          .control = options->control,
+                                          .run_metrics = options->run_metrics };
 
     return task_runner_start(&context, options->key_pair_id, err);
 }
@@ -187,6 +188,7 @@ static bool start_endpoints(const struct slots_options *options, struct service_
                                            .all_slots = options->settings->max_runs,
                                            .metrics = metrics,
                                            .runs = options->control,
+                                           .run_metrics = options->run_metrics,
                                            .database = { .opaque = database,
                                                          .read = read_overview,
                                                          .read_runs = read_overview_runs,

@@ -121,6 +121,7 @@ static bool execute(struct trying *t, const struct run_task *run, int64_t taken_
                                          .pair = context->pair,
                                          .user_agent = version_user_agent(),
                                          .control = context->control,
+                                         .run_metrics = context->run_metrics,
                                          .wakeup_fd = wakeup_fd,
                                          .stop_fd = context->stop_fd };
     if (!run_execute(&options, context->db, run, taken_ms, &why) && why.kind != ERROR_LOST)

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/seal.h"
 #include "worker/export/control.h"
+#include "worker/metrics/run_metrics.h"
 #include "worker/settings/settings.h"
 #include "worker/store/db.h"
 #include "worker/store/tasks.h"
@@ -23,9 +24,10 @@ struct task_context {
     const char *no_pair;          /* why there is none, in words; NULL: it is not set */
     const char *worker;           /* this process in listings */
     struct run_control *control;  /* of the process, for tasks that are runs */
-    const struct task *task;      /* NULL: done on the spot, none was asked for */
-    struct db *db;                /* the task's own */
-    const int *stop_fd;           /* readable: end soon (ERROR_LOST). NULL: nobody asks for it */
+    struct run_metrics *run_metrics; /* the same */
+    const struct task *task;         /* NULL: done on the spot, none was asked for */
+    struct db *db;                   /* the task's own */
+    const int *stop_fd;              /* readable: end soon (ERROR_LOST). NULL: nobody asks for it */
     void *opaque;
     void (*note)(void *opaque,
                  const json_t *progress); /* shows progress to the user; lent. May be NULL */

@@ -18,7 +18,7 @@
  */
 struct task_runner;
 
-/* context: settings, pair, worker and control; lent. NULL: no memory or thread. */
+/* context: settings, pair, worker, control and run_metrics; lent. NULL: no memory or thread. */
 struct task_runner *task_runner_start(const struct task_context *context, int64_t key_pair_id,
                                       struct error *err) MUST_USE;
 
