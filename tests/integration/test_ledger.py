@@ -7,6 +7,7 @@ from typing import Any
 
 from support import people
 from support.process import wait_until
+from support.roles import make_logins
 from support.world import EXPORT, LIST, SEGMENT, World, check_sums
 
 
@@ -49,6 +50,21 @@ def change_points(world: World, count: int) -> None:
         "                      order by profile_id limit %s)",
         count,
     )
+
+
+def test_a_ledger_that_cannot_be_read_is_not_the_sites_view(world: World) -> None:
+    """The run waits for its own tables to be mended; it does not fail with source_unreadable."""
+    world.set_up_export(people.simple(10))
+    worker = world.start_worker(DATABASE_URL=make_logins(world.db)["worker"].url).wait_ready()
+    run_once(world)
+    world.db.execute("revoke select on klaviyo.ledger from klaviyo_worker")
+    world.refresh()
+
+    said = worker.wait_for_event("plan_interrupted", 30)
+    world.db.execute("grant select on klaviyo.ledger to klaviyo_worker")
+
+    assert "ledger" in said["error"], said
+    assert world.wait_runs_ended(2, 60)[0]["state"] == "succeeded"
 
 
 def test_a_full_refresh_sends_everybody(world: World) -> None:

@@ -66,6 +66,20 @@ static bool load_unfinished(struct ledger *ledger, struct error *err)
     return true;
 }
 
+/* ERROR_INPUT is what the site's view raises; these tables are not the site's. */
+static bool ours(bool ok, struct error *err)
+{
+    if (!ok && err->kind == ERROR_INPUT)
+        err->kind = ERROR_FATAL;
+    return ok;
+}
+
+static bool prepare(struct ledger *ledger, struct error *err)
+{
+    return db_query(ledger->db, members_settings_sql, NULL, NULL, err) &&
+           look_whether_empty(ledger, err) && load_unfinished(ledger, err);
+}
+
 bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task, struct error *err)
 {
     CLEANUP(ledger_freep) struct ledger *ledger = calloc(1, sizeof *ledger);
@@ -74,8 +88,7 @@ bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task
         return error_no_memory(err);
     ledger->db = db;
     ledger->task = task;
-    if (!db_query(db, members_settings_sql, NULL, NULL, err) || !look_whether_empty(ledger, err) ||
-        !load_unfinished(ledger, err) || !copy_stream_init(&ledger->stream, db, N_FIELDS, err))
+    if (!ours(prepare(ledger, err), err) || !copy_stream_init(&ledger->stream, db, N_FIELDS, err))
         return false;
     *out = ledger_take(&ledger);
     return true;
@@ -157,7 +170,8 @@ static bool start(struct ledger *ledger)
 
 static enum ledger_next failed(struct ledger *ledger, struct error *err)
 {
-    (void)db_failure(ledger->db, ledger->stream.failure, "reading what was sent before", err);
+    (void)ours(db_failure(ledger->db, ledger->stream.failure, "reading what was sent before", err),
+               err);
     return LEDGER_ERROR;
 }
 
@@ -165,7 +179,7 @@ enum ledger_next ledger_next(struct ledger *ledger, struct ledger_row *row, stru
 {
     if (ledger->empty)
         return LEDGER_END;
-    if (!ledger->started && (!db_query(ledger->db, settings_sql, NULL, NULL, err)))
+    if (!ledger->started && !ours(db_query(ledger->db, settings_sql, NULL, NULL, err), err))
         return LEDGER_ERROR;
     if (!ledger->started && !start(ledger))
         return failed(ledger, err);

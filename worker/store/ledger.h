@@ -42,7 +42,8 @@ struct ledger;
 
 /*
  * The connection is in the members' snapshot (db_join_snapshot), which is its only work
- * until ledger_free() ends it. The task and the connection outlive it.
+ * until ledger_free() ends it. The task and the connection outlive it. No error of a ledger is
+ * ERROR_INPUT: that is the site's view's.
  */
 bool ledger_open(struct ledger **out, struct db *db, const struct run_task *task, struct error *err)
     MUST_USE;
