@@ -105,14 +105,16 @@ static struct batch_row row_of(const struct member_scan *scan, const struct cand
 static bool add_to_batch(struct member_scan *scan, const struct candidate *candidate, bool isolated,
                          int64_t fingerprint, struct error *err)
 {
-    struct batch_writer *writer = &scan->writer;
+    const struct batch_row *kept = NULL;
     struct batch_row row;
 
-    if (writer->keeps_rows)
+    if (scan->writer.keeps_rows) {
         row = row_of(scan, candidate, fingerprint);
+        kept = &row;
+    }
     count_not_cleared(scan, candidate);
-    return batch_writer_add(writer, kind_of(scan, candidate, isolated), &scan->object,
-                            writer->keeps_rows ? &row : NULL, err);
+    return batch_writer_add(&scan->writer, kind_of(scan, candidate, isolated), &scan->object, kept,
+                            err);
 }
 
 /*
