@@ -63,8 +63,18 @@ class Relay:
         server.settimeout(None)
         with self._lock:
             self._open += [client, server]
-        for pair in ((client, server), (server, client)):
-            threading.Thread(target=self._pump, args=pair, daemon=True).start()
+        first = threading.Thread(target=self._pump, args=(client, server), daemon=True)
+        first.start()
+        threading.Thread(target=self._carry, args=(server, client, first), daemon=True).start()
+
+    def _carry(self, server: socket.socket, client: socket.socket, other_way: threading.Thread) -> None:
+        """One way, until both are over: a connection that has ended is not kept."""
+        self._pump(server, client)
+        other_way.join()
+        with self._lock:
+            self._open = [kept for kept in self._open if kept not in (client, server)]
+        client.close()
+        server.close()
 
     @staticmethod
     def _pump(source: socket.socket, sink: socket.socket) -> None:
