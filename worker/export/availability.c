@@ -31,7 +31,7 @@ bool availability_is_quiet(const struct availability *availability, size_t n_in_
     return n_in_flight > 0 && availability_is_slow(availability->quiet_since_ms, now_ms);
 }
 
-/* Since when it is so: as before, or from now on; 0: it is not. */
+/* Since when that holds: as before, or from now on; 0: it does not. */
 static int64_t since(bool is_so, int64_t before_ms, int64_t now_ms)
 {
     if (!is_so)

@@ -8,9 +8,9 @@
 #include "worker/klaviyo/verdict.h"
 
 /*
- * Whether Klaviyo can be worked with, as its responses show (pure): since when nothing
- * has come but failures, nothing but reached limits, or nothing at all, and in which
- * words that is told. Times are milliseconds of clock_ms().
+ * Whether Klaviyo is available, as its responses show (pure): since when nothing has come
+ * but failures, nothing but reached limits, or nothing at all, and in which words that is
+ * reported. Times are milliseconds of clock_ms().
  */
 enum {
     AVAILABILITY_LONG_MS =

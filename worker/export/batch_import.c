@@ -41,7 +41,7 @@ struct batch_import *batch_import_of_late_job(struct late_job *job)
     return import;
 }
 
-/* The body goes, and what was found out about its rows. */
+/* Drops the body, and what is known of its rows. */
 static void unload_body(struct batch_import *import)
 {
     import_failures_release(&import->failures);
@@ -301,8 +301,8 @@ static bool says_nothing(const struct import_failures *failures)
 }
 
 /*
- * Only the job can say that none did: it is asked again, and its errors after it,
- * for as long as a job may take. Nothing is confirmed by silence.
+ * Only the job can say that none failed: it is polled again, and its errors after it,
+ * for as long as a job may take. No answer confirms nothing.
  */
 static void ask_job_again(struct batch_import *import, const struct import_context *context)
 {

@@ -86,11 +86,12 @@ struct request batch_import_request(const struct batch_import *import, const str
 
 /*
  * The body is there. ERROR_FATAL: no batch made it; ERROR_RETRY: out
- * of memory. So for the two below.
+ * of memory. The same for the two below.
  */
 bool batch_import_loaded(struct batch_import *import, struct error *err) MUST_USE;
 
-/* Klaviyo refused the batch: rows that the verdict names go, else it is halved. Takes verdict. */
+/* Klaviyo refused the batch: rows that the verdict names are refused, else it is halved. Takes
+ * verdict. */
 bool batch_import_refused(struct batch_import *import, struct verdict *verdict, struct error *err)
     MUST_USE;
 

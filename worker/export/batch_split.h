@@ -7,8 +7,8 @@
 #include "worker/klaviyo/verdict.h"
 
 /*
- * Batches out of batches (pure): which row of a batch that Klaviyo refused goes
- * into which part, and which is refused with what words.
+ * Batches out of batches (pure): of a batch that Klaviyo refused, which rows go into
+ * which part, and which are refused, with what words.
  *
  *     strip   the rows that the verdict names are refused, the rest is one part
  *     halve   two parts; a row that is alone is refused with the verdict's words

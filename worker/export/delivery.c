@@ -182,7 +182,7 @@ static bool question_answered(struct delivery *d, const struct delivery_reply *r
     return true;
 }
 
-/* It only warns, and may not go now: it is left. */
+/* It only warns, and may not be sent now: it is dropped. */
 static bool question_left(struct delivery *d, const struct pending_request *pending,
                           enum effect_sent sent)
 {
@@ -334,7 +334,7 @@ static void tell_words(const struct pending_request *pending, const char *detail
     (void)snprintf(out, FAILURE_MAX_BYTES, "its words are in the run's rejections");
 }
 
-/* Its words may hold anything of anybody: they are kept with the run's rejections. */
+/* Its words may hold personal data: they are kept with the run's rejections. */
 static void unexpected_response(struct delivery *d, const struct delivery_reply *reply)
 {
     const struct verdict *verdict = reply->verdict;
@@ -418,7 +418,7 @@ static bool is_dispensable(const struct delivery *d, const struct pending_reques
            (pending->kind == PENDING_LIST && !delivery_needs_list(d));
 }
 
-/* What can be done without says nothing of the others if it is in vain. */
+/* A failure of an optional request says nothing about the others. */
 static void note_availability(struct delivery *d, const struct delivery_reply *reply)
 {
     enum verdict_action action = reply->verdict->action;

@@ -21,8 +21,7 @@
 #include "worker/klaviyo/verdict.h"
 
 /*
- * Delivery: all batches of a run on their way (pure: no database, no network, no
- * clock).
+ * Delivery: all batches of a run in flight (pure: no database, no network, no clock).
  *
  * Facts go in, effects come out:
  *
@@ -49,7 +48,7 @@ struct delivery_options {
     /* Of a run that was parked. */
     unsigned attempts;   /* in vain, in a row */
     bool unavailable;    /* it waited for Klaviyo to come back */
-    bool list_was_busy;  /* it waited for another run to be done with the list */
+    bool list_was_busy;  /* it waited for another run to finish with the list */
     bool limited;        /* or for a limit */
     const char *trouble; /* the last; NULL: none */
     int64_t now_ms;
@@ -164,7 +163,7 @@ bool delivery_needs_list(const struct delivery *delivery);
 /* Rows of the request that pending is, for the verdict; 0 for others than imports. */
 size_t delivery_request_rows(const struct pending_request *pending);
 
-/* Earlier runs' jobs that are waited for. */
+/* How many jobs of earlier runs it waits for. */
 size_t delivery_late_jobs(const struct delivery *delivery);
 
 /* Imports in flight. */

@@ -12,7 +12,7 @@
  * changes nothing). Times are milliseconds of clock_ms().
  */
 
-/* Why a run cannot go on. */
+/* Why a run cannot continue. */
 enum wait_kind {
     WAIT_NONE,
     WAIT_RATE_LIMITED,

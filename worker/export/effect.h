@@ -37,7 +37,7 @@ enum effect_kind {
     EFFECT_KEEP_WORDS,    /* code, detail: Klaviyo's own, for the rejections of a run that fails */
     EFFECT_FETCH_PLANNED, /* held, n_held, max -> result.batches */
     EFFECT_LOAD_BODY,     /* batch_id -> body */
-    EFFECT_CLAIM_LIST,    /* -> result.claim: of no other run while people are taken off it */
+    EFFECT_CLAIM_LIST,    /* -> result.claim: excludes other runs while people are taken off */
     EFFECT_RELEASE_HELD,  /* after, max -> result.last: what another export has there, too, stays */
     EFFECT_FETCH_LEAVERS, /* after, max -> result.leavers: the next that are taken off */
     EFFECT_FORGET_LEAVERS, /* leavers: they are off, but for the kept ones */
@@ -77,7 +77,7 @@ struct effect {
 
     enum endpoint endpoint;
     int64_t wait_ms;
-    bool throttled; /* by a 429, which is not of our making */
+    bool throttled; /* by a 429, which others have caused */
     const char *list_name;
     int status;
 

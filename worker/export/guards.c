@@ -244,7 +244,7 @@ static enum run_reason reason_of(bool over_limit, unsigned tripped)
     return guard_reason((enum guard)i);
 }
 
-/* Whether an answer of Klaviyo is missing without which it cannot be said. */
+/* Whether an answer of Klaviyo is missing that the decision needs. */
 static bool waits_for_answer(unsigned set, bool over_limit, const struct guards_facts *f)
 {
     return !over_limit &&
@@ -252,7 +252,7 @@ static bool waits_for_answer(unsigned set, bool over_limit, const struct guards_
             (set & GUARD_BIT(GUARD_LIST_STARTS_FLOWS) && f->flows == GUARDS_UNASKED));
 }
 
-/* Where the limit has stopped the run, nobody was asked: those two are left out. */
+/* If the limit has stopped the run, Klaviyo was not asked: those two are left out. */
 static unsigned without_unasked(unsigned set, const struct guards_facts *f)
 {
     if (f->plan == GUARDS_UNASKED)

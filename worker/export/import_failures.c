@@ -109,8 +109,8 @@ static int64_t known_failures(const struct import_failures *failures)
 }
 
 /*
- * Is there a next page to be read? Pages may tell of the same rows again; a
- * server that goes in circles tells nothing else, and is left after a while.
+ * Is there a next page to be read? Pages may repeat rows; a server that goes in circles
+ * repeats nothing else, and is given up after a while.
  */
 static bool has_next_page(struct import_failures *failures, const char *next, bool news)
 {

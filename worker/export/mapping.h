@@ -32,7 +32,7 @@
  * Import Profiles API": nulls are ignored): it keeps its last value in Klaviyo.
  * Which fields ever had a value is a set of 64 bits for each address. A field's
  * bit comes from its name, so that it outlives a change of the mapping; two
- * fields may share one, and then one more is unset, or counted, than need be.
+ * fields may share one; then one more than necessary is unset, or counted.
  */
 struct mapping;
 
@@ -51,7 +51,7 @@ void mapping_add(struct mapping *mapping, struct strbuf *out, const char *addres
 /*
  * Values of at most that many bytes in all surely make an object of at most object_bytes, with
  * all that may have to be unset: of a string its characters are counted, without quotes and
- * escapes, of anything else its JSON text. Negative: not even no value does.
+ * escapes, of anything else its JSON text. Negative: not even an object without values.
  */
 int64_t mapping_room_for_values(const struct mapping *mapping, int64_t object_bytes);
 

@@ -10,8 +10,8 @@
 
 /*
  * How many members there are, and how many of them are doubtful: perhaps invalid. Every other
- * one has an address that is sent as it is written, but for its case, and values that surely
- * fit into a profile. A doubtful one may turn out valid: a blank before the address, say.
+ * member has an address that is sent as it is written, but for its case, and values that
+ * surely fit into a profile. A doubtful one may turn out valid: a blank before the address, say.
  *
  * They are counted during the sort, in its snapshot. The same check of the same address decides
  * as when they are read: one in SQL took longer (1.0 s instead of 0.5 s for a million).

@@ -320,7 +320,7 @@ static bool read_all(struct member_scan *scan, struct sources *s, struct error *
     return true;
 }
 
-/* A preview tells how far it is. */
+/* A preview reports its progress. */
 static enum guards_count wanted_count(const struct member_scan *scan, const struct ledger *ledger)
 {
     if (!scan->writer.outbox_db)
@@ -343,9 +343,9 @@ static bool count_all(struct member_scan *scan, const struct members *members,
 }
 
 /*
- * Of many members. False: it is not wanted, or cannot be had, whatever the reason; then
- * imports begin later, and what is wrong with the members shows when they are read. The
- * snapshot is needed for the ledger.
+ * Of many members. False: the count is not wanted, or failed for any reason; then imports
+ * begin later, and errors of the members show when they are read. The snapshot is needed
+ * for the ledger.
  */
 static bool count_beside(struct member_scan *scan, const struct members *members,
                          enum guards_count wanted, struct member_count *count)

@@ -25,7 +25,7 @@
 /* Optional observer; called on the scanning thread. */
 struct scan_observer {
     void *opaque;
-    /* Before the first is read; not where they are many and it would be of no use. */
+    /* Before the first is read; not if they are many and counting would not help. */
     void (*counted)(void *opaque, const struct member_count *count);
     void (*planned)(void *opaque);                                  /* a batch is in the outbox */
     bool (*go_on)(void *opaque, const struct selection *selection); /* now and then; false: stop */

@@ -242,7 +242,7 @@ static bool start_request(const struct performer *p, const struct effect *effect
     return false;
 }
 
-/* What changes a list goes only while the run is this take's: the database has the last word. */
+/* A request that changes a list is sent only while the run is this take's, by the database. */
 static bool begin_write(const struct performer *p, const struct effect *effect, struct error *err)
 {
     if (effect->endpoint == ENDPOINT_IMPORT)

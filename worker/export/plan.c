@@ -18,8 +18,8 @@ enum {
     STOP_AGAIN_MS = 20,
     CONNECT_MS = 10 * 1000, /* for a snapshot's transaction to get a connection of a pool */
     SPARE_MS = 250,         /* for a response on the other one meanwhile */
-    PAUSE_MIN_MS = 200,     /* between attempts, for what else needs the pool */
-    GATE_MS = 1000,         /* waiting longer for other plans is worth telling */
+    PAUSE_MIN_MS = 200,     /* between attempts, for others that need the pool */
+    GATE_MS = 1000,         /* a longer wait for other plans is worth a log line */
     STOP_POLL_MS = 50,      /* how soon a stop is seen while waiting */
     WARN_EVERY_MS = 60 * 1000,
 };
@@ -296,7 +296,7 @@ static enum plan_outcome conclude(struct plan *plan, enum plan_outcome outcome,
     return outcome;
 }
 
-/* Attributes are Klaviyo's names, out of its table: no word of a site is logged. */
+/* Attributes are Klaviyo's names, from its table: no text of the site is logged. */
 static void log_values_left_out(const struct run_task *task, const struct mapping *mapping)
 {
     for (size_t i = 0; i < task->n_fields; i++) {

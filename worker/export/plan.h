@@ -20,7 +20,7 @@
  * It begins only when it has all of them at the same time, a snapshot open on the
  * two and the third free to write, so that many plans behind a pooler's small
  * pool never hold all of it with their snapshots: the last ones wait, without a
- * connection, until others are done. Waiting has no end of its own; the run is
+ * connection, until others are done. The wait has no time-out of its own; the run is
  * waiting meanwhile, and its retry budget is not used.
  *
  * The deliverer learns of batches from the database alone; the plan only
@@ -59,7 +59,7 @@ bool plan_has_ended(const struct plan *plan);
 /* Once it has ended; why is written where it is not DONE. */
 enum plan_outcome plan_result(const struct plan *plan, struct error *why);
 
-/* The counts as they stand; batches: how many were planned. */
+/* The counts so far; batches: how many were planned. */
 struct run_counts plan_counts(const struct plan *plan);
 int64_t plan_batches(const struct plan *plan);
 

@@ -16,7 +16,7 @@ static bool take_fields(const struct member_scan *scan, struct preview *preview,
     return true;
 }
 
-/* Only where somebody left and somebody is new can an address have changed. */
+/* An address can have changed only if a member left and another is new. */
 static bool count_moved(struct member_scan *scan, struct preview *preview, struct error *err)
 {
     CLEANUP(members_freep) struct members *members = NULL;

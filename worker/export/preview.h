@@ -30,7 +30,7 @@ struct preview {
 struct preview_options {
     struct secret_source database_url;
     const struct run_task *task;          /* of run_task_for_preview() */
-    const struct scan_observer *observer; /* hears how many members there are, and may say stop */
+    const struct scan_observer *observer; /* gets the number of members, and may stop the scan */
 };
 
 /*

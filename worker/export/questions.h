@@ -32,7 +32,7 @@ struct questions {
 /* Nothing is asked, and nothing is known. */
 void questions_init(struct questions *questions);
 
-/* What is asked is asked; a question that was for a warning may come to be needed. */
+/* Questions stay asked; one that was for a warning may become needed. */
 void questions_want(struct questions *questions, const struct guards_questions *ask);
 
 /* Writes what is known of plan and flows; nothing else of the facts. */

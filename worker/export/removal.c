@@ -126,7 +126,7 @@ static void take_range(struct removal *r, struct removal_request *of)
     of->pending.attempts = 0;
 }
 
-/* There is room for one more: its own place was taken out of it. */
+/* There is room for one more: the entry itself was taken out. */
 static void give_rest_back(struct removal *r, struct removal_request *of, size_t n)
 {
     struct removal_range rest = { of->range.from + n, of->range.n - n };

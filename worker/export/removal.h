@@ -59,12 +59,12 @@ struct removal_ranges {
     size_t n, cap;
 };
 
-/* One request on its way, or about to be: it is made again until its response is of use. */
+/* One request in flight, or about to be: it is made again until its response is of use. */
 struct removal_request {
     struct pending_request pending;
     struct removal_range range; /* n = 0: free */
     char *next;                 /* a look-up's: link to the page that is due; NULL: the first */
-    size_t pages;               /* of it, that were read: an answer has an end, whatever it says */
+    size_t pages; /* how many of its pages were read: bounded, whatever Klaviyo says */
 };
 
 struct removal_found {
@@ -106,7 +106,7 @@ void removal_decide(struct removal *removal, const struct removal_figures *figur
 /* Nothing is left to be done: all are off the list, or none is to be taken off. */
 bool removal_is_over(const struct removal *removal);
 
-/* The next effect; to be asked only when no batch is on its way or will come. */
+/* The next effect; to be asked only when no batch is in flight or will come. */
 bool removal_next(struct removal *removal, const struct request_schedule *schedule, int64_t now_ms,
                   struct effect *effect) MUST_USE;
 

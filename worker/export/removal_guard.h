@@ -19,7 +19,7 @@
  */
 enum {
     REMOVAL_PERCENT_MAX = 20,
-    REMOVAL_ALWAYS_MAX = 100, /* so few are taken off whatever share they are */
+    REMOVAL_ALWAYS_MAX = 100, /* up to this many are taken off, whatever their share */
     REMOVAL_DETAIL_BYTES = 512,
 };
 

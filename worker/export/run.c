@@ -177,7 +177,7 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
 
 /*
  * Another process ended the run while it was in progress here: a command, or another worker's
- * take, which has counted its failure. No other worker tells of the rest.
+ * take, which has counted its failure. No other worker logs the rest.
  */
 static bool was_ended(const struct run_options *options, struct db *db, const struct run_task *task)
 {

@@ -89,7 +89,7 @@ static bool was_listed(const struct ledger_row *row)
 
 /*
  * What this export sent, or began to send, or will have sent when this run ends. In doubt
- * it is there.
+ * it counts as being there.
  */
 static bool may_be_on_list(const struct ledger_row *row)
 {

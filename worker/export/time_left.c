@@ -79,7 +79,7 @@ static int64_t ours(int limit, const struct time_left_facts *facts)
     return most(limit * facts->percent / 100, 1);
 }
 
-/* When each place of a window is free again, in milliseconds from now; the earliest is next. */
+/* When each permit of a window is free again, in milliseconds from now; the earliest is next. */
 struct places {
     int64_t free_ms[PLACES_MAX];
     size_t n, next;
@@ -140,7 +140,7 @@ int64_t time_left_ms(const struct time_left_facts *facts)
     if (facts->job_ms == 0 || facts->planned + facts->sent == 0)
         return 0;
     int64_t ms = in_flight_ms(facts);
-    if (facts->planned > 0) /* what is at Klaviyo minds no limit */
+    if (facts->planned > 0) /* no limit applies to what is at Klaviyo already */
         ms = facts->blocked_ms + most(limited_ms(facts) + facts->job_ms, ms);
     return most(ms, facts->waiting_ms);
 }

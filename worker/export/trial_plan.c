@@ -21,7 +21,7 @@ void trial_plan_release(struct trial_plan *plan)
     trial_release(&plan->trial);
 }
 
-/* No snapshot is held while Klaviyo is waited for. */
+/* No snapshot is held while it waits for Klaviyo. */
 static void close_connections(struct member_scan *scan)
 {
     db_free(db_take(&scan->members_db));

@@ -7,7 +7,7 @@
 static const char may_see_all_sql[] =
     "select has_column_privilege('klaviyo.connection', 'consent_by', 'select')";
 
-/* While others use the account up: the lowest pace of an endpoint, in percent, and until when. */
+/* While others use up the limit: the lowest pace of an endpoint, in percent, and until when. */
 #define SLOWED                                                                              \
     " (select min(b.pace) from klaviyo.rate_budget b where " IS_SLOWED ") as pace,"         \
     " (select klaviyo.utc(max(b.slowed_until)) from klaviyo.rate_budget b where " IS_SLOWED \

@@ -6,7 +6,7 @@
 
 enum { SIGNATURE_BYTES = 11 };
 
-/* What is left of a message. */
+/* The rest of a message. */
 struct rest {
     const char *at;
     size_t len;

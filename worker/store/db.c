@@ -19,7 +19,7 @@ struct db {
     bool read_only;      /* the server refused a write: another one may be the primary by now */
 };
 
-/* The first line of libpq's words; values of rows never stand in it. */
+/* The first line of libpq's text, which never has values of rows. */
 static void add_reason(struct strbuf *text, const char *message)
 {
     strbuf_add(text, message, strcspn(message, "\n"));
@@ -41,8 +41,8 @@ bool db_is_transient(const char *sqlstate)
 
 /*
  * The server cannot use its own files: their disk became read-only, or their owner another.
- * It says so with the SQLSTATE of missing rights (42501) or of none (XX000). Where it comes
- * from tells them apart, whatever language the server speaks.
+ * The SQLSTATE is that of missing rights (42501) or an internal error (XX000). The function
+ * that raised it tells them apart, in whatever language the server speaks.
  */
 static bool is_of_files(const PGresult *rows, const char *sqlstate)
 {
@@ -112,7 +112,7 @@ static bool is_standby(PGconn *conn)
     return standby && strcmp(standby, "on") == 0;
 }
 
-/* Listings work on a standby; a service that could write nothing there must wait. */
+/* Listings work on a standby; the service, which could not write there, must wait. */
 static bool begin_use(struct db *db, struct error *err)
 {
     (void)PQsetNoticeReceiver(db->conn, ignore_notice, NULL);

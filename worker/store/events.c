@@ -40,7 +40,7 @@ static const char accept_sql[] =
 
 /*
  * Names as in the header of a dead letter (worker/ingest/export_names.h): one that
- * cannot stand in a list as it is becomes a JSON string.
+ * cannot be in a list as it is becomes a JSON string.
  */
 #define FAILED_EXPORTS                                                                          \
     "(select string_agg(case when name ~ '[,\"\\\\\\u0001-\\u001f\\u007f-\\u009f\\u061c\\u200e" \

@@ -131,7 +131,7 @@ static bool fill_arrays(struct draft_arrays *a, const struct export_draft *draft
     return fill_paths(a, draft, err);
 }
 
-/* Null where the draft has nothing to say. */
+/* Null where the draft has no value. */
 static bool args_optional_array(struct args *args, bool given, const struct strbuf *array,
                                 struct error *err)
 {

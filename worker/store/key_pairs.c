@@ -7,7 +7,7 @@ static const char newest_sql[] = "select key_pair_id::text::bytea, public_key"
 
 static const char add_sql[] = "select key_pair_id, marked from klaviyo.add_key_pair($1, $2)";
 
-/* A run says that it waits; where its key belongs to this pair (again), no more. */
+/* A run is marked as waiting; if its key belongs to this pair (again), no longer. */
 static const char waiting_sql[] =
     "with waiting as materialized ("
     " select r.run_id, k.key_pair_id, k.key_pair_id <> $1::integer as other"

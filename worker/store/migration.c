@@ -16,7 +16,7 @@ enum {
 };
 #define LOCK_TIMEOUT "3s"
 
-/* Another migration may be faster: then it is there, which is all we want. */
+/* Another migration may be faster: then it exists, which is all we want. */
 static const char prepare_sql[] =
     "do $$\n"
     "begin\n"
@@ -32,7 +32,7 @@ static const char prepare_sql[] =
 
 static const char bound_sql[] = "select set_config('lock_timeout', '" LOCK_TIMEOUT "', true)";
 
-/* No advisory lock, which anybody could hold. Readers of the table are not in the way. */
+/* No advisory lock, which anybody could hold. Readers of the table do not conflict. */
 static const char lock_sql[] = "lock table klaviyo.migration in exclusive mode";
 
 /*

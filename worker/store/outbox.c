@@ -36,7 +36,7 @@ static const char plan_new_sql[] = PLAN_BATCH
     " as u(address, fingerprint, filled, profile_id))"
     " select batch_id from batch";
 
-/* What is read is another run's, too, where its numbers came again. */
+/* By the take, too: run numbers repeat where the database was set back to a copy. */
 #define OWN_BATCHES                                           \
     " from klaviyo.batch b join klaviyo.run r using (run_id)" \
     " where run_id = $1 and r.take_id = $2::uuid"

@@ -32,7 +32,7 @@ static const char needed_sql[] =
 
 /*
  * Another database's migration may be faster: then the role is there, which is
- * all we want. What this user may not do is seen by asking again.
+ * all we want. What this user may not do shows in a second query.
  */
 static const char create_sql[] =
     "do $$\n"

@@ -97,7 +97,7 @@ enum field_column {
 /*
  * The address, then the fields in their order; each with the value at its path as jsonb, and
  * as text. An arrow for each part costs less than one operator with all of them; it does not
- * read a number as the place in an array, though. Made here and not where the members are
+ * take a number as an array index, though. Made here and not where the members are
  * read: on a connection that has just been opened it takes milliseconds.
  */
 static const char fields_sql[] =

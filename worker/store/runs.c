@@ -16,8 +16,7 @@ static const char take_sql[] =
     " from klaviyo.take_run_by_id($1, $2::bigint, $3::integer, $4::boolean,"
     " $5::boolean)";
 
-/* The rows that are free are locked for as long as the statement takes: only what was passed over.
- */
+/* Free rows are locked for as long as the statement takes: only skipped ones are shown. */
 static const char blocked_sql[] =
     "with passed as materialized (select r.run_id from klaviyo.run r"
     " join klaviyo.export x using (export_id)"

@@ -46,7 +46,7 @@
     " where r.finished_at > now() - interval '1 hour' group by 1) as ended"           \
     " on ended.minute = m.minute"
 
-/* A trial is no bringing up to date: its few rows say nothing of how the list is kept. */
+/* A trial does not count: its few rows say nothing about the state of the list. */
 #define TRENDS_SQL                                                                           \
     "select coalesce(json_object_agg(x.name, t.runs), '{}') from klaviyo.export x"           \
     " cross join lateral (select json_agg(json_build_array(l.run_id, l.state,"               \

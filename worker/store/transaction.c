@@ -126,8 +126,8 @@ static bool has_failed(const PGresult *result)
 }
 
 /*
- * The first failure, else the result of the wanted step; the others are cleared. A
- * step without a result is a failure: nobody knows whether the commit happened.
+ * The first failure, else the result of the wanted step; the others are cleared. A step
+ * without a result is a failure: whether the commit happened is not known.
  */
 static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline *deadline)
 {
@@ -156,8 +156,8 @@ static PGresult *collect(PGconn *conn, size_t n, size_t wanted, struct deadline 
 }
 
 /*
- * What was sent in part, or answered in part, would be taken for a part of the next
- * transaction, or be waited for without an end: the connection is of no use any more.
+ * What was sent or answered in part would be taken for a part of the next transaction, or
+ * be waited for without an end: the connection is useless.
  */
 static void end_pipeline(PGconn *conn)
 {
