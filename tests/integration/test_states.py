@@ -402,14 +402,14 @@ STATES = [
         lock_export,
         log=("events_blocked", {"events": 1}),
         metric=Figure("events_blocked_total", 1, math.inf),
-        page="Somebody's lock in the database holds up events",
+        page="Another session's lock in the database holds up events",
     ),
     State(
         "runs blocked",
         lock_runs,
         log=("runs_blocked", {}),
         metric=Figure("runs_blocked_total", 1, math.inf),
-        page="Somebody's lock in the database holds up runs",
+        page="Another session's lock in the database holds up runs",
     ),
     State(
         "event_invalid",

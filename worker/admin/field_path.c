@@ -8,7 +8,7 @@ static bool not_a_path(struct context *context, const char *option, const char *
 {
     return wrong_usage(context, err,
                        "%s: \"%s\" is not the path of a field: names separated by dots, such as "
-                       "name.first; a name with a dot in it stands in double quotes",
+                       "name.first; a name with a dot in it must be in double quotes",
                        option, text);
 }
 
@@ -62,8 +62,9 @@ static bool check_special(struct context *context, const char *option, const cha
 
     if (text[0] == '@' && !names_the_id)
         return wrong_usage(context, err,
-                           "%s: %s: only " FIELD_PATH_PROFILE_ID " stands for something that is no "
-                           "attribute; a name that begins with \"@\" stands in double quotes",
+                           "%s: %s: only " FIELD_PATH_PROFILE_ID
+                           " is special; the name of an attribute "
+                           "that begins with \"@\" must be in double quotes",
                            option, text);
     if (text[0] == '"' && names_the_id)
         return wrong_usage(context, err,

@@ -17,7 +17,7 @@ void mapping_options_print_help(void)
 
     print_text(
         "\nA FIELD is an attribute's name, with dots into nested ones (name.first); a name with a\n"
-        "dot in it stands in double quotes, as in 'traits.\"e.mail\"' for a shell. @profile_id is\n"
+        "dot in it is written in double quotes, as in 'traits.\"e.mail\"' for a shell. @profile_id is\n"
         "the id of the profile.\n"
         "\nFields of Klaviyo that --attribute knows; numbers are sent to them as text:\n");
     for (size_t i = 0; attributes[i].name; i++)

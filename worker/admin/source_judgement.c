@@ -51,7 +51,7 @@ static void find_hint(const struct judgement *j, const char *path, int64_t flat,
         (void)snprintf(hint, size, ": the id of the profile is " FIELD_PATH_PROFILE_ID);
     else if (flat > 0 && strchr(path, '.'))
         (void)snprintf(hint, size,
-                       ": an attribute has the name \"%s\", which stands in double "
+                       ": an attribute has the name \"%s\", which must be in double "
                        "quotes",
                        path);
     else if (near)

@@ -129,7 +129,7 @@ static void put_problem(const char *before, const char *text, size_t n)
 {
     static const char advice[] =
         "an API key is read from a file or standard input, never from the command line: this one "
-        "stands in the shell's history and was to be seen by every user of this host, so make "
+        "is in the shell's history and was visible to every user of this host, so make "
         "a new one in Klaviyo";
     CLEANUP(strbuf_release) struct strbuf safe = STRBUF_INIT(TEXT_MAX_BYTES);
     bool had_key = key_word_hide(&safe, text, n);

@@ -40,7 +40,7 @@ enum address_fault address_check(const char *address, size_t len);
 
 /*
  * As address_check() of its lower-case form. True: so is the trimmed one, as nothing that is
- * trimmed stands in it. NULL: false.
+ * trimmed occurs in it. NULL: false.
  */
 bool address_is_fine_as_written(const char *written, size_t len);
 

@@ -59,7 +59,7 @@ static const struct plain of_service[] = {
       SERVICE(outcomes_sent), PROMETHEUS_COUNTER },
     { "outcome_retries_total", "Attempts to send an outcome event that failed.",
       SERVICE(outcome_retries), PROMETHEUS_COUNTER },
-    { "events_blocked_total", "Attempts to take in an event that somebody's lock held up.",
+    { "events_blocked_total", "Attempts to take in an event that another session's lock held up.",
       SERVICE(events_blocked), PROMETHEUS_COUNTER },
     { "events_lost_total", "Events whose row and whose record were both gone.",
       SERVICE(events_lost), PROMETHEUS_COUNTER },
@@ -74,7 +74,7 @@ static const struct plain of_runs[] = {
       RUNS(runs_taken), PROMETHEUS_COUNTER },
     { "runs_taken_over_total", "Runs taken from a worker that had not renewed its lease.",
       RUNS(runs_taken_over), PROMETHEUS_COUNTER },
-    { "runs_blocked_total", "Times that runs could not be taken for somebody's lock.",
+    { "runs_blocked_total", "Times that another session's lock kept runs from being taken.",
       RUNS(runs_blocked), PROMETHEUS_COUNTER },
     { "leases_lost_total", "Runs that this worker had to give up: their lease was lost.",
       RUNS(leases_lost), PROMETHEUS_COUNTER },
@@ -431,7 +431,7 @@ static void write_database(struct prometheus_text *e, const struct metrics_repor
                   "Age of the figures that come from the database.",
                   (report->now_ms - view->read_ms) * 1000);
     write_gauge(e, "queued_runs", "Runs of all workers that wait for a slot.", overview->queued);
-    write_gauge(e, "running_runs", "Runs of all workers that go on, with those that wait.",
+    write_gauge(e, "running_runs", "Runs of all workers in progress, waiting ones included.",
                 overview->running);
     write_gauge(e, "waiting_runs", "Running ones that wait for a limit or for a worker.",
                 overview->waiting);

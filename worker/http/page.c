@@ -62,7 +62,7 @@ static void add_figures(struct strbuf *out, const struct page_facts *facts)
 
     strbuf_add_str(out, "<ul class=\"figures\">");
     if (is_known(facts)) {
-        add_figure(out, "runs going on", overview->running);
+        add_figure(out, "runs in progress", overview->running);
         add_figure(out, "of them waiting", overview->waiting);
         add_figure(out, "runs queued", overview->queued);
     }

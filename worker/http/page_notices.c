@@ -59,10 +59,11 @@ static void add_blocked_notice(struct strbuf *out, const struct page_facts *fact
                                int64_t blocked_ms, const char *what, const char *log_event)
 {
     if (blocked_ms > 0 && facts->now_ms - blocked_ms < BLOCKED_SHOWN_MS)
-        strbuf_addf(out,
-                    "<p class=\"notice\" role=\"status\">Somebody's lock in the database holds up "
-                    "%s. The log names the session (<code>%s</code>).</p>\n",
-                    what, log_event);
+        strbuf_addf(
+            out,
+            "<p class=\"notice\" role=\"status\">Another session's lock in the database holds up "
+            "%s. The log names the session (<code>%s</code>).</p>\n",
+            what, log_event);
 }
 
 static void add_key_notice(struct strbuf *out, const struct page_facts *facts)

@@ -410,7 +410,7 @@ static void put_text(char *out, size_t *n_out, const char *text)
     put(out, n_out, text, strlen(text));
 }
 
-/* An object that has members: what stands in front of a new one is a comma. */
+/* An object that has members: a comma precedes a new one. */
 static bool has_members(struct bytes object)
 {
     struct scan scan;

@@ -162,7 +162,7 @@ static bool check_meaning(const char *text, struct error *err)
                    : error_set(err, ERROR_INPUT,
                                "is not a connection string: write postgresql://USER:PASSWORD@HOST:"
                                "PORT/DATABASE, or keyword=value pairs of libpq, where a value with "
-                               "blanks or quotes stands in single quotes");
+                               "blanks or quotes must be in single quotes");
     bool ok = check_values(options, uri, err);
     PQconninfoFree(options);
     return ok;

@@ -60,7 +60,7 @@ bool db_ready(struct db *db, struct error *err) MUST_USE;
 /* The SQLSTATE of the last statement that failed; "" where it had none. Lent until the next one. */
 const char *db_sqlstate(const struct db *db);
 
-/* That statement met somebody's lock for longer than it may wait. */
+/* That statement met another session's lock for longer than it may wait. */
 bool db_was_blocked(const struct db *db);
 
 /* That statement was cancelled, at its time-out or by somebody; the connection is good. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static_assert((int)REASON_LIST_STARTS_FLOWS - (int)REASON_TOO_MANY_INVALID == GUARDS_N - 1,
-              "the guards' reasons stand in the order of the guards");
+              "the guards' reasons are in the order of the guards");
 
 static const char *const plans[] = {
     [GUARD_PLAN_WARN] = "warn",

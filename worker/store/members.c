@@ -23,7 +23,7 @@ enum { SQL_MAX_BYTES = 4 * 1024 * 1024, FIXED_FIELDS = 3 };
 /*
  * Longer addresses and values are refused anyway (254 characters, 100,000 bytes
  * a profile): what is cut off need not travel, nor be held in memory. The cut of
- * an address stands in the statement.
+ * an address is in the statement.
  */
 enum { FIELD_MAX_CHARACTERS = 100001 };
 

@@ -93,7 +93,7 @@ static const char give_back_sql[] =
     " wait_reason = case when $5::boolean then 'database_unavailable' end,"
     " wait_since = case when $5::boolean then clock_timestamp() end,"
     " wait_detail = case when $5::boolean then 'the database, or memory, was not available to its"
-    " worker, whose log says more; it goes on as soon as a worker takes it' end"
+    " worker, whose log says more; it continues as soon as a worker takes it' end"
     " where run_id = $1 and take_id = $2::uuid returning run_id";
 
 static const char park_sql[] =

@@ -62,7 +62,7 @@ bool site_check_user(struct db *db, struct error *err)
     if (result_rows(rows) == 0 || result_bool(rows, 0, 1)) /* no schema: `tables` says so */
         return true;
     return error_set(err, ERROR_INPUT,
-                     "%s is a member of none of our roles: for `run`, grant it klaviyo_worker; "
+                     "%s is not a member of any of our roles: for `run`, grant it klaviyo_worker; "
                      "for a person, klaviyo_admin, klaviyo_contributor or klaviyo_viewer",
                      result_text(rows, 0, 0));
 }
