@@ -101,15 +101,15 @@ static bool remove_export(struct context *context, struct error *err)
         { "--max-profiles", OPTION_VALUE, false, "N",                                              \
           "fail before the first request if there are more addresses (100000)" },                  \
         { "--max-invalid", OPTION_VALUE, false, "PERCENT",                                         \
-          "stop a run before its first import if more of the members cannot be sent (20)" },       \
+          "stop a run before its first import if a larger share of members cannot be sent (20)" }, \
         { "--size-guard", OPTION_VALUE, false, "on|off",                                           \
           "stop a run with over twice or under half of the last one's addresses (on)" },           \
         { "--plan", OPTION_VALUE, false, "stop|warn|ignore",                                       \
-          "where new addresses may not fit into Klaviyo's plan (warn)" },                          \
+          "what to do if new addresses may exceed Klaviyo's plan (warn)" },                        \
         { "--expect-every", OPTION_VALUE, false, "DURATION",                                       \
           "report it as stale without a success for this long: 26h, 90m, 1d; or none" },           \
         { "--force", OPTION_FLAG, false, NULL,                                                     \
-          "store it though hardly any member has a field that is named" },                         \
+          "store the export even if hardly any member has one of its fields" },                    \
     {                                                                                              \
         "--on-leave", OPTION_VALUE, false, "keep|remove",                                          \
             "members who leave stay on the list (keep), or are taken off it (remove)"              \
@@ -118,9 +118,9 @@ static bool remove_export(struct context *context, struct error *err)
 static const struct option_spec add_options[] = { OPTIONS_OF_EXPORT(true), OPTIONS_END };
 static const struct option_spec update_options[] = {
     OPTIONS_OF_EXPORT(false),
-    { "--no-fields", OPTION_FLAG, false, NULL, "send nothing but the address any more" },
+    { "--no-fields", OPTION_FLAG, false, NULL, "send only the address from now on" },
     { "--flows-known", OPTION_FLAG, false, NULL,
-      "flows that begin with being added to the list are wanted, also for over 1,000 at once" },
+      "flows that begin with being added to the list are wanted, even for over 1,000 people at once" },
     OPTIONS_END,
 };
 static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };

@@ -85,9 +85,9 @@ static bool migrate(struct context *context, struct error *err)
 static const struct option_spec migrate_options[] = {
     { "--topics", OPTION_FLAG, false, NULL, "create the topics in Kafka, too, where missing" },
     { "--partitions", OPTION_VALUE, false, "N",
-      "of KAFKA_TOPIC and KAFKA_OUTCOME_TOPIC, if they are created (default: 6)" },
+      "partitions of KAFKA_TOPIC and KAFKA_OUTCOME_TOPIC, if they are created (default: 6)" },
     { "--replication-factor", OPTION_VALUE, false, "N",
-      "of topics that are created (default: 3, or the number of brokers)" },
+      "replicas of topics that are created (default: 3, or the number of brokers)" },
     OPTIONS_END,
 };
 
