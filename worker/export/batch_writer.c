@@ -157,7 +157,7 @@ static bool flush_left(struct batch_writer *writer, struct error *err)
            written(leavers_mark(writer->outbox_db, writer->task, &writer->left, err), err);
 }
 
-/* Only where they are to be taken off the list: else nothing is written of them. */
+/* Only if they are to be taken off the list: otherwise nothing is written for them. */
 bool batch_writer_mark(struct batch_writer *writer, struct bytes address, struct error *err)
 {
     if (!writer->outbox_db || !writer->task->removes_leavers)

@@ -31,7 +31,7 @@
 
 /* What a batch in the making is for: its rows have this in common. */
 enum planned_kind {
-    PLANNED_NEW,          /* they come on the list */
+    PLANNED_NEW,          /* they are put on the list */
     PLANNED_LISTED,       /* they were put on it before: their profiles are updated */
     PLANNED_ISOLATED_NEW, /* the same of rows that Klaviyo refused last time */
     PLANNED_ISOLATED_LISTED,
@@ -57,7 +57,7 @@ struct batch_writer {
     struct leavers left;     /* to be marked */
     struct leavers never_on; /* to be forgotten */
     bool is_beginning;       /* runs_begin_plan_send() is on its way */
-    bool is_writing;         /* a batch is on its way into the outbox */
+    bool is_writing;         /* the write of a batch into the outbox is in flight */
     int64_t batches;
     int64_t body_bytes; /* of all batches */
 };

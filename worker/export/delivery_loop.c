@@ -25,7 +25,7 @@ enum {
     REPORT_COUNTS_MS = 1000, /* how often counts are reported while the plan reads */
     TURN_MAX_MS = 1000,      /* a cancelled plan, a drain are seen at the latest then */
     TURN_MIN_MS = 5,         /* no spinning, whatever is due */
-    PLAN_AGAIN_MS = 10000,   /* chosen: a shorter wait is not worth planning once more */
+    PLAN_AGAIN_MS = 10000,   /* chosen: a shorter wait is not worth another plan */
     STOP_MS = 5000,          /* for responses in flight, where this run alone is stopped */
 };
 
@@ -323,7 +323,7 @@ static void check_lease(struct delivery_loop *loop)
     }
 }
 
-/* How long the members may take is for the database to say: with nothing to deliver yet. */
+/* With nothing to deliver yet, the database decides how long reading the members takes. */
 static bool is_only_reading(const struct delivery_loop *loop)
 {
     return loop->plan && !plan_has_ended(loop->plan) && loop->delivery.imports.n == 0;
@@ -360,7 +360,7 @@ static void end_by_plan(struct delivery_loop *loop)
     relinquish(loop, &why);
 }
 
-/* Not while an earlier run's job may overwrite what is sent: what it holds is planned, too. */
+/* Not while an earlier run's job may overwrite what is sent: its rows are planned, too. */
 static void begin_plan(struct delivery_loop *loop)
 {
     struct plan_options options = { loop->options->settings->database_url, loop->task,
@@ -475,7 +475,7 @@ static void check_wait(struct delivery_loop *loop)
     if (parking.park_ms == 0)
         return;
     if (delivery_waiting_ms(&loop->delivery, now) == 0)
-        parking.idle_ms = parking.park_ms; /* no limit is waited for: the budget is used */
+        parking.idle_ms = parking.park_ms; /* it waits for no limit: the budget is used */
     renew_lease(loop);
     if (loop->over)
         return;
@@ -495,7 +495,7 @@ static bool is_stopped(const struct delivery_loop *loop)
     return poll(&fd, 1, 0) > 0;
 }
 
-/* 0: continue. Where the process ends, that is what stops this run, too. */
+/* 0: continue. If the process ends, its deadline stops this run, too. */
 static int64_t drain_until_ms(const struct delivery_loop *loop)
 {
     int64_t drain_ms = atomic_load(&loop->options->control->drain_ms);

@@ -193,7 +193,7 @@ static bool answer_lost(struct error *err)
                            "it was done: look with klaviyo-worker export list");
 }
 
-/* A worker that writes for the export may stand in the way for a moment. */
+/* A worker that writes for the export may hold a lock for a moment. */
 static bool query_patiently(struct db *db, const char *sql, const struct args *args,
                             PGresult **rows, struct error *err)
 {

@@ -26,7 +26,7 @@ static const char end_sql[] =
 static const char give_back_sql[] = "select klaviyo.give_back_task($1, $2::integer)";
 static const char leave_sql[] = "delete from klaviyo.task_worker where worker = $1";
 
-/* -- for the one who asks -- */
+/* -- for the command that asks -- */
 
 bool tasks_standing(struct db *db, const char *kind, struct task_standing *standing,
                     struct error *err)
@@ -74,7 +74,7 @@ bool tasks_drop(struct db *db, int64_t task_id, struct error *err)
     return db_query(db, drop_sql, &args, NULL, err);
 }
 
-/* -- for the one who does it -- */
+/* -- for the worker that does it -- */
 
 void task_free(struct task *task)
 {
