@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /*
- * A monitor: a lock, and the news that something under it has changed. Whoever waits looks
+ * A monitor: a lock, and the news that something under it has changed. A waiter looks
  * again after each wait, in a loop: it may be woken by a change that it does not wait for, and
  * by none. Waiting does not depend on the time of day, which may be set.
  */

@@ -29,7 +29,7 @@ static const char after[] =
     "  `PG*` variables of libpq, for what `DATABASE_URL` leaves open; `NO_COLOR` and `TERM`, for what\n"
     "  commands print on a terminal; what systemd sets for its services (`NOTIFY_SOCKET`,\n"
     "  `WATCHDOG_USEC`, `JOURNAL_STREAM`).\n"
-    "- SIGTERM takes `DRAIN_SECONDS` and 10 s more at most. Give whoever stops the worker longer than\n"
+    "- SIGTERM takes `DRAIN_SECONDS` and 10 s more at most. Give the process that stops the worker longer than\n"
     "  that: `terminationGracePeriodSeconds`, `TimeoutStopSec`.\n"
     "- All workers of one group should have the same `KAFKA_*`, `KLAVIYO_*` and `LEASE_SECONDS`.\n"
     "\n"

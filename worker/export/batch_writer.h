@@ -17,9 +17,9 @@
 #include "worker/store/runs.h"
 
 /*
- * A batch writer: what a scan comes to, on its way into the database. Objects are collected
- * into batches, and whoever is rejected, has left or never was on the list into lists; each is
- * written when it is full, and the rest by finish. Without a connection nothing is written:
+ * A batch writer: writes the results of a scan into the database. Objects are collected into
+ * batches; members that are rejected, have left or never were on the list into lists; each
+ * is written when it is full, and the rest by finish. Without a connection nothing is written:
  * batches are counted only.
  *
  * One batch is written while the next is made: reading a million members in memory of constant
@@ -79,11 +79,11 @@ bool batch_writer_add(struct batch_writer *writer, enum planned_kind kind,
 bool batch_writer_reject(struct batch_writer *writer, struct bytes address, struct bytes profile_id,
                          const char *code, struct error *err) MUST_USE;
 
-/* Who left: is taken off the list, where the export does that. */
+/* A member who left: is taken off the list, if the export does that. */
 bool batch_writer_mark(struct batch_writer *writer, struct bytes address, struct error *err)
     MUST_USE;
 
-/* Who left and never was on the list: the ledger forgets the address. */
+/* A member who left and never was on the list: the ledger forgets the address. */
 bool batch_writer_forget(struct batch_writer *writer, struct bytes address, struct error *err)
     MUST_USE;
 

@@ -56,7 +56,7 @@ bool list_comparison_add(struct list_comparison *comparison, const char *address
     assert(!comparison->sorted && known != 0 && !(known & KNOWN_MET));
     if (comparison->n == LIST_COMPARISON_MAX)
         return error_set(err, ERROR_INPUT,
-                         "more than %d addresses are members or were sent: so many cannot be "
+                         "more than %d addresses are members or were sent: that many cannot be "
                          "compared",
                          LIST_COMPARISON_MAX);
     if (comparison->n == comparison->cap) {

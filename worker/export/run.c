@@ -21,7 +21,7 @@ static void log_end(const struct run_task *task, const struct run_ending *ending
 }
 
 /*
- * Members are counted as they are recorded, whoever owned the run. Where it was
+ * Members are counted as they are recorded, under any owner of the run. Where it was
  * ended while members were still read, the planner's last count may be behind.
  */
 static void count_members(struct run_metrics *run_metrics, const struct run_record *record)

@@ -26,10 +26,10 @@ struct run_options {
 };
 
 /*
- * True: the run has ended, whoever ended it, or was handed back: given back, or parked. False:
- * ERROR_LOST, it belongs to another take; other kinds: what became of it could not be written,
- * and it is to be given back (runs_give_back) as soon as the database is reachable. The log
- * says why.
+ * True: the run has ended, by this or another process, or was handed back: given back, or parked.
+ * False: ERROR_LOST, it belongs to another take; other kinds: what became of it could not be
+ * written, and it is to be given back (runs_give_back) as soon as the database is reachable. The
+ * log says why.
  */
 bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
                  int64_t taken_ms, struct error *err) MUST_USE;

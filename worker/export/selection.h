@@ -70,7 +70,7 @@ void selection_release(struct selection *selection);
 enum selection_step selection_offer(struct selection *selection, const struct candidate *candidate,
                                     const char **code);
 
-/* The object of who is fine is larger than Klaviyo takes: invalid after all. */
+/* The object of a valid member is larger than Klaviyo takes: invalid after all. */
 const char *selection_too_large(struct selection *selection);
 
 /* Of the one that was offered last and is fine; counts it as unchanged or selected. */

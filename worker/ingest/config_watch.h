@@ -19,7 +19,7 @@ struct config_watch {
 enum config_change {
     CONFIG_UNCHANGED,
     CONFIG_CHANGED, /* clients that are made from now on follow it */
-    CONFIG_REFUSED, /* no client can be made with it; told once */
+    CONFIG_REFUSED, /* no client can be made with it; reported once */
 };
 
 /* The settings are lent. The file is in use as it is now. */

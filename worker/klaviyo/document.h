@@ -27,8 +27,8 @@ struct document_page {
 #define DOCUMENT_PAGE_INIT ((struct document_page){ .root = NULL })
 
 /*
- * Refused with `what` where there is no array of entries. The caller releases the page; whoever
- * keeps texts of it takes its root.
+ * Refused with `what` where there is no array of entries. The caller releases the page, or
+ * takes its root to keep texts of it.
  */
 bool document_page_parse(const struct response *response, const char *what,
                          struct document_page *page, struct error *err) MUST_USE;

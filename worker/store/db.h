@@ -86,7 +86,7 @@ bool db_backend(struct db *db, int32_t *backend, struct error *err) MUST_USE;
 /*
  * Asks the server to end the statement that another thread's connection runs. Waits for
  * nothing: libpq has no time-out for such a request, and a server that stands still would
- * hold up whoever is to stop. While one is on its way another one is not made.
+ * hold up the thread that is to stop. While a request is in flight no other is made.
  */
 struct db_canceller;
 struct db_canceller *db_canceller_new(const struct db *db) MUST_USE;
