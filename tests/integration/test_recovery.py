@@ -12,7 +12,7 @@ from support import events, people
 from support.kafka_broker import KafkaBroker
 from support.postgres import Postgres
 from support.process import wait_until
-from support.relay import Relay
+from support.relay import LostAnswer, Relay
 from support.worker import Worker
 from support.world import LIST, SEGMENT, MakeWorld, World, check_sums
 
@@ -247,6 +247,24 @@ def test_a_database_that_answers_nothing_does_not_keep_a_worker_that_is_to_stop(
     assert time.monotonic() - began < 5 + 8
     assert worker.events("shutdown_deadline_passed") == []
     cable.release()
+
+
+def test_the_end_of_a_run_whose_answer_was_lost_is_told(world: World) -> None:
+    """It was committed; alerts look at the counters, people at the log."""
+    world.set_up_export(people.simple(3))
+    world.simulator.remove_list(LIST)
+    cable = LostAnswer(port_of(world.db.url), b"klaviyo.end_run")
+    worker = world.start_worker(
+        DATABASE_URL=world.db.url.replace(f":{port_of(world.db.url)}/", f":{cable.port}/")
+    ).wait_ready()
+
+    world.refresh()
+
+    assert world.wait_runs_ended(1)[0]["reason"] == "list_gone"
+    ended = worker.wait_for_event("run_ended", 30)
+    assert (ended["state"], ended["reason"]) == ("failed", "list_gone")
+    assert 'klaviyo_worker_runs_failed_total{reason="list_gone"} 1' in worker.page("/metrics")
+    cable.cut()
 
 
 def test_a_database_that_answers_nothing_does_not_keep_a_run_that_is_planned(world: World) -> None:

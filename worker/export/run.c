@@ -179,7 +179,8 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
  * Another process ended the run while it was in progress here: a command, or another worker's
  * take, which has counted its failure. No other worker logs the rest.
  */
-static bool was_ended(const struct run_options *options, struct db *db, const struct run_task *task)
+static bool was_ended(struct run_metrics *run_metrics, struct db *db, const struct run_task *task,
+                      bool counts_failure)
 {
     struct run_record record;
     struct error ignored = ERROR_INIT;
@@ -188,10 +189,15 @@ static bool was_ended(const struct run_options *options, struct db *db, const st
         return false;
     struct run_ending ending = { record.state, record.reason, record.detail };
     log_end(task, &ending, &record);
-    count_members(options->run_metrics, &record);
-    if (record.state != RUN_FAILED)
-        count_end(options->run_metrics, &ending, &record);
+    count_members(run_metrics, &record);
+    if (counts_failure || record.state != RUN_FAILED)
+        count_end(run_metrics, &ending, &record);
     return true;
+}
+
+void run_note_ended(struct run_metrics *run_metrics, struct db *db, const struct run_task *task)
+{
+    (void)was_ended(run_metrics, db, task, true);
 }
 
 bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
@@ -201,7 +207,7 @@ bool run_execute(const struct run_options *options, struct db *db, const struct 
 
     note_taken(options, task);
     if (open_and_deliver(options, db, task, taken_ms, &why) ||
-        (why.kind == ERROR_LOST && was_ended(options, db, task)))
+        (why.kind == ERROR_LOST && was_ended(options->run_metrics, db, task, false)))
         return true;
     log_warn("run_let_go", LOG_INT("run", task->run_id), LOG_STR("export", task->export_name),
              LOG_STR("why", why.text), LOG_STR("trace", task->traceparent));

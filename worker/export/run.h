@@ -34,6 +34,12 @@ struct run_options {
 bool run_execute(const struct run_options *options, struct db *db, const struct run_task *task,
                  int64_t taken_ms, struct error *err) MUST_USE;
 
+/*
+ * After an end whose answer was lost, where the run cannot be given back any more: tells of the
+ * end in the log and in the metrics if it was written. A failure counts, too.
+ */
+void run_note_ended(struct run_metrics *run_metrics, struct db *db, const struct run_task *task);
+
 /* Tells of a run that a take has ended: in the log, and in the metrics. Any thread. */
 void run_note_closed(struct run_metrics *run_metrics, const struct run_closed *closed);
 

@@ -193,7 +193,8 @@ static void give_back(struct slot *slot, const struct run_task *task, enum run_g
             return;
         (void)poll(NULL, 0, (int)pause_ms);
     }
-    (void)!runs_give_back(slot->db, task, how, &err);
+    if (!runs_give_back(slot->db, task, how, &err) && err.kind == ERROR_LOST)
+        run_note_ended(slot->slots->options.run_metrics, slot->db, task);
 }
 
 static void execute(struct slot *slot, const struct run_task *task, int64_t taken_ms)
