@@ -139,8 +139,11 @@ def short_name(item: pytest.Item) -> str:
 
 
 def log_folder(item: pytest.Item) -> Path:
+    """Of this test alone: [[]] and [{}] are written alike, and two files may have a test of one name."""
     attempt = getattr(item, "execution_count", 1)
-    return LOGS / (re.sub(r"[^A-Za-z0-9_.-]+", "-", item.name) + (f"-again-{attempt}" if attempt > 1 else ""))
+    words = re.sub(r"[^A-Za-z0-9_.-]+", "-", item.name).strip("-")
+    number = zlib.crc32(item.nodeid.encode()) % 100_000
+    return LOGS / (f"{words}-{number:05d}" + (f"-again-{attempt}" if attempt > 1 else ""))
 
 
 @pytest.fixture
