@@ -392,20 +392,20 @@ WORKERS_COULD = {
         "select address from klaviyo.ledger", "select email from klaviyo.rejection", "select body from klaviyo.batch",
     ],
     "the answers of other people's tasks": ["select answer from klaviyo.task"],
-    "have the workers send rows of its own to the list of an export": [
+    "have the workers send rows of their own to the list of an export": [
         "update klaviyo.batch set body = 'forged', state = 'planned'",
         "insert into klaviyo.batch (export_id, run_id, row_count, body) values (1, 1, 1, 'forged')",
     ],
     "or take members off it": ["update klaviyo.ledger set left_run = 1, left_epoch = 1, removing = true"],
-    "ask for tasks in another's name": [
+    "request tasks in another's name": [
         "insert into klaviyo.task (kind, connection_id, arguments, created_by) values ('export try', 1, '{}', 'boss')",
     ],
     "forget what was sent": ["delete from klaviyo.ledger"],
     "end and forge runs": [
         "select klaviyo.close_run(1, 'failed', 'x', 'x')", "update klaviyo.run set state = 'succeeded', finished_at = now()",
     ],
-    "call events answered that were not": ["update klaviyo.request set state = 'done'"],
-    "have outcome events sent that are not true": [
+    "mark events as answered that were not": ["update klaviyo.request set state = 'done'"],
+    "have false outcome events sent": [
         "insert into klaviyo.outcome (run_id, epoch, export_name, segment_id, data, ended_at)"
         " values (1, 1, 'x', 'seg', '{}', now())",
     ],

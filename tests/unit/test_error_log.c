@@ -7,7 +7,7 @@
 
 #include "worker/ingest/error_log.h"
 
-enum { MINUTE_MS = 60000 };
+static const int64_t MINUTE_MS = 60000;
 
 static void an_error_is_news_once_a_minute(void **state)
 {

@@ -180,17 +180,25 @@ static bool read_batch(const PGresult *rows, int row, struct outbox_batch *batch
     return batch->job_id || !job_id;
 }
 
+static bool read_each(const PGresult *rows, struct outbox_batches *batches, struct error *err)
+{
+    size_t n = (size_t)result_rows(rows);
+
+    batches->items = calloc(n + 1, sizeof *batches->items);
+    if (!batches->items)
+        return error_no_memory(err);
+    for (; batches->n < n; batches->n++)
+        if (!read_batch(rows, (int)batches->n, &batches->items[batches->n]))
+            return error_no_memory(err);
+    return true;
+}
+
 static bool read_batches(const PGresult *rows, struct outbox_batches *batches, struct error *err)
 {
     CLEANUP(outbox_batches_release) struct outbox_batches read = { .n = 0 };
-    size_t n = (size_t)result_rows(rows);
 
-    read.items = calloc(n + 1, sizeof *read.items);
-    if (!read.items)
-        return error_no_memory(err);
-    for (; read.n < n; read.n++)
-        if (!read_batch(rows, (int)read.n, &read.items[read.n]))
-            return error_no_memory(err);
+    if (!read_each(rows, &read, err))
+        return false;
     *batches = read;
     read = (struct outbox_batches){ .n = 0 };
     return true;
