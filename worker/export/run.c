@@ -177,7 +177,8 @@ static bool open_and_deliver(const struct run_options *options, struct db *db,
 
 /*
  * Another process ended the run while it was in progress here: a command, or another worker's
- * take, which has counted its failure. No other worker logs the rest.
+ * take, which has counted its failure. No other worker logs the rest. Or it was this worker,
+ * whose response was lost: then nobody has counted a failure.
  */
 static bool was_ended(struct run_metrics *run_metrics, struct db *db, const struct run_task *task,
                       bool counts_failure)
