@@ -228,7 +228,7 @@ def group_commits(world: World) -> Iterator[tuple[int, int, int]]:
         }
     )
     log = TopicPartition("__consumer_offsets", 0, 0)
-    end = consumer.get_watermark_offsets(log, timeout=20)[1]
+    end = events.ends(consumer, log)[1]
     consumer.assign([log])
     at = 0
     while at < end:

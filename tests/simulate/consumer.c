@@ -325,9 +325,10 @@ bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset
     return true;
 }
 
-void consumer_commit(struct consumer *consumer, int32_t partition, int64_t offset)
+bool consumer_begin(struct consumer *consumer, int32_t partition, int64_t offset)
 {
     (void)broker_commit(consumer, partition, offset);
+    return consumer_store(consumer, partition, offset);
 }
 
 bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err UNUSED)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from support.process import wait_until
 
 TYPE = "segment.refreshed.v1"
 SOURCE = "/tests/publisher"
@@ -132,8 +134,22 @@ def read_all(address: str, topic: str) -> list[Record]:
         consumer.close()
 
 
+def ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """The partition's first offset and its end; waits for a broker that is not there yet."""
+
+    def ask() -> tuple[int, int] | None:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=5)
+        except KafkaException:
+            return None
+
+    found = wait_until(ask, 30, f"the ends of {partition.topic} [{partition.partition}]")
+    assert found
+    return found
+
+
 def _read(consumer: Consumer, topic: str, partition: int) -> list[Record]:
-    first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)
+    first, end = ends(consumer, TopicPartition(topic, partition))
     records: list[Record] = []
     if first == end:
         return records

@@ -240,6 +240,101 @@ static void what_was_stored_is_committed_soon(void **state)
     mock_cluster_stop(&mock);
 }
 
+/* Requests of that kind are refused once, a second late; librdkafka sends the request again. */
+static void refuse_one_commit(const struct mock_cluster *mock)
+{
+    enum { OFFSET_COMMIT = 8, LATE_MS = 1000 };
+
+    assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(
+                         mock->cluster, 1, OFFSET_COMMIT, 1,
+                         RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, LATE_MS),
+                     0);
+}
+
+/* Commits that are heard of up to that offset: none goes back. */
+static void assert_commits_ascend_to(struct consumer *consumer, int64_t last)
+{
+    enum { QUIET_MS = 1500 }; /* and for that long after it */
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+    int64_t highest = -1;
+    int64_t until_ms = clock_ms() + DEADLINE_MS;
+
+    while (clock_ms() < until_ms) {
+        consumer_next(consumer, &event);
+        if (event.kind == CONSUMER_NONE) {
+            (void)poll(NULL, 0, 10);
+            continue;
+        }
+        if (event.kind == CONSUMER_COMMITTED) {
+            int64_t offset = consumer_event_partition(&event, 0).offset;
+            assert_in_range(offset, highest < 0 ? 0 : highest, last);
+            if (offset == last && highest != last)
+                until_ms = clock_ms() + QUIET_MS;
+            highest = offset;
+        }
+        consumer_done(consumer, &event);
+    }
+    assert_int_equal(highest, last);
+}
+
+static void no_commit_is_overtaken_by_an_older_one(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        send_text(producer, "events", "x");
+    await(consumer, CONSUMER_END, &event);
+    consumer_done(consumer, &event);
+
+    refuse_one_commit(&mock);
+    assert_true(consumer_begin(consumer, 0, 0));
+    assert_true(consumer_store(consumer, 0, 3));
+    assert_commits_ascend_to(consumer, 3);
+
+    refuse_one_commit(&mock);
+    assert_true(consumer_store(consumer, 0, 4));
+    (void)poll(NULL, 0, 300); /* the timer sends it */
+    assert_true(consumer_store(consumer, 0, 5));
+    assert_commits_ascend_to(consumer, 5);
+    consumer_free(consumer);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void a_partition_may_begin_below_what_was_committed(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+    struct topic_progress progress;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        send_text(producer, "events", "x");
+    await(consumer, CONSUMER_END, &event);
+    consumer_done(consumer, &event);
+    assert_true(consumer_begin(consumer, 0, 5));
+    await(consumer, CONSUMER_COMMITTED, &event);
+    consumer_done(consumer, &event);
+    assert_true(consumer_begin(consumer, 0, 1));
+    assert_commits_ascend_to(consumer, 1);
+    assert_true(consumer_store(consumer, 0, 2));
+    assert_commits_ascend_to(consumer, 2);
+    close_cleanly(consumer);
+    consumer_free(consumer);
+
+    assert_true(topics_progress(&mock.settings, 0, &progress, 5000, &err));
+    assert_int_equal(progress.committed, 2);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
 static void a_partition_not_ours_stores_nothing(void **state)
 {
     struct mock_cluster mock = mock_cluster_start("events", 1);
@@ -666,6 +761,8 @@ int main(void)
         cmocka_unit_test(the_end_of_a_partition_is_told_with_its_offset),
         cmocka_unit_test(what_was_stored_is_committed_in_the_background_and_at_the_close),
         cmocka_unit_test(what_was_stored_is_committed_soon),
+        cmocka_unit_test(no_commit_is_overtaken_by_an_older_one),
+        cmocka_unit_test(a_partition_may_begin_below_what_was_committed),
         cmocka_unit_test(a_partition_not_ours_stores_nothing),
         cmocka_unit_test(a_pause_neither_skips_nor_repeats),
         cmocka_unit_test(closing_is_quick_at_any_moment),

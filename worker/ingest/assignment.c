@@ -197,13 +197,12 @@ void assignment_store(struct assignment *assignment, struct consumer *consumer)
     struct offsets_move move;
 
     while (offsets_take_move(assignment->offsets, &move)) {
-        bool stored = consumer_store(consumer, move.partition, move.watermark);
+        bool ours = move.first ? consumer_begin(consumer, move.partition, move.watermark)
+                               : consumer_store(consumer, move.partition, move.watermark);
 
-        if (!stored) /* an ordinary outcome around a rebalance */
+        if (!ours) /* an ordinary outcome around a rebalance */
             log_debug("offset_not_stored", LOG_INT("partition", move.partition),
                       LOG_INT("offset", move.watermark));
-        else if (move.first)
-            consumer_commit(consumer, move.partition, move.watermark);
     }
 }
 

@@ -60,7 +60,7 @@ bool assignment_take_gap(struct assignment *assignment, int32_t partition, int64
 /* Notes the offsets of a COMMITTED event. */
 void assignment_committed(struct assignment *assignment, const struct consumer_event *event);
 
-/* Stores every watermark that moved; commits where a partition begins for us. */
+/* Every watermark that moved is to be committed. */
 void assignment_store(struct assignment *assignment, struct consumer *consumer);
 
 /* True: that event is open, under the partition's present epoch. */

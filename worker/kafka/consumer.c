@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "common/wakeup.h"
 #include "worker/kafka/client_log.h"
 #include "worker/kafka/client_text.h"
+#include "worker/kafka/commits.h"
 #include "worker/kafka/failure.h"
 #include "worker/kafka/handle.h"
 #include "worker/kafka/message.h"
@@ -54,6 +56,7 @@ struct consumer {
     pthread_mutex_t lock; /* of resets */
     SLIST_HEAD(, reset) resets;
     rd_kafka_message_t *held; /* came with notes that go before it */
+    struct commits *commits;
     struct message_headers headers;
     bool lent;
     struct consumer *left_before; /* in the list of those left behind */
@@ -104,17 +107,37 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
     }
 }
 
+typedef void (*commit_answer)(struct commits *commits, int32_t partition, int64_t offset, bool ok,
+                              int64_t now_ms);
+
+static void note_commit(struct consumer *consumer, rd_kafka_resp_err_t code,
+                        const rd_kafka_topic_partition_list_t *partitions, commit_answer answer)
+{
+    if (code)
+        note_error(consumer, code, "offsets were not committed")->of_commit = true;
+    if (!partitions)
+        return;
+    for (int i = 0; i < partitions->cnt; i++)
+        answer(consumer->commits, partitions->elems[i].partition, partitions->elems[i].offset,
+               !code && !partitions->elems[i].err, clock_ms());
+    add_note(consumer, CONSUMER_COMMITTED)->partitions =
+        rd_kafka_topic_partition_list_copy(partitions);
+}
+
+/* By librdkafka's timer, or when it unassigned. */
 static void on_committed(rd_kafka_t *handle, rd_kafka_resp_err_t code,
                          rd_kafka_topic_partition_list_t *partitions, void *opaque)
 {
     (void)handle;
-    if (code == RD_KAFKA_RESP_ERR__NO_OFFSET)
-        return; /* there was nothing to commit */
-    if (code)
-        note_error(opaque, code, "offsets were not committed")->of_commit = true;
-    if (partitions)
-        add_note(opaque, CONSUMER_COMMITTED)->partitions =
-            rd_kafka_topic_partition_list_copy(partitions);
+    if (code != RD_KAFKA_RESP_ERR__NO_OFFSET) /* there was nothing to commit */
+        note_commit(opaque, code, partitions, commits_stored);
+}
+
+static void on_begun(rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                     rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    (void)handle;
+    note_commit(opaque, code, partitions, commits_begun);
 }
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
@@ -197,7 +220,8 @@ static bool open_handle(struct consumer *consumer, const struct settings *settin
     };
 
     consumer->topic = strdup(settings->kafka_topic);
-    if (!consumer->topic)
+    consumer->commits = commits_new();
+    if (!consumer->topic || !consumer->commits)
         return error_no_memory(err);
     consumer->handle = kafka_handle_new(settings, HANDLE_MEMBER, &callbacks, err);
     if (!consumer->handle)
@@ -280,6 +304,7 @@ void consumer_free(struct consumer *consumer)
     while (next_reset(consumer, &unread))
         ;
     (void)pthread_mutex_destroy(&consumer->lock);
+    commits_free(consumer->commits);
     free(consumer->headers.items);
     free(consumer->topic);
     free(consumer);
@@ -326,6 +351,60 @@ struct consumer_partition consumer_event_partition(const struct consumer_event *
         .partition = partition->partition,
         .offset = partition->err || partition->offset < 0 ? -1 : partition->offset,
     };
+}
+
+static rd_kafka_topic_partition_list_t *list_of_one(const struct consumer *consumer,
+                                                    int32_t partition, int64_t offset)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(list, consumer->topic, partition)->offset = offset;
+    return list;
+}
+
+static bool set_stored(const struct consumer *consumer, int32_t partition, int64_t offset)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);
+
+    return !rd_kafka_offsets_store(consumer->handle, list) && !list->elems[0].err;
+}
+
+static void commit_beginning(struct consumer *consumer, int32_t partition, int64_t offset)
+{
+    CLEANUP(partitions_freep)
+    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);
+    rd_kafka_resp_err_t code =
+        rd_kafka_commit_queue(consumer->handle, list, consumer->queue, on_begun, consumer);
+
+    if (code) /* else the answer comes as an event */
+        commits_begun(consumer->commits, partition, offset, false, clock_ms());
+}
+
+static void store(struct consumer *consumer, int32_t partition, int64_t offset)
+{
+    if (set_stored(consumer, partition, offset))
+        return;
+    commits_remove(consumer->commits, partition); /* it is another worker's by now */
+    log_debug("offset_not_stored", LOG_INT("partition", partition), LOG_INT("offset", offset));
+}
+
+static void continue_commits(struct consumer *consumer)
+{
+    int32_t partition = -1;
+    int64_t offset = -1;
+
+    for (;;)
+        switch (commits_next(consumer->commits, clock_ms(), &partition, &offset)) {
+        case COMMITS_BEGIN:
+            commit_beginning(consumer, partition, offset);
+            break;
+        case COMMITS_STORE:
+            store(consumer, partition, offset);
+            break;
+        case COMMITS_NOTHING:
+            return;
+        }
 }
 
 static void describe_error(struct consumer *consumer, const struct note *note,
@@ -395,6 +474,7 @@ void consumer_next(struct consumer *consumer, struct consumer_event *event)
     assert(!consumer->lent);
     *event = (struct consumer_event){ .kind = CONSUMER_NONE };
 
+    continue_commits(consumer);
     if (next_reset(consumer, event)) { /* before the record that comes instead */
         consumer->lent = true;
         return;
@@ -458,6 +538,9 @@ bool consumer_accept(struct consumer *consumer, const struct consumer_event *eve
     const struct note *note = event->handle;
 
     assert(event->kind == CONSUMER_ASSIGNED);
+    for (int i = 0; i < note->partitions->cnt; i++)
+        if (!commits_add(consumer->commits, note->partitions->elems[i].partition))
+            return error_no_memory(err);
     if (!is_cooperative(consumer))
         return assign_all(consumer, note->partitions, what, err);
     return answered(consumer, rd_kafka_incremental_assign(consumer->handle, note->partitions), what,
@@ -465,18 +548,17 @@ bool consumer_accept(struct consumer *consumer, const struct consumer_event *eve
 }
 
 /*
- * librdkafka commits what is stored when it unassigns, lost or not. A topic that
- * was deleted and made again would begin where the old one ended.
+ * librdkafka commits what is stored when it unassigns, lost or not. Of a lost one
+ * nothing is to be: a topic that was deleted and made again would begin where the old
+ * one ended.
  */
-static void forget_stored(const struct consumer *consumer,
-                          const rd_kafka_topic_partition_list_t *partitions)
+static void settle_stored(struct consumer *consumer, int32_t partition, bool lost)
 {
-    CLEANUP(partitions_freep)
-    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_copy(partitions);
+    int64_t offset = RD_KAFKA_OFFSET_INVALID;
 
-    for (int i = 0; i < none->cnt; i++)
-        none->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
-    (void)rd_kafka_offsets_store(consumer->handle, none); /* refused: it is gone already */
+    if (lost || commits_last(consumer->commits, partition, clock_ms(), &offset))
+        (void)set_stored(consumer, partition, offset); /* refused: it is gone already */
+    commits_remove(consumer->commits, partition);
 }
 
 bool consumer_unassign(struct consumer *consumer, const struct consumer_event *event,
@@ -486,37 +568,29 @@ bool consumer_unassign(struct consumer *consumer, const struct consumer_event *e
     const struct note *note = event->handle;
 
     assert(event->kind == CONSUMER_REVOKED || event->kind == CONSUMER_LOST);
-    if (event->kind == CONSUMER_LOST)
-        forget_stored(consumer, note->partitions);
+    for (int i = 0; i < note->partitions->cnt; i++)
+        settle_stored(consumer, note->partitions->elems[i].partition, event->kind == CONSUMER_LOST);
     if (!is_cooperative(consumer))
         return assign_all(consumer, NULL, what, err);
     return answered(consumer, rd_kafka_incremental_unassign(consumer->handle, note->partitions),
                     what, err);
 }
 
-static rd_kafka_topic_partition_list_t *list_of_one(const struct consumer *consumer,
-                                                    int32_t partition, int64_t offset)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-
-    rd_kafka_topic_partition_list_add(list, consumer->topic, partition)->offset = offset;
-    return list;
-}
-
 bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset)
 {
-    CLEANUP(partitions_freep)
-    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);
+    bool ours = commits_offer(consumer->commits, partition, offset);
 
-    return !rd_kafka_offsets_store(consumer->handle, list) && !list->elems[0].err;
+    continue_commits(consumer);
+    return ours;
 }
 
-void consumer_commit(struct consumer *consumer, int32_t partition, int64_t offset)
+bool consumer_begin(struct consumer *consumer, int32_t partition, int64_t offset)
 {
-    CLEANUP(partitions_freep)
-    rd_kafka_topic_partition_list_t *list = list_of_one(consumer, partition, offset);
+    (void)set_stored(consumer, partition, RD_KAFKA_OFFSET_INVALID); /* of an earlier epoch */
+    bool ours = commits_offer_beginning(consumer->commits, partition, offset, clock_ms());
 
-    (void)rd_kafka_commit(consumer->handle, list, 1); /* what becomes of it comes as an event */
+    continue_commits(consumer);
+    return ours;
 }
 
 static bool pause_or_resume(struct consumer *consumer, int32_t partition, bool pause,

@@ -18,7 +18,7 @@
  *
  * Which offset may be committed is not its business: it commits, in the
  * background and when partitions are given back, the offsets last passed to
- * consumer_store().
+ * consumer_store() or consumer_begin().
  */
 struct consumer;
 
@@ -91,16 +91,17 @@ bool consumer_unassign(struct consumer *consumer, const struct consumer_event *e
                        struct error *err) MUST_USE;
 
 /*
- * offset: the first one that is not done. False: the partition is not ours
- * (any more), which is an ordinary outcome.
+ * offset: the first one that is not done. It is committed within half a second, in
+ * order: commits.h says how. False: the partition is not ours (any more), which is
+ * an ordinary outcome.
  */
 bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset) MUST_USE;
 
 /*
- * Commits offset now, without waiting: where a partition begins for us. Also
- * backwards, for one that was made again or whose old records are gone.
+ * The same for where a partition begins for us: also backwards, for one that was made
+ * again or whose old records are gone.
  */
-void consumer_commit(struct consumer *consumer, int32_t partition, int64_t offset);
+bool consumer_begin(struct consumer *consumer, int32_t partition, int64_t offset) MUST_USE;
 
 /* Messages of that partition stop, or go on where they stopped. */
 bool consumer_pause(struct consumer *consumer, int32_t partition, struct error *err) MUST_USE;
