@@ -309,6 +309,16 @@ def test_what_nobody_sends_does_not_pile_up(world: World) -> None:
     assert left == [(2,), (3,)], "another worker has claimed one, one is new"
 
 
+def test_where_outcomes_are_turned_off_none_is_said_to_wait(world: World) -> None:
+    add_rows(world, 1)
+    world.db.execute("update klaviyo.outcome set ended_at = now() - interval '9 minutes'")
+    worker = world.start_worker().wait_ready()
+    page = wait_until(lambda: known if "runs queued" in (known := worker.page("/")) else "", 20, "the figures")
+    assert "Outcome events wait" not in page
+    assert "klaviyo_worker_oldest_waiting_outcome_age_seconds 0\n" in worker.page("/metrics")
+    assert world.db.value("select count(*) from klaviyo.outcome") == 1
+
+
 def test_what_was_never_sent_is_deleted_with_its_run_and_that_is_said(world: World) -> None:
     world.outcome_topic = f"{world.name}.segment-export"
     add_rows(world, 1200)
