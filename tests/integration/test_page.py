@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -253,6 +254,78 @@ def test_a_thousand_batches_are_twenty_four_bars(world: World) -> None:
     assert [colour for colour, _, _ in bars] == ["good"] * 11 + ["bad"] + ["good"] * 11 + ["busy"]
     assert bars[0][1] < 2 and all(20 < width < 70 for _, _, width in bars[:23])
     assert bars[23][1] + bars[23][2] == 1000
+
+
+OTHER_EXPORTS = """insert into klaviyo.export (name, connection_id, list_id, email_path)
+select 'other ' || n, connection_id, list_id, email_path from klaviyo.export, generate_series(1, %s) n
+where name = %s"""
+IN_PROGRESS = """insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at,
+lease_until, parked_until, wait_reason, waiting_until, read_rows, selected_rows, planned)
+select export_id, name, 'main', 'schedule', 'running', now() - interval '1 hour', now() + interval '1 hour',
+case when {parked} then now() + interval '1 hour' end, case when {parked} then 'rate_limited' end,
+case when {parked} then now() + interval '1 hour' end, 1000000, 1000000, true
+from klaviyo.export where {which} order by export_id"""
+ENDED = """insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at, finished_at)
+select export_id, name, 'main', 'schedule', 'succeeded', now(), now()
+from klaviyo.export cross join generate_series(1, 5) where name like 'other%%'"""
+PLANNED = """insert into klaviyo.batch (export_id, run_id, state, row_count)
+select export_id, run_id, 'planned', 10000 from klaviyo.run, generate_series(1, 3) where run_id = %s"""
+
+
+def add_other_exports(world: World, count: int) -> None:
+    world.db.execute("alter table klaviyo.export disable trigger user")
+    world.db.execute(OTHER_EXPORTS, count, EXPORT)
+
+
+def begin_runs(world: World, which: str, parked: bool) -> None:
+    world.db.execute(IN_PROGRESS.format(which=which, parked=parked))
+
+
+def test_a_run_that_goes_on_is_shown_however_many_were_queued_since(
+    world: World, browser: webdriver.Chrome
+) -> None:
+    world.set_up_export(people.simple(5))
+    add_other_exports(world, 30)
+    begin_runs(world, f"name = '{EXPORT}'", False)
+    run = world.db.value("select run_id from klaviyo.run")
+    world.db.execute(PLANNED, run)
+    world.db.execute(ENDED)
+    worker = world.start_worker().wait_ready()
+
+    browser.get(url(worker))
+    wait_text(browser, "Going on")
+    look_at(browser, "old-run")
+    follow(browser, str(run), f"Run {run} of {EXPORT}")
+    wait_text(browser, "to be sent 3")
+    assert f'<a href="/run?id={run}">' in worker.page(f"/export?name={EXPORT}")
+    newest = [n for (n,) in world.db.rows("select run_id from klaviyo.run order by 1 desc limit 100")]
+    assert [shown["id"] for shown in json.loads(worker.page("/api/runs"))] == newest
+
+
+def cards(page: str) -> list[int]:
+    """The runs that the page shows as going on."""
+    return [int(n) for n in re.findall(r'class="detail">run <a href="/run\?id=(\d+)"', page)]
+
+
+def test_of_very_many_that_go_on_those_are_shown_that_a_worker_has_and_the_oldest(
+    world: World, browser: webdriver.Chrome
+) -> None:
+    world.set_up_export(people.simple(5))
+    add_other_exports(world, 140)
+    begin_runs(world, "name like 'other%%'", True)
+    begin_runs(world, f"name = '{EXPORT}'", False)
+    world.db.execute(ENDED)
+    worker = world.start_worker().wait_ready()
+
+    page = wait_until(lambda: known if "Going on" in (known := worker.page("/")) else "", 20, "the runs")
+
+    assert len(page.encode()) < 300_000
+    began = [n for (n,) in world.db.rows("select run_id from klaviyo.run where state = 'running' order by 1")]
+    assert cards(page) == [began[-1], *reversed(began[:99])]
+    assert "And 41 more" in page
+    browser.get(url(worker))
+    wait_text(browser, "And 41 more")
+    look_at(browser, "many-that-go-on")
 
 
 def test_what_is_not_there_is_said_with_404(world: World) -> None:

@@ -76,7 +76,7 @@ static void expect(const struct list_filter *filter, const char *ids)
     CLEANUP(strbuf_release) struct strbuf out = STRBUF_INIT(10000);
     char found[64] = "";
 
-    assert_true(list_filter_apply(filter, "export", runs, &out));
+    assert_true(list_filter_apply(filter, "export", 3, runs, &out));
     for (const char *at = out.data; (at = strstr(at, "\"id\":")); at++)
         (void)snprintf(found + strlen(found), sizeof found - strlen(found), "%c", at[5]);
     assert_string_equal(found, ids);
@@ -85,7 +85,8 @@ static void expect(const struct list_filter *filter, const char *ids)
 static void runs_are_picked_by_limit_export_and_state(void **state)
 {
     (void)state;
-    expect(&(struct list_filter){ .limit = "" }, "4321");
+    expect(&(struct list_filter){ .limit = "" }, "432");
+    expect(&(struct list_filter){ .limit = "4" }, "4321");
     expect(&(struct list_filter){ .limit = "2" }, "43");
     expect(&(struct list_filter){ .export_name = "news", .limit = "2" }, "32");
     expect(&(struct list_filter){ .export_name = "a b" }, "4");

@@ -90,6 +90,20 @@ static void a_run_is_shown_with_state_and_progress(void **state)
     assert_shows(&facts, "class=\"notice\"", false);
 }
 
+static void those_in_progress_that_are_not_shown_are_counted(void **state)
+{
+    struct snapshot_view view = { .read_ms = 19000,
+                                  .lists.runs = run_going_on,
+                                  .overview.running = 1 };
+    struct page_facts facts = facts_of(&view);
+
+    (void)state;
+    assert_shows(&facts, "Going on", true);
+    assert_shows(&facts, "runs list --state waiting", false);
+    view.overview.running = 5;
+    assert_shows(&facts, "And 4 more: <code>klaviyo-worker runs list --state waiting</code>", true);
+}
+
 static void names_are_escaped(void **state)
 {
     struct snapshot_view view = { .read_ms = 19000, .lists.runs = run_going_on };
@@ -337,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_is_shown_with_state_and_progress),
+        cmocka_unit_test(those_in_progress_that_are_not_shown_are_counted),
         cmocka_unit_test(names_are_escaped),
         cmocka_unit_test(the_page_says_when_the_database_is_away_or_a_connection_needs_attention),
         cmocka_unit_test(outcomes_that_wait_are_said),

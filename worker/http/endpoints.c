@@ -138,15 +138,29 @@ static void add_complaint(struct kept_answer *kept, unsigned status, const char 
     strbuf_addf(&kept->body, "{\"error\": \"%s\"}", why);
 }
 
-/* A list of the snapshot, or the part of it that is asked for. */
-static void add_list(const struct endpoints *e, struct kept_answer *kept, const char *name_member,
+/* Of the snapshot's runs; the page has more in progress than are among the newest. */
+static void add_runs(const struct endpoints *e, struct kept_answer *kept, const char *runs)
+{
+    if (!list_filter_apply(&e->filter, "export", OVERVIEW_RUNS, runs, &kept->body))
+        kept->status = 500;
+}
+
+static void add_exports(const struct endpoints *e, struct kept_answer *kept, const char *exports)
+{
+    if (list_filter_is_empty(&e->filter))
+        strbuf_add_str(&kept->body, exports);
+    else if (!list_filter_apply(&e->filter, "name", LIST_FILTER_LIMIT_MAX, exports, &kept->body))
+        kept->status = 500;
+}
+
+static void add_list(const struct endpoints *e, struct kept_answer *kept, enum route_name route,
                      const char *list)
 {
     kept->status = 200;
-    if (list_filter_is_empty(&e->filter))
-        strbuf_add_str(&kept->body, list);
-    else if (!list_filter_apply(&e->filter, name_member, list, &kept->body))
-        kept->status = 500;
+    if (route == ROUTE_RUNS)
+        add_runs(e, kept, list);
+    else
+        add_exports(e, kept, list);
 }
 
 static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_name route)
@@ -158,7 +172,7 @@ static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_
     if (!list_filter_is_good(&e->filter))
         add_complaint(kept, 400, "limit is no whole number from 1 to 1000");
     else if (list && snapshot_view_is_current(&view, clock_ms()))
-        add_list(e, kept, route == ROUTE_RUNS ? "export" : "name", list);
+        add_list(e, kept, route, list);
     else
         add_complaint(kept, 503,
                       view.too_slow ? "the database takes too long to answer"

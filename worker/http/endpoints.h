@@ -18,8 +18,8 @@
  *     /readyz    200 or 503: in the consumer group, database takes new connections
  *     /metrics   Prometheus text (metrics_report.h)
  *     /          status page (page.h); /export?name= and /run?id= show one of them
- *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those of
- *                them that limit=, export= and state= pick
+ *     /api/runs  JSON behind the page: as `runs list --json`, the newest 100 or those that
+ *                limit=, export= and state= pick
  *     /api/exports  the same for exports, as `export list --json`
  *
  * They answer from atomics and from a snapshot of the database that a thread

@@ -50,14 +50,12 @@ static bool has(const json_t *item, const char *member, const char *wanted)
     return !*wanted || (text && strcmp(text, wanted) == 0);
 }
 
-static json_t *pick(const struct list_filter *filter, const char *name_member, const json_t *all)
+static json_t *pick(const struct list_filter *filter, const char *name_member, int64_t limit,
+                    const json_t *all)
 {
     json_t *picked = json_array(), *item;
-    int64_t limit;
     size_t i;
 
-    if (!limit_of(filter, &limit))
-        limit = 0;
     json_array_foreach(all, i, item) {
         if ((int64_t)json_array_size(picked) < limit &&
             has(item, name_member, filter->export_name) && has(item, "state", filter->state) &&
@@ -67,11 +65,13 @@ static json_t *pick(const struct list_filter *filter, const char *name_member, c
     return picked;
 }
 
-bool list_filter_apply(const struct list_filter *filter, const char *name_member, const char *list,
-                       struct strbuf *out)
+bool list_filter_apply(const struct list_filter *filter, const char *name_member, int64_t otherwise,
+                       const char *list, struct strbuf *out)
 {
     CLEANUP(json_freep) json_t *all = json_loads(list, 0, NULL);
-    CLEANUP(json_freep) json_t *picked = all ? pick(filter, name_member, all) : NULL;
+    CLEANUP(json_freep)
+    json_t *picked =
+        all ? pick(filter, name_member, list_filter_limit(filter, otherwise), all) : NULL;
     char *text = picked ? json_dumps(picked, JSON_COMPACT) : NULL;
 
     if (!text)

@@ -36,9 +36,10 @@ bool list_filter_is_same(const struct list_filter *filter, const struct list_fil
 
 /*
  * list: a JSON array of objects, of which `name_member` has the export's name.
- * Appends the array of those that are asked for; false: out of memory.
+ * Appends the array of those that are asked for, at most `otherwise` where no limit is; false:
+ * out of memory.
  */
-bool list_filter_apply(const struct list_filter *filter, const char *name_member, const char *list,
-                       struct strbuf *out) MUST_USE;
+bool list_filter_apply(const struct list_filter *filter, const char *name_member, int64_t otherwise,
+                       const char *list, struct strbuf *out) MUST_USE;
 
 #endif

@@ -184,24 +184,36 @@ static void add_exports(struct strbuf *out, const struct page_lists *lists, int6
 
 /* ---- runs ---- */
 
-static void add_open_runs(struct strbuf *out, const json_t *runs, const json_t *report,
-                          int64_t now_us)
+static void add_further_runs(struct strbuf *out, int64_t n)
 {
-    bool any = false;
+    if (n > 0)
+        strbuf_addf(out,
+                    "<p class=\"soft\">And %" PRId64 " more: <code>klaviyo-worker runs list "
+                    "--state waiting</code> shows those that wait.</p>\n",
+                    n);
+}
 
-    for (size_t i = 0; i < json_array_size(runs); i++) {
-        const json_t *run = json_array_get(runs, i);
+static void add_open_runs(struct strbuf *out, const struct page_facts *facts,
+                          const struct page_lists *lists)
+{
+    int64_t shown = 0;
+
+    for (size_t i = 0; i < json_array_size(lists->runs); i++) {
+        const json_t *run = json_array_get(lists->runs, i);
 
         if (!page_run_is_open(run))
             continue;
-        if (!any)
+        if (shown == 0)
             strbuf_add_str(out, "<section aria-labelledby=\"now\"><h2 id=\"now\">Going on</h2>"
                                 "<ul class=\"cards\">\n");
-        any = true;
-        page_add_open_run(out, run, report, now_us);
+        shown++;
+        page_add_open_run(out, run, lists->report, facts->now_us);
     }
-    if (any)
-        strbuf_add_str(out, "</ul></section>\n");
+    if (shown == 0)
+        return;
+    strbuf_add_str(out, "</ul>\n");
+    add_further_runs(out, facts->database->overview.running - shown);
+    strbuf_add_str(out, "</section>\n");
 }
 
 static void add_runs(struct strbuf *out, const json_t *runs, int64_t now_us)
@@ -399,9 +411,12 @@ static void add_worker(struct strbuf *out, const struct page_facts *facts)
     strbuf_add_str(out, "</section>\n");
 }
 
-static void add_what_there_is(struct strbuf *out, const struct page_lists *lists, int64_t now_us)
+static void add_what_there_is(struct strbuf *out, const struct page_facts *facts,
+                              const struct page_lists *lists)
 {
-    add_open_runs(out, lists->runs, lists->report, now_us);
+    int64_t now_us = facts->now_us;
+
+    add_open_runs(out, facts, lists);
     add_exports(out, lists, now_us);
     add_load(out, lists->report, now_us);
     add_runs(out, lists->runs, now_us);
@@ -417,7 +432,7 @@ bool page_write(const struct page_facts *facts, struct strbuf *out, struct error
     page_begin(out, facts, "Status");
     page_add_notices(out, facts, lists.report);
     if (is_known(facts))
-        add_what_there_is(out, &lists, facts->now_us);
+        add_what_there_is(out, facts, &lists);
     add_worker(out, facts);
     page_end(out);
     return strbuf_ok(out) || error_no_memory(err);

@@ -109,11 +109,10 @@ static void add_export(struct strbuf *out, const struct page_lists *lists, const
     page_add_trend(out, json_object_get(json_object_get(lists->report, "trends"), name));
     strbuf_add_str(out, "</div>\n");
     page_add_run_table(out, lists->runs, name, OVERVIEW_RUNS, now_us);
-    strbuf_addf(
-        out,
-        "<p class=\"soft\">Those of the newest %d runs of all exports; <code>klaviyo-worker "
-        "runs list --export</code> shows older ones.</p>\n",
-        OVERVIEW_RUNS);
+    strbuf_addf(out,
+                "<p class=\"soft\">Those of the newest %d runs of all exports, and the one in "
+                "progress; <code>klaviyo-worker runs list --export</code> shows older ones.</p>\n",
+                OVERVIEW_RUNS);
 }
 
 /* Old lists cannot say that something is not there. */
@@ -311,8 +310,8 @@ bool page_write_run(const struct page_facts *facts, int64_t run_id, struct strbu
         add_run(out, &lists, run, facts->now_us);
     else
         add_missing(out, facts,
-                    "This run is not among the newest 100: <code>klaviyo-worker runs "
-                    "show</code> knows it.",
+                    "This run is not among the newest 100, nor among those in progress that are "
+                    "shown here: <code>klaviyo-worker runs show</code> knows it.",
                     "What became of this run is not known yet.");
     page_end(out);
     *found = run != NULL;

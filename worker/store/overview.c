@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
+#include "worker/store/document.h"
 #include "worker/store/export_view.h"
+#include "worker/store/shown_runs.h"
 #include "worker/store/statement.h"
 #include "worker/store/status_report.h"
 
@@ -23,6 +25,10 @@ static const char count_sql[] =
     " coalesce(extract(epoch from clock_timestamp()"
     " - (select min(o.ended_at) from klaviyo.outcome o))::bigint, 0)"
     " from klaviyo.run r where r.state in ('queued', 'running')";
+
+static const char runs_sql[] =
+    "select coalesce(json_agg(klaviyo.run_json(r) order by r.run_id desc), '[]')"
+    " from klaviyo.run r where r.run_id in (" SHOWN_RUNS("$1") ")";
 
 static bool begin(struct db *db, struct error *err)
 {
@@ -52,6 +58,14 @@ static bool count(struct db *db, struct overview *overview, struct error *err)
     return true;
 }
 
+static bool list_runs(struct db *db, char **runs, struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, OVERVIEW_RUNS);
+    return db_query_document(db, runs_sql, &args, runs, err);
+}
+
 void overview_lists_release(struct overview_lists *lists)
 {
     free(lists->runs);
@@ -64,12 +78,9 @@ void overview_lists_release(struct overview_lists *lists)
 static bool read_all(struct db *db, struct overview *overview, struct overview_lists *lists,
                      struct error *err)
 {
-    const struct history_filter newest = { .limit = OVERVIEW_RUNS };
-
-    return begin(db, err) && count(db, overview, err) &&
-           history_list(db, &newest, &lists->runs, err) &&
+    return begin(db, err) && count(db, overview, err) && list_runs(db, &lists->runs, err) &&
            export_view_list(db, &lists->exports, err) &&
-           status_report_read(db, &lists->report, err) &&
+           status_report_read(db, OVERVIEW_RUNS, &lists->report, err) &&
            freshness_read(db, &lists->freshness, err);
 }
 

@@ -11,8 +11,8 @@
 #include "worker/store/history.h"
 
 /*
- * What all workers together have before them, in a few numbers, and their
- * newest runs: what the status page shows.
+ * What all workers together have before them, in a few numbers, their newest
+ * runs and those in progress: what the status page shows.
  */
 struct overview {
     int64_t queued;          /* runs */
@@ -30,7 +30,7 @@ enum { OVERVIEW_RUNS = 100, OVERVIEW_TIMEOUT_MS = 2000 };
 
 /* JSON, as of history_list(), export_view_list() and status_report_read(). */
 struct overview_lists {
-    char *runs; /* the newest OVERVIEW_RUNS */
+    char *runs; /* OVERVIEW_RUNS and as many in progress, as shown_runs.h has them; newest first */
     char *exports;
     char *report;
     struct freshness freshness;

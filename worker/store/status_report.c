@@ -2,6 +2,7 @@
 
 #include "worker/store/document.h"
 #include "worker/store/letter_rule.h"
+#include "worker/store/shown_runs.h"
 #include "worker/store/statement.h"
 
 /* A key's requests are counted under the connection until its account is known. */
@@ -62,27 +63,30 @@
     " 'complete', count(*) filter (where b.state = 'complete'),"                    \
     " 'unresolved', count(*) filter (where b.state = 'unresolved')) as states"      \
     " from klaviyo.batch b join klaviyo.run r on r.run_id = b.run_id"               \
-    " where r.state = 'running' group by b.run_id) as going_on"
+    " where r.state = 'running' and r.run_id in (select run_id from shown)"         \
+    " group by b.run_id) as going_on"
 
 /* What was kept at the end of a run, and the state of one in progress. */
 #define TIMELINES_SQL                                                                      \
     "select coalesce(json_object_agg(run_id, spans), '{}') from (select t.run_id, t.spans" \
-    " from klaviyo.run_timeline t where t.run_id in"                                       \
-    " (select run_id from klaviyo.run order by run_id desc limit $5)"                      \
+    " from klaviyo.run_timeline t where t.run_id in (select run_id from shown)"            \
     " union all select r.run_id, klaviyo.timeline(r) from klaviyo.run r"                   \
-    " where r.state = 'running') as known where spans is not null"
+    " where r.state = 'running' and r.run_id in (select run_id from shown))"               \
+    " as known where spans is not null"
 
 #define OUTLOOKS_SQL                                                              \
     "select coalesce(json_object_agg(r.run_id, klaviyo.outlook(r.run_id)), '{}')" \
-    " from klaviyo.run r where r.state = 'running'"
+    " from klaviyo.run r where r.state = 'running' and r.run_id in (select run_id from shown)"
 
-static const char report_sql[] =
+#define SHOWN_SQL "with shown as materialized (" SHOWN_RUNS("$5") ") "
+
+static const char report_sql[] = SHOWN_SQL
     "select json_build_object('accounts', (" ACCOUNTS_SQL "), 'attention', (" ATTENTION_SQL
     "), 'dead_letters', (" LETTERS_SQL "), 'minutes', (" MINUTES_SQL "), 'trends', (" TRENDS_SQL
     "), 'batches', (" BATCHES_SQL "), 'timelines', (" TIMELINES_SQL "), 'outlooks', (" OUTLOOKS_SQL
     "))";
 
-bool status_report_read(struct db *db, char **json, struct error *err)
+bool status_report_read(struct db *db, int64_t runs, char **json, struct error *err)
 {
     struct args args = ARGS_INIT;
 
@@ -90,7 +94,7 @@ bool status_report_read(struct db *db, char **json, struct error *err)
     args_int64(&args, STATUS_REPORT_ATTENTION);
     args_int64(&args, STATUS_REPORT_LETTERS);
     args_int64(&args, STATUS_REPORT_TREND_RUNS);
-    args_int64(&args, STATUS_REPORT_TIMELINES);
+    args_int64(&args, runs);
     if (!db_query_document(db, report_sql, &args, json, err))
         return error_wrap(err, "reading what the status page shows");
     return true;

@@ -2,6 +2,7 @@
 #define WORKER_STORE_STATUS_REPORT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/cleanup.h"
 #include "common/error.h"
@@ -21,6 +22,9 @@
  *     timelines     {run: [[from, to, rows, state], …]}   as klaviyo.timeline() has them
  *     outlooks      {run: outlook}   runs that go on, as klaviyo.outlook() has it
  *
+ * The last three are of the runs that the page can show (shown_runs.h): an outlook looks at
+ * all runs in progress, so hundreds of them would cost seconds.
+ *
  * Times are RFC 3339 in UTC. solved: as letter_rule.h has it. trends: without trials.
  */
 enum {
@@ -28,10 +32,12 @@ enum {
     STATUS_REPORT_LETTERS = 20,
     STATUS_REPORT_ATTENTION = 50,
     STATUS_REPORT_ACCOUNTS = 20,
-    STATUS_REPORT_TIMELINES = 100, /* of the newest runs, and of those that go on */
 };
 
-/* *json is the caller's. Part of a transaction that the caller began. Errors as in db.h. */
-bool status_report_read(struct db *db, char **json, struct error *err) MUST_USE;
+/*
+ * runs: the limit of shown_runs.h. *json is the caller's. Part of a transaction that the caller
+ * began. Errors as in db.h.
+ */
+bool status_report_read(struct db *db, int64_t runs, char **json, struct error *err) MUST_USE;
 
 #endif
