@@ -328,6 +328,22 @@ def test_of_very_many_that_go_on_those_are_shown_that_a_worker_has_and_the_oldes
     look_at(browser, "many-that-go-on")
 
 
+def test_of_many_connections_that_need_attention_the_newest_are_named_and_all_counted(
+    world: World, browser: webdriver.Chrome
+) -> None:
+    world.set_up_export(people.simple(5))
+    world.db.execute(
+        "insert into klaviyo.connection (name, consent_version, consent_by, attention_reason, attention_at)"
+        " select 'shop ' || n, 1, 'boss', 'key_refused', now() - n * interval '1 min' from generate_series(1, 60) n"
+    )
+    worker = world.start_worker().wait_ready()
+    browser.get(url(worker))
+    wait_text(browser, "60 connections need attention")
+    assert "shop 50: key_refused" in text(browser) and "shop 51: key_refused" not in text(browser)
+    assert "And 10 more: klaviyo-worker connection list shows them." in text(browser)
+    look_at(browser, "many-in-need")
+
+
 def test_what_is_not_there_is_said_with_404(world: World) -> None:
     worker = world.start_worker().wait_ready()
     for path in ("/export?name=nobody", "/export", "/run?id=12345", "/run?id=x", "/run"):

@@ -131,11 +131,17 @@ static void the_page_says_when_the_database_is_away_or_a_connection_needs_attent
     view.read_ms = 19000;
     assert_shows(&facts, "class=\"notice\"", false);
     view.lists.report = attention;
+    view.overview.attention = 1;
     assert_shows(&facts, "1 connection needs attention", true);
     assert_shows(&facts, "<b>m&lt;n</b>: key_refused, since", true);
     assert_shows(&facts, "its runs end at once", true);
     view.lists.report = two_in_need;
+    view.overview.attention = 2;
     assert_shows(&facts, "2 connections need attention: their runs end at once", true);
+    assert_shows(&facts, "more: <code>klaviyo-worker connection list</code>", false);
+    view.overview.attention = 53;
+    assert_shows(&facts, "53 connections need attention: their runs end at once", true);
+    assert_shows(&facts, "And 51 more: <code>klaviyo-worker connection list</code>", true);
 }
 
 static void outcomes_that_wait_are_said(void **state)

@@ -80,32 +80,42 @@ static void add_key_notice(struct strbuf *out, const struct page_facts *facts)
                     runs);
 }
 
+static void add_connection(struct strbuf *out, const json_t *connection, int64_t now_us)
+{
+    strbuf_add_str(out, "<li><b>");
+    html_add_text(out, page_text_of(connection, "name"));
+    strbuf_add_str(out, "</b>: ");
+    html_add_text(out, page_text_of(connection, "reason"));
+    strbuf_add_str(out, ", since ");
+    html_add_time(out, page_text_of(connection, "since"), now_us);
+    strbuf_add_str(out, "</li>");
+}
+
+/* The report names the newest ones only. */
 static void add_attention(struct strbuf *out, const struct page_facts *facts, const json_t *report)
 {
     const json_t *connections = json_object_get(report, "attention");
-    size_t n = json_array_size(connections);
+    int64_t n = facts->database->overview.attention;
+    int64_t named = (int64_t)json_array_size(connections);
 
     if (n == 0)
         return;
     strbuf_addf(
         out,
-        "<div class=\"notice\" role=\"status\"><p>%zu connection%s runs "
+        "<div class=\"notice\" role=\"status\"><p>%" PRId64 " connection%s runs "
         "end at once. Store a new key (<code>klaviyo-worker connection rotate-key</code>) or, "
         "where Klaviyo has refused the old one, fix it and run "
         "<code>klaviyo-worker connection verify</code>.</p><ul>",
         n, n == 1 ? " needs attention: its" : "s need attention: their");
-    for (size_t i = 0; i < n; i++) {
-        const json_t *connection = json_array_get(connections, i);
-
-        strbuf_add_str(out, "<li><b>");
-        html_add_text(out, page_text_of(connection, "name"));
-        strbuf_add_str(out, "</b>: ");
-        html_add_text(out, page_text_of(connection, "reason"));
-        strbuf_add_str(out, ", since ");
-        html_add_time(out, page_text_of(connection, "since"), facts->now_us);
-        strbuf_add_str(out, "</li>");
-    }
-    strbuf_add_str(out, "</ul></div>\n");
+    for (int64_t i = 0; i < named; i++)
+        add_connection(out, json_array_get(connections, (size_t)i), facts->now_us);
+    strbuf_add_str(out, "</ul>");
+    if (n > named)
+        strbuf_addf(out,
+                    "<p>And %" PRId64 " more: <code>klaviyo-worker connection list</code> shows "
+                    "them.</p>",
+                    n - named);
+    strbuf_add_str(out, "</div>\n");
 }
 
 void page_add_notices(struct strbuf *out, const struct page_facts *facts, const json_t *report)
