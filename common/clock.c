@@ -23,6 +23,8 @@ int64_t clock_utc_us(void)
     return read_us(CLOCK_REALTIME);
 }
 
+static const int64_t year_10000_ms = INT64_C(253402300800000);
+
 void clock_format_us(int64_t utc_us, char *text)
 {
     int64_t us = utc_us % 1000000;
@@ -37,4 +39,12 @@ void clock_format_us(int64_t utc_us, char *text)
     (void)snprintf(whole, sizeof whole, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900,
                    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)us);
     (void)snprintf(text, CLOCK_TEXT_BYTES, "%.*s", CLOCK_TEXT_BYTES - 1, whole);
+}
+
+bool clock_format_ms(int64_t utc_ms, char *text)
+{
+    if (utc_ms < 0 || utc_ms >= year_10000_ms)
+        return false;
+    clock_format_us(utc_ms * 1000, text);
+    return true;
 }

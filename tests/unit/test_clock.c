@@ -41,11 +41,28 @@ static void no_number_writes_beyond_the_text(void **state)
     assert_true(strlen(text) < sizeof text);
 }
 
+/* A record's time may be in another unit, or missing. */
+static void milliseconds_from_outside_are_a_time_or_none(void **state)
+{
+    static const int64_t none[] = { -1, INT64_MIN, 253402300800000, 1764230400000000000,
+                                    INT64_MAX };
+    char text[CLOCK_TEXT_BYTES];
+
+    (void)state;
+    assert_true(clock_format_ms(0, text));
+    assert_string_equal(text, "1970-01-01T00:00:00.000000Z");
+    assert_true(clock_format_ms(253402300799999, text));
+    assert_string_equal(text, "9999-12-31T23:59:59.999000Z");
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_false(clock_format_ms(none[i], text));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_time_is_written_as_it_is_read),
         cmocka_unit_test(no_number_writes_beyond_the_text),
+        cmocka_unit_test(milliseconds_from_outside_are_a_time_or_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

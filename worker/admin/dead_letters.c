@@ -41,18 +41,24 @@ static json_t *number_or_null(int64_t number, bool is_there)
     return is_there ? json_integer(number) : json_null();
 }
 
+static json_t *time_or_null(int64_t utc_ms)
+{
+    char text[CLOCK_TEXT_BYTES];
+
+    return clock_format_ms(utc_ms, text) ? json_string(text) : json_null();
+}
+
 static json_t *shown(const struct record *letter)
 {
     struct dead_letter_view view;
-    char at[CLOCK_TEXT_BYTES];
 
     dead_letter_read(letter, &view);
-    clock_format_us(letter->timestamp_ms * 1000, at);
     return json_pack(
-        "{s:i, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:b}", "partition",
-        (int)letter->partition, "offset", (json_int_t)letter->offset, "at", at, "segment_id",
-        text_of(letter->key, letter->key_bytes), "reason", text_of(view.reason.at, view.reason.n),
-        "message", text_of(view.message.at, view.message.n), "exports",
+        "{s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:b}", "partition",
+        (int)letter->partition, "offset", (json_int_t)letter->offset, "at",
+        time_or_null(letter->timestamp_ms), "segment_id", text_of(letter->key, letter->key_bytes),
+        "reason", text_of(view.reason.at, view.reason.n), "message",
+        text_of(view.message.at, view.message.n), "exports",
         text_of(view.exports.at, view.exports.n), "run_id",
         number_or_null(view.run_id, view.run_id != 0), "attempts", view.attempts, "event_topic",
         text_of(view.topic.at, view.topic.n), "event_partition",
