@@ -7,7 +7,7 @@
 
 #include "worker/kafka/commits.h"
 
-enum { P = 7, PROMPT = 100, SLOW = 2000, SETTLED = 1000 };
+enum { P = 7, PROMPT = 100, SLOW = 2000, SETTLED = 1000, AGAIN = 5000 };
 
 static struct commits *with_partition(void)
 {
@@ -93,7 +93,7 @@ static void a_refused_beginning_is_committed_again_with_what_ended_since(void **
     assert_true(commits_offer(commits, P, 3));
     commits_begun(commits, P, 0, false, PROMPT);
     assert_nothing(commits, PROMPT);
-    assert_step(commits, PROMPT + 1000, COMMITS_BEGIN, 3);
+    assert_step(commits, PROMPT + AGAIN, COMMITS_BEGIN, 3);
     commits_free(commits);
 }
 
@@ -167,6 +167,29 @@ static void a_partition_begins_again_below(void **state)
     commits_free(commits);
 }
 
+/* What a broker that stood still takes last counts, and librdkafka's timer goes by it. */
+static void a_forgotten_commit_that_comes_last_is_put_right(void **state)
+{
+    struct commits *commits = with_beginning();
+
+    (void)state;
+    assert_true(commits_offer(commits, P, 100));
+    assert_step(commits, 0, COMMITS_STORE, 100);
+    assert_true(commits_offer_beginning(commits, P, 0, 0));
+    assert_step(commits, SETTLED, COMMITS_BEGIN, 0);
+    commits_begun(commits, P, 0, true, SLOW);
+    assert_true(commits_offer(commits, P, 1));
+    assert_step(commits, SLOW, COMMITS_STORE, 1); /* the timer skips it: 1 is below 100 */
+    commits_stored(commits, P, 100, true, SLOW);
+    assert_true(commits_offer(commits, P, 2));
+    assert_nothing(commits, SLOW + SETTLED - 1);
+    assert_step(commits, SLOW + SETTLED, COMMITS_BEGIN, 2);
+    commits_begun(commits, P, 2, true, SLOW + SETTLED);
+    assert_true(commits_offer(commits, P, 3));
+    assert_step(commits, SLOW + SETTLED, COMMITS_STORE, 3);
+    commits_free(commits);
+}
+
 static void what_is_offered_goes_out_with_the_partition(void **state)
 {
     struct commits *commits = with_beginning();
@@ -236,6 +259,7 @@ int main(void)
         cmocka_unit_test(after_a_slow_answer_its_repetitions_are_let_pass),
         cmocka_unit_test(partitions_do_not_wait_for_one_another),
         cmocka_unit_test(a_partition_begins_again_below),
+        cmocka_unit_test(a_forgotten_commit_that_comes_last_is_put_right),
         cmocka_unit_test(what_is_offered_goes_out_with_the_partition),
         cmocka_unit_test(nothing_goes_out_after_what_may_still_be_sent_again),
         cmocka_unit_test(a_beginning_that_waits_goes_out_with_the_partition),

@@ -120,6 +120,8 @@ static void what_is_ours_anyway_is_taken_and_changes_nothing(void **state)
                           "partition.assignment.strategy=cooperative-sticky\n"
                           "batch.num.messages=1\n"
                           "queued.min.messages=10000\n"
+                          "auto.commit.interval.ms=0\n"
+                          "retry.backoff.ms=5000\n"
                           "allow.auto.create.topics=false\n");
     struct error err = ERROR_INIT;
 
@@ -127,6 +129,9 @@ static void what_is_ours_anyway_is_taken_and_changes_nothing(void **state)
     assert_true(kafka_settings_check(&settings, &err));
     assert_has(&settings, HANDLE_MEMBER, "enable.auto.commit", "true");
     assert_has(&settings, HANDLE_MEMBER, "enable.auto.offset.store", "false");
+    assert_has(&settings, HANDLE_MEMBER, "auto.commit.interval.ms", "200");
+    assert_has(&settings, HANDLE_MEMBER, "retry.backoff.ms", "100");
+    assert_has(&settings, HANDLE_WRITER, "retry.backoff.ms", "5000");
     assert_has(&settings, HANDLE_MEMBER, "auto.offset.reset", "smallest");
     assert_has(&settings, HANDLE_READER, "auto.offset.reset", "error");
     assert_has(&settings, HANDLE_READER, "group.id", NULL);

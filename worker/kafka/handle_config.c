@@ -25,8 +25,6 @@ static const struct pair defaults[] = {
 static const struct pair member_defaults[] = {
     /* Long enough for a broker's restart, so that it costs no rebalance. */
     { "session.timeout.ms", "30000" },
-    /* A new worker begins there; nothing is sent unless something is new. */
-    { "auto.commit.interval.ms", "200" },
     { "max.partition.fetch.bytes", "1048576" },
     { "fetch.max.bytes", "8388608" },
 };
@@ -39,10 +37,16 @@ static const struct pair writer_defaults[] = {
     { "partitioner", "murmur2_random" },
 };
 
-/* What the guarantees need: properties.c refuses a file that sets one of these otherwise. */
+/*
+ * What the guarantees need: properties.c refuses a file that sets one of these otherwise, save
+ * the two times, which a file may have for other clients.
+ */
 static const struct pair member_fixed[] = {
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "enable.auto.commit", "true" },
+    /* A new worker begins there; nothing is sent unless something is new. commits.c counts on both. */
+    { "auto.commit.interval.ms", "200" },
+    { "retry.backoff.ms", "100" },
     { "enable.auto.offset.store", "false" },
     { "enable.partition.eof", "true" },
     { "auto.offset.reset", "earliest" },
