@@ -19,7 +19,7 @@
 #include "worker/kafka/topic_maker.h"
 #include "worker/kafka/topics.h"
 
-enum { DEADLINE_MS = 20000, SEND_MS = 10000 };
+enum { DEADLINE_MS = 20000, SEND_MS = 10000, OFFSET_COMMIT = 8 /* of Kafka's requests */ };
 
 static const struct record_header headers[] = {
     { "ce_id", "e-1", 3 },
@@ -243,7 +243,7 @@ static void what_was_stored_is_committed_soon(void **state)
 /* Requests of that kind are refused once, a second late; librdkafka sends the request again. */
 static void refuse_one_commit(const struct mock_cluster *mock)
 {
-    enum { OFFSET_COMMIT = 8, LATE_MS = 1000 };
+    enum { LATE_MS = 1000 };
 
     assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(
                          mock->cluster, 1, OFFSET_COMMIT, 1,
@@ -300,6 +300,34 @@ static void no_commit_is_overtaken_by_an_older_one(void **state)
     (void)poll(NULL, 0, 300); /* the timer sends it */
     assert_true(consumer_store(consumer, 0, 5));
     assert_commits_ascend_to(consumer, 5);
+    consumer_free(consumer);
+    producer_free(producer);
+    mock_cluster_stop(&mock);
+}
+
+static void a_refused_commit_is_an_error_and_no_commit(void **state)
+{
+    struct mock_cluster mock = mock_cluster_start("events", 1);
+    struct producer *producer = new_producer(&mock);
+    struct consumer *consumer = new_consumer(&mock);
+    struct consumer_event event = { .kind = CONSUMER_NONE };
+
+    (void)state;
+    send_text(producer, "events", "x");
+    await(consumer, CONSUMER_END, &event);
+    consumer_done(consumer, &event);
+    rd_kafka_mock_push_request_errors(mock.cluster, OFFSET_COMMIT, 1,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    assert_true(consumer_store(consumer, 0, 1));
+    do
+        consumer_next(consumer, &event);
+    while (event.kind == CONSUMER_NONE);
+    assert_int_equal(event.kind, CONSUMER_ERROR);
+    assert_true(event.error.of_commit);
+    consumer_done(consumer, &event);
+    await(consumer, CONSUMER_COMMITTED, &event); /* the timer has sent it again */
+    assert_int_equal(consumer_event_partition(&event, 0).offset, 1);
+    consumer_done(consumer, &event);
     consumer_free(consumer);
     producer_free(producer);
     mock_cluster_stop(&mock);
@@ -762,6 +790,7 @@ int main(void)
         cmocka_unit_test(what_was_stored_is_committed_in_the_background_and_at_the_close),
         cmocka_unit_test(what_was_stored_is_committed_soon),
         cmocka_unit_test(no_commit_is_overtaken_by_an_older_one),
+        cmocka_unit_test(a_refused_commit_is_an_error_and_no_commit),
         cmocka_unit_test(a_partition_may_begin_below_what_was_committed),
         cmocka_unit_test(a_partition_not_ours_stores_nothing),
         cmocka_unit_test(a_pause_neither_skips_nor_repeats),

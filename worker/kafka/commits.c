@@ -6,8 +6,8 @@
 #include "common/array.h"
 
 enum {
-    /* Two ticks of the timer (auto.commit.interval.ms in handle_config.c, which fixes it). An answer that took
-     * longer may not be the last: the timer has sent the same offset again. */
+    /* Two ticks of the timer (auto.commit.interval.ms in handle_config.c, which fixes it). An
+     * answer that took longer may not be the last: the timer has sent the same offset again. */
     PROMPT_MS = 400,
     /* So long those repetitions may be sent again: twice, 100 ms apart (retry.backoff.ms there). */
     SETTLE_MS = 1000,

@@ -120,8 +120,9 @@ static void note_commit(struct consumer *consumer, rd_kafka_resp_err_t code,
     for (int i = 0; i < partitions->cnt; i++)
         answer(consumer->commits, partitions->elems[i].partition, partitions->elems[i].offset,
                !code && !partitions->elems[i].err, clock_ms());
-    add_note(consumer, CONSUMER_COMMITTED)->partitions =
-        rd_kafka_topic_partition_list_copy(partitions);
+    if (!code)
+        add_note(consumer, CONSUMER_COMMITTED)->partitions =
+            rd_kafka_topic_partition_list_copy(partitions);
 }
 
 /* By librdkafka's timer, or when it unassigned. */

@@ -44,7 +44,8 @@ static const struct pair writer_defaults[] = {
 static const struct pair member_fixed[] = {
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "enable.auto.commit", "true" },
-    /* A new worker begins there; nothing is sent unless something is new. commits.c counts on both. */
+    /* A new worker begins there; nothing is sent unless something is new. commits.c counts on both.
+     */
     { "auto.commit.interval.ms", "200" },
     { "retry.backoff.ms", "100" },
     { "enable.auto.offset.store", "false" },
