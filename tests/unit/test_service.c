@@ -475,9 +475,42 @@ static void a_full_worker_pauses_and_goes_on(void **state)
     drop_curtain(stage);
 }
 
+static int64_t armed_for_ms; /* 0: not armed */
+
+void __wrap_shutdown_deadline_arm(int64_t deadline_ms);
+void __wrap_shutdown_deadline_arm(int64_t deadline_ms)
+{
+    void __real_shutdown_deadline_arm(int64_t);
+
+    armed_for_ms = deadline_ms;
+    __real_shutdown_deadline_arm(deadline_ms);
+}
+
+/* What it then closes may wait for a database that stands still. */
+static void a_failure_has_a_deadline_too(void **state)
+{
+    const struct settings settings = { .kafka_config_file = "",
+                                       .kafka_bootstrap_servers = "127.0.0.1:9",
+                                       .kafka_topic = "^no-pattern",
+                                       .kafka_dead_letter_topic = "dead",
+                                       .kafka_outcome_topic = "",
+                                       .kafka_group_id = "workers" };
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    world = (struct world){ .lock = PTHREAD_MUTEX_INITIALIZER };
+    service_metrics_init(&metrics);
+    armed_for_ms = 0;
+    assert_false(service_loop(&settings, &ports, &metrics, &err));
+    assert_in_range(armed_for_ms, clock_ms() + 1, clock_ms() + 10000);
+    shutdown_deadline_disarm();
+    service_metrics_release(&metrics);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failure_has_a_deadline_too),
         cmocka_unit_test(offsets_follow_their_events_to_the_end),
         cmocka_unit_test(a_dead_letter_is_written_before_the_offset_moves),
         cmocka_unit_test(a_stop_waits_for_the_runs_and_takes_no_more_events),

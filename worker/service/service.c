@@ -254,6 +254,8 @@ bool service_loop(const struct settings *settings, const struct service_ports *p
         stopped = drive(&s);
     }
     shutdown_deadline_note("closing connections");
+    if (!stopped) /* else it is since the drain began */
+        shutdown_deadline_arm(clock_ms() + HARD_DEADLINE_MS);
     shutdown_deadline_end_waiting(clock_ms() + LAST_WRITES_MS);
     ingest_free(s.ingest);
     (void)close(s.signal_fd);
