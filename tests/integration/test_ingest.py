@@ -320,6 +320,31 @@ def test_a_changed_kafka_config_file_takes_effect_without_a_restart(world: World
     worker.stop()
 
 
+def test_a_kafka_config_file_that_breaks_while_the_group_is_left_ends_no_worker(
+    make_world: MakeWorld, own_kafka: KafkaBroker
+) -> None:
+    world = make_world(kafka=own_kafka)
+    world.set_up_export(people.simple(5))
+    before = world.client_properties.read_text().replace("3000", "30000")  # the session outlasts all
+    world.client_properties.write_text(before)
+    worker = world.start_worker().wait_ready()
+
+    own_kafka.freeze(True)  # so that leaving takes all the time that it may
+    world.client_properties.write_text(before.replace("30000", "31000"))
+    worker.wait_for_event("kafka_config_changed", 20)
+    world.client_properties.write_text(before + "no.such.property=secret-value\n")
+    refused = worker.wait_for_event("kafka_config_refused", 20)
+    own_kafka.freeze(False)
+    assert "no.such.property" in refused["error"] and worker.status("/livez") == 200
+    assert not worker.events("partitions_lost")
+    world.client_properties.write_text(before)
+
+    world.refresh()
+    assert world.wait_runs_ended(1, 60)[0]["state"] == "succeeded"
+    world.wait_all_committed()
+    worker.stop()
+
+
 def test_events_that_were_deleted_before_they_were_read_are_counted(world: World) -> None:
     world.set_up_export(people.simple(3))
     first = world.start_worker().wait_ready()

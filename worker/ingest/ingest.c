@@ -18,6 +18,7 @@ enum {
     EVENTS_A_TURN = 500,
     SNAPSHOT_INTERVAL_MS = 500, /* between snapshots of the partitions */
     LEAVE_MS = 5000,            /* for leaving the group when KAFKA_CONFIG_FILE has changed */
+    RENEW_AGAIN_MS = 5000,      /* as often as config_watch looks at the file */
     MEMBER_MS = 20000,          /* four of the consumer's checks of its group */
 };
 
@@ -41,8 +42,8 @@ struct ingest {
     struct error_log error_log;
 
     struct config_watch config;
-    bool renewing; /* the consumer is leaving, for another one */
-    int64_t renew_until_ms;
+    bool renewing;                         /* the consumer is leaving, for another one */
+    int64_t renew_from_ms, renew_until_ms; /* when the other one may, and must be made */
 };
 
 /* ---- events that end ---- */
@@ -400,22 +401,36 @@ static void begin_renewal(struct ingest *ingest)
     dead_letter_writer_renew(ingest->writer);
     reread_renew(ingest->reread);
     ingest->renewing = true;
-    ingest->renew_until_ms = clock_ms() + LEAVE_MS;
+    ingest->renew_from_ms = clock_ms();
+    ingest->renew_until_ms = ingest->renew_from_ms + LEAVE_MS;
     if (!consumer_close(ingest->consumer, &err))
         log_warn("group_not_left", LOG_ERROR_OF(&err));
 }
 
 static void end_renewal(struct ingest *ingest)
 {
+    struct error err = ERROR_INIT;
     int32_t partition;
 
     while (assignment_take_any(ingest->assignment, &partition))
         drop_pending(ingest, partition);
+    ingest->assigned = false;
+    struct consumer *next = consumer_new(ingest->settings, &err);
+    if (!next) { /* the file has changed once more, or is being replaced */
+        log_error("kafka_config_refused", LOG_ERROR_OF(&err));
+        ingest->renew_from_ms = clock_ms() + RENEW_AGAIN_MS;
+        return;
+    }
     consumer_retire(ingest->consumer);
-    ingest->assigned = ingest->renewing = false;
-    ingest->consumer = consumer_new(ingest->settings, ingest->err);
-    if (!ingest->consumer)
-        ingest->broken = true; /* err says why */
+    ingest->consumer = next;
+    ingest->renewing = false;
+}
+
+/* The group has been left, or leaving it takes too long. */
+static bool may_end_renewal(const struct ingest *ingest, int64_t now_ms)
+{
+    return now_ms >= ingest->renew_from_ms &&
+           (consumer_closed(ingest->consumer) || now_ms >= ingest->renew_until_ms);
 }
 
 /*
@@ -428,8 +443,7 @@ static void follow_config(struct ingest *ingest)
         return;
     if (!ingest->renewing && config_has_changed(ingest))
         begin_renewal(ingest);
-    else if (ingest->renewing &&
-             (consumer_closed(ingest->consumer) || clock_ms() >= ingest->renew_until_ms))
+    else if (ingest->renewing && may_end_renewal(ingest, clock_ms()))
         end_renewal(ingest);
 }
 
