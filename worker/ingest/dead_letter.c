@@ -242,6 +242,8 @@ struct record *dead_letter_revive(const struct record *letter, struct error *err
     char *value = NULL;
     size_t n = 0;
 
+    revived.timestamp_ms = -1; /* now: by the letter's it may be due for deletion */
+
     if (record_header_find(letter, H_VALUE_BYTES) || !letter->value) {
         error_set(
             err, ERROR_INPUT,
