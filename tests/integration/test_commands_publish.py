@@ -178,6 +178,19 @@ def test_watch_without_a_run_says_so(world: World) -> None:
     assert result.rc == FAILED and "publish" in result.stderr
 
 
+def test_a_wait_ends_where_its_export_takes_nothing_in_any_more(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    world.add_export("other")
+    waiting = follow(world, "publish", "--export", EXPORT, "--wait")
+    wait_until(lambda: world.end() == 1, 30, "the event")
+    world.admin("export", "pause", EXPORT)  # before a worker has come
+
+    _, said = waiting.communicate(timeout=60)
+
+    assert waiting.returncode == FAILED
+    assert f"export {EXPORT} is paused, its events are ignored" in said, said
+
+
 def test_an_interrupted_wait_leaves_the_run_alone(world: World) -> None:
     world.set_up_export(people.simple(10))
     world.start_worker()

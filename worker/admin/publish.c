@@ -70,10 +70,6 @@ static bool add_export(struct context *context, struct publication *p, const cha
         return false;
     bool ok = add_targets(p, json, err);
     free(json);
-    if (ok && json_is_true(json_object_get(json_array_get(p->targets, 0), "paused")))
-        return error_set(err, ERROR_INPUT,
-                         "export %s is paused, its events are ignored: run export resume %s first",
-                         name, name);
     return ok;
 }
 
@@ -179,6 +175,8 @@ static bool check_not_ignored(struct db *db, const struct refresh_event *event, 
 {
     char *json = NULL;
 
+    if (event->export_name)
+        return publish_targets_check(db, event->export_name, event->segment_id, err);
     if (!publish_targets_of_segment(db, event->segment_id, &json, err))
         return false;
     free(json);

@@ -12,4 +12,11 @@ bool publish_targets_of_segment(struct db *db, const char *segment, char **json,
 bool publish_targets_of_export(struct db *db, const char *name, char **json, struct error *err)
     MUST_USE;
 
+/*
+ * Would that export take in an event of the segment (NULL: of any)? ERROR_INPUT: it is paused, it
+ * is not there, or the segment is not among its own.
+ */
+bool publish_targets_check(struct db *db, const char *export, const char *segment,
+                           struct error *err) MUST_USE;
+
 #endif
