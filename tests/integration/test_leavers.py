@@ -266,6 +266,28 @@ def test_a_confirmation_is_used_up_with_the_first_who_is_taken_off(world: World)
     assert world.db.value("select count(*) from klaviyo.removal_confirmation") == 0
 
 
+@pytest.mark.parametrize(("count", "gone"), [(300, 150), (1500, 1200)], ids=["all were off", "some were off"])
+def test_a_run_that_used_up_a_confirmation_is_confirmed_for_its_next_worker_too(
+    world: World, count: int, gone: int
+) -> None:
+    """The first of two chunks, or the only one, is off the list when the worker is killed."""
+    addresses = set_up(world, count)
+    world.db.execute("insert into klaviyo.removal_confirmation (export_id) select export_id from klaviyo.export")
+    restart(world, KLAVIYO_FAILPOINT="leavers_removed.after:1")
+    leave(world, *addresses[:gone])
+    world.refresh()
+    world.workers[-1].process.wait(60)
+
+    world.start_worker(**SHORT_LEASE).wait_ready()
+    run = world.wait_runs_ended(2)[0]
+
+    check_left(run)
+    assert (run["state"], run["reason"], run["counts"]["removed"]) == ("succeeded", None, gone), run
+    assert world.simulator.emails(LIST) == set(addresses[gone:])
+    leave(world, *addresses[gone : gone + 110])
+    assert run_once(world)["reason"] == "removals_withheld", "it counts once"
+
+
 def test_a_confirmation_that_was_not_needed_is_not_kept(world: World) -> None:
     addresses = set_up(world, 300)
     assert run_once(world, confirm_removals=True)["state"] == "succeeded"

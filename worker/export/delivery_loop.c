@@ -412,7 +412,8 @@ static struct removal_figures figures_of(const struct run_task *task,
                                      .left = counts->left,
                                      .there = counts->there,
                                      .members = run_counts_members(counts),
-                                     .invalid = counts->invalid };
+                                     .invalid = counts->invalid,
+                                     .removed = task->removed };
 }
 
 static void check_plan(struct delivery_loop *loop)

@@ -9,7 +9,7 @@
  * The guard before a removal: that many leavers are rather a mistake upstream than people who left
  * (pure). The figures are the contract's, guarantee 6.
  *
- *     nobody left, or the export keeps them        NOTHING
+ *     nobody is left to go, or they are kept       NOTHING
  *     the account of the connection is not known   WITHHELD, whatever was confirmed
  *     confirmed                                    ALLOWED
  *     there is no member                           WITHHELD
@@ -31,6 +31,7 @@ struct removal_figures {
     int64_t there;      /* those, and the others that it has on the list */
     int64_t members;    /* as they are now: not whom an earlier pass of the run had planned */
     int64_t invalid;    /* of them */
+    int64_t removed;    /* of those who left: taken off by this run before it was taken again */
 };
 
 enum removal_verdict { REMOVAL_NOTHING, REMOVAL_ALLOWED, REMOVAL_WITHHELD };

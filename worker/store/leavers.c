@@ -48,14 +48,16 @@ static const char fetch_sql[] =
 
 static const char begin_sql[] = "with " FENCE " select run_id from fence";
 
+/* A confirmation that was kept is the run's own from here on, whoever takes it next. */
 static const char removed_sql[] =
     "with " FENCE ", gone as ("
     " delete from klaviyo.ledger l using fence f, unnest($3::text[]) as u(address)"
     " where l.export_id = f.export_id and l.address = u.address collate \"C\" and l.removing"
     " returning l.address),"
     " used_up as (delete from klaviyo.removal_confirmation c using fence f"
-    " where c.export_id = f.export_id and exists (select from gone)),"
+    " where c.export_id = f.export_id and exists (select from gone) returning c.export_id),"
     " counted as (update klaviyo.run r set takes_without_progress = 0,"
+    " confirm_removals = r.confirm_removals or exists (select from used_up),"
     " removed_rows = removed_rows + (select count(*) from gone),"
     " kept_rows = kept_rows - (select count(*) from gone)"
     " from fence f where r.run_id = f.run_id)"
