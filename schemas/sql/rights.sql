@@ -71,6 +71,7 @@ revoke execute on function
     klaviyo.segment_fields(text)
     from klaviyo_worker;
 grant usage on sequence klaviyo.batch_id to klaviyo_worker;
+grant select on sequence klaviyo.forgetting to klaviyo_worker;
 grant select, insert, update, delete
     on klaviyo.request, klaviyo.run, klaviyo.request_run, klaviyo.batch, klaviyo.ledger,
        klaviyo.rejection, klaviyo.rate_budget, klaviyo.rate_place, klaviyo.late_job,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from typing import Any
 
@@ -132,6 +133,45 @@ def test_words_about_others_that_quote_the_address_go(world: World) -> None:
     assert [(r["email"], r["code"], r["detail"]) for r in world.rejections(run["id"])] == [
         (other, "invalid", None)
     ]
+
+
+def make_words(world: World, state: str, ended: bool) -> int:
+    """A run in whose rejections Klaviyo quotes the address."""
+    return int(world.db.value(
+        "with run as (insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, epoch,"
+        " started_at, lease_until, finished_at, planned)"
+        " select export_id, name, 'main', 'schedule', %s, 1, now(), now() + interval '1 hour',"
+        " case when %s then now() end, true from klaviyo.export returning run_id)"
+        " insert into klaviyo.rejection (run_id, epoch, stage, email, code, detail)"
+        " select run_id, 1, 'import', 'other@shop.example', 'invalid', %s || ' has this id' from run"
+        " returning run_id", state, ended, WHO))  # fmt: skip
+
+
+def test_words_of_a_run_that_goes_on_go_too(world: World) -> None:
+    set_up(world)
+    make_words(world, "running", ended=False)
+
+    forget(world)
+
+    assert tables_that_know(world, WHO) == []
+
+
+def test_runs_go_on_while_the_words_of_ended_ones_are_read(world: World) -> None:
+    """Reading them takes as long as there are many: no heartbeat waits for that."""
+    set_up(world)
+    ended = make_words(world, "failed", ended=True)
+    going = make_words(world, "running", ended=False)
+    forgets = threading.Thread(target=forget, args=(world,))
+    waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with world.db.connect() as connection, connection.transaction():
+        connection.execute("select from klaviyo.rejection where run_id = %s for update", (ended,))
+        forgets.start()
+        wait_until(lambda: world.db.value(waits) == 1, 20, "it to come to the words")
+
+        world.db.execute("set lock_timeout = '1s'; update klaviyo.run set idle_ms = 1 where run_id = " + str(going))
+
+    forgets.join()
+    assert tables_that_know(world, WHO) == []
 
 
 def test_who_is_still_a_member_is_sent_again_by_the_next_run(world: World) -> None:

@@ -10,7 +10,9 @@
 
 static const char begin_sql[] =
     "select run_id, take_id, epoch, export_id, what, detail from"
-    " klaviyo.begin_trial($1, $2, $3::bigint, $4::bigint, $5::integer, $6::jsonb)";
+    " klaviyo.begin_trial($1, $2, $3::bigint, $4::bigint, $5::integer, $6::jsonb, $7)";
+
+static const char basis_sql[] = "select klaviyo.trial_basis($1, null)";
 
 static const char retake_sql[] =
     "select run_id, take_id, epoch, export_id from klaviyo.retake_trial($1, $2, $3::bigint)";
@@ -46,6 +48,19 @@ static bool refused(struct db *db, const struct trial_order *order, const PGresu
                      result_text(rows, 0, 5));
 }
 
+bool trials_basis(struct db *db, const char *export_name, char **basis, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_text(&args, export_name);
+    if (!db_query(db, basis_sql, &args, &rows, err))
+        return false;
+    if (result_is_null(rows, 0, 0))
+        return exports_missing(db, export_name, err);
+    return result_copy_text(rows, 0, 0, basis, err);
+}
+
 bool trials_begin(struct db *db, const struct trial_order *order, struct run_task **run,
                   struct error *err)
 {
@@ -63,11 +78,16 @@ bool trials_begin(struct db *db, const struct trial_order *order, struct run_tas
         args_text(&args, NULL);
     }
     args_text(&args, order->kept);
+    args_text(&args, order->basis);
     if (!db_query(db, begin_sql, &args, &rows, err))
         return false;
-    if (strcmp(result_text(rows, 0, 4), "begun") != 0)
+    const char *what = result_text(rows, 0, 4);
+    if (strcmp(what, "begun") == 0)
+        return load(db, rows, run, err);
+    if (strcmp(what, "changed") != 0)
         return refused(db, order, rows, err);
-    return load(db, rows, run, err);
+    *run = NULL;
+    return true;
 }
 
 bool trials_retake(struct db *db, int64_t run_id, const struct trial_order *order,

@@ -20,12 +20,21 @@ struct trial_order {
     int64_t lease_ms;
     const struct task *task; /* that wants it; NULL: done on the spot */
     const char *kept;        /* JSON: what the task's next worker needs, if there is one */
+    const char *basis;       /* of trials_basis(), from before its rows were read */
 };
 
 /*
- * *run: the caller's, owned and not planned. ERROR_INPUT: there is no such
- * export, or its connection needs attention; ERROR_RETRY: a run of it is going
- * on, or people are being taken off its list; ERROR_LOST: the task is another worker's.
+ * What a trial's rows will follow from, besides the members: it is another after a change of
+ * the export, a run of it, or when somebody was forgotten. *basis: the caller's. ERROR_INPUT:
+ * there is no such export.
+ */
+bool trials_basis(struct db *db, const char *export_name, char **basis, struct error *err) MUST_USE;
+
+/*
+ * *run: the caller's, owned and not planned; NULL where the basis is another by now: what was
+ * read is to be read again. ERROR_INPUT: there is no such export, or its connection needs
+ * attention; ERROR_RETRY: a run of it is going on, or people are being taken off its list;
+ * ERROR_LOST: the task is another worker's.
  */
 bool trials_begin(struct db *db, const struct trial_order *order, struct run_task **run,
                   struct error *err) MUST_USE;

@@ -29,6 +29,7 @@ enum {
     LOOK_EVERY_MS = 250,
     WAIT_MS = 5 * 60 * 1000, /* for a run that cannot continue; it does so later, by itself */
     PROFILE_MAX_BYTES = 1000,
+    READS_MAX = 3, /* each time something changed meanwhile */
 };
 
 struct trying {
@@ -130,6 +131,7 @@ static bool execute(struct trying *t, const struct run_task *run, int64_t taken_
     return true;
 }
 
+/* *run: NULL where the rows are to be read again. */
 static bool begin(struct trying *t, struct trial_plan *plan, struct run_task **run,
                   struct error *err)
 {
@@ -141,8 +143,8 @@ static bool begin(struct trying *t, struct trial_plan *plan, struct run_task **r
     t->order.kept = text;
     bool ok = trials_begin(t->context->db, &t->order, run, err);
     free(text);
-    if (!ok)
-        return false;
+    if (!ok || !*run)
+        return ok;
     t->run_id = (*run)->run_id;
     FAILPOINT("trial_begin.after");
     if (!trial_plan_write(plan, *run, err))
@@ -162,11 +164,13 @@ static bool send_rows(struct trying *t, struct trial_plan *plan, struct error *e
         !task_progress(t->context, "sending rows", plan->trial.n, 0, err) ||
         !begin(t, plan, &run, err))
         return false;
+    if (!run)
+        return true;
     FAILPOINT("trial_plan.after");
     return execute(t, run, taken_ms, err);
 }
 
-static bool start(struct trying *t, struct error *err)
+static bool read_and_send(struct trying *t, struct error *err)
 {
     const struct scan_observer observer = {
         .opaque = t, .counted = ignore_count, .go_on = go_on, .stop_fd = t->context->stop_fd
@@ -180,6 +184,43 @@ static bool start(struct trying *t, struct error *err)
     bool ok = trial_plan_read(&plan, task, &observer, err) && send_rows(t, &plan, err);
     trial_plan_release(&plan);
     return ok;
+}
+
+/* run_id stays 0 where the rows are to be read again. */
+static bool try_once(struct trying *t, struct error *err)
+{
+    char *basis = NULL;
+
+    if (!trials_basis(t->context->db, t->order.export_name, &basis, err))
+        return false;
+    t->order.basis = basis;
+    bool ok = read_and_send(t, err);
+    t->order.basis = NULL;
+    free(basis);
+    return ok;
+}
+
+static void forget_rows(struct trying *t)
+{
+    json_decref(t->sent);
+    t->sent = NULL;
+    t->run_id = 0;
+}
+
+/* What was read of another list, or before somebody was taken off it, is not sent. */
+static bool start(struct trying *t, struct error *err)
+{
+    for (int i = 0; i < READS_MAX; i++) {
+        forget_rows(t);
+        if (!try_once(t, err))
+            return false;
+        if (t->run_id != 0)
+            return true;
+    }
+    return error_set(err, ERROR_RETRY,
+                     "export %s was changed, or a run of it ended, each time its members were "
+                     "read: try again",
+                     t->order.export_name);
 }
 
 /* -- its end -- */
@@ -327,14 +368,6 @@ static bool was_in_vain(const struct trying *t, const json_t *run)
                (json_int_t)json_array_size(t->sent);
 }
 
-static bool forget_earlier(struct trying *t)
-{
-    json_decref(t->sent);
-    t->sent = NULL;
-    t->run_id = 0;
-    return true;
-}
-
 static bool bring_about(struct trying *t, json_t **answer, struct error *err)
 {
     if (!look_for_earlier(t, err))
@@ -347,7 +380,7 @@ static bool bring_about(struct trying *t, json_t **answer, struct error *err)
         return false;
     if (earlier && was_in_vain(t, run)) {
         json_decref(json_take(&run));
-        if (!forget_earlier(t) || !start(t, err) || !(run = wait_for_end(t, err)))
+        if (!start(t, err) || !(run = wait_for_end(t, err)))
             return false;
     }
     return compose(t, run, answer, err);
