@@ -16,6 +16,7 @@ from support import people
 from support.browser import accessibility_faults, complaints, open_browser, set_width, take_screenshot
 from support.paths import BUILD
 from support.process import wait_until
+from support.roles import make_login
 from support.worker import Worker
 from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, World
 
@@ -300,6 +301,33 @@ def test_a_run_that_goes_on_is_shown_however_many_were_queued_since(
     assert f'<a href="/run?id={run}">' in worker.page(f"/export?name={EXPORT}")
     newest = [n for (n,) in world.db.rows("select run_id from klaviyo.run order by 1 desc limit 100")]
     assert [shown["id"] for shown in json.loads(worker.page("/api/runs"))] == newest
+
+
+def test_what_holds_up_a_run_are_the_imports_of_its_account(world: World) -> None:
+    world.set_up_export(people.simple(5))
+    add_other_exports(world, 3)
+    world.db.execute(
+        "insert into klaviyo.connection (name, consent_version, consent_by, account_id) values ('b', 1, 'boss', 'b')"
+    )
+    world.db.execute(
+        "update klaviyo.export set connection_id = (select max(connection_id) from klaviyo.connection)"
+        " where name = 'other 3'"
+    )
+    begin_runs(world, "true", False)
+    runs = dict(world.db.rows("select export_name, run_id from klaviyo.run"))
+    for name, times in ((EXPORT, 1), ("other 1", 2), ("other 3", 3)):
+        for _ in range(times):
+            world.db.execute(PLANNED, runs[name])
+
+    outlooks = dict(world.db.rows("select * from klaviyo.outlooks(%s::bigint[])", [*runs.values(), 99]))
+
+    assert {name: (outlooks[run]["planned"], outlooks[run]["others"]) for name, run in runs.items()} == {
+        EXPORT: (3, 3), "other 1": (6, 3), "other 2": (0, 0), "other 3": (9, 0),
+    }  # fmt: skip
+    assert len(outlooks) == 4 and world.db.value("select klaviyo.outlook(99)") is None
+    assert world.db.value("select klaviyo.outlook(%s)", runs[EXPORT]) == outlooks[runs[EXPORT]]
+    with make_login(world.db, "stranger", "klaviyo_contributor").connect() as connection:
+        assert connection.execute("select * from klaviyo.outlooks(%s::bigint[])", [[*runs.values()]]).fetchall() == []
 
 
 def cards(page: str) -> list[int]:

@@ -237,6 +237,58 @@ def test_events_are_looked_up_by_indexes_among_all_that_ever_came(
     assert len(by) == 2 and None not in by, by
 
 
+OTHER_EXPORTS = """insert into klaviyo.export (name, connection_id, list_id, email_path)
+select 'other ' || n, connection_id, list_id, email_path from klaviyo.export, generate_series(1, 250) n"""
+ENDED_EACH = 400
+ENDED_RUNS = f"""insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at,
+finished_at) select x.export_id, x.name, 'main', 'schedule', 'succeeded', now() - interval '1 day',
+now() - interval '1 day' from klaviyo.export x, generate_series(1, {ENDED_EACH}) n order by n"""
+PARKED_RUNS = """with run as (insert into klaviyo.run (export_id, export_name, connection_name, trigger, state,
+started_at, lease_until, parked_until, wait_reason, planned) select export_id, name, 'main', 'schedule',
+'running', now(), now(), now() + interval '1 day', 'rate_limited', true from klaviyo.export
+where name like 'other %' returning export_id, run_id)
+insert into klaviyo.batch (export_id, run_id, state, row_count)
+select export_id, run_id, 'planned', 10000 from run, generate_series(1, 5)"""
+LETTERS = """insert into klaviyo.request (topic, partition, record_offset, record_ms, segment_id, state, reason,
+failed_run, failed_exports, ended_at) select 't', 0, n, 0, 'big-spenders', 'dead_lettered', 'list_gone',
+1000 + n, array['other ' || n, 'other ' || n + 1], now() from generate_series(1, 20) n"""
+PAGE = "json_build_object('accounts'"
+LISTING = "klaviyo.run_json(picked.r)"
+PACE = "sum(accepted_rows + rejected_rows)"
+
+
+@pytest.fixture
+def with_history(explained: World) -> World:
+    """100,400 runs that have ended, and 250 that are parked."""
+    add_members(explained, SEGMENT, SMALL)
+    explained.add_export(EXPORT, mapping=["--property", "points=points"])
+    explained.db.execute("alter table klaviyo.export disable trigger user")
+    explained.db.execute("alter table klaviyo.run disable trigger user")
+    for statement in (OTHER_EXPORTS, PARKED_RUNS, ENDED_RUNS, LETTERS):
+        explained.db.execute(statement)
+    explained.db.execute("analyze klaviyo.run, klaviyo.batch")
+    return explained
+
+
+def test_the_status_page_reads_the_runs_that_it_shows_and_no_others(with_history: World) -> None:
+    with_history.start_worker().wait_ready().page("/")
+    page = plan_of(with_history, PAGE)
+
+    assert rows_read(page) < 20_000, "251 exports have a trend of 20 runs"
+    (outlooks,) = [node for node in page if node.get("Function Name") == "outlooks"]
+    assert (outlooks["Actual Loops"], outlooks["Actual Rows"]) == (1, 100)
+
+
+def test_the_runs_of_one_export_are_looked_up_by_its_name(with_history: World) -> None:
+    with_history.start_worker().wait_ready().page(f"/api/runs?export={EXPORT}")
+    with_history.admin("export", "preview", EXPORT)
+
+    for statement in (LISTING, PACE):
+        plan = plan_of(with_history, statement)
+        assert "run_export_name_run_id_idx" in {node.get("Index Name") for node in plan}, statement
+        assert rows_read(plan) <= ENDED_EACH, statement
+
+
 def allocations(world: World, members: int) -> dict[str, int]:
     """Of our own code, by what it did; addresses and values are of one length."""
     world.db.execute("truncate insights.customer_profile, insights.segment_member")

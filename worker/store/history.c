@@ -23,8 +23,8 @@ static const char rejections_sql[] =
     " order by j.stage desc, j.code, j.email, j.profile_id) as shown";
 
 static const char outlooks_sql[] =
-    "select coalesce(json_object_agg(u.id, klaviyo.outlook(u.id)), '{}')"
-    " from unnest($1::bigint[]) as u(id)";
+    "select coalesce(json_object_agg(u.id, o.outlook), '{}') from unnest($1::bigint[]) as u(id)"
+    " left join klaviyo.outlooks($1::bigint[]) as o on o.run_id = u.id";
 
 static const char newest_sql[] =
     "select run_id from klaviyo.run"

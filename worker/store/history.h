@@ -28,7 +28,7 @@ bool history_show(struct db *db, int64_t run_id, char **json, struct error *err)
 bool history_rejections(struct db *db, int64_t run_id, char **json, struct error *err) MUST_USE;
 
 /*
- * What the ends of runs depend on: {run: outlook}, an outlook as klaviyo.outlook() has it;
+ * What the ends of runs depend on: {run: outlook}, an outlook as klaviyo.outlooks() has it;
  * null for a run that does not go on.
  */
 bool history_outlooks(struct db *db, const int64_t *run_ids, size_t n, char **json,

@@ -74,9 +74,9 @@
     " where r.state = 'running' and r.run_id in (select run_id from shown))"               \
     " as known where spans is not null"
 
-#define OUTLOOKS_SQL                                                              \
-    "select coalesce(json_object_agg(r.run_id, klaviyo.outlook(r.run_id)), '{}')" \
-    " from klaviyo.run r where r.state = 'running' and r.run_id in (select run_id from shown)"
+#define OUTLOOKS_SQL                                              \
+    "select coalesce(json_object_agg(o.run_id, o.outlook), '{}')" \
+    " from klaviyo.outlooks(array(select run_id from shown)) as o"
 
 #define SHOWN_SQL "with shown as materialized (" SHOWN_RUNS("$5") ") "
 

@@ -20,10 +20,9 @@
  *     trends        {export: [[run, state, accepted, seconds], …]}   oldest first
  *     batches       {run: {planned, sent, complete, unresolved}}     runs that go on
  *     timelines     {run: [[from, to, rows, state], …]}   as klaviyo.timeline() has them
- *     outlooks      {run: outlook}   runs that go on, as klaviyo.outlook() has it
+ *     outlooks      {run: outlook}   runs that go on, as klaviyo.outlooks() has it
  *
- * The last three are of the runs that the page can show (shown_runs.h): an outlook looks at
- * all runs in progress, so hundreds of them would cost seconds.
+ * The last three are of the runs that the page can show (shown_runs.h).
  *
  * Times are RFC 3339 in UTC. solved: as letter_rule.h has it. trends: without trials.
  */

@@ -1,0 +1,63 @@
+-- What people look at is quick with very many runs, too.
+
+-- The runs of an export by its name, which stays when the export is gone: listings of one
+-- export, and what became of dead letters.
+create index on klaviyo.run (export_name, run_id);
+
+-- As klaviyo.outlook() had it, for many runs at once: each single one looked at all runs of its
+-- account, so that some hundred parked runs took half a minute. Those that do not go on, or that the
+-- caller may not see, are left out.
+create function klaviyo.outlooks(p_run_ids bigint[]) returns table (run_id bigint, outlook json)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    with going_on as materialized (
+        select r.run_id, coalesce(c.account_id, 'connection:' || c.connection_id) as account,
+               r.run_id = any (p_run_ids)
+               and (pg_has_role(klaviyo.caller(), 'klaviyo_worker', 'member')
+                    or pg_has_role(klaviyo.caller(), 'klaviyo_viewer', 'member')
+                    or klaviyo.may_see(r)) as is_asked
+        from klaviyo.run r
+        join klaviyo.export x using (export_id)
+        join klaviyo.connection c using (connection_id)
+        where r.state = 'running'),
+    account as materialized (
+        select a.account,
+               greatest(klaviyo.share_of(a.account)
+                        * coalesce(klaviyo.pace_of(g, clock_timestamp()), 100) / 100, 1) as percent,
+               (select count(*) from klaviyo.rate_place p
+                where p.account = a.account and p.endpoint = 'import'
+                  and p.steady_until > clock_timestamp()) as used,
+               case when g.blocked_until > clock_timestamp()
+                    then klaviyo.utc(g.blocked_until) end as blocked_until
+        from (select distinct o.account from going_on o where o.is_asked) a
+        left join klaviyo.rate_budget g on g.account = a.account and g.endpoint = 'import'),
+    loaded as materialized (
+        select o.run_id, o.account, o.is_asked,
+               count(*) filter (where b.state = 'planned') as planned,
+               count(*) filter (where b.state = 'sent') as sent
+        from going_on o
+        join account a on a.account = o.account
+        left join klaviyo.batch b on b.run_id = o.run_id
+        group by o.run_id, o.account, o.is_asked)
+    select l.run_id, json_build_object(
+        'planned', l.planned, 'sent', l.sent,
+        'job_ms', (select avg(extract(epoch from j.ended_at - j.posted_at) * 1000)::bigint
+                   from (select d.ended_at, d.posted_at from klaviyo.batch d
+                         where d.run_id = l.run_id and d.ended_at >= d.posted_at
+                         order by d.ended_at desc limit 10) j),
+        'others', (select coalesce(sum(least(o.planned, l.planned)), 0) from loaded o
+                   where o.account = l.account and o.run_id <> l.run_id),
+        'percent', a.percent, 'used', a.used, 'blocked_until', a.blocked_until)
+    from loaded l
+    join account a on a.account = l.account
+    where l.is_asked
+$$;
+
+-- As before. Null: the run does not go on.
+create or replace function klaviyo.outlook(p_run_id bigint) returns json
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select o.outlook from klaviyo.outlooks(array[p_run_id]) o
+$$;
+
+revoke execute on function klaviyo.outlooks(bigint[]) from public;
+grant execute on function klaviyo.outlooks(bigint[])
+    to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker, klaviyo_definer;
