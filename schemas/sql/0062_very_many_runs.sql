@@ -58,6 +58,24 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select o.outlook from klaviyo.outlooks(array[p_run_id]) o
 $$;
 
+-- As before; the members are those that the pass with which planning ended read (0052).
+create or replace function klaviyo.run_has_ended() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform klaviyo.write_outcome(new);
+    if new.state in ('succeeded', 'succeeded_with_rejections') and new.export_id is not null
+       and new.trigger <> 'trial' then
+        insert into klaviyo.export_success as s (export_id, run_id, at, members)
+        values (new.export_id, new.run_id, new.finished_at, coalesce(new.member_rows, new.read_rows))
+        on conflict (export_id) do update
+        set run_id = excluded.run_id, at = excluded.at, members = excluded.members;
+    end if;
+    return null;
+end
+$$;
+update klaviyo.export_success s set members = r.member_rows
+from klaviyo.run r where r.run_id = s.run_id and r.member_rows <> s.members;
+
 revoke execute on function klaviyo.outlooks(bigint[]) from public;
 grant execute on function klaviyo.outlooks(bigint[])
     to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker, klaviyo_definer;

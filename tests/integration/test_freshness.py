@@ -54,6 +54,17 @@ def test_the_listing_says_when_an_export_last_succeeded_and_with_how_many(world:
     assert listed(world)["last_success"] == first["finished_at"]
 
 
+def test_who_left_before_a_run_was_taken_again_is_no_member(world: World) -> None:
+    world.set_up_export(people.simple(5))
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at,"
+        " lease_until, read_rows, member_rows) select export_id, name, 'main', 'schedule', 'running', now(),"
+        " now() + interval '1 h', 10, 7 from klaviyo.export"
+    )
+    world.db.execute("update klaviyo.run set state = 'succeeded', finished_at = now()")
+    assert listed(world)["members"] == 7
+
+
 def test_an_export_that_did_not_succeed_in_time_is_stale(world: World) -> None:
     world.set_up_export(people.simple(5))
     world.start_worker()
