@@ -4,6 +4,14 @@
 -- export, and what became of dead letters.
 create index on klaviyo.run (export_name, run_id);
 
+-- Runs that the caller sees by a role or by a grant: in functions with their owner's rights.
+create function klaviyo.is_shown(r klaviyo.run) returns boolean
+language sql stable as $$
+    select pg_has_role(klaviyo.caller(), 'klaviyo_worker', 'member')
+           or pg_has_role(klaviyo.caller(), 'klaviyo_viewer', 'member')
+           or klaviyo.may_see(r)
+$$;
+
 -- As klaviyo.outlook() had it, for many runs at once: each single one looked at all runs of its
 -- account, so that some hundred parked runs took half a minute. Those that do not go on, or that the
 -- caller may not see, are left out.
@@ -11,10 +19,7 @@ create function klaviyo.outlooks(p_run_ids bigint[]) returns table (run_id bigin
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     with going_on as materialized (
         select r.run_id, coalesce(c.account_id, 'connection:' || c.connection_id) as account,
-               r.run_id = any (p_run_ids)
-               and (pg_has_role(klaviyo.caller(), 'klaviyo_worker', 'member')
-                    or pg_has_role(klaviyo.caller(), 'klaviyo_viewer', 'member')
-                    or klaviyo.may_see(r)) as is_asked
+               r.run_id = any (p_run_ids) and klaviyo.is_shown(r) as is_asked
         from klaviyo.run r
         join klaviyo.export x using (export_id)
         join klaviyo.connection c using (connection_id)
@@ -76,6 +81,52 @@ $$;
 update klaviyo.export_success s set members = r.member_rows
 from klaviyo.run r where r.run_id = s.run_id and r.member_rows <> s.members;
 
-revoke execute on function klaviyo.outlooks(bigint[]) from public;
-grant execute on function klaviyo.outlooks(bigint[])
+-- What a queued run waits for whose list another run takes people off: no worker takes it until
+-- that has ended (klaviyo.list_is_claimed). Which run that is, for who may see it. Null: nothing.
+create function klaviyo.list_wait(p_run_id bigint) returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select case when klaviyo.is_shown(h)
+                then format('run %s of export %s takes people off the same list', h.run_id, h.export_name)
+                else 'another run takes people off the same list' end
+    from klaviyo.run r
+    cross join lateral klaviyo.claimers(r.export_id) as k (run_id)
+    join klaviyo.run h on h.run_id = k.run_id
+    where r.run_id = p_run_id and r.state = 'queued' and h.run_id <> r.run_id and klaviyo.is_shown(r)
+    limit 1
+$$;
+
+-- As before, with what a queued run waits for.
+create or replace function klaviyo.run_json(r klaviyo.run) returns json
+language sql stable as $$
+    select json_build_object(
+        'id', r.run_id, 'export', r.export_name, 'connection', r.connection_name,
+        'trigger', r.trigger, 'full', r.full_refresh, 'state', klaviyo.shown_state(r),
+        'reason', case when r.state = 'queued'
+                       then coalesce(r.wait_reason, case when klaviyo.list_wait(r.run_id) is not null
+                                                         then 'list_in_use' end)
+                       when r.state = 'running' then r.wait_reason
+                       else r.reason end,
+        'detail', case when r.state = 'queued' then coalesce(r.wait_detail, klaviyo.list_wait(r.run_id))
+                       when r.state = 'running' then r.wait_detail
+                       else r.detail end,
+        'queued_at', klaviyo.utc(r.queued_at),
+        'started_at', klaviyo.utc(r.started_at), 'finished_at', klaviyo.utc(r.finished_at),
+        'waiting_until', case when r.state = 'running' and r.waiting_until > clock_timestamp()
+                              then klaviyo.utc(r.waiting_until) end,
+        'worker', r.worker,
+        'events', (select count(*) from klaviyo.request_run a where a.run_id = r.run_id),
+        'counts', json_build_object(
+            'read', r.read_rows, 'invalid', r.invalid_rows, 'duplicate', r.duplicate_rows,
+            'unchanged', r.unchanged_rows, 'selected', r.selected_rows,
+            'accepted', r.accepted_rows, 'rejected', r.rejected_rows, 'left', r.left_rows,
+            'removed', r.removed_rows, 'kept', r.kept_rows,
+            'address_changes', r.address_changes, 'not_cleared', r.not_cleared_rows, 'requests', r.requests,
+            'throttled', r.throttled, 'retries', r.retries),
+        'requests', r.requests, 'throttled', r.throttled, 'retries', r.retries)
+$$;
+
+revoke execute on function
+    klaviyo.is_shown(klaviyo.run), klaviyo.outlooks(bigint[]), klaviyo.list_wait(bigint)
+    from public;
+grant execute on function klaviyo.outlooks(bigint[]), klaviyo.list_wait(bigint)
     to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker, klaviyo_definer;

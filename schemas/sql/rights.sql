@@ -43,7 +43,8 @@ grant execute on function klaviyo.utc(timestamptz), klaviyo.is_admin(name), klav
                           klaviyo.run_json(klaviyo.run), klaviyo.path_text(text[]),
                           klaviyo.expected_every_s(bigint, boolean, text),
                           klaviyo.is_stale(bigint, timestamptz), klaviyo.duration_text(bigint),
-                          klaviyo.outlook(bigint), klaviyo.outlooks(bigint[])
+                          klaviyo.outlook(bigint), klaviyo.outlooks(bigint[]),
+                          klaviyo.list_wait(bigint)
     to klaviyo_admin, klaviyo_contributor, klaviyo_viewer, klaviyo_worker;
 
 -- -- the worker: all of runs; of what is set up, what Klaviyo's answers change --

@@ -16,6 +16,7 @@ import pytest
 
 from support import klaviyo, people
 from support.process import wait_until
+from support.roles import make_login
 from support.world import ACCOUNT, CONNECTION, EXPORT, LIST, SEGMENT, World, check_sums
 
 REMOVE = ("--on-leave", "remove")
@@ -473,6 +474,58 @@ def test_a_removal_waits_until_nobody_sends_to_the_list(world: World) -> None:
     assert runs[EXPORT]["counts"]["removed"] == 1
     assert runs["second"]["finished_at"] < runs[EXPORT]["finished_at"]
     assert first not in world.simulator.emails(LIST)
+
+
+def what_a_stranger_is_told(world: World, run: int) -> list[str | None]:
+    """Of a queued run to the same list, of another connection that alone was granted; and of that run."""
+    login = make_login(world.db, "stranger", "klaviyo_contributor")
+    world.db.execute(
+        "insert into klaviyo.connection (name, consent_version, consent_by, account_id)"
+        " select 'theirs', 1, 'boss', account_id from klaviyo.connection"
+    )
+    world.db.execute(
+        "insert into klaviyo.connection_grant (connection_id, role_name)"
+        " select connection_id, %s from klaviyo.connection where name = 'theirs'", login.name
+    )
+    world.db.execute(
+        "with x as (insert into klaviyo.export (name, connection_id, list_id, email_path)"
+        " select 'theirs', connection_id, %s, '{email}' from klaviyo.connection where name = 'theirs' returning *)"
+        " insert into klaviyo.run (export_id, export_name, connection_name, trigger)"
+        " select export_id, name, 'theirs', 'schedule' from x", LIST
+    )
+    with login.connect() as stranger:
+        told = stranger.execute("select klaviyo.run_json(r) ->> 'detail' from klaviyo.run r").fetchall()
+        told += stranger.execute("select klaviyo.list_wait(%s)", [run]).fetchall()
+    world.db.execute("delete from klaviyo.run where export_name = 'theirs'")
+    return [detail for (detail,) in told]
+
+
+def test_a_run_that_waits_for_a_removal_from_its_list_says_so(world: World) -> None:
+    set_up(world, 5)
+    world.db.execute("insert into insights.segment values ('other', 'other')")
+    join(world, "new@example.test", segment="other")
+    world.add_export("second", segments=("other",), mapping=[])
+    removing = world.db.value(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, epoch, started_at,"
+        " lease_until, removal_epoch) select export_id, name, 'main', 'schedule', 'running', 1, now(),"
+        " now() + interval '1 hour', 1 from klaviyo.export where name = %s returning run_id",
+        EXPORT,
+    )
+    world.db.execute(
+        "insert into klaviyo.list_claim select account_id, %s, %s from klaviyo.connection"
+        " on conflict (account_id, list_id) do update set run_id = excluded.run_id", LIST, removing
+    )
+    world.refresh("other")
+
+    (waiting,) = wait_until(lambda: world.runs("--export", "second"), 30, "a run that waits")
+
+    said = f"run {removing} of export {EXPORT} takes people off the same list"
+    assert (waiting["state"], waiting["reason"], waiting["detail"]) == ("queued", "list_in_use", said)
+    wait_until(lambda: said in world.workers[-1].page("/"), 10, "the page to say so")
+    assert what_a_stranger_is_told(world, waiting["id"]) == ["another run takes people off the same list", None]
+    world.db.execute("update klaviyo.run set state = 'cancelled', finished_at = now() where run_id = %s", removing)
+    (ended,) = wait_until(lambda: [r for r in world.runs("--export", "second") if r["finished_at"]], 60, "its end")
+    assert (ended["state"], ended["reason"]) == ("succeeded", None)
 
 
 # ---- crashes ----
