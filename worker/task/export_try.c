@@ -218,8 +218,8 @@ static bool start(struct trying *t, struct error *err)
             return true;
     }
     return error_set(err, ERROR_RETRY,
-                     "export %s was changed, or a run of it ended, each time its members were "
-                     "read: try again",
+                     "each time the members of export %s were read it was changed, a run of it "
+                     "ended, or somebody was forgotten: try again",
                      t->order.export_name);
 }
 
