@@ -51,6 +51,21 @@ static void a_loop_that_stands_is_not_alive(void **state)
     assert_int_equal(liveness_judge(&facts), LIVENESS_LOOP_STANDS);
 }
 
+/* Who thaws a process may be answered before its loop runs again. */
+static void one_look_at_a_loop_that_stands_says_nothing(void **state)
+{
+    struct liveness_facts facts = well;
+
+    (void)state;
+    facts.loop_ms = NOW - 10 * LIVENESS_LOOP_MS;
+    facts.look_ms = NOW;
+    assert_int_equal(liveness_judge(&facts), LIVENESS_ALIVE);
+    facts.look_ms = NOW - LIVENESS_LOOK_MS + 1;
+    assert_int_equal(liveness_judge(&facts), LIVENESS_ALIVE);
+    facts.look_ms--;
+    assert_int_equal(liveness_judge(&facts), LIVENESS_LOOP_STANDS);
+}
+
 static void a_start_is_given_time(void **state)
 {
     struct liveness_facts facts = { .now_ms = NOW, .started_ms = RECENT };
@@ -112,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_alive_while_its_threads_turn),
         cmocka_unit_test(a_loop_that_stands_is_not_alive),
+        cmocka_unit_test(one_look_at_a_loop_that_stands_says_nothing),
         cmocka_unit_test(a_start_is_given_time),
         cmocka_unit_test(backlog_a_free_slot_and_nothing_that_moves_is_a_stall),
         cmocka_unit_test(without_backlog_or_a_free_slot_or_while_stopping_nothing_is_stalled),

@@ -19,7 +19,8 @@ bool liveness_is_in_doubt(const struct liveness_facts *facts)
 enum liveness liveness_judge(const struct liveness_facts *facts)
 {
     if (is_over(facts, facts->loop_ms, LIVENESS_LOOP_MS))
-        return LIVENESS_LOOP_STANDS;
+        return facts->now_ms - facts->look_ms >= LIVENESS_LOOK_MS ? LIVENESS_LOOP_STANDS
+                                                                  : LIVENESS_ALIVE;
     if (facts->answer_ms == 0 || facts->now_ms - facts->answer_ms > LIVENESS_ANSWER_MS)
         return LIVENESS_ALIVE;
     return liveness_is_in_doubt(facts) ? LIVENESS_STALLED : LIVENESS_ALIVE;

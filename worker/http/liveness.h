@@ -10,7 +10,8 @@
  * restart helps:
  *
  * - the control loop has not turned for LIVENESS_LOOP_MS (it turns ten times a
- *   second), or
+ *   second), nor between two looks a second apart: in a process that was frozen,
+ *   or whose machine was, the question may be answered before the loop runs again, or
  * - events are open, a run slot is free, no run made progress for
  *   LIVENESS_STALL_MS, and one of the threads that hand on work (intake, the
  *   slot that polls for runs) has not moved for as long, although PostgreSQL
@@ -20,6 +21,7 @@
  */
 enum {
     LIVENESS_LOOP_MS = 10 * 1000,
+    LIVENESS_LOOK_MS = 1000,
     LIVENESS_STALL_MS = 120 * 1000,
     LIVENESS_ANSWER_MS = 30 * 1000, /* the oldest that PostgreSQL's answer may be */
 };
@@ -29,6 +31,7 @@ struct liveness_facts {
     int64_t now_ms;
     int64_t started_ms;
     int64_t loop_ms;     /* the control loop's last turn */
+    int64_t look_ms;     /* the first look that found this turn to be the last */
     int64_t intake_ms;   /* intake's last turn */
     int64_t run_poll_ms; /* the last poll of an idle slot for a run */
     int64_t progress_ms; /* the last progress of any run */
