@@ -16,7 +16,8 @@ from support.worker import Result, run_command
 from support.world import World
 
 AGAIN = 75
-ANSWER_SECONDS = 120
+# Where the machine is slow a storm that freezes all workers takes minutes for what it planned.
+ANSWER_SECONDS = 300
 ROWS = 3
 # What may be said in a storm, though asking again at once may not help.
 GIVEN_UP = "five workers in a row did not bring it to an end"
