@@ -34,6 +34,25 @@ static void values_are_shown_in_words(void **state)
     }
 }
 
+/* To the end of a character; only memory that is missing makes the text one that failed. */
+static void a_value_that_is_too_long_is_cut(void **state)
+{
+    static const char *const values[] = { "[\"12345\",\"6\"]", "\"1234567\xc3\xa4\"",
+                                          "{\"member\":\"x\"}", "123456789" };
+    static const char *const cut[] = { "12345, 6", "1234567", "member: ", "12345678" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(8);
+        json_t *value = json_loads(values[i], JSON_DECODE_ANY, NULL);
+
+        cell_add(&text, value);
+        assert_true(strbuf_ok(&text));
+        assert_string_equal(text.data, cut[i]);
+        json_decref(value);
+    }
+}
+
 static void a_member_is_found_by_its_path(void **state)
 {
     json_t *run = json_loads("{\"counts\": {\"read\": 5}}", 0, NULL);
@@ -95,6 +114,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_shown_in_words),
+        cmocka_unit_test(a_value_that_is_too_long_is_cut),
         cmocka_unit_test(a_member_is_found_by_its_path),
         cmocka_unit_test(width_counts_characters_and_wide_ones_twice),
         cmocka_unit_test(what_does_not_fit_gives_way_to_an_ellipsis),

@@ -1,5 +1,6 @@
 #include "worker/cli/cell.h"
 
+#include <stdio.h>
 #include <string.h>
 
 json_t *cell_member(json_t *object, const char *path)
@@ -12,11 +13,27 @@ json_t *cell_member(json_t *object, const char *path)
     return object;
 }
 
+/* As much of it as there is room for, up to the end of a character. */
+static void add(struct strbuf *text, const char *bytes, size_t n)
+{
+    size_t room = text->max - text->len;
+
+    if (n > room)
+        for (n = room; n > 0 && ((unsigned char)bytes[n] & 0xC0) == 0x80; n--)
+            ;
+    strbuf_add(text, bytes, n);
+}
+
+static void add_str(struct strbuf *text, const char *str)
+{
+    add(text, str, strlen(str));
+}
+
 static void add_list(struct strbuf *text, const json_t *array)
 {
     for (size_t i = 0; i < json_array_size(array); i++) {
         if (i > 0)
-            strbuf_add_str(text, ", ");
+            add_str(text, ", ");
         cell_add(text, json_array_get(array, i));
     }
 }
@@ -29,29 +46,40 @@ static void add_object(struct strbuf *text, json_t *object)
     bool any = false;
 
     json_object_foreach(object, name, value) {
-        strbuf_addf(text, "%s%s: ", any ? "; " : "", name);
+        add_str(text, any ? "; " : "");
+        add_str(text, name);
+        add_str(text, ": ");
         cell_add(text, value);
         any = true;
     }
+}
+
+static void add_number(struct strbuf *text, const json_t *value)
+{
+    char digits[32];
+
+    if (json_is_integer(value))
+        (void)snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else
+        (void)snprintf(digits, sizeof digits, "%g", json_real_value(value));
+    add_str(text, digits);
 }
 
 void cell_add(struct strbuf *text, json_t *value)
 {
     switch (value ? json_typeof(value) : JSON_NULL) {
     case JSON_STRING:
-        strbuf_add(text, json_string_value(value), json_string_length(value));
+        add(text, json_string_value(value), json_string_length(value));
         break;
     case JSON_INTEGER:
-        strbuf_addf(text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        break;
     case JSON_REAL:
-        strbuf_addf(text, "%g", json_real_value(value));
+        add_number(text, value);
         break;
     case JSON_TRUE:
-        strbuf_add_str(text, "yes");
+        add_str(text, "yes");
         break;
     case JSON_FALSE:
-        strbuf_add_str(text, "no");
+        add_str(text, "no");
         break;
     case JSON_ARRAY:
         add_list(text, value);

@@ -62,7 +62,7 @@ static bool set_cell(struct libscols_line *line, size_t column, json_t *value)
     CLEANUP(strbuf_release) struct strbuf text = STRBUF_INIT(CELL_MAX_BYTES);
 
     cell_add(&text, value);
-    return set_text(line, column, text.data ? text.data : "");
+    return strbuf_ok(&text) && set_text(line, column, text.data ? text.data : "");
 }
 
 /* ---- which columns ---- */
@@ -203,7 +203,7 @@ static bool set_shown(struct libscols_line *line, size_t i, const struct chosen 
     add_shown(&text, &chosen->column, object, style);
     if (text.data && chosen->width > 0)
         cell_cut(&text, chosen->width);
-    if (!set_text(line, i, text.data ? text.data : ""))
+    if (!strbuf_ok(&text) || !set_text(line, i, text.data ? text.data : ""))
         return false;
     const char *colour =
         chosen->column.kind == COLUMN_STATE && text.data ? cell_colour(text.data) : NULL;
@@ -263,6 +263,8 @@ static bool print_csv_row(const struct column *columns, json_t *object, struct e
 
         if (object)
             cell_add(&text, cell_member(object, c->path));
+        if (!strbuf_ok(&text))
+            return error_no_memory(err);
         strbuf_add_str(&line, c == columns ? "" : ",");
         add_csv_cell(&line, !object ? c->path : text.data ? text.data : "");
     }
