@@ -271,6 +271,15 @@ static bool may_destroy(const struct consumer *consumer)
 /* Handles that could not be destroyed stay reachable, so that LeakSanitizer reports none of them.
  */
 static struct consumer *volatile left_behind;
+static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER; /* retire() is on other threads */
+
+static void leave_behind(struct consumer *consumer)
+{
+    (void)pthread_mutex_lock(&left_lock);
+    consumer->left_before = left_behind;
+    left_behind = consumer;
+    (void)pthread_mutex_unlock(&left_lock);
+}
 
 void consumer_free(struct consumer *consumer)
 {
@@ -284,15 +293,15 @@ void consumer_free(struct consumer *consumer)
         rd_kafka_queue_destroy(consumer->closing);
     if (consumer->queue)
         rd_kafka_queue_destroy(consumer->queue);
-    consumer->left_before = left_behind;
-    left_behind = consumer;
     if (!may_destroy(consumer)) {
+        leave_behind(consumer);
         kafka_handle_leave_behind();
         return;
     }
-    if (!kafka_handle_free(consumer->handle))
-        return; /* with what its threads may still use */
-    left_behind = consumer->left_before;
+    if (!kafka_handle_free(consumer->handle)) {
+        leave_behind(consumer); /* with what its threads may still use */
+        return;
+    }
     while (!STAILQ_EMPTY(&consumer->notes)) {
         struct note *note = STAILQ_FIRST(&consumer->notes);
 
