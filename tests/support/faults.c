@@ -218,8 +218,8 @@ static void note_way(struct fault *fault, uint64_t way, uint64_t call)
         uint64_t found = 0;
         if (__atomic_compare_exchange_n(&slot->way, &found, way, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST))
-            slot->call = call;
-        if (slot->way == way)
+            __atomic_store_n(&slot->call, call, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&slot->way, __ATOMIC_SEQ_CST) == way)
             return;
     }
 }
