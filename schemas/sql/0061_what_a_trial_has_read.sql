@@ -147,6 +147,7 @@ declare
     v_retake bigint[];
     v_jobs integer;
     v record;
+    v_others bigint[];
     f record;
 begin
     perform klaviyo.must_be_admin();
@@ -183,11 +184,9 @@ begin
                 'late_jobs', v_jobs);
         end if;
     end loop;
-    -- The words of all other runs.
-    update klaviyo.rejection j set detail = null
-    from klaviyo.run r
-    where r.run_id <> all (v_ended) and j.run_id = r.run_id
-      and position(v_address in lower(j.detail)) > 0;
+    v_others := array(select r.run_id from klaviyo.run r except select unnest(v_ended));
+    update klaviyo.rejection set detail = null
+    where run_id = any (v_others) and position(v_address in lower(detail)) > 0;
     -- What was found out for somebody who has not fetched it yet: whoever asked asks again.
     delete from klaviyo.task t where position(v_address in lower(to_jsonb(t)::text)) > 0;
 
@@ -208,3 +207,10 @@ revoke execute on function
     klaviyo.lock_forgetting(boolean), klaviyo.trial_basis(text, bigint),
     klaviyo.begin_trial(text, text, bigint, bigint, integer, jsonb, text)
     from public;
+-- Workers of the version before and this version's commands, until rights.sql has run.
+grant execute on function
+    klaviyo.lock_forgetting(boolean), klaviyo.trial_basis(text, bigint),
+    klaviyo.begin_trial(text, text, bigint, bigint, integer, jsonb, text)
+    to klaviyo_worker, klaviyo_definer;
+grant select on sequence klaviyo.forgetting to klaviyo_worker;
+grant usage on sequence klaviyo.forgetting to klaviyo_definer;
