@@ -146,3 +146,15 @@ def test_the_recipe_for_a_chat_is_a_connector() -> None:
     config = json.loads(recipe)["config"]
     assert config["topics"] == "segment-export"
     assert all(isinstance(value, str) for value in config.values()), "Connect takes text only"
+
+
+def test_the_description_for_tools_names_every_reason_of_a_dead_letter() -> None:
+    described = yaml.safe_load((TREE / "schemas" / "asyncapi.yaml").read_text())
+    letter = described["components"]["messages"]["deadLetter"]["headers"]["properties"]
+    states = (TREE / "worker" / "store" / "run_state.h").read_text()
+    failures = states[states.index("REASON_LIST_GONE") : states.index("REASON_REMOVALS_WITHHELD")]
+    reasons = {name.lower() for name in re.findall(r"REASON_(\w+)", failures)}
+    assert set(letter["x-klaviyo-worker-reason"]["enum"]) == reasons | {"event_invalid"}
+    built = (TREE / "worker" / "ingest" / "dead_letter.c").read_text()
+    ours = set(re.findall(r"\"(x-klaviyo-worker-[a-z-]+)\"", built))
+    assert ours <= letter.keys(), ours - letter.keys()

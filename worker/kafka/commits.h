@@ -48,7 +48,10 @@ enum commits_step {
 enum commits_step commits_next(struct commits *commits, int64_t now_ms, int32_t *partition,
                                int64_t *offset) MUST_USE;
 
-/* A partition is about to be given back. True: *offset is to be stored before. */
+/*
+ * A partition is about to be given back. True: *offset is to be stored before; false also while
+ * something is waited for.
+ */
 bool commits_last(struct commits *commits, int32_t partition, int64_t now_ms, int64_t *offset)
     MUST_USE;
 

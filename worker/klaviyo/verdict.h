@@ -28,8 +28,8 @@
  *   PROFILES, LIST_REMOVE  413, 414               TOO_LARGE
  *   any      401, JSON                            KEY_REFUSED
  *   any      403, JSON                            KEY_REFUSED, of what is extra SCOPE_MISSING
- *   JOB, IMPORT_ERRORS, LIST, LIST_PROFILES, LIST_REMOVE, FLOWS   404, JSON   GONE
- *   (extra: ACCOUNTS, USAGE, FLOWS, LIST_PROFILES)
+ *   JOB, IMPORT_ERRORS, LIST, LIST_SIZE, LIST_PROFILES, LIST_REMOVE, FLOWS   404, JSON   GONE
+ *   (extra: ACCOUNTS, USAGE, FLOWS, LISTS, LIST_SIZE, LIST_PROFILES. Only a 400 names rows.)
  *   any      429                                  THROTTLED
  *   USAGE, FLOWS  400, 404, not JSON; 501          UNEXPECTED (the receiver does not have them)
  *   any      408, 425, 5xx                        AGAIN
