@@ -73,7 +73,7 @@ static void a_watermark_waits_for_the_answer_to_the_beginning(void **state)
     assert_true(commits_offer_beginning(commits, P, 0, 0));
     assert_step(commits, 0, COMMITS_BEGIN, 0);
     assert_true(commits_offer(commits, P, 3));
-    assert_nothing(commits, 60 * 1000);
+    assert_nothing(commits, 60000);
     commits_stored(commits, P, 0, true, SLOW); /* the answer to something else */
     commits_begun(commits, P, 9, true, SLOW);
     assert_nothing(commits, SLOW);
