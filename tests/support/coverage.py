@@ -47,7 +47,7 @@ NOT_PURE: dict[str, set[str]] = {
 PURE: dict[str, set[str]] = {
     "worker/admin": {"field_path", "name", "refresh_event"},
     "worker/cli": {"arguments", "cell", "command_lookup", "duration", "key_word", "percent"},
-    "worker/kafka": {"client_text", "properties", "record"},
+    "worker/kafka": {"client_text", "commits", "properties", "record"},
     "worker/store": {
         "batch_rows", "binary_array", "copy", "database_url", "run_state", "waiting",
     },
