@@ -64,3 +64,10 @@ long utf8_count(const char *text, size_t n)
     }
     return count;
 }
+
+size_t utf8_cut(const char *text, size_t n)
+{
+    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}

@@ -18,4 +18,7 @@ size_t utf8_encode(uint32_t code, char *out);
 /* How many characters the n bytes are; -1: they are not UTF-8. */
 long utf8_count(const char *text, size_t n);
 
+/* n, or less where the byte at n, which is there, goes on with a character: to cut before it. */
+size_t utf8_cut(const char *text, size_t n);
+
 #endif

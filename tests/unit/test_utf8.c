@@ -53,11 +53,22 @@ static void every_code_point_is_read_back(void **state)
     }
 }
 
+static void a_text_is_cut_between_two_characters(void **state)
+{
+    static const char text[] = "a\xc3\xa4\xe6\x97\xa5"; /* of 1, 2 and 3 bytes */
+    static const size_t cut[] = { 0, 1, 1, 3, 3, 3, 6 };
+
+    (void)state;
+    for (size_t n = 0; n < sizeof text; n++)
+        assert_int_equal(utf8_cut(text, n), cut[n]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters_are_counted_and_what_is_none_is_refused),
         cmocka_unit_test(every_code_point_is_read_back),
+        cmocka_unit_test(a_text_is_cut_between_two_characters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

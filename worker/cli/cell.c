@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
+
 json_t *cell_member(json_t *object, const char *path)
 {
     while (object && *path) {
@@ -18,10 +20,7 @@ static void add(struct strbuf *text, const char *bytes, size_t n)
 {
     size_t room = text->max - text->len;
 
-    if (n > room)
-        for (n = room; n > 0 && ((unsigned char)bytes[n] & 0xC0) == 0x80; n--)
-            ;
-    strbuf_add(text, bytes, n);
+    strbuf_add(text, bytes, n > room ? utf8_cut(bytes, room) : n);
 }
 
 static void add_str(struct strbuf *text, const char *str)

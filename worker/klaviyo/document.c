@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/utf8.h"
 #include "worker/klaviyo/member_json.h"
 
 bool document_refuse(const struct response *response, const char *what, struct error *err)
@@ -57,10 +58,8 @@ void document_copy(char *out, size_t size, const char *text)
 {
     size_t n = text ? strnlen(text, size - 1) : 0;
 
-    /* Cut inside a character? Then back to its first byte. */
-    if (n > 0 && text[n])
-        while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
-            n--;
+    if (n > 0)
+        n = utf8_cut(text, n);
     if (n > 0)
         memcpy(out, text, n);
     out[n] = '\0';
