@@ -171,6 +171,16 @@ static void expect(const struct fixture *f, const char *path, const char *status
     free(answer);
 }
 
+static atomic_llong ahead_ms; /* of the clock */
+
+int64_t __wrap_clock_ms(void);
+int64_t __wrap_clock_ms(void)
+{
+    int64_t __real_clock_ms(void);
+
+    return __real_clock_ms() + ahead_ms;
+}
+
 /* ---- tests ---- */
 
 static void liveness_follows_the_control_loop(void **state)
@@ -180,6 +190,13 @@ static void liveness_follows_the_control_loop(void **state)
     expect(f, "/livez", "200", "alive");
     f->metrics.loop_last_tick_ms = clock_ms() - 60000;
     expect(f, "/livez", "200", "alive"); /* it has only just been started */
+    f->metrics.loop_last_tick_ms = clock_ms();
+    ahead_ms += 60000;
+    expect(f, "/livez", "200", "alive"); /* it may have been frozen */
+    ahead_ms += 2000;
+    expect(f, "/livez", "503", "the control loop does not turn");
+    f->metrics.loop_last_tick_ms = clock_ms();
+    expect(f, "/livez", "200", "alive");
 }
 
 static void readiness_names_what_is_missing(void **state)

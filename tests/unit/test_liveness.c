@@ -66,6 +66,17 @@ static void one_look_at_a_loop_that_stands_says_nothing(void **state)
     assert_int_equal(liveness_judge(&facts), LIVENESS_LOOP_STANDS);
 }
 
+static void a_look_remembers_since_when_the_loop_stands(void **state)
+{
+    struct liveness_look look = { 0 };
+
+    (void)state;
+    assert_int_equal(liveness_look(&look, 5, 100), 100);
+    assert_int_equal(liveness_look(&look, 5, 900), 100);
+    assert_int_equal(liveness_look(&look, 6, 1000), 1000); /* it has turned */
+    assert_int_equal(liveness_look(&look, 6, 3000), 1000);
+}
+
 static void a_start_is_given_time(void **state)
 {
     struct liveness_facts facts = { .now_ms = NOW, .started_ms = RECENT };
@@ -127,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_alive_while_its_threads_turn),
         cmocka_unit_test(a_loop_that_stands_is_not_alive),
+        cmocka_unit_test(a_look_remembers_since_when_the_loop_stands),
         cmocka_unit_test(one_look_at_a_loop_that_stands_says_nothing),
         cmocka_unit_test(a_start_is_given_time),
         cmocka_unit_test(backlog_a_free_slot_and_nothing_that_moves_is_a_stall),

@@ -56,7 +56,7 @@ struct endpoints {
 
     /* Of the server's thread. */
     struct kept_answer kept[ROUTES];
-    int64_t looked_loop_ms, look_ms; /* of /livez: first_look_ms() */
+    struct liveness_look look;
     struct http_metrics http_metrics;
     struct list_filter filter;
     char argument[LIST_FILTER_TEXT_BYTES]; /* the page's: a name or an id */
@@ -67,16 +67,6 @@ struct endpoints {
 static enum readiness readiness_of(const struct endpoints *e)
 {
     return readiness_judge(e->options.metrics, clock_ms());
-}
-
-/* The first look that found the loop's last turn to be this one. */
-static int64_t first_look_ms(struct endpoints *e, int64_t loop_ms, int64_t now_ms)
-{
-    if (e->looked_loop_ms != loop_ms || e->look_ms == 0) {
-        e->looked_loop_ms = loop_ms;
-        e->look_ms = now_ms;
-    }
-    return e->look_ms;
 }
 
 static struct liveness_facts liveness_facts(struct endpoints *e)
@@ -90,7 +80,7 @@ static struct liveness_facts liveness_facts(struct endpoints *e)
     return (struct liveness_facts){ .now_ms = now_ms,
                                     .started_ms = e->started_ms,
                                     .loop_ms = loop_ms,
-                                    .look_ms = first_look_ms(e, loop_ms, now_ms),
+                                    .look_ms = liveness_look(&e->look, loop_ms, now_ms),
                                     .intake_ms = metrics->intake_turn_ms,
                                     .run_poll_ms = runs->run_poll_ms,
                                     .progress_ms = runs->progress_ms,

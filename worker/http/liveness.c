@@ -7,6 +7,13 @@ static bool is_over(const struct liveness_facts *facts, int64_t since_ms, int64_
     return facts->now_ms - from_ms > limit_ms;
 }
 
+int64_t liveness_look(struct liveness_look *look, int64_t loop_ms, int64_t now_ms)
+{
+    if (look->since_ms == 0 || look->loop_ms != loop_ms)
+        *look = (struct liveness_look){ .loop_ms = loop_ms, .since_ms = now_ms };
+    return look->since_ms;
+}
+
 bool liveness_is_in_doubt(const struct liveness_facts *facts)
 {
     if (facts->draining || facts->open_events == 0 || facts->free_slots <= 0)

@@ -41,6 +41,14 @@ struct liveness_facts {
     bool draining;
 };
 
+/* What the looks so far have seen of the loop; { 0 } before the first. */
+struct liveness_look {
+    int64_t loop_ms, since_ms;
+};
+
+/* A look at now_ms: since when the loop's last turn has been this one, for the looks. */
+int64_t liveness_look(struct liveness_look *look, int64_t loop_ms, int64_t now_ms);
+
 enum liveness { LIVENESS_ALIVE, LIVENESS_LOOP_STANDS, LIVENESS_STALLED };
 
 /* The control loop first; ALIVE wherever a restart would not help. */
