@@ -23,7 +23,7 @@ static const char after[] =
     "  worker's guarantees rest on may stand there as it is (`acks=all`, `enable.idempotence=true`,\n"
     "  `enable.auto.commit=false`, `auto.offset.reset=earliest`, a `group.id` that is `KAFKA_GROUP_ID`);\n"
     "  what contradicts them is refused, with the reason. For the worker's place in the group\n"
-    "  `auto.commit.interval.ms` and `retry.backoff.ms` do not count: it commits within half a second.\n"
+    "  `auto.commit.interval.ms` and `retry.backoff.ms` do not count: it commits five times a second.\n"
     "- `KLAVIYO_ALLOW_HTTP=1` allows `http://` towards another machine. For tests only: it shows the key.\n"
     "- Read, too: `SSL_CERT_FILE` and `CURL_CA_BUNDLE` where `KLAVIYO_CA_FILE` is not set; the proxy of\n"
     "  requests to Klaviyo (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`, as curl reads them); the\n"

@@ -51,8 +51,8 @@ void dead_letter_read(const struct record *letter, struct dead_letter_view *view
 /*
  * The event to publish again for a letter: restricted to the export where
  * exactly one failed. Keeps the headers, so that its attempts count on, and every
- * byte of the value but that one member. ERROR_INPUT: the letter has no value any
- * more, or its headers are not as a worker writes them.
+ * byte of the value but that one member; its time is that of its sending. ERROR_INPUT: the letter
+ * has no value any more, or its headers are not as a worker writes them.
  */
 struct record *dead_letter_revive(const struct record *letter, struct error *err) MUST_USE;
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/memory.h"
 #include "common/wakeup.h"
 #include "worker/kafka/client_log.h"
@@ -393,10 +392,8 @@ static void commit_beginning(struct consumer *consumer, int32_t partition, int64
 
 static void store(struct consumer *consumer, int32_t partition, int64_t offset)
 {
-    if (set_stored(consumer, partition, offset))
-        return;
-    commits_remove(consumer->commits, partition); /* it is another worker's by now */
-    log_debug("offset_not_stored", LOG_INT("partition", partition), LOG_INT("offset", offset));
+    if (!set_stored(consumer, partition, offset)) /* it is another worker's by now */
+        commits_remove(consumer->commits, partition);
 }
 
 static void continue_commits(struct consumer *consumer)

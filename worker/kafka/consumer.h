@@ -91,9 +91,9 @@ bool consumer_unassign(struct consumer *consumer, const struct consumer_event *e
                        struct error *err) MUST_USE;
 
 /*
- * offset: the first one that is not done. It is committed within half a second, in
- * order: commits.h says how. False: the partition is not ours (any more), which is
- * an ordinary outcome.
+ * offset: the first one that is not done. It is committed in order, within half a second
+ * where the broker answers promptly: commits.h says how. False: the partition is not ours (any
+ * more), which is an ordinary outcome.
  */
 bool consumer_store(struct consumer *consumer, int32_t partition, int64_t offset) MUST_USE;
 

@@ -44,8 +44,7 @@ static const struct pair writer_defaults[] = {
 static const struct pair member_fixed[] = {
     { "partition.assignment.strategy", "cooperative-sticky" },
     { "enable.auto.commit", "true" },
-    /* A new worker begins there; nothing is sent unless something is new. commits.c counts on both.
-     */
+    /* Where a new worker begins. commits.c counts on both times. */
     { "auto.commit.interval.ms", "200" },
     { "retry.backoff.ms", "100" },
     { "enable.auto.offset.store", "false" },
