@@ -144,10 +144,10 @@ declare
     v_exports jsonb := '[]';
     v_rejections jsonb;
     v_ended bigint[];
+    v_others bigint[];
     v_retake bigint[];
     v_jobs integer;
     v record;
-    v_others bigint[];
     f record;
 begin
     perform klaviyo.must_be_admin();
@@ -184,6 +184,7 @@ begin
                 'late_jobs', v_jobs);
         end if;
     end loop;
+    -- The words of all other runs.
     v_others := array(select r.run_id from klaviyo.run r except select unnest(v_ended));
     update klaviyo.rejection set detail = null
     where run_id = any (v_others) and position(v_address in lower(detail)) > 0;
