@@ -99,8 +99,8 @@ def complaint(command: Command, clean: Result, result: Result, fault: str) -> st
     """What is wrong with how it took the fault; nothing where all is well."""
     if result.rc == ABORTED:
         return "" if LAST_WORDS in result.stderr else "aborted without a word"
-    if result.rc == WRONG_SETTINGS and fault == "rd_kafka_conf_set":
-        return ""  # librdkafka does not take a property, and that is said
+    if result.rc == WRONG_SETTINGS and fault == "rd_kafka_conf_set" and "does not take" in result.stderr:
+        return ""  # librdkafka refuses a property
     if result.rc not in (0, 1, 75):
         return f"ended with {result.rc}"
     if result.rc and not re.search(r"klaviyo-worker: \S+ \S+|error|FAIL", result.stderr + result.stdout):
