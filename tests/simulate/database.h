@@ -46,6 +46,7 @@ struct run_row {
     enum run_reason reason;
     int32_t epoch;
     char take[TAKE_ID_BYTES], last_take[TAKE_ID_BYTES];
+    const struct fiber *taker; /* the slot that took it last */
     int64_t lease_until_ms;
     int64_t parked_until_ms; /* 0: not parked */
     bool planned, full, posted, cancelled;

@@ -54,6 +54,11 @@ void fibers_begin(void)
     abandoned = false;
 }
 
+const struct fiber *fiber_self(void)
+{
+    return running;
+}
+
 struct process *fiber_process(void)
 {
     return running ? running->process : NULL;

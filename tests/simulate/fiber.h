@@ -37,6 +37,7 @@ size_t fiber_start(struct process *process, void *(*run)(void *), void *argument
 void fiber_join(size_t number);
 
 /* Of the fiber that runs. */
+const struct fiber *fiber_self(void);
 struct process *fiber_process(void);
 int64_t fiber_now_ms(void);
 int64_t fiber_steps(void);

@@ -31,7 +31,7 @@ struct job {
     enum dislike dislike[JOB_ROWS_MAX];
     bool cancelled, ended, forgotten;
     int64_t ends_ms, longer_ms; /* so much later where the database knows of it */
-    int recorded_by;            /* process; 0: its end is not recorded yet */
+    bool recorded;              /* its end */
 };
 
 struct klaviyo_profile klaviyo_profiles[ACCOUNTS][PEOPLE];
@@ -95,19 +95,19 @@ static struct job *find_job(const char *name)
     return *name == 'J' && number < klaviyo.n_jobs ? &klaviyo.jobs[number] : NULL;
 }
 
-void klaviyo_note_over(const char *name, int process)
+void klaviyo_note_over(const char *name)
 {
     struct job *job = find_job(name);
 
     if (job)
-        job->recorded_by = process;
+        job->recorded = true;
 }
 
-bool klaviyo_is_over(const char *name, int process)
+bool klaviyo_is_over(const char *name)
 {
     const struct job *job = find_job(name);
 
-    return job && job->recorded_by == process;
+    return job && job->recorded;
 }
 
 static bool fails(const struct job *job, int row)

@@ -58,9 +58,9 @@ struct exchange *klaviyo_send(const struct exchange *exchange);
 struct exchange *klaviyo_exchange(int i);
 void klaviyo_drop(struct exchange *exchange);
 
-/* The end of the job is recorded: who recorded it may not poll it again. */
-void klaviyo_note_over(const char *name, int process);
-bool klaviyo_is_over(const char *name, int process);
+/* The end of the job is recorded: whoever owns its run may not poll it again. */
+void klaviyo_note_over(const char *name);
+bool klaviyo_is_over(const char *name);
 
 /* No job will bring anything any more. */
 bool klaviyo_is_quiet(void);

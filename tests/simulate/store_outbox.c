@@ -265,7 +265,7 @@ bool outbox_send_again(struct db *db, const struct run_task *task, int64_t batch
     if (late_job)
         database_keep_late_job(batch_id, late_job, true);
     else
-        klaviyo_note_over(job, fiber_process()->number);
+        klaviyo_note_over(job);
     trace("batch %d is sent again", (int)batch_id);
     return statement_is_answered(db, err);
 }
@@ -303,7 +303,7 @@ bool outbox_confirm(struct db *db, const struct run_task *task, int64_t batch_id
     if (!b)
         return statement_is_refused(db, err);
     struct run_row *run = &database.runs[task->run_id];
-    klaviyo_note_over(b->job, fiber_process()->number);
+    klaviyo_note_over(b->job);
     b->state = refused->unidentified > 0 ? BATCH_UNRESOLVED : BATCH_COMPLETE;
     for (int i = 0; i < b->n_rows; i++)
         if (refused->positions.len >> i & 1)

@@ -96,6 +96,7 @@ static void take(struct run_row *run, const struct run_taker *taker)
 {
     change_hands(run);
     run->state = RUN_RUNNING;
+    run->taker = fiber_self();
     run->epoch++;
     run->lease_until_ms = fiber_now_ms() + taker->lease_ms;
     if (!run->first_batch)
