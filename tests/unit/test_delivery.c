@@ -15,7 +15,7 @@
  *     guards:wait, guards:pass  have they judged? Else: they have
  *     ask  what the account's plan allows; ask!  and nothing goes before it is answered
  *     no-permit  for the next request
- *     wait?  whether it waits, as people are told
+ *     wait?  whether it waits, as people are told; why?  and in which words
  *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
  *     [TARGET=]RESPONSE, TARGET: import:ID, job:ID, errors:ID, jobs, list; else the oldest
  *
@@ -239,6 +239,19 @@ static void note_wait(struct world *w)
                    wait.until_ms ? (int)(wait.until_ms - w->now_ms) : 0, (int)park_ms);
 }
 
+/* The words that people are told, with hyphens for blanks. */
+static void note_words(struct world *w)
+{
+    struct delivery_wait wait = delivery_wait(&w->delivery, w->now_ms);
+    char words[256];
+
+    (void)snprintf(words, sizeof words, "%s", wait.kind == WAIT_NONE ? "goes-on" : wait.why);
+    for (char *c = words; *c; c++)
+        if (*c == ' ')
+            *c = '-';
+    world_note(w, "%s", words);
+}
+
 static void plan_batch(struct world *w, const char *rows)
 {
     world_plan(w, number(rows));
@@ -255,6 +268,8 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
         world_adopt_late_job(w, number(fact + 5), strchr(fact, '!') != NULL);
     else if (strcmp(fact, "wait?") == 0)
         note_wait(w);
+    else if (strcmp(fact, "why?") == 0)
+        note_words(w);
     else if (strcmp(fact, "end") == 0)
         w->plan_done = true;
     else if (strncmp(fact, "lease:", 6) == 0)
@@ -456,6 +471,30 @@ static const struct script ways[] = {
     { "two polls are answered by one listing; whose job is not on it is polled alone",
       "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
       " +1000 | send:jobs | jobs:1=queued | send:job:2" },
+    { "a job that a listing shows before its first poll is due is polled no later for it",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +900 | sent:1 | 202 | sent:2 |"
+      " +100 | send:jobs | jobs:1=queued,2=queued +899 | | +1 | send:jobs |"
+      " jobs:1=queued,2=queued | | +1499 | | +1 | send:jobs" },
+    { "what a listing shows before is heard",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +900 | sent:1 | 202 | sent:2 |"
+      " +100 | send:jobs | jobs:1=queued,2=complete | confirm:2(1)" },
+    { "its later polls become no rarer because others are looked at",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +600 | sent:1 | 202 | sent:2 |"
+      " +400 | send:jobs | jobs:1=queued,2=queued +600 | send:jobs |"
+      " jobs:1=queued,2=complete | confirm:2(1) | +1499 | | +1 | send:job:1" },
+    { "where polls of its own failed, a listing that shows it ends their pause",
+      "plan:1 | fetch send:import:1 | 202 +1000 | sent:1 send:job:1 | 503 +500 | send:job:1 |"
+      " 503 +1000 | send:job:1 | 503 +2000 | send:job:1 | 503 | | plan:1 plan:1 end | fetch"
+      " send:import:2 send:import:3 | 202 | sent:2 | 202 +1000 | sent:3 send:jobs |"
+      " jobs:1=queued,2=complete,3=complete | confirm:2(1) confirm:3(1) | +999 | | +1 | send:job:1" },
+    { "a job that was accepted while the listing was on its way is on the next one",
+      "plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2 send:import:3 |"
+      " import:1=202 import:2=202 +1000 | sent:1 sent:2 send:jobs | import:3=202 +100 | sent:3 |"
+      " jobs=jobs:1=queued,2=queued +1000 | send:jobs" },
+    { "polls that are due in the same tenth of a second share a listing",
+      "plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2 send:import:3 | 202 +100 |"
+      " sent:1 | 202 +101 | sent:2 | 202 +799 | sent:3 | +99 | | +1 | send:jobs |"
+      " jobs:1=queued,2=queued,3=queued | | +399 | | +101 | send:jobs" },
     { "what a listing says of a job whose own poll is in flight is not heard",
       "plan:1 | fetch send:import:1 | 202 +1000 | sent:1 send:job:1 | plan:1 plan:1 end |"
       " fetch send:import:2 send:import:3 | import:2=202 +100 | sent:2 | import:3=202 +1000 | sent:3 send:jobs |"
@@ -538,6 +577,12 @@ static const struct script ways[] = {
     { "the listing of jobs is nothing to wait for",
       "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
       " +1000 | send:jobs | 503 +3000 wait? | send:job:1 send:job:2 goes-on" },
+    { "nor is its limit what the run waits for",
+      "plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2 send:import:3 | import:1=202"
+      " import:2=202 | sent:1 sent:2 | import:3=429/30 | block:import:30000 | +1000 | send:jobs |"
+      " 429/40 | block:jobs:40000 send:job:1 send:job:2 | job:1=complete job:2=complete |"
+      " confirm:1(1) confirm:2(1) | why? |"
+      " Klaviyo-answered-429-invalid-to-import" },
     { "an earlier run's job is waited for before anything is sent",
       "late:1 plan:1 end | send:job:-1 | queued +1500 | send:job:-1 | complete |"
       " settle:L1 fetch send:import:1" },

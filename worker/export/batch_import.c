@@ -104,6 +104,7 @@ void batch_import_watch(struct batch_import *import, const struct import_context
 {
     go_to_step(import, IMPORT_POLL);
     import->poll_alone = false;
+    import->watched_ms = context->now_ms;
     import->interval_ms = context->rules->poll_interval_min_ms;
     import->request.due_ms = context->now_ms + import->interval_ms;
     import->give_up_ms = context->now_ms + context->rules->job_budget_ms;
@@ -179,9 +180,21 @@ void batch_import_performed(struct batch_import *import, const struct import_con
 
 /* ---- events of its job ---- */
 
+static void lengthen_interval(struct batch_import *import, const struct import_rules *rules)
+{
+    import->interval_ms = import->interval_ms * 3 / 2;
+    if (import->interval_ms > rules->poll_interval_max_ms)
+        import->interval_ms = rules->poll_interval_max_ms;
+}
+
+/*
+ * A job that the listing for others showed early keeps its first poll, and the interval
+ * it had: its polls become no rarer because others are looked at.
+ */
 static void poll_later(struct batch_import *import, const struct import_context *context)
 {
-    int64_t longest = context->rules->poll_interval_max_ms;
+    bool early = context->now_ms < import->request.due_ms;
+    int64_t first_ms = import->watched_ms + context->rules->poll_interval_min_ms;
 
     if (import->late_job_id && import->one_look) {
         import->wanted = EFFECT_LEAVE_LATE_JOB;
@@ -191,9 +204,10 @@ static void poll_later(struct batch_import *import, const struct import_context 
         want_resend(import, "did not end in time", false);
         return;
     }
-    import->interval_ms = import->interval_ms * 3 / 2;
-    if (import->interval_ms > longest)
-        import->interval_ms = longest;
+    if (early && import->request.due_ms == first_ms)
+        return;
+    if (!early)
+        lengthen_interval(import, context->rules);
     import->request.due_ms = context->now_ms + import->interval_ms;
 }
 

@@ -51,7 +51,8 @@ struct batch_import {
     /* POLL */
     int64_t interval_ms;
     int64_t give_up_ms;
-    bool poll_alone; /* not on the page of the newest jobs */
+    int64_t watched_ms; /* since when */
+    bool poll_alone;    /* not on the page of the newest jobs */
 
     /* ERRORS */
     int64_t n_failed; /* as import_job.failed of the ended job */

@@ -32,7 +32,7 @@ bool delivery_init(struct delivery *delivery, const struct delivery_options *opt
         .list_state = options->list_known ? LIST_UNASKED : LIST_WANTED,
     };
     questions_init(&delivery->questions);
-    job_polls_init(&delivery->polls);
+    job_polls_init(&delivery->polls, &options->rules);
     availability_init(&delivery->availability, options->unavailable, options->limited,
                       options->trouble, options->now_ms);
     removal_init(&delivery->removal, options->list_id, options->list_was_busy);
@@ -280,12 +280,29 @@ static void heed_wait(struct delivery *d, const struct delivery_reply *reply)
     d->blocked_by_limit = is_limit;
 }
 
+/* The listing of jobs only saves requests, and a name is only shown. */
+static bool is_dispensable(const struct delivery *d, const struct pending_request *pending)
+{
+    return pending->kind == PENDING_JOB_LISTING ||
+           (pending->kind == PENDING_LIST && !delivery_needs_list(d));
+}
+
+/* What the run waits for, if it does: in words, never of a request that it does not need. */
+static void note_trouble(struct delivery *d, const struct pending_request *pending,
+                         const struct verdict *verdict)
+{
+    if (is_dispensable(d, pending))
+        return;
+    verdict_text(verdict, verdict->action == VERDICT_THROTTLED ? d->availability.limit
+                                                               : d->availability.trouble);
+}
+
 static void come_back_later(struct delivery *d, const struct delivery_reply *reply)
 {
     bool hung = availability_is_slow(reply->pending->started_ms, reply->now_ms);
     int64_t wait_ms = verdict_wait_ms(reply->verdict);
 
-    verdict_text(reply->verdict, d->availability.trouble);
+    note_trouble(d, reply->pending, reply->verdict);
     request_schedule_again(&d->schedule, reply->pending, reply->now_ms,
                            hung && wait_ms < HUNG_PAUSE_MS ? HUNG_PAUSE_MS : wait_ms);
 }
@@ -293,7 +310,6 @@ static void come_back_later(struct delivery *d, const struct delivery_reply *rep
 static void throttled(struct delivery *d, const struct delivery_reply *reply)
 {
     reply->pending->limited = true;
-    verdict_text(reply->verdict, d->availability.limit);
     come_back_later(d, reply);
 }
 
@@ -409,13 +425,6 @@ bool delivery_needs_list(const struct delivery *delivery)
         if (delivery->imports.import[i]->waits_for_list)
             return true;
     return false;
-}
-
-/* The listing of jobs only saves requests, and a name is only shown. */
-static bool is_dispensable(const struct delivery *d, const struct pending_request *pending)
-{
-    return pending->kind == PENDING_JOB_LISTING ||
-           (pending->kind == PENDING_LIST && !delivery_needs_list(d));
 }
 
 /* A failure of an optional request says nothing about the others. */
@@ -576,8 +585,8 @@ static bool next_question(struct delivery *d, int64_t now_ms, struct effect *eff
 
 static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
 {
-    bool polls_due;
-    bool common = job_polls_are_common(&d->polls, &d->imports, &d->schedule, now_ms, &polls_due);
+    int64_t listing_ms;
+    bool common = job_polls_are_common(&d->polls, &d->imports, &d->schedule, now_ms, &listing_ms);
 
     if (d->list_state == LIST_WANTED && d->may_deliver &&
         request_schedule_may_start(&d->schedule, &d->list, now_ms)) {
@@ -585,7 +594,7 @@ static bool next_send(struct delivery *d, int64_t now_ms, struct effect *effect)
         want_send(effect, &d->list, &request);
         return true;
     }
-    if (common && polls_due &&
+    if (common && now_ms >= listing_ms &&
         request_schedule_may_start(&d->schedule, &d->polls.listing, now_ms)) {
         struct request request = job_listing_request();
         want_send(effect, &d->polls.listing, &request);

@@ -11,9 +11,12 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Nothing of the import is due: a response or a longer lease must come first. */
-static bool waits_for_fact(const struct delivery *d, const struct batch_import *import,
-                           int64_t now_ms)
+/*
+ * Nothing of the import is due: a response or a longer lease must come first, or the listing
+ * is its poll, too.
+ */
+static bool waits_for_other(const struct delivery *d, const struct batch_import *import,
+                            int64_t now_ms, bool listed)
 {
     switch (import->step) {
     case IMPORT_POST:
@@ -21,7 +24,7 @@ static bool waits_for_fact(const struct delivery *d, const struct batch_import *
                delivery_posting(d) >= DELIVERY_IMPORTS_MAX ||
                !import_set_has_room_for(&d->imports, import);
     case IMPORT_POLL:
-        return !import->poll_alone && d->polls.listing.in_flight;
+        return !import->poll_alone && listed;
     case IMPORT_ERRORS:
         return !import_set_has_room_for(&d->imports, import);
     case IMPORT_OVER:
@@ -32,15 +35,20 @@ static bool waits_for_fact(const struct delivery *d, const struct batch_import *
 
 int64_t delivery_due_ms(const struct delivery *delivery, int64_t now_ms)
 {
-    int64_t due = REQUEST_SCHEDULE_NEVER;
+    int64_t due = REQUEST_SCHEDULE_NEVER, listing_ms;
+    bool listed;
 
     if (delivery->schedule.draining)
         return due;
     due = questions_due_ms(&delivery->questions, &delivery->schedule);
+    listed = job_polls_are_common(&delivery->polls, &delivery->imports, &delivery->schedule, now_ms,
+                                  &listing_ms);
+    if (listed)
+        due = earlier(due, listing_ms);
     if (delivery->list_state == LIST_WANTED && delivery->may_deliver)
         due = earlier(due, request_schedule_due_ms(&delivery->schedule, &delivery->list));
     for (size_t i = 0; i < delivery->imports.n; i++)
-        if (!waits_for_fact(delivery, delivery->imports.import[i], now_ms))
+        if (!waits_for_other(delivery, delivery->imports.import[i], now_ms, listed))
             due = earlier(due, request_schedule_due_ms(&delivery->schedule,
                                                        &delivery->imports.import[i]->request));
     if (delivery_imports_are_over(delivery))

@@ -17,12 +17,16 @@
  */
 struct job_polls {
     struct pending_request listing;
+    int64_t distance_ms; /* between two of them, at least */
     bool given_up;
     int untold_status; /* with which it was given up, until that is reported; -1 */
 };
 
-/* The listing is tried. */
-void job_polls_init(struct job_polls *polls);
+/*
+ * The listing is tried, at most twice in the shortest interval of polls: with 150 imports a
+ * minute, one for each would use up the listing's own limit of 150.
+ */
+void job_polls_init(struct job_polls *polls, const struct import_rules *rules);
 
 /* Jobs are polled one by one from now on; status: that of the response, to be reported. */
 void job_polls_give_up(struct job_polls *polls, int status);
@@ -36,9 +40,10 @@ void job_polls_response(struct job_polls *polls, const struct import_set *import
 
 /*
  * Whether the listing stands for the polls of all jobs, but for those that are polled alone;
- * *due: it is time to send it.
+ * *due_ms: when to send it as far as is known, NEVER while it is in flight. Jobs that are due
+ * within a moment of each other share one, and the next comes after its distance.
  */
 bool job_polls_are_common(const struct job_polls *polls, const struct import_set *imports,
-                          const struct request_schedule *schedule, int64_t now_ms, bool *due);
+                          const struct request_schedule *schedule, int64_t now_ms, int64_t *due_ms);
 
 #endif
