@@ -201,6 +201,38 @@ def test_an_export_that_somebody_locks_holds_up_no_other_event(world: World) -> 
     assert world.simulator.emails(LIST) == population.wanted.keys()
 
 
+def test_a_dead_letter_whose_row_somebody_locks_holds_up_no_other_event(world: World) -> None:
+    """A session that looked at what is due, for update, and was left open."""
+    population = people.simple(20)
+    world.set_up_export(population)
+    letters = f"{world.name}.letters-later"
+    quick = "topic.metadata.propagation.max.ms=1000\ntopic.metadata.refresh.interval.ms=1000\n"
+    world.client_properties.write_text(world.client_properties.read_text() + quick)
+    worker = world.start_worker(KAFKA_DEAD_LETTER_TOPIC=letters).wait_ready()
+    due = "select request_id from klaviyo.request where state = 'dead_letter_due'"
+    world.publish(Message(b"{", {}, b"k"))
+    wait_until(lambda: len(world.db.rows(due)) == 1, 20, "the letter to be due")
+
+    with world.db.connect() as blocker:
+        blocker.execute(b"begin")
+        blocker.execute(f"{due} for update".encode())
+        blocker.execute(b"set application_name = 'forgotten-psql'")
+        world.kafka.create_topic(letters, 1)
+        worker.wait_for_event("dead_letter_written", 60)
+        world.refresh()
+
+        world.wait_runs_ended(1)
+        assert world.simulator.emails(LIST) == population.wanted.keys()
+        said = worker.wait_for_event("events_blocked", 10)
+        assert said["application"] == "forgotten-psql" and said["pid"] == blocker.info.backend_pid
+        assert not worker.events("intake_failed") and metric(worker, "database_connections") == 1
+        assert world.committed() == 0
+        blocker.execute(b"commit")
+
+    world.wait_all_committed()
+    assert not world.db.rows(due)
+
+
 def a_year(text: str) -> Message:
     return events.plain(SEGMENT, refreshed_at=text)
 

@@ -101,12 +101,13 @@ static bool ended_events(void *opaque, const struct event_key *keys, size_t n,
     return events_ended(w->db, &all, ends, err);
 }
 
-static bool mark_events(void *opaque, const struct event_key *keys, size_t n, struct error *err)
+static bool mark_events(void *opaque, const struct event_key *keys, size_t n, bool at_once,
+                        bool *held, struct error *err)
 {
     const struct works *w = opaque;
     struct event_keys all = { settings.kafka_topic, keys, n };
 
-    return events_mark_dead_lettered(w->db, &all, err);
+    return events_mark_dead_lettered(w->db, &all, at_once, held, err);
 }
 
 static bool name_lock_holder(void *opaque, struct lock_holder *holder, struct error *err)

@@ -142,13 +142,17 @@ static struct request_row *new_work(const struct event_row *in)
 
 /* ---- taking in ---- */
 
-static bool is_blocked(const struct event_row *in)
+static bool is_locked(int segment)
 {
     for (int x = 0; x < EXPORTS; x++)
-        if (!in->reason && concerns(x, number(in->segment_id, -1)) &&
-            database.exports[x].locked_until_ms > fiber_now_ms())
+        if (concerns(x, segment) && database.exports[x].locked_until_ms > fiber_now_ms())
             return true;
     return false;
+}
+
+static bool is_blocked(const struct event_row *in)
+{
+    return !in->reason && is_locked(number(in->segment_id, -1));
 }
 
 static void answer(const struct request_row *request, enum event_row_state without,
@@ -255,15 +259,19 @@ void event_row_ends_release(struct event_row_ends *ends)
     *ends = (struct event_row_ends){ .n = 0 };
 }
 
-bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)
+/* Whoever has locked an export has locked the requests of its segments, too. */
+bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, bool at_once UNUSED,
+                               bool *held, struct error *err)
 {
     if (!statement_arrives(db, err))
         return false;
     for (size_t i = 0; i < keys->n; i++) {
         struct request_row *q =
             find(keys->items[i].partition, keys->items[i].offset, keys->items[i].timestamp_ms);
+        bool is_due = q && q->state == EVENT_ROW_DEAD_LETTER_DUE;
 
-        if (!q || q->state != EVENT_ROW_DEAD_LETTER_DUE)
+        held[i] = is_due && is_locked(q->segment);
+        if (!is_due || held[i])
             continue;
         must(broker_has_letter(q->partition, q->offset),
              "an event is marked as dead-lettered, and there is no letter");

@@ -151,10 +151,13 @@ static bool fake_ended(void *world, const struct event_key *keys, size_t n,
     return ok;
 }
 
-static bool fake_mark(void *opaque, const struct event_key *keys, size_t n, struct error *err)
+static bool fake_mark(void *opaque, const struct event_key *keys, size_t n, bool at_once,
+                      bool *held, struct error *err)
 {
     (void)opaque;
     (void)keys;
+    (void)at_once;
+    memset(held, 0, n * sizeof *held);
     (void)pthread_mutex_lock(&database.lock);
     bool ok = !is_away(err);
     database.marks += ok ? (int)n : 0;

@@ -18,12 +18,14 @@ enum {
     AWAY_FOR_MS = 100, /* the shortest pause after a failure; the fake of randomness chooses it */
     POISON = 5000,     /* its data are refused, with all that come with it */
     LOCKED = 4000,     /* somebody holds a lock that this one needs */
+    UNMARKABLE = 5001, /* its row cannot be marked */
 };
 
 static struct {
     int64_t now_ms;
     bool away;      /* the next call that is not a connect fails as if it were not reachable */
     bool is_closed; /* the connection, by the server */
+    bool unlocked;  /* nobody holds a lock any more */
 } database;
 
 int64_t __wrap_clock_ms(void);
@@ -96,12 +98,17 @@ static bool fake_ended(void *world UNUSED, const struct event_key *keys UNUSED, 
     return ends->items != NULL;
 }
 
-static bool fake_mark(void *world UNUSED, const struct event_key *keys UNUSED, size_t n,
-                      struct error *err)
+static bool fake_mark(void *world UNUSED, const struct event_key *keys, size_t n, bool at_once,
+                      bool *held, struct error *err)
 {
     if (is_away(err))
         return false;
-    diary_note("mark:%d", (int)n);
+    diary_note(at_once ? "mark-at-once:%d" : "mark:%d", (int)n);
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i].offset == UNMARKABLE)
+            return error_set(err, ERROR_INPUT, "refused (SQLSTATE XX001)");
+        held[i] = keys[i].offset == LOCKED && !database.unlocked;
+    }
     return true;
 }
 
@@ -136,7 +143,7 @@ static const struct intake_ports ports = {
 static struct service_metrics metrics;
 static struct intake_work work;
 
-static void add(int64_t offset)
+static void add_in_state(int64_t offset, enum pending_event_state state)
 {
     static const char good[] =
         "{\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\"}";
@@ -148,8 +155,20 @@ static void add(int64_t offset)
     struct error why = ERROR_INIT;
 
     assert_int_equal(pending_event_new(&record, 1, &event, &why), EVENT_VALID);
+    event->state = state;
     pending_event_push(&list, event);
     intake_work_add(&work, &list);
+}
+
+static void add(int64_t offset)
+{
+    add_in_state(offset, PENDING_EVENT_NEW);
+}
+
+/* Its dead letter is acknowledged. */
+static void add_letter(int64_t offset)
+{
+    add_in_state(offset, PENDING_EVENT_DEAD_LETTERED);
 }
 
 static void begin(void)
@@ -275,6 +294,80 @@ static void a_letter_is_marked_before_its_offset_is_released(void **state)
     intake_work_release(&work);
 }
 
+static void assert_came_out(int64_t offset, enum pending_event_state state)
+{
+    struct pending_event *event = pending_event_pop(&work.out);
+
+    assert_non_null(event);
+    assert_int_equal(event->offset, offset);
+    assert_int_equal(event->state, state);
+    pending_event_free(event);
+}
+
+static void a_lock_on_the_row_of_a_letter_holds_up_nothing_else(void **state)
+{
+    (void)state;
+    begin_with_one_that_waits();
+    add_letter(LOCKED);
+    add_letter(2);
+    add(3);
+    database.now_ms += 200;
+    turn();
+    assert_string_equal(diary.text, "mark:2 accept:1 ended?2");
+    assert_came_out(2, PENDING_EVENT_DONE);
+    assert_null(work.out.first);
+    assert_int_equal(metrics.events_blocked, 1);
+    assert_true(metrics.database_reached);
+    intake_work_release(&work);
+}
+
+static void a_letter_that_a_lock_holds_up_is_marked_once_the_lock_is_gone(void **state)
+{
+    (void)state;
+    begin();
+    add_letter(LOCKED);
+    turn();
+    assert_string_equal(diary.text, "connect mark:1");
+    assert_int_equal(intake_work_wait_ms(&work), 500);
+    database.now_ms += 499;
+    turn();
+    assert_string_equal(diary.text, "");
+    database.now_ms += 1;
+    turn();
+    assert_string_equal(diary.text, "mark-at-once:1");
+    assert_int_equal(intake_work_wait_ms(&work), 1000);
+    assert_null(work.out.first);
+    database.unlocked = true;
+    database.now_ms += 1000;
+    turn();
+    assert_came_out(LOCKED, PENDING_EVENT_DONE);
+    intake_work_release(&work);
+}
+
+static void a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_long(void **state)
+{
+    enum { ROUNDS = 5 };
+
+    (void)state;
+    begin();
+    for (int64_t i = 1; i < 4; i++)
+        add_letter(i);
+    add_letter(UNMARKABLE);
+    add(7);
+    turn();
+    assert_string_equal(diary.text, "connect mark:4 accept:1 ended?1");
+    for (int i = 0; i < ROUNDS; i++) {
+        database.now_ms += 1000;
+        turn();
+        turn();
+    }
+    for (int64_t i = 1; i < 4; i++)
+        assert_came_out(i, PENDING_EVENT_DONE);
+    assert_null(work.out.first);
+    assert_true(metrics.database_reached);
+    intake_work_release(&work);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +377,9 @@ int main(void)
         cmocka_unit_test(the_batch_grows_again_once_the_refused_event_is_found),
         cmocka_unit_test(what_a_lock_holds_up_comes_back_later_and_later_up_to_five_seconds),
         cmocka_unit_test(a_letter_is_marked_before_its_offset_is_released),
+        cmocka_unit_test(a_lock_on_the_row_of_a_letter_holds_up_nothing_else),
+        cmocka_unit_test(a_letter_that_a_lock_holds_up_is_marked_once_the_lock_is_gone),
+        cmocka_unit_test(a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_long),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,11 +127,14 @@ static bool fake_ended(void *opaque, const struct event_key *keys, size_t n,
     return true;
 }
 
-static bool fake_mark(void *opaque, const struct event_key *keys, size_t n, struct error *err)
+static bool fake_mark(void *opaque, const struct event_key *keys, size_t n, bool at_once,
+                      bool *held, struct error *err)
 {
     (void)opaque;
     (void)keys;
+    (void)at_once;
     (void)err;
+    memset(held, 0, n * sizeof *held);
     lock();
     world.marks += (int)n;
     unlock();

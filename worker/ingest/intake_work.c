@@ -341,27 +341,90 @@ static struct event_key key_of(const struct pending_event *event)
                                .timestamp_ms = event->timestamp_ms };
 }
 
-/* The letters of these are acknowledged: their rows say so, then their offsets are released. */
+/* Of the first n_max events of the list, or of all; returns how many. */
+static size_t keys_of(const struct pending_event_list *list, struct event_key *keys, size_t n_max)
+{
+    size_t n = 0;
+
+    for (const struct pending_event *event = list->first; event && n < n_max; event = event->next)
+        keys[n++] = key_of(event);
+    return n;
+}
+
+/* ---- dead letters that are written ---- */
+
+enum { REFUSED_MS = 1000 /* a letter that the database refuses to mark is left alone */ };
+
+/* The first one is to be marked, but later; its offset waits with it, others do not. */
+static void leave_unmarked(struct intake_work *work, int64_t ms)
+{
+    struct pending_event *event = pending_event_pop(&work->dead_lettered);
+
+    event->not_before_ms = clock_ms() + ms;
+    pending_event_push(&work->unmarked, event);
+}
+
+static void try_unmarked_again(struct intake_work *work)
+{
+    while (work->unmarked.first && work->unmarked.first->not_before_ms <= clock_ms())
+        pending_event_push(&work->dead_lettered, pending_event_pop(&work->unmarked));
+}
+
+/* The database works, but not on one of these: it is found by halving, and is alone then. */
+static void set_marks_aside(struct intake_work *work, size_t n, const struct error *err)
+{
+    work->metrics->database_errors++;
+    log_warn("intake_failed", LOG_STR("doing", "marking dead letters"), LOG_ERROR_OF(err));
+    work->mark_max = n > 1 ? n / 2 : 1;
+    for (size_t i = 0; i < n; i++)
+        leave_unmarked(work, REFUSED_MS);
+}
+
+static void sort_marked(struct intake_work *work, size_t n, const bool *held)
+{
+    size_t n_held = 0;
+
+    for (size_t i = 0; i < n; i++)
+        n_held += held[i];
+    if (n_held > 0)
+        note_blocked(work, n_held);
+    for (size_t i = 0; i < n; i++)
+        if (held[i])
+            leave_unmarked(work, work->blocked_ms);
+        else
+            put_out(work, pending_event_pop(&work->dead_lettered), PENDING_EVENT_DONE);
+}
+
+/*
+ * The letters of these are acknowledged: their rows say so, then their offsets are released.
+ * False: the database is not reachable.
+ */
 static bool mark_written(struct intake_work *work)
 {
     struct event_key keys[BATCH_MAX];
+    bool held[BATCH_MAX];
+    bool at_once = clock_ms() < work->one_by_one_until_ms;
     struct error err = ERROR_INIT;
-    size_t n = 0;
 
-    for (struct pending_event *event = work->dead_lettered.first; event && n < BATCH_MAX;
-         event = event->next)
-        keys[n++] = key_of(event);
+    try_unmarked_again(work);
+    size_t n = keys_of(&work->dead_lettered, keys, work->mark_max);
     if (n == 0)
         return true;
-    if (!work->ports->mark(work->ports->opaque, keys, n, &err)) {
-        failed(work, "marking dead letters", &err);
-        return false;
+    if (work->ports->mark(work->ports->opaque, keys, n, at_once, held, &err)) {
+        worked(work);
+        work->mark_max = work->mark_max * 2 < BATCH_MAX ? work->mark_max * 2 : BATCH_MAX;
+        sort_marked(work, n, held);
+        return true;
     }
-    worked(work);
-    for (size_t i = 0; i < n; i++)
-        put_out(work, pending_event_pop(&work->dead_lettered), PENDING_EVENT_DONE);
-    return true;
+    if (err.kind != ERROR_RETRY) {
+        set_marks_aside(work, n, &err);
+        return true;
+    }
+    failed(work, "marking dead letters", &err);
+    return false;
 }
+
+/* ---- ends of runs ---- */
 
 static int compare_ends(const void *a, const void *b)
 {
@@ -426,16 +489,13 @@ static bool poll_ends(struct intake_work *work)
     struct event_key keys[ENDS_POLL_MAX];
     CLEANUP(event_row_ends_release) struct event_row_ends ends = { .n = 0 };
     struct error err = ERROR_INIT;
-    size_t n = 0;
 
     if (work->poll_soon) {
         work->poll_soon = false;
         work->poll_left = work->waiting.n;
     }
     work->polled_ms = clock_ms();
-    for (struct pending_event *event = work->waiting.first; event && n < ENDS_POLL_MAX;
-         event = event->next)
-        keys[n++] = key_of(event);
+    size_t n = keys_of(&work->waiting, keys, ENDS_POLL_MAX);
     if (n == 0)
         return true;
     if (!work->ports->ended(work->ports->opaque, keys, n, &ends, &err)) {
@@ -473,6 +533,13 @@ static int64_t next_accept_ms(const struct intake_work *work)
     return work->fresh.first ? work->accept_after_ms : INT64_MAX;
 }
 
+static int64_t next_mark_ms(const struct intake_work *work)
+{
+    if (work->dead_lettered.first)
+        return 0;
+    return work->unmarked.first ? work->unmarked.first->not_before_ms : INT64_MAX;
+}
+
 static int64_t earlier(int64_t a_ms, int64_t b_ms)
 {
     return a_ms < b_ms ? a_ms : b_ms;
@@ -485,17 +552,20 @@ int intake_work_wait_ms(const struct intake_work *work)
 
     if (now_ms < work->not_before_ms)
         until_ms = work->not_before_ms;
-    else if (!work->connected || work->dead_lettered.first)
+    else if (!work->connected)
         until_ms = now_ms;
     else
-        until_ms = earlier(until_ms, earlier(next_accept_ms(work), next_poll_ms(work)));
+        until_ms = earlier(earlier(until_ms, next_mark_ms(work)),
+                           earlier(next_accept_ms(work), next_poll_ms(work)));
     return until_ms > now_ms ? (int)(until_ms - now_ms) : 0;
 }
 
 void intake_work_init(struct intake_work *work, const struct intake_ports *ports,
                       struct service_metrics *metrics)
 {
-    *work = (struct intake_work){ .ports = ports, .metrics = metrics, .batch_max = BATCH_MAX };
+    *work = (struct intake_work){
+        .ports = ports, .metrics = metrics, .batch_max = BATCH_MAX, .mark_max = BATCH_MAX
+    };
 }
 
 void intake_work_release(struct intake_work *work)
@@ -504,6 +574,7 @@ void intake_work_release(struct intake_work *work)
         work->ports->disconnect(work->ports->opaque);
     pending_event_list_clear(&work->fresh);
     pending_event_list_clear(&work->dead_lettered);
+    pending_event_list_clear(&work->unmarked);
     pending_event_list_clear(&work->waiting);
     pending_event_list_clear(&work->out);
 }

@@ -14,7 +14,8 @@
 /*
  * What intake does with its connection, in turns: events are accepted, many per commit;
  * the ends of those that wait are polled; those whose letter is written are marked. A turn
- * that fails leaves every event in its list and waits a while. Knows no threads.
+ * that fails leaves every event in its list and waits a while. What cannot be marked waits
+ * alone. Knows no threads.
  *
  * An event whose row is written gives its record away: 500 bytes to a megabyte before,
  * 88 bytes after. Two kinds come out UNREAD, to be read from Kafka again: those whose row
@@ -33,7 +34,8 @@ struct intake_ports {
                                    struct error *err);
     bool (*ended)(void *opaque, const struct event_key *keys, size_t n, struct event_row_ends *ends,
                   struct error *err);
-    bool (*mark)(void *opaque, const struct event_key *keys, size_t n, struct error *err);
+    bool (*mark)(void *opaque, const struct event_key *keys, size_t n, bool at_once, bool *held,
+                 struct error *err);
     bool (*lock_holder)(void *opaque, struct lock_holder *holder, struct error *err);
     int (*socket)(void *opaque);    /* readable: something may have ended; -1: none */
     bool (*notified)(void *opaque); /* reads it; false: the connection is gone */
@@ -44,10 +46,11 @@ struct intake_work {
     struct service_metrics *metrics;
     struct pending_event_list fresh;         /* to accept */
     struct pending_event_list dead_lettered; /* to mark */
+    struct pending_event_list unmarked;      /* to mark later: a lock or a refusal holds them up */
     struct pending_event_list waiting;       /* accepted, and open; without records */
     struct pending_event_list out;           /* have ended; the caller takes them */
     size_t released_events, released_bytes;  /* records given away; the caller takes these too */
-    size_t batch_max;
+    size_t batch_max, mark_max;
     bool connected;
     bool failing;      /* has been logged */
     unsigned attempts; /* in vain, in a row */

@@ -52,7 +52,7 @@ struct pending_event {
     size_t bytes;                 /* memory that the body takes; 0: it has none */
     struct pending_event_body *body;
     struct pending_event_death *death; /* NULL: alive */
-    int64_t not_before_ms;             /* of an UNREAD one, by clock_ms() */
+    int64_t not_before_ms;             /* of an UNREAD or DEAD_LETTERED one, by clock_ms() */
 };
 
 struct pending_event_list {

@@ -67,12 +67,13 @@ static bool ended_events(void *opaque, const struct event_key *keys, size_t n,
     return events_ended(database->db, &(struct event_keys){ database->topic, keys, n }, ends, err);
 }
 
-static bool mark_events(void *opaque, const struct event_key *keys, size_t n, struct error *err)
+static bool mark_events(void *opaque, const struct event_key *keys, size_t n, bool at_once,
+                        bool *held, struct error *err)
 {
     struct database *database = opaque;
 
     return events_mark_dead_lettered(database->db, &(struct event_keys){ database->topic, keys, n },
-                                     err);
+                                     at_once, held, err);
 }
 
 static bool name_lock_holder(void *opaque, struct lock_holder *holder, struct error *err)

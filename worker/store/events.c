@@ -33,7 +33,7 @@ static const char accept_sql[] =
 /* The rows of events that wait: $1 names the topic, each array has one element for each event. */
 #define WAITING                                                       \
     "unnest($2::bigint[], $3::integer[], $4::bigint[], $5::bigint[])" \
-    " as w(request_id, partition, record_offset, record_ms)"
+    " with ordinality as w(request_id, partition, record_offset, record_ms, nth)"
 #define IS_ITS_ROW                                                               \
     "q.request_id = w.request_id and q.topic = $1 and q.partition = w.partition" \
     " and q.record_offset = w.record_offset and q.record_ms = w.record_ms"
@@ -56,6 +56,16 @@ static const char ended_sql[] =
 static const char mark_sql[] =
     "update klaviyo.request q set state = 'dead_lettered'"
     " from " WAITING " where " IS_ITS_ROW " and q.state = 'dead_letter_due'";
+
+/* Those whose rows nobody has locked; the others come back. */
+static const char mark_free_sql[] =
+    "with free as (select q.request_id, w.nth"
+    " from " WAITING " join klaviyo.request q on " IS_ITS_ROW
+    " where q.state = 'dead_letter_due' for no key update of q skip locked),"
+    " marked as (update klaviyo.request q set state = 'dead_lettered'"
+    " from free where q.request_id = free.request_id)"
+    " select w.nth from " WAITING " join klaviyo.request q on " IS_ITS_ROW
+    " where q.state = 'dead_letter_due' and w.nth not in (select nth from free)";
 
 static const char lock_holder_sql[] = "select pid, usename, application_name"
                                       " from klaviyo.lock_holder() where pid is not null";
@@ -276,13 +286,51 @@ bool events_ended(struct db *db, const struct event_keys *keys, struct event_row
     return true;
 }
 
-bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)
+static bool mark(struct db *db, const char *sql, const struct args *args, int64_t lock_ms,
+                 PGresult **rows, struct error *err)
+{
+    db_set_lock_timeout(db, lock_ms);
+    bool ok = FAILPOINT_AROUND("mark_dead_lettered", db_query(db, sql, args, rows, err));
+    db_set_lock_timeout(db, DB_LOCK_TIMEOUT_MS);
+    return ok;
+}
+
+/* A lock on the whole table holds up all of them. */
+static bool mark_free(struct db *db, const struct args *args, bool *held, size_t n,
+                      struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct error why = ERROR_INIT;
+    bool ok = mark(db, mark_free_sql, args, LOCK_ONE_MS, &rows, &why);
+
+    if (!ok && !db_was_blocked(db)) {
+        *err = why;
+        return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        held[i] = !ok;
+    for (int row = 0; ok && row < result_rows(rows); row++)
+        held[result_int64(rows, row, 0) - 1] = true;
+    return true;
+}
+
+bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, bool at_once,
+                               bool *held, struct error *err)
 {
     CLEANUP(waiting_columns_release) struct waiting_columns columns = { 0 };
     struct args args = ARGS_INIT;
+    struct error why = ERROR_INIT;
 
-    return args_waiting(&args, &columns, keys, err) &&
-           FAILPOINT_AROUND("mark_dead_lettered", db_query(db, mark_sql, &args, NULL, err));
+    if (!args_waiting(&args, &columns, keys, err))
+        return false;
+    if (!at_once && mark(db, mark_sql, &args, LOCK_MS, NULL, &why)) {
+        memset(held, 0, keys->n * sizeof *held);
+        return true;
+    }
+    if (at_once || db_was_blocked(db))
+        return mark_free(db, &args, held, keys->n, err);
+    *err = why;
+    return false;
 }
 
 bool events_lock_holder(struct db *db, struct lock_holder *holder, struct error *err)

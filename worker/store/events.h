@@ -114,9 +114,13 @@ bool events_ended(struct db *db, const struct event_keys *keys, struct event_row
 /* Frees the ends with their texts; there are none then. */
 void event_row_ends_release(struct event_row_ends *ends);
 
-/* The broker has acknowledged the dead letters of these. */
-bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, struct error *err)
-    MUST_USE;
+/*
+ * The broker has acknowledged the dead letters of these. held: one for each key, written on
+ * success; true: another session's lock keeps its row from being marked. Such a lock is
+ * waited for a second, or not at all (at_once).
+ */
+bool events_mark_dead_lettered(struct db *db, const struct event_keys *keys, bool at_once,
+                               bool *held, struct error *err) MUST_USE;
 
 /* Who seems to hold what BLOCKED events, or takes of runs, wait for; pid 0: nobody (any more). */
 struct lock_holder {
