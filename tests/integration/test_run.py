@@ -1,0 +1,57 @@
+"""tests/run: the numbers that it ends with are those of what was run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.paths import TREE
+
+
+class Run:
+    """Functions of tests/run, with a folder of builds in which no program is real."""
+
+    def __init__(self, build: Path) -> None:
+        self.build = build
+        for name in ("logs", "reports"):
+            (build / name).mkdir()
+
+    def put(self, name: str, script: str) -> None:
+        """A program of the build."""
+        path = self.build / name
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\n{script}")
+        path.chmod(0o755)
+
+    def call(self, script: str) -> str:
+        """What the functions print."""
+        done = subprocess.run(
+            ["bash", "-c", f'. tests/run; build=$1; preset=made; {script}', "bash", self.build],
+            cwd=TREE, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert not done.stderr, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+PYTEST = """\
+for word; do
+  case $word in --junit-xml=*) echo '<testsuite><testcase name="a"/></testsuite>' >"${word#*=}" ;; esac
+done
+echo ran
+"""
+
+
+def test_a_suite_that_was_run_in_part_is_run_again_before_it_is_counted(run: Run) -> None:
+    run.put("venv/bin/python", PYTEST)
+    whole, part = "run_unless_unchanged integration", "run_pytest integration tests/integration -k word"
+    unchanged = "everything() { echo tree; }"
+
+    assert run.call(f"{unchanged}; {whole}; {whole}").count("ran\n") == 1
+    assert run.call(f"{unchanged}; {part}; {whole}; {whole}").count("ran\n") == 2
