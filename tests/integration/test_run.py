@@ -55,3 +55,27 @@ def test_a_suite_that_was_run_in_part_is_run_again_before_it_is_counted(run: Run
 
     assert run.call(f"{unchanged}; {whole}; {whole}").count("ran\n") == 1
     assert run.call(f"{unchanged}; {part}; {whole}; {whole}").count("ran\n") == 2
+
+
+PLAYER = """\
+case $2 in
+  1) echo '10 schedules, 0 broken, 1 s' ;;
+  *) {ends} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "counted"),
+    [
+        ("echo '10 schedules, 0 broken, 1 s'", "20 0"),
+        ("echo '10 schedules, 3 broken, 1 s'; exit 1", "17 3"),
+        ("echo 'seed 12 crashed'; kill -ABRT $$", "9 1"),
+        ("kill -KILL $$", "10 1"),
+        ("echo '10 schedules, 0 broken, 1 s'; exit 1", "20 1"),
+    ],
+)
+def test_a_part_of_a_simulation_that_died_is_counted_as_a_failure(run: Run, ends: str, counted: str) -> None:
+    run.put("made/tests/simulate/simulate", PLAYER.format(ends=ends))
+    shown = run.call('jobs=2; compile() { :; }; run_simulate 20 2>&1; echo "counted: $passed_checks $failed_checks"')
+    assert f"counted: {counted}\n" in shown
