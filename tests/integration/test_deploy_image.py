@@ -73,15 +73,15 @@ def files_for(world: World, folder: Path) -> tuple[dict[str, str], list[Path]]:
     """The settings of a world, the files that they name copied to where the image finds them."""
     folder.mkdir()
     settings, files = {}, []
-    for name, value in world.env(HTTP_LISTEN=f"127.0.0.1:{free_port()}").items():
+    usual = world.base_env().items()
+    for name, value in world.env(HTTP_LISTEN=f"127.0.0.1:{free_port()}").items() - usual:
         if name.endswith("_FILE"):
             file = folder / Path(value).name
             shutil.copy(value, file)
             file.chmod(0o444)
             files.append(file)
             value = f"/etc/klaviyo-worker/{file.name}"
-        if name not in world.base_env():
-            settings[name] = value
+        settings[name] = value
     return settings, files
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from support import people
 from support.worker import Result, run_command
-from support.world import KEY, World
+from support.world import KEY, World, default_settings
 
 FAILED, USAGE, TRY_LATER = 1, 2, 75
 
@@ -133,12 +133,19 @@ def test_a_key_file_that_is_no_key_is_said(world: World) -> None:
 def test_settings_can_stand_in_a_file_and_what_is_given_by_hand_counts(world: World) -> None:
     file = world.folder / "worker.env"
     file.write_text(f"# for tests\nDATABASE_URL='{world.db.url}'\nMAX_RUNS=many\n")
-    env = {name: text for name, text in world.env().items() if name != "DATABASE_URL"}
+    env = {name: text for name, text in world.env().items() if name not in ("DATABASE_URL", "MAX_RUNS")}
 
     wrong = run_command(["--env-file", str(file), "runs", "list", "--json"], env)
     assert (wrong.rc, wrong.stderr.count("MAX_RUNS")) == (USAGE, 1)
     right = run_command([f"--env-file={file}", "runs", "list", "--json"], {**env, "MAX_RUNS": "3"})
     assert (right.rc, right.json) == (0, [])
+
+
+def test_what_is_installed_on_this_machine_reaches_no_test(world: World) -> None:
+    file = world.folder / "worker.env"
+    file.write_text("".join(f"{name}=wrong\n" for name in default_settings()))
+    result = world.command("--env-file", str(file), "check")
+    assert result.rc == 0, result
 
 
 def test_a_file_of_settings_that_is_wrong_is_named_and_not_shown(world: World) -> None:

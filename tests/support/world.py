@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,16 @@ SANITIZERS = {
 }
 
 
+@cache
+def default_settings() -> dict[str, str]:
+    """Each variable of the worker's table of settings. Set, though empty, it counts as the default, and a
+    klaviyo-worker.env that is installed on this machine does not fill it in."""
+    names = re.findall(r"^\| `([A-Z0-9_]+)`", (TREE / "deploy" / "settings.md").read_text(), re.MULTILINE)
+    settings = dict.fromkeys([*names, "DATABASE_URL_FILE", "KLAVIYO_ALLOW_HTTP"], "")
+    # Where empty means off.
+    return settings | {"HTTP_LISTEN": "127.0.0.1:8080", "KAFKA_OUTCOME_TOPIC": "segment-export"}
+
+
 @dataclass(frozen=True)
 class Services:
     """The servers that a world uses; those of the session, or a test's own."""
@@ -95,7 +107,7 @@ class World:
     @staticmethod
     def base_env() -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return {**kept, **SANITIZERS}
+        return {**kept, **SANITIZERS, **default_settings()}
 
     def env(self, **settings: str) -> dict[str, str]:
         return {

@@ -1,0 +1,83 @@
+"""deploy/demo, part by part: nothing leaves the machine, wherever it stands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.paths import TREE, program
+from support.world import default_settings
+
+# Of somebody who works on another database, another cluster and another account.
+ELSEWHERE = {
+    "DATABASE_URL": "postgresql://owner@db.example/customers",
+    "DATABASE_URL_FILE": "/etc/klaviyo-worker/database-url",
+    "PGSERVICE": "customers",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGPORT": "6432",
+    "KAFKA_CONFIG_FILE": "/etc/klaviyo-worker/kafka.properties",
+    "KAFKA_TOPIC": "theirs",
+    "KLAVIYO_REVISION": "2026-01-15",
+}
+
+
+class Demo:
+    """Functions of deploy/demo, with what they know once its servers are there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.worker = folder / "bin" / "klaviyo-worker"
+        self.worker.parent.mkdir(parents=True)
+        self.worker.write_text("#!/bin/sh\n")
+        self.worker.chmod(0o755)
+        (folder / "broker.port").write_text("9099")
+
+    def call(self, script: str, then: str = "env", **variables: str) -> str:
+        """What `then` prints in a shell, after that script, without a setting of the demo's own shell."""
+        functions = f'. deploy/demo; folder=$1 simulator=http://127.0.0.1:9098; program() {{ echo "{self.worker}"; }}'
+        self._bash(f"{functions}; {script}", **variables)
+        return self._bash(then, **variables)
+
+    def _bash(self, script: str, **variables: str) -> str:
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", self.folder],
+            cwd=TREE, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def demo(own_folder: Path) -> Demo:
+    return Demo(own_folder)
+
+
+def test_whoever_looks_around_works_on_the_demos_servers(demo: Demo) -> None:
+    lines = demo.call("write_settings", '. "$1/env" && env', **ELSEWHERE).splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+
+    database = f"host='{demo.folder}/postgres' hostaddr='' port=5432 user=postgres dbname=demo"
+    assert settings["DATABASE_URL"] == database
+    assert (settings["PGHOST"], settings["PGPORT"], settings["PGHOSTADDR"]) == (f"{demo.folder}/postgres", "5432", "")
+    assert "PGSERVICE" not in settings
+    wanted = default_settings() | {
+        "DATABASE_URL": database,
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9099",
+        "KLAVIYO_BASE_URL": "http://127.0.0.1:9098",
+        "SECRET_KEY_FILE": f"{demo.folder}/secret.key",
+        "HTTP_LISTEN": settings["HTTP_LISTEN"],
+    }
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_what_an_installed_worker_reads_does_not_lead_the_demo_elsewhere(demo: Demo) -> None:
+    """The demo's server, which is not there, is reached by a socket; theirs would be by the network."""
+    installed = demo.folder / "klaviyo-worker.env"
+    installed.write_text("".join(f"{name}={value}\n" for name, value in ELSEWHERE.items() if name != "PGSERVICE"))
+    words = f"{program('klaviyo-worker')} --env-file {installed} runs list 2>&1 || true"
+    said = demo.call("write_settings", f'. "$1/env" && {words}')
+
+    assert "no server's socket" in said, said
