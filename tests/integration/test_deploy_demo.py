@@ -81,3 +81,10 @@ def test_what_an_installed_worker_reads_does_not_lead_the_demo_elsewhere(demo: D
     said = demo.call("write_settings", f'. "$1/env" && {words}')
 
     assert "no server's socket" in said, said
+
+
+def test_a_folder_with_blanks_is_led_to_and_removed(own_folder: Path) -> None:
+    demo = Demo(own_folder / "a folder; of mine")
+    assert demo.call("write_settings", '. "$1/env" && klaviyo-worker && env')  # it is found
+    demo.call("write_stop_script", '"$1/stop"')
+    assert not demo.folder.exists()
