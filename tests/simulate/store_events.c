@@ -234,8 +234,7 @@ bool events_ended(struct db *db, const struct event_keys *keys, struct event_row
         if (q && q->state == EVENT_ROW_OPEN)
             continue;
         struct event_row_end *end = &found.items[found.n++];
-        *end = (struct event_row_end){ .request_id = keys->items[i].request_id,
-                                       .state = q ? q->state : EVENT_ROW_MISSING };
+        *end = (struct event_row_end){ .nth = i, .state = q ? q->state : EVENT_ROW_MISSING };
         if (q && q->state == EVENT_ROW_DEAD_LETTER_DUE)
             describe_death(q, end);
     }

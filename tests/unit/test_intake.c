@@ -120,9 +120,9 @@ static bool fake_lock_holder(void *opaque, struct lock_holder *holder, struct er
     return true;
 }
 
-static void end_one(struct event_row_end *end, int64_t id)
+static void end_one(struct event_row_end *end, size_t nth)
 {
-    *end = (struct event_row_end){ .request_id = id, .state = EVENT_ROW_DONE };
+    *end = (struct event_row_end){ .nth = nth, .state = EVENT_ROW_DONE };
     if (database.lost)
         end->state = EVENT_ROW_MISSING;
     if (!database.failed)
@@ -138,6 +138,7 @@ static bool fake_ended(void *world, const struct event_key *keys, size_t n,
                        struct event_row_ends *ends, struct error *err)
 {
     (void)world;
+    (void)keys;
     (void)pthread_mutex_lock(&database.lock);
     bool ok = !is_away(err);
     if (ok) {
@@ -145,7 +146,7 @@ static bool fake_ended(void *world, const struct event_key *keys, size_t n,
         assert_non_null(ends->items);
         ends->n = database.ended || database.lost ? n : 0;
         for (size_t i = 0; i < ends->n; i++)
-            end_one(&ends->items[i], keys[n - 1 - i].request_id); /* in no useful order */
+            end_one(&ends->items[i], i);
     }
     (void)pthread_mutex_unlock(&database.lock);
     return ok;

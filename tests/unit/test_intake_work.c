@@ -19,6 +19,7 @@ enum {
     POISON = 5000,     /* its data are refused, with all that come with it */
     LOCKED = 4000,     /* somebody holds a lock that this one needs */
     UNMARKABLE = 5001, /* its row cannot be marked */
+    REWRITTEN = 6000,  /* its row was lost, and its number is another one's now */
 };
 
 static struct {
@@ -26,6 +27,7 @@ static struct {
     bool away;      /* the next call that is not a connect fails as if it were not reachable */
     bool is_closed; /* the connection, by the server */
     bool unlocked;  /* nobody holds a lock any more */
+    bool set_back;  /* to a copy from before REWRITTEN was accepted */
 } database;
 
 int64_t __wrap_clock_ms(void);
@@ -66,6 +68,8 @@ static enum events_accepted answer_one(const struct event_row *in, struct event_
     if (in->offset == POISON && !in->reason)
         return EVENTS_REFUSED;
     *out = (struct event_row_result){ .request_id = in->offset + 1, .state = EVENT_ROW_OPEN };
+    if (database.set_back)
+        *out = (struct event_row_result){ REWRITTEN + 1, EVENT_ROW_DEAD_LETTER_DUE };
     if (in->reason)
         out->state = EVENT_ROW_DEAD_LETTER_DUE;
     if (in->offset == LOCKED)
@@ -90,12 +94,30 @@ static enum events_accepted fake_accept(void *world UNUSED, const struct event_r
     return EVENTS_ACCEPTED;
 }
 
-static bool fake_ended(void *world UNUSED, const struct event_key *keys UNUSED, size_t n,
+/* Once it was set back: REWRITTEN's row is missing, those that have its number now have failed. */
+static void end_one(const struct event_key *key, size_t nth, struct event_row_ends *ends)
+{
+    struct event_row_end *end = &ends->items[ends->n];
+
+    if (!database.set_back || key->request_id != REWRITTEN + 1)
+        return;
+    *end = (struct event_row_end){ .nth = nth, .state = EVENT_ROW_MISSING };
+    if (key->offset != REWRITTEN) {
+        end->state = EVENT_ROW_DEAD_LETTER_DUE;
+        end->reason = strdup("connection_needs_attention");
+    }
+    ends->n++;
+}
+
+static bool fake_ended(void *world UNUSED, const struct event_key *keys, size_t n,
                        struct event_row_ends *ends, struct error *err UNUSED)
 {
     diary_note("ended?%d", (int)n);
-    *ends = (struct event_row_ends){ .items = calloc(1, sizeof *ends->items) };
-    return ends->items != NULL;
+    *ends = (struct event_row_ends){ .items = calloc(n + 1, sizeof *ends->items) };
+    assert_non_null(ends->items);
+    for (size_t i = 0; i < n; i++)
+        end_one(&keys[i], i, ends);
+    return true;
 }
 
 static bool fake_mark(void *world UNUSED, const struct event_key *keys, size_t n, bool at_once,
@@ -368,6 +390,28 @@ static void a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_lon
     intake_work_release(&work);
 }
 
+/* Numbers come again then: of two that wait with one number each gets its own end. */
+static void after_the_database_was_set_back_no_event_takes_the_end_of_another(void **state)
+{
+    (void)state;
+    begin();
+    for (int64_t i = 1; i < 4; i++)
+        add(i);
+    add(REWRITTEN);
+    turn();
+    database.set_back = true;
+    for (int64_t i = 4; i < 8; i++)
+        add(i);
+    database.now_ms += 200;
+    turn();
+    assert_string_equal(diary.text, "accept:4 ended?8");
+    assert_came_out(REWRITTEN, PENDING_EVENT_UNREAD);
+    for (int64_t i = 4; i < 8; i++)
+        assert_came_out(i, PENDING_EVENT_DEAD_LETTER_DUE);
+    assert_null(work.out.first);
+    intake_work_release(&work);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +424,7 @@ int main(void)
         cmocka_unit_test(a_lock_on_the_row_of_a_letter_holds_up_nothing_else),
         cmocka_unit_test(a_letter_that_a_lock_holds_up_is_marked_once_the_lock_is_gone),
         cmocka_unit_test(a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_long),
+        cmocka_unit_test(after_the_database_was_set_back_no_event_takes_the_end_of_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,7 +118,7 @@ static bool fake_ended(void *opaque, const struct event_key *keys, size_t n,
         struct event_row_end *end = &ends->items[ends->n];
         if (!world.release && !world.is_dead[keys[i].request_id])
             continue;
-        end->request_id = keys[i].request_id;
+        end->nth = i;
         end->state = world.is_dead[keys[i].request_id] ? EVENT_ROW_DEAD_LETTER_DUE : EVENT_ROW_DONE;
         end->reason = world.is_dead[keys[i].request_id] ? strdup("list_gone") : NULL;
         ends->n++;

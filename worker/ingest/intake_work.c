@@ -1,7 +1,6 @@
 #include "worker/ingest/intake_work.h"
 
 #include <sodium.h>
-#include <stdlib.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -426,14 +425,6 @@ static bool mark_written(struct intake_work *work)
 
 /* ---- ends of runs ---- */
 
-static int compare_ends(const void *a, const void *b)
-{
-    const struct event_row_end *left = a;
-    const struct event_row_end *right = b;
-
-    return (left->request_id > right->request_id) - (left->request_id < right->request_id);
-}
-
 /* Takes the texts of the end. */
 static void die_of(struct pending_event *event, struct event_row_end *end)
 {
@@ -469,15 +460,13 @@ static void end_event(struct intake_work *work, struct pending_event *event,
  */
 static void sort_ended(struct intake_work *work, size_t n, struct event_row_ends *ends)
 {
-    qsort(ends->items, ends->n, sizeof *ends->items, compare_ends);
+    size_t n_ended = 0;
+
     for (size_t i = 0; i < n; i++) {
         struct pending_event *event = pending_event_pop(&work->waiting);
-        const struct event_row_end key = { .request_id = event->request_id };
-        struct event_row_end *end =
-            bsearch(&key, ends->items, ends->n, sizeof *ends->items, compare_ends);
 
-        if (end)
-            end_event(work, event, end);
+        if (n_ended < ends->n && ends->items[n_ended].nth == i)
+            end_event(work, event, &ends->items[n_ended++]);
         else
             pending_event_push(&work->waiting, event);
     }

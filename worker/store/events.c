@@ -47,11 +47,10 @@ static const char accept_sql[] =
     "\\u200f\\u2028-\\u202e\\u2066-\\u2069]|^ | $' then to_json(name)::text else name end,"     \
     " ',' order by nth) from unnest(q.failed_exports) with ordinality as u(name, nth))"
 
-static const char ended_sql[] =
-    "select w.request_id, coalesce(q.state, 'missing'), q.reason, q.detail,"
-    " " FAILED_EXPORTS ", q.failed_run, q.traceparent"
-    " from " WAITING " left join klaviyo.request q on " IS_ITS_ROW
-    " where q.state is distinct from 'open'";
+static const char ended_sql[] = "select w.nth, coalesce(q.state, 'missing'), q.reason, q.detail,"
+                                " " FAILED_EXPORTS ", q.failed_run, q.traceparent"
+                                " from " WAITING " left join klaviyo.request q on " IS_ITS_ROW
+                                " where q.state is distinct from 'open' order by w.nth";
 
 static const char mark_sql[] =
     "update klaviyo.request q set state = 'dead_lettered'"
@@ -230,7 +229,7 @@ static bool args_waiting(struct args *args, struct waiting_columns *c,
 
 static bool read_end(const PGresult *rows, int row, struct event_row_end *end, struct error *err)
 {
-    end->request_id = result_int64(rows, row, 0);
+    end->nth = (size_t)result_int64(rows, row, 0) - 1;
     end->state = state_of(result_text(rows, row, 1));
     end->run_id = result_int64(rows, row, 5);
     return result_copy_text(rows, row, 2, &end->reason, err) &&

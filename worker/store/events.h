@@ -87,7 +87,7 @@ struct event_keys {
 
 /* A request that is not open. */
 struct event_row_end {
-    int64_t request_id;
+    size_t nth; /* of the keys that were asked for: two of them may name the same request */
     enum event_row_state state; /* DONE, DEAD_LETTER_DUE, DEAD_LETTERED or MISSING */
     /* Of a dead letter; NULL or 0 elsewhere and where it has none. */
     char *reason;
@@ -104,8 +104,8 @@ struct event_row_ends {
 };
 
 /*
- * Of the events that wait, those that are not open. *ends is the caller's to
- * release. A row that is gone, or that belongs to another record, is MISSING:
+ * Of the events that wait, those that are not open, in the order of the keys. *ends is
+ * the caller's to release. A row that is gone, or that belongs to another record, is MISSING:
  * its event is to be accepted again.
  */
 bool events_ended(struct db *db, const struct event_keys *keys, struct event_row_ends *ends,
