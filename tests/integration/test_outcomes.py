@@ -299,14 +299,36 @@ def test_a_trial_is_no_export_of_its_segment(world: World) -> None:
 def test_what_nobody_sends_does_not_pile_up(world: World) -> None:
     add_rows(world, 3)
     world.db.execute(
-        "update klaviyo.outcome set ended_at = now() - interval '11 minutes',"
-        " claimed_until = case when run_id = 2 then now() end where run_id in (1, 2)"
+        "update klaviyo.outcome set ended_at = now() - interval '12 minutes', claimed_until ="
+        " case when run_id = 2 then now() - interval '11 minutes' end where run_id in (1, 2)"
     )
     worker = world.start_worker()
     dropped = worker.wait_for_event("outcomes_dropped")
-    assert dropped["outcomes"] == 1
+    assert dropped["outcomes"] == 2
     left = world.db.rows("select run_id from klaviyo.outcome order by 1")
-    assert left == [(2,), (3,)], "another worker has claimed one, one is new"
+    assert left == [(3,)], "nobody has tried to send them for long; one is new"
+
+
+def test_a_worker_that_sends_none_leaves_what_another_cannot_send_yet(world: World) -> None:
+    world.outcome_topic = f"{world.name}.segment-export"  # which is not there
+    world.client_properties.write_text("message.timeout.ms=1000\n", encoding="utf-8")
+    add_rows(world, 102)
+    sender = world.start_worker()
+    sender.wait_for_event("outcome_not_sent", 60)
+    sender.stop()
+    world.db.execute("update klaviyo.outcome set ended_at = now() - interval '11 minutes'")
+    world.db.execute(
+        "update klaviyo.outcome set ended_at = now() - interval '40 days', claimed_until = now()"
+        " where run_id = 102"
+    )
+
+    other = world.start_worker(KAFKA_OUTCOME_TOPIC="")
+
+    # What is older than RETENTION_DAYS goes in the same round, after what nobody sends.
+    assert other.wait_for_event("outcomes_expired")["outcomes"] == 1
+    assert not other.events("outcomes_dropped")
+    left = world.db.rows("select count(*), count(claimed_until) < 101 from klaviyo.outcome")
+    assert left == [(101, True)], "also what there was no room to try"
 
 
 def test_where_outcomes_are_turned_off_none_is_said_to_wait(world: World) -> None:

@@ -29,20 +29,23 @@ static const char claim_sql[] =
     "  + coalesce((data ->> 'refresh_ids_omitted')::bigint, 0)))::text else data::text end,"
     " traceparent, klaviyo.utc(ended_at) from claimed order by claimed.ended_at, outcome_id";
 
+/* What is given back is free at once; the time says that somebody tried: see unwanted_sql. */
 static const char settle_sql[] =
     "with gone as (delete from klaviyo.outcome where outcome_id = any ($1::bigint[]))"
     " update klaviyo.outcome o set too_large = o.too_large or o.outcome_id = any ($3::bigint[]),"
-    " claimed_until = case when o.outcome_id = any ($4::bigint[])"
-    " then clock_timestamp() + $5::bigint * interval '1 ms' end"
+    " claimed_until = clock_timestamp() + case when o.outcome_id = any ($4::bigint[])"
+    " then $5::bigint else 0 end * interval '1 ms'"
     " where o.outcome_id = any ($2::bigint[] || $3::bigint[] || $4::bigint[])";
 
 static const char expire_sql[] =
     "delete from klaviyo.outcome where outcome_id in (select outcome_id from klaviyo.outcome"
     " where ended_at < now() - $1::bigint * interval '1 day' limit $2 for update skip locked)";
 
+/* A worker whose broker is away claims the oldest ones again and again: the rest is its, too. */
 static const char unwanted_sql[] =
     "delete from klaviyo.outcome where outcome_id in (select outcome_id from klaviyo.outcome"
-    " where ended_at < now() - interval '10 minutes' and claimed_until is null"
+    " where ended_at < now() - interval '10 minutes' and not exists (select from klaviyo.outcome"
+    "  where claimed_until > now() - interval '10 minutes')"
     " limit $1 for update skip locked)";
 
 static void outcome_release(struct outcome *outcome)

@@ -75,7 +75,10 @@ bool outcomes_settle(struct db *db, const struct outcome_fates *settled, int64_t
 bool outcomes_expire(struct db *db, int64_t days, int64_t *deleted, bool *more, struct error *err)
     MUST_USE;
 
-/* The same, of rows that no worker has claimed in the ten minutes after their run's end. */
+/*
+ * The same, of rows whose run ended more than ten minutes ago, if no worker has claimed any row
+ * in the last ten minutes: then nobody sends them.
+ */
 bool outcomes_drop_unwanted(struct db *db, int64_t *deleted, bool *more, struct error *err)
     MUST_USE;
 
