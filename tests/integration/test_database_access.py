@@ -9,9 +9,11 @@ import pytest
 
 from support import people
 from support.paths import postgres_program
-from support.postgres import Postgres, Standby, as_server_user
+from support.postgres import Database, Postgres, Standby, as_server_user
 from support.process import wait_until
+from support.relay import HiddenStandby
 from support.roles import make_login
+from support.worker import Worker
 from support.world import SEGMENT, MakeWorld, World
 
 FAILED, TRY_LATER = 1, 75
@@ -177,3 +179,49 @@ def test_on_a_hot_standby_run_waits_and_says_so_and_listings_work(
     worker.stop()
     own_postgres.start()
     own_postgres.wait_ready()
+
+
+USERS_OF_THE_DATABASE = {f"klaviyo-worker {who}" for who in ("run", "tasks", "outcomes")}
+
+
+def hear_of_standby(worker: Worker) -> set[str]:
+    """Who has said that DATABASE_URL must lead elsewhere."""
+    failed = worker.events("database_unavailable") + [
+        {**event, "who": "tasks"} for event in worker.events("task_take_failed")
+    ]
+    return {event["who"] for event in failed if "must lead to the primary" in event["error"]}
+
+
+def test_a_standby_that_a_pooler_hides_is_left_for_the_primary(
+    make_world: MakeWorld, own_postgres: Postgres, standby: Standby
+) -> None:
+    """After a failover a pooler may lead to the old primary for a while; connections stay there."""
+    world = make_world(postgres=own_postgres)
+    world.turn_on_outcomes()
+    world.set_up_export(people.simple(20))
+    pooler = HiddenStandby(own_postgres.port)
+    url = world.db.url.replace(f":{own_postgres.port}/", f":{pooler.port}/")
+    worker = world.start_worker(DATABASE_URL=url).wait_ready()
+    world.refresh(SEGMENT, refresh_id="before")
+    world.wait_outcomes_sent()
+    copy = Database(world.db.url.replace(f":{own_postgres.port}/", f":{standby.port}/"), world.db.name)
+    ended = "select count(*) = 1 from klaviyo.run where finished_at is not null"
+    wait_until(lambda: copy.value(ended), 30, "the standby to follow", 0.3)
+
+    pooler.lead_to(standby.port)
+    pooler.drop()
+    came: set[str] = set()
+
+    def all_came() -> bool:
+        came.update(name for (name,) in copy.rows("select application_name from pg_stat_activity"))
+        return came >= USERS_OF_THE_DATABASE
+
+    wait_until(all_came, 30, "everybody to be at the standby")
+    wait_until(lambda: hear_of_standby(worker) >= {"outcomes", "tasks"}, 30, "them to say so")
+    pooler.lead_to(own_postgres.port)
+
+    world.refresh(SEGMENT, refresh_id="after", full=True)
+    world.wait_runs_ended(2)
+    assert len(world.wait_outcomes_sent()) == 2
+    wait_until(lambda: worker.status("/readyz") == 200, 30, "/readyz to say yes")
+    worker.stop()

@@ -46,6 +46,10 @@ class Relay:
         for connection in connections:
             _reset(connection)
 
+    def lead_to(self, target_port: int) -> None:
+        """New connections; those that there are stay where they are."""
+        self._target = ("127.0.0.1", target_port)
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -81,6 +85,17 @@ class Relay:
         with contextlib.suppress(OSError):
             while chunk := source.recv(CHUNK_BYTES):
                 sink.sendall(chunk)
+            sink.shutdown(socket.SHUT_WR)
+
+
+class HiddenStandby(Relay):
+    """As a pooler that keeps back whether a server is a standby."""
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(CHUNK_BYTES):
+                sink.sendall(chunk.replace(b"in_hot_standby\0", b"a_secret_of_it\0"))
             sink.shutdown(socket.SHUT_WR)
 
 

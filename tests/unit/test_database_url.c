@@ -176,12 +176,25 @@ char *__wrap_PQresultErrorField(const PGresult *rows, int field)
     return *text ? text : NULL;
 }
 
+struct failure {
+    const char *state, *source;
+    enum error_kind kind;
+};
+
+static void check_kinds(const struct failure *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct error err = ERROR_INIT;
+        (void)snprintf(failed_state, sizeof failed_state, "%s", cases[i].state);
+        (void)snprintf(failed_source, sizeof failed_source, "%s", cases[i].source);
+        assert_false(db_failure_without_words(NULL, "no", &err));
+        assert_int_equal(err.kind, cases[i].kind);
+    }
+}
+
 static void a_server_that_cannot_use_its_files_is_worth_another_try(void **state)
 {
-    static const struct {
-        const char *state, *source;
-        enum error_kind kind;
-    } cases[] = {
+    static const struct failure cases[] = {
         { "42501", "md.c", ERROR_RETRY },      { "42501", "fd.c", ERROR_RETRY },
         { "42501", "slru.c", ERROR_RETRY },    { "XX000", "fd.c", ERROR_RETRY },
         { "42501", "", ERROR_INPUT },          { "42501", "aclchk.c", ERROR_INPUT },
@@ -189,13 +202,20 @@ static void a_server_that_cannot_use_its_files_is_worth_another_try(void **state
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct error err = ERROR_INIT;
-        (void)snprintf(failed_state, sizeof failed_state, "%s", cases[i].state);
-        (void)snprintf(failed_source, sizeof failed_source, "%s", cases[i].source);
-        assert_false(db_failure_without_words(NULL, "no", &err));
-        assert_int_equal(err.kind, cases[i].kind);
-    }
+    check_kinds(cases, sizeof cases / sizeof cases[0]);
+}
+
+/* Which refuses already the transaction that is to write, from where settings are judged. */
+static void a_standby_is_worth_another_try(void **state)
+{
+    static const struct failure cases[] = {
+        { "25006", "", ERROR_RETRY },      { "0A000", "guc.c", ERROR_RETRY },
+        { "0A000", "", ERROR_INPUT },      { "0A000", "analyze.c", ERROR_INPUT },
+        { "22023", "guc.c", ERROR_INPUT },
+    };
+
+    (void)state;
+    check_kinds(cases, sizeof cases / sizeof cases[0]);
 }
 
 int main(void)
@@ -207,6 +227,7 @@ int main(void)
         cmocka_unit_test(a_refusal_is_told_by_its_sqlstate_whatever_the_language),
         cmocka_unit_test(time_outs_of_the_site_are_worth_another_try),
         cmocka_unit_test(a_server_that_cannot_use_its_files_is_worth_another_try),
+        cmocka_unit_test(a_standby_is_worth_another_try),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,25 +168,36 @@ static void database_failed(struct outcome_sender *s, const struct error *err)
         log_warn("database_unavailable", LOG_STR("who", "outcomes"), LOG_ERROR_OF(err));
 }
 
-static bool reach_database(struct outcome_sender *s)
+/* Not at a connection: a standby that does not say so lets us in, and takes no writes. */
+static void database_worked(struct outcome_sender *s)
+{
+    s->database.said_ms = 0;
+}
+
+static bool open_database(struct outcome_sender *s, struct error *err)
 {
     const struct db_options how = { .url = s->settings->database_url,
                                     .name = "klaviyo-worker outcomes",
                                     .service = true,
                                     .stop_fd = &s->stop_fd };
+    struct error ignored = ERROR_INIT;
+
+    if (!db_open(&s->db, &how, err))
+        return false;
+    (void)!db_listen(s->db, DB_CHANNEL_RUNS, &ignored); /* else the tick does */
+    return true;
+}
+
+static bool reach_database(struct outcome_sender *s)
+{
     struct error err = ERROR_INIT;
 
-    if (s->db && db_is_up(s->db))
-        return true;
     if (clock_ms() < s->database_ms)
         return false;
-    if (!(s->db ? db_ready(s->db, &err) : db_open(&s->db, &how, &err))) {
-        database_failed(s, &err);
-        return false;
-    }
-    s->database.said_ms = 0;
-    (void)!db_listen(s->db, DB_CHANNEL_RUNS, &err); /* else the tick does */
-    return true;
+    if (s->db ? db_ready(s->db, &err) : open_database(s, &err))
+        return true;
+    database_failed(s, &err);
+    return false;
 }
 
 static void record_fates(struct outcome_sender *s)
@@ -198,10 +209,12 @@ static void record_fates(struct outcome_sender *s)
 
     if (due.n == 0 || !reach_database(s))
         return;
-    if (outcomes_settle(s->db, &due, OUTCOME_CLAIM_MS, &err))
-        outcome_flight_recorded(&s->flight, now_ms);
-    else
+    if (!outcomes_settle(s->db, &due, OUTCOME_CLAIM_MS, &err)) {
         database_failed(s, &err);
+        return;
+    }
+    database_worked(s);
+    outcome_flight_recorded(&s->flight, now_ms);
 }
 
 /* Nothing is left to be sent: whatever was wrong with the broker is over. */
@@ -227,6 +240,7 @@ static size_t send_some(struct outcome_sender *s)
         database_failed(s, &err);
         return 0;
     }
+    database_worked(s);
     for (size_t i = 0; i < claimed.n; i++)
         send_one(s, &claimed.items[i]);
     if (claimed.n > 0)

@@ -57,9 +57,24 @@ static bool is_of_files(const PGresult *rows, const char *sqlstate)
     return false;
 }
 
+/*
+ * A standby or a server that is read only. A standby refuses a transaction that is to write when
+ * it begins, as a feature that it has not, from where settings are judged.
+ */
+static bool takes_no_writes(const PGresult *rows, const char *sqlstate)
+{
+    const char *source = PQresultErrorField(rows, PG_DIAG_SOURCE_FILE);
+
+    return strcmp(sqlstate, "25006") == 0 ||
+           (strcmp(sqlstate, "0A000") == 0 && source && strcmp(source, "guc.c") == 0);
+}
+
 static enum error_kind kind_of(const PGresult *rows, const char *sqlstate)
 {
-    return db_is_transient(sqlstate) || is_of_files(rows, sqlstate) ? ERROR_RETRY : ERROR_INPUT;
+    bool passes =
+        db_is_transient(sqlstate) || is_of_files(rows, sqlstate) || takes_no_writes(rows, sqlstate);
+
+    return passes ? ERROR_RETRY : ERROR_INPUT;
 }
 
 bool db_failure_without_words(const PGresult *rows, const char *what, struct error *err)
@@ -75,12 +90,12 @@ bool db_failure(struct db *db, const PGresult *rows, const char *what, struct er
     const char *sqlstate = rows ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
     const char *primary = rows ? PQresultErrorField(rows, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 
-    if (sqlstate && strcmp(sqlstate, "25006") == 0) {
+    if (sqlstate && takes_no_writes(rows, sqlstate)) {
         db->read_only = true;
         return error_set(err, ERROR_RETRY,
                          "%s: the database takes no writes, it is a standby or read only: "
-                         "DATABASE_URL must lead to the primary (SQLSTATE 25006)",
-                         what);
+                         "DATABASE_URL must lead to the primary (SQLSTATE %s)",
+                         what, sqlstate);
     }
     if (!sqlstate && db->terms.timed_out)
         return error_set(

@@ -20,8 +20,8 @@
  * so that a pooler may be in between and no default of the site applies.
  *
  * Error kinds: ERROR_RETRY for SQLSTATE classes 08, 40, 53, 57, 58, for 25006,
- * 25P03, 25P04, 55P03 and failures without one (the connection is gone);
- * ERROR_INPUT for every other one. The text ends with the SQLSTATE.
+ * 25P03, 25P04, 55P03, for a standby's 0A000, and failures without one (the
+ * connection is gone); ERROR_INPUT for every other one. The text ends with the SQLSTATE.
  */
 struct db;
 
@@ -54,7 +54,10 @@ enum { DB_LOCK_TIMEOUT_MS = 30 * 1000 };
 void db_set_lock_timeout(struct db *db, int64_t ms);
 void db_set_response_timeout(struct db *db, int64_t ms);
 
-/* Opens the connection again where it is broken. */
+/*
+ * Opens the connection again where it is broken, or leads to a server that takes no writes:
+ * to be called before each piece of work.
+ */
 bool db_ready(struct db *db, struct error *err) MUST_USE;
 
 /* The SQLSTATE of the last statement that failed; "" where it had none. Lent until the next one. */
