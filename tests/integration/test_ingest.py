@@ -132,7 +132,10 @@ def test_a_partition_that_was_paused_when_it_was_taken_away_moves_when_it_is_bac
 
 
 def test_letters_that_cannot_be_written_stop_no_event(world: World) -> None:
-    """Their topic is missing; behind more of them than may be in hand there is a good event."""
+    """Their topic is missing; behind more of them than may be in hand there is a good event.
+
+    Meanwhile the worker leaves the group and joins it again, and gets all of them once more.
+    """
     population = people.simple(5)
     world.set_up_export(population)
     missing = f"{world.name}.no-letters-yet"
@@ -150,12 +153,71 @@ def test_letters_that_cannot_be_written_stop_no_event(world: World) -> None:
     assert worker.wait_for_event("dead_letters_waiting")["level"] == "error"
     assert metric(worker, "open_events_bytes") < 1024 * KIBIBYTE
 
+    properties = world.client_properties.read_text()
+    world.client_properties.write_text(properties.replace("timeout.ms=3000", "timeout.ms=4000"))
+    wait_until(lambda: len(worker.events("partitions_assigned")) == 2, 30, "it to join again")
+    wait_until(lambda: metric(worker, "events_received_total") >= 30, 30, "all to come again")
+    wait_until(lambda: metric(worker, "waiting_dead_letters") == 14, 20, "the metric to say so")
     world.kafka.create_topic(missing, 1, **{"max.message.bytes": "4000000"})
     world.wait_all_committed(90)
     letters = events.read_all(world.kafka.address, missing)
     assert {letter.value for letter in letters} == {message.value for message in bad}
-    assert {letter.header("n") for letter in letters} == {str(n) for n in range(14)}
+    assert sorted(int(letter.header("n")) for letter in letters) == list(range(14))
     assert metric(worker, "waiting_dead_letters") == 0
+
+
+def publish_unwritable(world: World, count: int, partitions: int = 1) -> tuple[Worker, str]:
+    """A worker with so many letters whose topic is missing, and the topic."""
+    missing = f"{world.name}.no-letters-yet"
+    quick = "topic.metadata.propagation.max.ms=1000\ntopic.metadata.refresh.interval.ms=1000\n"
+    world.client_properties.write_text(world.client_properties.read_text() + quick)
+    worker = world.start_worker(KAFKA_DEAD_LETTER_TOPIC=missing).wait_ready()
+    for n in range(count):
+        world.publish(Message(b"{", {"n": b"%d" % n}, b"k"), partition=n % partitions)
+    worker.wait_for_event("dead_letter_not_written", 40)
+    wait_until(lambda: metric(worker, "waiting_dead_letters") == count, 20, "the letters to wait")
+    return worker, missing
+
+
+def check_each_letter_once(world: World, topic: str, count: int) -> None:
+    world.kafka.create_topic(topic, 1)
+    world.wait_all_committed(90)
+    letters = events.read_all(world.kafka.address, topic)
+    assert sorted(int(letter.header("n")) for letter in letters) == list(range(count))
+
+
+def test_letters_that_wait_are_written_once_by_whoever_has_their_partition(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(partitions=2)
+    first, topic = publish_unwritable(world, 8, partitions=2)
+
+    second = world.start_worker(KAFKA_DEAD_LETTER_TOPIC=topic).wait_ready()
+    wait_until(lambda: metric(first, "waiting_dead_letters") == 4, 30, "the first to have half")
+    wait_until(lambda: metric(second, "waiting_dead_letters") == 4, 30, "the second to have half")
+
+    check_each_letter_once(world, topic, 8)
+
+
+def test_letters_that_wait_while_the_group_gives_up_their_worker_are_written_once(
+    world: World,
+) -> None:
+    worker, topic = publish_unwritable(world, 8)
+    admin = world.kafka.admin()
+
+    def is_alone() -> bool:
+        described = admin.describe_consumer_groups([world.group])[world.group].result(10)
+        return not described.members
+
+    worker.freeze()
+    wait_until(is_alone, 30, "the group to give it up", 0.3)
+    worker.thaw()
+    worker.wait_for_event("partitions_lost", 30)
+    wait_until(lambda: metric(worker, "events_received_total") >= 16, 30, "all to come again")
+    wait_until(lambda: metric(worker, "open_events") == 8, 20, "each to be known")
+    assert metric(worker, "waiting_dead_letters") == 8
+
+    check_each_letter_once(world, topic, 8)
 
 
 def test_a_letter_whose_headers_alone_are_too_large_goes_without_them(world: World) -> None:

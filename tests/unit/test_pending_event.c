@@ -31,8 +31,8 @@ static void next_is(struct pending_event_list *list, int64_t offset, enum pendin
     pending_event_free(event);
 }
 
-/* A letter on its way is written, whoever owns the partition: its row waits for that. */
-static void with_its_partition_goes_what_is_new_or_unread_and_no_letter(void **state)
+/* A letter that is acknowledged is marked as written, whoever owns the partition. */
+static void with_its_partition_goes_all_but_what_is_to_be_marked(void **state)
 {
     struct pending_event_list list = { 0 }, dropped = { 0 };
 
@@ -45,18 +45,48 @@ static void with_its_partition_goes_what_is_new_or_unread_and_no_letter(void **s
     pending_event_list_drop(&list, 1, &dropped);
 
     next_is(&dropped, 10, PENDING_EVENT_DROPPED);
+    next_is(&dropped, 11, PENDING_EVENT_DROPPED);
     next_is(&dropped, 12, PENDING_EVENT_DROPPED);
     assert_int_equal(dropped.n, 0);
     next_is(&list, 20, PENDING_EVENT_NEW);
-    next_is(&list, 11, PENDING_EVENT_DEAD_LETTER_DUE);
     next_is(&list, 13, PENDING_EVENT_DEAD_LETTERED);
     assert_int_equal(list.n, 0);
+}
+
+static void an_event_that_comes_again_is_the_one_of_the_same_record(void **state)
+{
+    struct pending_event_list list = { 0 };
+    struct pending_event again = {
+        .partition = 1, .offset = 11, .timestamp_ms = 5, .epoch = 9, .request_id = 77
+    };
+
+    (void)state;
+    push(&list, 1, 10, PENDING_EVENT_DEAD_LETTER_DUE);
+    push(&list, 1, 11, PENDING_EVENT_DEAD_LETTER_DUE);
+    list.last->timestamp_ms = 5;
+    list.last->given_up = true;
+    assert_true(pending_event_list_adopt(&list, &again));
+    assert_int_equal(list.last->epoch, 9);
+    assert_int_equal(list.last->request_id, 77);
+    assert_false(list.last->given_up);
+    assert_int_equal(list.first->epoch, 0);
+
+    again.timestamp_ms = 6; /* the topic was made again */
+    assert_false(pending_event_list_adopt(&list, &again));
+    again.timestamp_ms = 5;
+    again.partition = 2;
+    assert_false(pending_event_list_adopt(&list, &again));
+    again.partition = 1;
+    again.offset = 12;
+    assert_false(pending_event_list_adopt(&list, &again));
+    pending_event_list_clear(&list);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(with_its_partition_goes_what_is_new_or_unread_and_no_letter),
+        cmocka_unit_test(with_its_partition_goes_all_but_what_is_to_be_marked),
+        cmocka_unit_test(an_event_that_comes_again_is_the_one_of_the_same_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

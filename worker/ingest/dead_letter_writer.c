@@ -115,8 +115,16 @@ static void failed(struct dead_letter_writer *writer, const struct pending_event
     back_off(writer);
 }
 
+static void put_out(struct dead_letter_writer *writer, struct pending_event *event,
+                    enum pending_event_state state, struct pending_event_list *out)
+{
+    event->state = state;
+    writer->held_bytes -= pending_event_drop_body(event);
+    pending_event_push(out, event);
+}
+
 static void acknowledged(struct dead_letter_writer *writer, struct pending_event *event,
-                         struct pending_event_list *dead_lettered)
+                         struct pending_event_list *out)
 {
     const struct pending_event_death *death = event->death;
     bool has_value = event->body && death->form == DEAD_LETTER_WHOLE;
@@ -132,9 +140,7 @@ static void acknowledged(struct dead_letter_writer *writer, struct pending_event
              LOG_INT("request", event->request_id), LOG_STR("exports", death->exports),
              LOG_INT("without_value", !has_value), LOG_INT("without_headers", !has_headers),
              LOG_STR("trace", death->traceparent));
-    event->state = PENDING_EVENT_DEAD_LETTERED;
-    writer->held_bytes -= pending_event_drop_body(event);
-    pending_event_push(dead_lettered, event);
+    put_out(writer, event, PENDING_EVENT_DEAD_LETTERED, out);
 }
 
 static void unlink_in_flight(struct dead_letter_writer *writer, const struct pending_event *event)
@@ -159,15 +165,19 @@ static void shrink(struct dead_letter_writer *writer, struct pending_event *even
 }
 
 static void take_report(struct dead_letter_writer *writer, const struct producer_report *report,
-                        struct pending_event_list *dead_lettered)
+                        struct pending_event_list *out)
 {
     struct pending_event *event = report->tag;
 
     writer->heard_ms = clock_ms();
     unlink_in_flight(writer, event);
+    if (event->given_up && report->outcome != PRODUCER_DELIVERED) {
+        put_out(writer, event, PENDING_EVENT_DROPPED, out);
+        return;
+    }
     switch (report->outcome) {
     case PRODUCER_DELIVERED:
-        acknowledged(writer, event, dead_lettered);
+        acknowledged(writer, event, out);
         return;
     case PRODUCER_TOO_LARGE:
         shrink(writer, event, report->text);
@@ -205,13 +215,12 @@ static bool hand_over(struct dead_letter_writer *writer, struct pending_event *e
     return false;
 }
 
-static void take_reports(struct dead_letter_writer *writer,
-                         struct pending_event_list *dead_lettered)
+static void take_reports(struct dead_letter_writer *writer, struct pending_event_list *out)
 {
     struct producer_report report;
 
     while (producer_next(writer->producer, &report))
-        take_report(writer, &report, dead_lettered);
+        take_report(writer, &report, out);
     if (writer->in_flight.first && clock_ms() - writer->heard_ms >= LATE_MS)
         log_waiting(writer, "no broker has acknowledged them yet");
 }
@@ -225,12 +234,40 @@ static void hand_over_all(struct dead_letter_writer *writer)
     }
 }
 
-void dead_letter_writer_turn(struct dead_letter_writer *writer,
-                             struct pending_event_list *dead_lettered)
+void dead_letter_writer_turn(struct dead_letter_writer *writer, struct pending_event_list *out)
 {
-    take_reports(writer, dead_lettered);
+    take_reports(writer, out);
     if (clock_ms() >= writer->not_before_ms)
         hand_over_all(writer);
+}
+
+/* False: none of that partition is in flight. */
+static bool give_up_in_flight(struct dead_letter_writer *writer, int32_t partition)
+{
+    bool any = false;
+
+    for (struct pending_event *event = writer->in_flight.first; event; event = event->next)
+        if (event->partition == partition)
+            any = event->given_up = true;
+    return any;
+}
+
+void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partition,
+                             struct pending_event_list *dropped)
+{
+    struct pending_event_list due = { 0 };
+
+    pending_event_list_drop(&writer->due, partition, &due);
+    for (struct pending_event *event; (event = pending_event_pop(&due));)
+        put_out(writer, event, PENDING_EVENT_DROPPED, dropped);
+    if (give_up_in_flight(writer, partition) && writer->logged_ms > 0)
+        producer_renew(writer->producer);
+}
+
+bool dead_letter_writer_adopt(struct dead_letter_writer *writer, const struct pending_event *again)
+{
+    return pending_event_list_adopt(&writer->in_flight, again) ||
+           pending_event_list_adopt(&writer->due, again);
 }
 
 void dead_letter_writer_renew(struct dead_letter_writer *writer)

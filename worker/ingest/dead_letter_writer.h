@@ -43,9 +43,23 @@ bool dead_letter_writer_has_room(const struct dead_letter_writer *writer);
 /* Takes a DEAD_LETTER_DUE event. */
 void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_event *event);
 
-/* Never waits. Adds what is acknowledged to dead_lettered. */
-void dead_letter_writer_turn(struct dead_letter_writer *writer,
-                             struct pending_event_list *dead_lettered);
+/*
+ * Never waits, but 0.5 s where a client of Kafka is given up. Adds to `out` what is DEAD_LETTERED
+ * and what is DROPPED, both without a record.
+ */
+void dead_letter_writer_turn(struct dead_letter_writer *writer, struct pending_event_list *out);
+
+/*
+ * The partition was given up in good order: its next owner writes the letters. They come out
+ * as DROPPED; those in flight later, unless they are acknowledged. While nothing is
+ * acknowledged at all they are called back.
+ */
+void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partition,
+                             struct pending_event_list *dropped);
+
+/* As pending_event_list_adopt(). */
+bool dead_letter_writer_adopt(struct dead_letter_writer *writer, const struct pending_event *again)
+    MUST_USE;
 
 /* KAFKA_CONFIG_FILE has changed. */
 void dead_letter_writer_renew(struct dead_letter_writer *writer);

@@ -80,15 +80,38 @@ static void queue_dead_letter(struct ingest *ingest, struct pending_event *event
     reread_add(ingest->reread, event);
 }
 
-/* It no longer counts if its partition has been given up since. */
-static void read_again_or_drop(struct ingest *ingest, struct pending_event *event)
+/* Another owner's, or of another epoch: what is to be done is done there. */
+static bool was_given_up(const struct ingest *ingest, const struct pending_event *event)
 {
-    if (assignment_is_open(ingest->assignment, event->partition, event->epoch, event->offset)) {
-        reread_add(ingest->reread, event);
-        return;
-    }
+    return !assignment_is_open(ingest->assignment, event->partition, event->epoch, event->offset);
+}
+
+static void drop_event(struct ingest *ingest, struct pending_event *event)
+{
     ingest->metrics->events_dropped++;
     close_event(ingest, event);
+}
+
+/* Its letter is held already, since an epoch before: that event stands for this one, too. */
+static bool is_held(struct ingest *ingest, struct pending_event *event)
+{
+    if (!dead_letter_writer_adopt(ingest->writer, event))
+        return false;
+    ingest->pending--;
+    pending_event_free(event);
+    return true;
+}
+
+static void take_dead_letter(struct ingest *ingest, struct pending_event *event)
+{
+    if (was_given_up(ingest, event)) {
+        drop_event(ingest, event);
+        return;
+    }
+    if (is_held(ingest, event))
+        return;
+    ingest->metrics->events_dead++;
+    queue_dead_letter(ingest, event);
 }
 
 static void handle_end(struct ingest *ingest, struct pending_event *event)
@@ -102,14 +125,16 @@ static void handle_end(struct ingest *ingest, struct pending_event *event)
         ingest->metrics->events_ignored++;
         break;
     case PENDING_EVENT_DROPPED:
-        ingest->metrics->events_dropped++;
-        break;
+        drop_event(ingest, event);
+        return;
     case PENDING_EVENT_UNREAD:
-        read_again_or_drop(ingest, event);
+        if (was_given_up(ingest, event))
+            drop_event(ingest, event);
+        else
+            reread_add(ingest->reread, event);
         return;
     case PENDING_EVENT_DEAD_LETTER_DUE:
-        ingest->metrics->events_dead++;
-        queue_dead_letter(ingest, event);
+        take_dead_letter(ingest, event);
         return;
     case PENDING_EVENT_NEW:
     case PENDING_EVENT_DEAD_LETTERED:
@@ -119,16 +144,29 @@ static void handle_end(struct ingest *ingest, struct pending_event *event)
     close_event(ingest, event);
 }
 
+/* Letters that are acknowledged are marked; others are their next owner's. */
+static void turn_writer(struct ingest *ingest)
+{
+    struct pending_event_list out = { 0 }, dead_lettered = { 0 };
+
+    dead_letter_writer_turn(ingest->writer, &out);
+    for (struct pending_event *event; (event = pending_event_pop(&out));) {
+        if (event->state == PENDING_EVENT_DROPPED)
+            handle_end(ingest, event);
+        else
+            pending_event_push(&dead_lettered, event);
+    }
+    intake_submit(ingest->intake, &dead_lettered);
+}
+
 static void handle_ends(struct ingest *ingest)
 {
     struct intake_output out = intake_collect(ingest->intake);
-    struct pending_event_list dead_lettered = { 0 };
 
     admission_give(&ingest->admission, out.released_events, out.released_bytes);
     for (struct pending_event *event; (event = pending_event_pop(&out.events));)
         handle_end(ingest, event);
-    dead_letter_writer_turn(ingest->writer, &dead_lettered);
-    intake_submit(ingest->intake, &dead_lettered);
+    turn_writer(ingest);
 }
 
 /* ---- events that are read again ---- */
@@ -193,15 +231,33 @@ static void open_one(struct ingest *ingest, const struct record *record, int64_t
     pending_event_push(opened, event);
 }
 
-/* What is still pending of that partition is the business of its next owner, or epoch. */
+static void handle_dropped(struct ingest *ingest, struct pending_event_list *dropped)
+{
+    for (struct pending_event *event; (event = pending_event_pop(dropped));)
+        handle_end(ingest, event);
+}
+
+/*
+ * What is still pending of that partition is the business of its next owner, or epoch. But the
+ * records of letters that the writer holds may be gone from Kafka: it keeps them.
+ */
 static void drop_pending(struct ingest *ingest, int32_t partition)
 {
     struct pending_event_list dropped = { 0 };
 
     intake_drop(ingest->intake, partition);
     reread_drop(ingest->reread, partition, &dropped);
-    for (struct pending_event *event; (event = pending_event_pop(&dropped));)
-        handle_end(ingest, event);
+    handle_dropped(ingest, &dropped);
+}
+
+/* The same where the partition's records come again for sure: its letters, too. */
+static void hand_on(struct ingest *ingest, int32_t partition)
+{
+    struct pending_event_list dropped = { 0 };
+
+    drop_pending(ingest, partition);
+    dead_letter_writer_drop(ingest->writer, partition, &dropped);
+    handle_dropped(ingest, &dropped);
 }
 
 /* An epoch of its own: what was open before is delivered again, or is gone. */
@@ -290,8 +346,14 @@ static void unassign_partitions(struct ingest *ingest, const struct consumer_eve
     if (!consumer_unassign(ingest->consumer, event, &err))
         log_warn("revocation_refused", LOG_ERROR_OF(&err));
     assignment_remove(ingest->assignment, event);
-    for (size_t i = 0; i < event->partitions_n; i++)
-        drop_pending(ingest, consumer_event_partition(event, i).partition);
+    for (size_t i = 0; i < event->partitions_n; i++) {
+        int32_t partition = consumer_event_partition(event, i).partition;
+
+        if (event->kind == CONSUMER_REVOKED)
+            hand_on(ingest, partition);
+        else /* its topic may have been deleted */
+            drop_pending(ingest, partition);
+    }
 }
 
 static void handle_error(struct ingest *ingest, const struct consumer_error *error)
@@ -413,7 +475,7 @@ static void end_renewal(struct ingest *ingest)
     int32_t partition;
 
     while (assignment_take_any(ingest->assignment, &partition))
-        drop_pending(ingest, partition);
+        hand_on(ingest, partition);
     ingest->assigned = false;
     struct consumer *next = consumer_new(ingest->settings, &err);
     if (!next) { /* the file has changed once more, or is being replaced */

@@ -147,10 +147,10 @@ void pending_event_list_clear(struct pending_event_list *list)
         pending_event_free(event);
 }
 
+/* One whose letter is acknowledged is marked, whoever owns the partition. */
 static bool may_be_dropped(const struct pending_event *event, int32_t partition)
 {
-    return event->partition == partition &&
-           (event->state == PENDING_EVENT_NEW || event->state == PENDING_EVENT_UNREAD);
+    return event->partition == partition && event->state != PENDING_EVENT_DEAD_LETTERED;
 }
 
 void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
@@ -165,4 +165,24 @@ void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
         pending_event_push(drop ? dropped : &kept, event);
     }
     *list = kept;
+}
+
+static bool is_of_record(const struct pending_event *a, const struct pending_event *b)
+{
+    return a->partition == b->partition && a->offset == b->offset &&
+           a->timestamp_ms == b->timestamp_ms;
+}
+
+bool pending_event_list_adopt(struct pending_event_list *list, const struct pending_event *again)
+{
+    struct pending_event *event = list->first;
+
+    while (event && !is_of_record(event, again))
+        event = event->next;
+    if (!event)
+        return false;
+    event->epoch = again->epoch;
+    event->request_id = again->request_id;
+    event->given_up = false;
+    return true;
 }

@@ -26,7 +26,7 @@ enum pending_event_state {
     PENDING_EVENT_UNREAD,          /* out: read its record again, then hand it back as NEW */
     PENDING_EVENT_DEAD_LETTER_DUE, /* out: write the letter, then hand it back as DEAD_LETTERED */
     PENDING_EVENT_DEAD_LETTERED,   /* in: its letter is acknowledged; out again as DONE */
-    PENDING_EVENT_DROPPED,         /* out: its partition was given up */
+    PENDING_EVENT_DROPPED,         /* out: its partition was given up, the next owner has it */
 };
 
 /* What it needs its memory for. */
@@ -52,6 +52,7 @@ struct pending_event {
     size_t bytes;                 /* memory that the body takes; 0: it has none */
     struct pending_event_body *body;
     struct pending_event_death *death; /* NULL: alive */
+    bool given_up;                     /* of a letter in flight: should it fail, it is DROPPED */
     int64_t not_before_ms;             /* of an UNREAD or DEAD_LETTERED one, by clock_ms() */
 };
 
@@ -92,8 +93,16 @@ void pending_event_append(struct pending_event_list *list,
 /* Frees all events; the list is empty then. */
 void pending_event_list_clear(struct pending_event_list *list);
 
-/* Moves the events of a partition that are NEW or UNREAD to another list, as DROPPED. */
+/* Moves the events of a partition to another list, as DROPPED, but for DEAD_LETTERED ones. */
 void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
                              struct pending_event_list *dropped);
+
+/*
+ * The record of `again` was delivered in another epoch. If an event of the list is of that
+ * record (partition, offset and timestamp) it stands for it from now on: it gets that epoch
+ * and row. False: there is none.
+ */
+bool pending_event_list_adopt(struct pending_event_list *list, const struct pending_event *again)
+    MUST_USE;
 
 #endif

@@ -63,7 +63,8 @@ void reread_drop(struct reread *reread, int32_t partition, struct pending_event_
     struct pending_event *wanted = reread->wanted;
 
     pending_event_list_drop(&reread->unread, partition, dropped);
-    if (!wanted || wanted->partition != partition || is_letter(wanted))
+    pending_event_list_drop(&reread->letters, partition, dropped);
+    if (!wanted || wanted->partition != partition)
         return;
     wanted->state = PENDING_EVENT_DROPPED;
     pending_event_push(dropped, wanted);

@@ -28,7 +28,7 @@ size_t reread_letters(const struct reread *reread); /* DEAD_LETTER_DUE ones */
 /* Takes an UNREAD or DEAD_LETTER_DUE event that has no record. */
 void reread_add(struct reread *reread, struct pending_event *event);
 
-/* UNREAD events of that partition come out as DROPPED. */
+/* The events of that partition come out as DROPPED. */
 void reread_drop(struct reread *reread, int32_t partition, struct pending_event_list *dropped);
 
 struct reread_room {
