@@ -168,6 +168,27 @@ def test_a_jump_in_size_stops_the_run_unless_the_guard_is_off(world: World) -> N
     assert "0 distinct addresses, the last run that succeeded had 1500" in run["detail"]
 
 
+def test_a_jump_in_size_is_seen_also_when_the_run_before_it_is_deleted(world: World) -> None:
+    world.set_up_export(people.simple(600))
+    worker = world.start_worker()
+    assert refreshed(world, 1)["state"] == "succeeded"
+    world.wait_all_committed()
+    worker.stop()
+    sent = imports(world)
+    world.db.execute(
+        "update klaviyo.run set finished_at = finished_at - interval '31 days';"
+        "update klaviyo.request set ended_at = ended_at - interval '31 days'"
+    )
+    world.start_worker(RETENTION_DAYS="30").wait_ready()
+    wait_until(lambda: world.runs() == [], 60, "the old run to go")
+    world.db.execute(ADD_MEMBERS.format(900, SEGMENT))
+
+    run = refreshed(world, 1)
+
+    assert_stopped(world, run, sent, "size_jumped")
+    assert "1500 distinct addresses, the last run that succeeded had 600" in run["detail"]
+
+
 def test_the_share_of_invalid_members_is_the_exports_to_say(world: World) -> None:
     world.set_up_export(people.simple(400))
     world.db.execute(SPOIL.format(150))

@@ -179,6 +179,19 @@ def test_one_slot_is_kept_for_exports_whose_last_run_was_short(world: World) -> 
     world.wait_all_committed()
 
 
+def test_an_export_that_takes_long_is_not_short_once_its_last_run_is_deleted(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    world.db.execute(
+        "insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, started_at,"
+        " lease_until) select export_id, name, 'main', 'schedule', 'running', now() - interval '10 minutes',"
+        " now() from klaviyo.export"
+    )
+    world.db.execute("update klaviyo.run set state = 'succeeded', finished_at = now()")
+    world.db.execute("delete from klaviyo.run")
+
+    assert world.db.value("select klaviyo.is_short(export_id) from klaviyo.export") is False
+
+
 # -- workers that come, go and are cut off ---------------------------------------
 
 

@@ -72,17 +72,18 @@ enum guards_column {
     GUARDS_COLUMN_PASSED,
     GUARDS_COLUMN_LAST_DISTINCT,
 };
-/* $2: the run; one that is not there for a preview. */
+/* $2: the run; one that is not there for a preview. The last success outlives its run. */
 static const char guards_sql[] =
     "select klaviyo.path_text(x.email_path), x.max_invalid, x.size_guard, x.plan, x.flows_known,"
     " array_to_string(r.confirm, ','), coalesce(r.trigger = 'trial', false),"
     " exists (select from klaviyo.batch b where b.run_id = r.run_id"
     "  and (b.posted_at is not null or b.state <> 'planned')),"
-    " (select o.unchanged_rows + o.selected_rows - o.read_rows"
-    "  + coalesce(o.member_rows, o.read_rows) from klaviyo.run o"
+    " coalesce((select klaviyo.distinct_rows(o) from klaviyo.run o"
     "  where o.export_id = x.export_id and o.run_id <> $2 and o.trigger <> 'trial'"
-    "  and o.state in ('succeeded', 'succeeded_with_rejections') order by o.run_id desc limit 1)"
-    " from klaviyo.export x left join klaviyo.run r on r.run_id = $2 where x.export_id = $1";
+    "  and o.state in ('succeeded', 'succeeded_with_rejections') order by o.run_id desc limit 1),"
+    "  s.distinct_rows)"
+    " from klaviyo.export x left join klaviyo.export_success s using (export_id)"
+    " left join klaviyo.run r on r.run_id = $2 where x.export_id = $1";
 
 static const char key_sql[] = "select encode(sealed_key, 'hex') from klaviyo.connection_key"
                               " where connection_id = $1";
