@@ -1,4 +1,5 @@
--- What is compared with the last success outlives its run.
+-- What is compared with the last success outlives its run, and a run that no worker here can open
+-- the key of says so, whatever state it is in.
 
 -- -- the last success --------------------------------------------------------------
 
@@ -59,6 +60,34 @@ language sql stable as $$
                          join klaviyo.export z using (connection_id)
                          where coalesce(e.account_id, e.connection_id::text)
                                <> coalesce(c.account_id, c.connection_id::text)))
+$$;
+
+-- -- a parked run whose key is for another key file ----------------------------------
+
+-- As before, but a worker that has the key file has nothing to do with the wait for it.
+create or replace function klaviyo.run_changes_hands() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    v_is_parked boolean := new.state = 'running' and old.state = 'running'
+                           and old.parked_until is not null;
+begin
+    if v_is_parked then
+        new.planned := old.planned;
+        new.takes_without_progress := old.takes_without_progress;
+    else
+        new.attempts := 0;
+    end if;
+    if not v_is_parked or new.wait_reason = 'key_unreadable' then
+        new.wait_reason := null;
+        new.wait_detail := null;
+        new.wait_since := null;
+    end if;
+    new.parked_until := null;
+    new.taken_at := clock_timestamp();
+    new.last_take_id := old.take_id;
+    new.take_id := gen_random_uuid();
+    return new;
+end
 $$;
 
 revoke execute on function klaviyo.distinct_rows(klaviyo.run) from public;

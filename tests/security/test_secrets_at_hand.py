@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from support import people
 from support.paths import postgres_program
+from support.process import wait_until
+from support.worker import Worker
 from support.world import KEY, World
 
 EVERYBODY = "every user of this host can read"
@@ -90,6 +93,48 @@ def test_a_run_that_waits_for_another_key_file_does_not_wait_silently(world: Wor
     world.start_worker(SECRET_KEY_FILE=str(new))
     (run,) = world.wait_runs_ended(1)
     assert (run["state"], run["reason"], run["detail"]) == ("succeeded", None, None)
+
+
+def park_run(world: World) -> Worker:
+    """A worker whose run waits for a limit, in nobody's slot."""
+    world.simulator.fault("import", {"throttle": 20}, times=1)
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    worker.wait_for_event("run_parked", 30)
+    return worker
+
+
+def abandon_run(world: World) -> Worker:
+    """A worker that finds a run whose own one has died, under a lease that lasts."""
+    killed = world.start_worker(LEASE_SECONDS="300", KLAVIYO_FAILPOINT="end_plan.after:1")
+    world.refresh()
+    wait_until(lambda: not killed.process.running, 60, "the worker to be killed")
+    return world.start_worker().wait_ready()
+
+
+@pytest.mark.parametrize("begin", [park_run, abandon_run])
+def test_a_run_that_has_begun_does_not_wait_silently_for_another_key_file(
+    world: World, begin: Callable[[World], Worker]
+) -> None:
+    world.set_up_export(people.simple(3))
+    worker = begin(world)
+    new = world.folder / "new.key"
+    world.admin("keygen", "--replace", "--out", str(new))
+    world.admin("connection", "rotate-key", "main", "--api-key-file", "-", stdin=KEY)
+    world.db.execute("update klaviyo.run set lease_until = clock_timestamp() where parked_until is null")
+
+    said = worker.wait_for_event("runs_wait_for_key", 60)
+
+    assert (said["runs"], said["key_pair"]) == (1, 1)
+    (run,) = world.runs()
+    assert (run["state"], run["reason"], run["waiting_until"]) == ("waiting", "key_unreadable", None)
+    assert "sealed for key pair 2, worker " in run["detail"] and "the key file of pair 1" in run["detail"]
+    waiting = 'waiting_runs_by_reason{reason="key_unreadable"} 1'
+    wait_until(lambda: waiting in worker.page("/metrics"), 10, waiting)
+    heir = world.start_worker(SECRET_KEY_FILE=str(new))
+    (run,) = world.wait_runs_ended(1)
+    assert (run["state"], run["reason"], run["detail"]) == ("succeeded", None, None)
+    assert heir.events("run_waiting") == [], "what it had waited for before is over"
 
 
 def test_verify_with_the_old_key_file_does_not_end_what_the_new_pair_asks_for(world: World) -> None:

@@ -377,7 +377,7 @@ static void write_runs(struct prometheus_text *e, const struct metrics_report *r
 static void write_waits(struct prometheus_text *e, const struct overview *overview)
 {
     prometheus_family(e, "waiting_runs_by_reason", PROMETHEUS_GAUGE,
-                      "Runs that cannot continue, by what they wait for; those for a key are "
+                      "Runs that cannot continue, by what they wait for; those for a key may be "
                       "queued.");
     prometheus_number(e, LABELS({ "reason", "klaviyo_unavailable" }),
                       overview->waiting_for_klaviyo);

@@ -71,13 +71,14 @@ static void add_key_notice(struct strbuf *out, const struct page_facts *facts)
     int64_t runs = facts->database->overview.waiting_for_key;
 
     if (runs > 0)
-        strbuf_addf(out,
-                    "<p class=\"notice\" role=\"status\">Queued runs whose API key is sealed for "
-                    "another key file than a worker's: %" PRId64 ". Put the newest file where "
-                    "<code>SECRET_KEY_FILE</code> points to, and restart the workers; where a "
-                    "run's detail says so, <code>klaviyo-worker connection rotate-key</code> "
-                    "instead.</p>\n",
-                    runs);
+        strbuf_addf(
+            out,
+            "<p class=\"notice\" role=\"status\">Runs that wait, as their API key is sealed for "
+            "another key file than a worker's: %" PRId64 ". Put the newest file where "
+            "<code>SECRET_KEY_FILE</code> points to, and restart the workers; where a "
+            "run's detail says so, <code>klaviyo-worker connection rotate-key</code> "
+            "instead.</p>\n",
+            runs);
 }
 
 static void add_connection(struct strbuf *out, const json_t *connection, int64_t now_us)

@@ -7,6 +7,14 @@ static const char newest_sql[] = "select key_pair_id::text::bytea, public_key"
 
 static const char add_sql[] = "select key_pair_id, marked from klaviyo.add_key_pair($1, $2)";
 
+/*
+ * Queued, parked with its wait over, or left by its worker: nobody took it for a moment. A slot
+ * that may take it does so at once, and one that is just handed over is not marked.
+ */
+#define UNTAKEN                                   \
+    "(r.state = 'queued' or (r.state = 'running'" \
+    " and greatest(r.lease_until, r.parked_until) < clock_timestamp() - interval '5 s'))"
+
 /* A run is marked as waiting; if its key belongs to this pair (again), no longer. */
 static const char waiting_sql[] =
     "with waiting as materialized ("
@@ -14,8 +22,8 @@ static const char waiting_sql[] =
     " from klaviyo.run r join klaviyo.export x using (export_id)"
     " join klaviyo.connection c using (connection_id)"
     " join klaviyo.connection_key k using (connection_id)"
-    " where r.state = 'queued' and c.attention_reason is null"
-    " and (k.key_pair_id <> $1::integer or r.wait_reason is not null)),"
+    " where r.state in ('queued', 'running') and " UNTAKEN " and c.attention_reason is null"
+    " and (k.key_pair_id <> $1::integer or r.wait_reason = 'key_unreadable')),"
     " free as materialized (select r.run_id from klaviyo.run r"
     " where r.run_id in (select run_id from waiting) for no key update skip locked),"
     " said as (update klaviyo.run r set"
@@ -25,8 +33,8 @@ static const char waiting_sql[] =
     " $1::integer, case when w.key_pair_id > $1::integer"
     " then 'put the newest key file in place and restart the workers'"
     " else 'give the key again with connection rotate-key' end) end"
-    " from waiting w join free using (run_id) where w.run_id = r.run_id and r.state = 'queued'"
-    " and (r.wait_reason is not null) <> w.other)"
+    " from waiting w join free using (run_id) where w.run_id = r.run_id and " UNTAKEN
+    " and (r.wait_reason is not distinct from 'key_unreadable') <> w.other)"
     " select count(*) filter (where other) from waiting";
 
 bool key_pairs_newest(struct db *db, struct key_pair *pair, struct error *err)

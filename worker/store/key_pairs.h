@@ -31,9 +31,9 @@ bool key_pairs_add(struct db *db, const unsigned char *public_key, bool replace,
                    struct error *err) MUST_USE;
 
 /*
- * How many queued runs wait for a worker with another key pair than this one's;
- * not those of connections that need attention, which end without a key. People
- * then see at the runs that they wait, and for what.
+ * How many runs wait for a worker with another key pair than this one's, queued or
+ * to be continued; not those of connections that need attention, which end without
+ * a key. People then see at the runs that they wait, and for what.
  */
 bool key_pairs_note_waiting(struct db *db, int64_t key_pair_id, const char *worker, int64_t *runs,
                             struct error *err) MUST_USE;

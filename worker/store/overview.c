@@ -21,7 +21,7 @@ static const char count_sql[] =
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'rate_limited'),"
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'database_unavailable'),"
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'list_in_use'),"
-    " count(*) filter (where r.state = 'queued' and r.wait_reason = 'key_unreadable'),"
+    " count(*) filter (where r.wait_reason = 'key_unreadable'),"
     " coalesce(extract(epoch from clock_timestamp()"
     " - (select min(o.ended_at) from klaviyo.outcome o))::bigint, 0)"
     " from klaviyo.run r where r.state in ('queued', 'running')";
