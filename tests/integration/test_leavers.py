@@ -194,6 +194,25 @@ def test_a_new_address_of_somebody_replaces_the_old_one_and_is_counted(world: Wo
     assert run_once(world)["counts"]["address_changes"] == 0
 
 
+def test_counting_changed_addresses_in_a_large_ledger_costs_no_lease(world: World) -> None:
+    """It may take longer than a lease, and the heartbeat needs the run's row meanwhile."""
+    world.add_segment(SEGMENT, people.simple(5))
+    world.add_connection()
+    world.add_export(EXPORT, *REMOVE)
+    worker = world.start_worker(LEASE_SECONDS="3").wait_ready()
+    run_once(world)
+    world.db.execute(
+        "create or replace function klaviyo.address_changes(p_export_id bigint) returns bigint"
+        " language sql as 'select 7::bigint from pg_sleep(5)'"
+    )
+    leave(world, min(world.simulator.emails(LIST)))
+
+    run = run_once(world)
+
+    assert (run["counts"]["removed"], run["counts"]["address_changes"]) == (1, 7), run
+    assert [event["epoch"] for event in worker.events("run_taken")] == [1, 1]
+
+
 def test_whom_klaviyo_does_not_know_any_more_is_gone(world: World) -> None:
     first, second, *_ = set_up(world, 5)
     klaviyo.take_off(world.simulator, LIST, first)

@@ -61,9 +61,11 @@ static const char end_plan_sql[] =
     "update klaviyo.run set planned = true, read_rows = $3, invalid_rows = $4,"
     " duplicate_rows = $5, unchanged_rows = $6, selected_rows = $7, left_rows = $8,"
     " kept_rows = $8 - removed_rows, there_rows = $9, not_cleared_rows = $10, member_rows = $11,"
-    " plan_epoch = epoch, address_changes = case when $8 > 0"
-    " then klaviyo.address_changes(export_id) else 0 end"
+    " plan_epoch = epoch, address_changes = $12"
     " where run_id = $1 and take_id = $2::uuid returning run_id";
+
+/* Reads the whole ledger of the export: never while the row of its run is locked. */
+static const char address_changes_sql[] = "select klaviyo.address_changes($1)";
 
 #define RECORD_COLUMNS                                                                    \
     " r.read_rows, r.invalid_rows, r.duplicate_rows, r.unchanged_rows, r.selected_rows,"  \
@@ -242,11 +244,31 @@ bool runs_begin_plan_await(struct db *db, struct error *err)
     return db_fenced_await(db, err);
 }
 
+static bool count_address_changes(struct db *db, int64_t export_id, int64_t *changes,
+                                  struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, export_id);
+    if (!db_query(db, address_changes_sql, &args, &rows, err))
+        return false;
+    *changes = result_int64(rows, 0, 0);
+    return true;
+}
+
+/*
+ * They are counted before: an update that meets a heartbeat's works out its values again, with
+ * the row locked, and the heartbeat after it waits until the lease is over.
+ */
 bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_counts *counts,
                    struct error *err)
 {
     struct args args = ARGS_INIT;
+    int64_t address_changes = 0;
 
+    if (counts->left > 0 && !count_address_changes(db, task->export_id, &address_changes, err))
+        return false;
     args_fence(&args, task);
     args_int64(&args, counts->read);
     args_int64(&args, counts->invalid);
@@ -257,6 +279,7 @@ bool runs_end_plan(struct db *db, const struct run_task *task, const struct run_
     args_int64(&args, counts->there);
     args_int64(&args, counts->not_cleared);
     args_int64(&args, run_counts_members(counts));
+    args_int64(&args, address_changes);
     return FAILPOINT_AROUND("end_plan", db_fenced(db, end_plan_sql, &args, NULL, err));
 }
 
