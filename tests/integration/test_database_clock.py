@@ -79,3 +79,17 @@ def test_a_run_whose_worker_died_before_the_clock_went_back_is_taken_in_time(wor
     second = world.start_worker(LEASE_SECONDS="3")
 
     second.wait_for_event("run_taken", 20)
+
+
+def test_an_outcome_that_was_claimed_before_the_clock_went_back_is_sent_in_time(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    first = world.start_worker()
+    world.refresh()
+    world.wait_runs_ended(1)
+    first.stop()
+    world.db.execute(f"update klaviyo.outcome set claimed_until = clock_timestamp() + {BACK}")
+    world.turn_on_outcomes()
+
+    world.start_worker()
+
+    assert len(world.wait_outcomes_sent(40)) == 1

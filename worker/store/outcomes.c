@@ -12,11 +12,15 @@ enum {
     IDS_MAX_BYTES = 256 * 1024,
 };
 
-/* Of a row that is too large the number of its refreshes stays; the rest is some 2 KiB. */
+/*
+ * A claim that ends later than one that begins now was made before the clock went back. Of a row
+ * that is too large the number of its refreshes stays; the rest is some 2 KiB.
+ */
 static const char claim_sql[] =
     "with free as (select o.outcome_id, o.ended_at, octet_length(o.data::text) as bytes"
     "  from klaviyo.outcome o"
     "  where o.claimed_until is null or o.claimed_until < clock_timestamp()"
+    "   or o.claimed_until > clock_timestamp() + $3::bigint * interval '1 ms'"
     "  order by o.ended_at, o.outcome_id limit $1 for update skip locked),"
     " fitting as (select outcome_id from (select outcome_id,"
     "  sum(bytes) over (order by ended_at, outcome_id) - bytes as before from free) f where f.before < $2),"
