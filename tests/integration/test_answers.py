@@ -169,7 +169,9 @@ def test_a_revoked_key_fails_the_run_and_marks_the_connection(world: World) -> N
     assert run["counts"]["rejected"] == 0
     asked = [entry["endpoint"] for entry in world.simulator.diary()]
     assert max(asked.count(endpoint) for endpoint in asked) == 2, "tried once more, and no more"
-    assert run_once(world)["reason"] == "connection_needs_attention"
+    after = run_once(world)
+    assert after["reason"] == "connection_needs_attention"
+    assert "Klaviyo refused its key" in after["detail"] and "verify or rotate-key" in after["detail"]
     assert len(world.simulator.diary()) == len(asked)
 
     rotate_key(world)

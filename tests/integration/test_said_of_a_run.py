@@ -101,3 +101,23 @@ def test_invalid_members_are_said_wherever_a_run_is_shown(world: World) -> None:
     wait_until(lambda: ">80<" in worker.page("/"), 20, "the page to show them")
     assert "Invalid" in worker.page("/")
     assert members_metric(worker.page("/metrics"), "invalid") == 80
+
+
+def test_a_key_that_must_be_given_again_was_refused_by_nobody(world: World) -> None:
+    world.set_up_export(people.simple(3))
+    world.simulator.settings(queued_ms=60_000)
+    world.start_worker().wait_ready()
+    world.refresh()
+    world.wait_requests("import", 1)
+    world.refresh()
+    wait_until(lambda: world.runs("--state", "queued"), 30, "a run behind it")
+    world.admin("keygen", "--replace", "--out", str(world.folder / "new.key"))
+    world.refresh()
+
+    ended = wait_until(lambda: len(found := world.runs("--state", "failed")) == 2 and found, 30, "both to fail")
+    tried = world.command("export", "try", EXPORT, "--rows", "1")
+
+    assert {run["reason"] for run in ended} == {"connection_needs_attention"} and tried.rc == 1, (ended, tried)
+    for said in [run["detail"] for run in ended] + [tried.stderr]:
+        assert "connection main needs attention (its key was sealed for a key pair" in said, said
+        assert "connection rotate-key" in said and "refused" not in said and "verify" not in said, said

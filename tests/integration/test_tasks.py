@@ -515,4 +515,7 @@ def test_a_key_of_another_account_does_not_take_the_connection_with_it(world: Wo
     world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=KEY)
     world.admin("connection", "verify", CONNECTION)
     world.refresh()
-    assert world.wait_runs_ended(1)[0]["state"] == "succeeded"
+    detail = world.wait_runs_ended(1)[0]["detail"]
+    assert "connection rotate-key" in detail and "connection verify" not in detail, detail
+    world.refresh()
+    assert world.wait_runs_ended(2)[0]["state"] == "succeeded"

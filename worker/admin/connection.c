@@ -176,7 +176,7 @@ const struct command connection_commands[] = {
       .options = verify_options, .needs = NEEDS_DATABASE, .run = connection_verify,
       .summary = "check the stored key and the lists of the exports with Klaviyo",
       .details = "Reads the account and the list of each export; changes nothing in Klaviyo. Ends\n"
-                 "`needs attention`.\n" TASK_DETAILS },
+                 "`needs attention` of a key that Klaviyo had refused and now takes.\n" TASK_DETAILS },
     { .words = "connection lists", .who = EXPORTERS, ONE_OPERAND("NAME"),
       .options = lists_options, .needs = NEEDS_DATABASE, .run = connection_lists,
       .summary = "list the Klaviyo lists of a connection's account: ids, names, sizes",

@@ -439,8 +439,7 @@ static void write_database(struct prometheus_text *e, const struct metrics_repor
     write_gauge(e, "oldest_queued_run_age_seconds", "How long the oldest queued run waits.",
                 overview->oldest_queued_s);
     write_gauge(e, "attention_connections",
-                "Connections whose key Klaviyo refused: their runs end at once.",
-                overview->attention);
+                "Connections that need attention: their runs end at once.", overview->attention);
     write_waits(e, overview);
     write_gauge(e, "oldest_waiting_outcome_age_seconds",
                 "How long the oldest outcome event waits for Kafka.", overview->oldest_outcome_s);
