@@ -542,6 +542,9 @@ def test_a_run_that_waits_for_a_removal_from_its_list_says_so(world: World) -> N
     assert (waiting["state"], waiting["reason"], waiting["detail"]) == ("queued", "list_in_use", said)
     wait_until(lambda: said in world.workers[-1].page("/"), 10, "the page to say so")
     assert what_a_stranger_is_told(world, waiting["id"]) == ["another run takes people off the same list", None]
+    world.db.execute("update klaviyo.run set queued_at = queued_at - interval '1 hour'")
+    wait_until(lambda: world.workers[-1].metric("oldest_queued_run_age_seconds") >= 3600, 10, "its age to be seen")
+    assert world.workers[-1].metric("oldest_startable_run_age_seconds") == 0
     world.db.execute("update klaviyo.run set state = 'cancelled', finished_at = now() where run_id = %s", removing)
     (ended,) = wait_until(lambda: [r for r in world.runs("--export", "second") if r["finished_at"]], 60, "its end")
     assert (ended["state"], ended["reason"]) == ("succeeded", None)

@@ -264,3 +264,30 @@ def test_no_slot_stays_free_while_a_parked_run_could_use_it(world: World) -> Non
 
     assert taken(True) == [EXPORT]
     assert taken(False) == ["others"]
+
+
+def make_an_hour_older(world: World) -> None:
+    world.db.execute("update klaviyo.run set queued_at = queued_at - interval '1 hour'")
+
+
+def test_a_run_that_waits_for_the_one_before_it_is_none_that_a_slot_should_have_taken(world: World) -> None:
+    world.set_up_export(people.simple(20))
+    world.simulator.fault("import", {"throttle": 3600}, times=1)
+    worker = world.start_worker().wait_ready()
+    world.refresh()
+    wait_state(world, "waiting")
+    world.refresh()
+    wait_state(world, "queued")
+    make_an_hour_older(world)
+    wait_until(lambda: worker.metric("oldest_queued_run_age_seconds") >= 3600, 20, "its age to be seen")
+    assert worker.metric("oldest_startable_run_age_seconds") == 0
+
+    # One that waits for no run, but for a worker with the newest key file.
+    world.admin("keygen", "--replace", "--out", str(world.folder / "new.key"))
+    world.admin("connection", "rotate-key", "main", "--api-key-file", "-", stdin=KEY)
+    world.add_export("more")
+    world.refresh()
+    wait_until(lambda: len(world.runs("--state", "queued")) == 2, 30, "a run of each export")
+    assert worker.metric("oldest_startable_run_age_seconds") < 3600
+    make_an_hour_older(world)
+    wait_until(lambda: worker.metric("oldest_startable_run_age_seconds") >= 3600, 20, "its age to be seen")

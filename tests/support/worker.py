@@ -97,6 +97,11 @@ class Worker:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             return str(answer.read(), "utf-8")
 
+    def metric(self, name: str) -> float:
+        """name: with its labels, without the prefix of all."""
+        lines = (line.rsplit(" ", 1) for line in self.page("/metrics").splitlines())
+        return next(float(value) for label, value in lines if label == f"klaviyo_worker_{name}")
+
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """Its log so far; lines that are no JSON (a sanitizer's) are left out."""
         found = []

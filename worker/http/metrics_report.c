@@ -438,6 +438,9 @@ static void write_database(struct prometheus_text *e, const struct metrics_repor
                 overview->waiting);
     write_gauge(e, "oldest_queued_run_age_seconds", "How long the oldest queued run waits.",
                 overview->oldest_queued_s);
+    write_gauge(e, "oldest_startable_run_age_seconds",
+                "How long the oldest queued run waits that no other run holds up.",
+                overview->oldest_startable_s);
     write_gauge(e, "attention_connections",
                 "Connections that need attention: their runs end at once.", overview->attention);
     write_waits(e, overview);

@@ -10,6 +10,14 @@
 
 static const char timeout_sql[] = "select set_config('statement_timeout', $1, true)";
 
+/* As klaviyo.queued_run() has it. Oldest first: as a rule one is looked at. */
+#define STARTABLE_SINCE                                                             \
+    "(select q.queued_at from (select r.run_id, r.export_id, r.queued_at"           \
+    " from klaviyo.run r where r.state = 'queued' order by r.queued_at offset 0) q" \
+    " where case when exists (select from klaviyo.run o"                            \
+    " where o.export_id = q.export_id and o.state = 'running') then false"          \
+    " else not klaviyo.list_is_claimed(q.run_id) end order by q.queued_at limit 1)"
+
 static const char count_sql[] =
     "select count(*) filter (where r.state = 'queued'),"
     " count(*) filter (where r.state = 'running'),"
@@ -23,7 +31,8 @@ static const char count_sql[] =
     " count(*) filter (where r.state = 'running' and r.wait_reason = 'list_in_use'),"
     " count(*) filter (where r.wait_reason = 'key_unreadable'),"
     " coalesce(extract(epoch from clock_timestamp()"
-    " - (select min(o.ended_at) from klaviyo.outcome o))::bigint, 0)"
+    " - (select min(o.ended_at) from klaviyo.outcome o))::bigint, 0),"
+    " coalesce(extract(epoch from clock_timestamp() - " STARTABLE_SINCE ")::bigint, 0)"
     " from klaviyo.run r where r.state in ('queued', 'running')";
 
 static const char runs_sql[] =
@@ -54,7 +63,8 @@ static bool count(struct db *db, struct overview *overview, struct error *err)
                                    .waiting_for_database = result_int64(rows, 0, 7),
                                    .waiting_for_list = result_int64(rows, 0, 8),
                                    .waiting_for_key = result_int64(rows, 0, 9),
-                                   .oldest_outcome_s = result_int64(rows, 0, 10) };
+                                   .oldest_outcome_s = result_int64(rows, 0, 10),
+                                   .oldest_startable_s = result_int64(rows, 0, 11) };
     return true;
 }
 

@@ -19,7 +19,10 @@ struct overview {
     int64_t running;         /* with those that wait */
     int64_t waiting;         /* of the running: for a limit, or for a worker */
     int64_t oldest_queued_s; /* how long the oldest one waits; 0: none does */
-    int64_t attention;       /* connections that need it */
+    /* The same of those that any free slot may take: no run of the export is going on, and no
+     * run takes people off the list. */
+    int64_t oldest_startable_s;
+    int64_t attention; /* connections that need it */
     /* Of the waiting ones, for what; those for a key are queued. */
     int64_t waiting_for_klaviyo, waiting_for_limit, waiting_for_database, waiting_for_list,
         waiting_for_key;
