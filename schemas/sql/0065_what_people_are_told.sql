@@ -166,6 +166,38 @@ begin
 end
 $$;
 
+-- -- who may cancel a run ---------------------------------------------------------------
+
+-- As before, and it says who may: a role is not what is missing.
+create or replace function klaviyo.cancel_run(p_run_id bigint) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v klaviyo.run;
+begin
+    perform klaviyo.bound_transaction();
+    select * into v from klaviyo.run r where r.run_id = p_run_id;
+    if not found or not klaviyo.may_cancel(v) then
+        raise insufficient_privilege using message =
+            'this run is not one that you may cancel: only an administrator may, or who made the export';
+    end if;
+    select * into v from klaviyo.run r where r.run_id = p_run_id for update;
+    if v.state not in ('queued', 'running') then
+        return v.state;
+    end if;
+    perform klaviyo.audit_write('cancel', 'run', p_run_id::text,
+                                jsonb_build_object('export', v.export_name));
+    if v.state = 'queued' or v.lease_until < clock_timestamp() then
+        perform klaviyo.close_run(p_run_id, 'cancelled', 'cancelled_by',
+                                  format('cancelled by %s; %s rows had been accepted',
+                                         session_user, v.accepted_rows));
+        return 'ended';
+    end if;
+    update klaviyo.run set cancelled_by = coalesce(cancelled_by, session_user)
+    where run_id = p_run_id;
+    return 'asked';
+end
+$$;
+
 revoke execute on function klaviyo.attention_detail(text, text) from public;
 -- Workers of the version before, until rights.sql has run.
 grant execute on function klaviyo.attention_detail(text, text) to klaviyo_worker, klaviyo_definer;

@@ -123,10 +123,12 @@ def test_direct_needs_the_workers_rights(world: World) -> None:
     world.admin("connection", "grant", CONNECTION, users["contributor"].name)
     serving(world)
 
-    refused = as_user(world, users["contributor"], "export", "preview", EXPORT, "--direct")
+    refused = [as_user(world, users[name], "export", "preview", EXPORT, "--direct") for name in ("contributor", "admin")]
     done = world.command("export", "preview", EXPORT, "--direct", "--json", DATABASE_URL=users["worker"].url)
 
-    assert refused.rc == 1 and refused.stderr.count("\n") == 1, refused
+    for result in refused:
+        assert result.rc == 1 and result.stderr.count("\n") == 1, result
+        assert result.stderr.endswith("this requires role klaviyo_worker\n"), result
     assert done.rc == 0 and done.json["counts"]["read"] == 1, done
     assert tasks(world) == []
 
@@ -512,10 +514,10 @@ def test_a_key_of_another_account_does_not_take_the_connection_with_it(world: Wo
     shown = world.admin("connection", "show", CONNECTION, "--json").json
     assert (shown["account_id"], shown["state"]) == (ACCOUNT, "needs attention"), shown
     assert world.db.rows(lists) == before, "they are not asked for in the other account"
-    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=KEY)
-    world.admin("connection", "verify", CONNECTION)
     world.refresh()
     detail = world.wait_runs_ended(1)[0]["detail"]
     assert "connection rotate-key" in detail and "connection verify" not in detail, detail
+    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=KEY)
+    world.admin("connection", "verify", CONNECTION)
     world.refresh()
     assert world.wait_runs_ended(2)[0]["state"] == "succeeded"

@@ -86,13 +86,23 @@ static bool run_with_settings(struct context *context, struct settings *settings
     return run_with_database(context, err);
 }
 
+/* With --direct a command does the workers' part itself. */
+static const char *who_may(const struct arguments *arguments)
+{
+    for (size_t i = 0; i < arguments->n_given; i++)
+        if (strcmp(arguments->given[i].option->name, "--direct") == 0)
+            return WORKERS;
+    return arguments->command->who;
+}
+
 /* PostgreSQL says what was refused; the command says which role may do it. */
-static void say_who_may(const struct command *command, struct error *err)
+static void say_who_may(const struct arguments *arguments, struct error *err)
 {
     struct error refused = *err;
+    const char *who = who_may(arguments);
 
-    if (command->who && strstr(refused.text, "(SQLSTATE 42501)"))
-        (void)error_set(err, refused.kind, "%s: this requires role %s", refused.text, command->who);
+    if (who && strstr(refused.text, "(SQLSTATE 42501)"))
+        (void)error_set(err, refused.kind, "%s: this requires role %s", refused.text, who);
 }
 
 int command_run(const struct command *command, size_t n, char *const argv[])
@@ -106,11 +116,12 @@ int command_run(const struct command *command, size_t n, char *const argv[])
         return exit_status_of_usage(&err, command->words);
     bool ok = command->needs == NEEDS_NOTHING ? command->run(&context, &err)
                                               : run_with_settings(&context, &settings, &err);
+    if (!ok)
+        say_who_may(&arguments, &err);
     arguments_release(&arguments);
     if (ok)
         return EXIT_SUCCESS;
     if (context.wrong_usage)
         return exit_status_of_usage(&err, command->words);
-    say_who_may(command, &err);
     return context.wrong_settings ? exit_status_of_settings(&err) : exit_status_of_failure(&err);
 }

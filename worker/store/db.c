@@ -69,6 +69,14 @@ static bool takes_no_writes(const PGresult *rows, const char *sqlstate)
            (strcmp(sqlstate, "0A000") == 0 && source && strcmp(source, "guc.c") == 0);
 }
 
+/* A function of ours refused it by RAISE: who may do it is in that sentence. */
+static bool is_refused_in_words(const PGresult *rows, const char *sqlstate)
+{
+    const char *source = PQresultErrorField(rows, PG_DIAG_SOURCE_FILE);
+
+    return source && strcmp(sqlstate, "42501") == 0 && strcmp(source, "pl_exec.c") == 0;
+}
+
 static enum error_kind kind_of(const PGresult *rows, const char *sqlstate)
 {
     bool passes =
@@ -110,6 +118,8 @@ bool db_failure(struct db *db, const PGresult *rows, const char *what, struct er
     const char *why = text.data ? text.data : "no reason given";
     if (!sqlstate)
         return error_set(err, ERROR_RETRY, "%s: PostgreSQL is not reachable: %s", what, why);
+    if (is_refused_in_words(rows, sqlstate))
+        return error_set(err, ERROR_INPUT, "%s: %s", what, why);
     return error_set(err, kind_of(rows, sqlstate), "%s: %s (SQLSTATE %s)", what, why, sqlstate);
 }
 

@@ -21,7 +21,8 @@
  *
  * Error kinds: ERROR_RETRY for SQLSTATE classes 08, 40, 53, 57, 58, for 25006,
  * 25P03, 25P04, 55P03, for a standby's 0A000, and failures without one (the
- * connection is gone); ERROR_INPUT for every other one. The text ends with the SQLSTATE.
+ * connection is gone); ERROR_INPUT for every other one. The text ends with the
+ * SQLSTATE, but where a function refused (42501) in words of its own.
  */
 struct db;
 
