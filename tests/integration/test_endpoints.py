@@ -141,6 +141,8 @@ def test_runs_are_found_among_thousands_of_younger_ones(world: World) -> None:
     wait_until(lambda: same(f"?export={EXPORT}", "--export", EXPORT), 10, "the oldest run")
     wait_until(lambda: same("?state=failed", "--state", "failed"), 10, "the only one that failed")
     assert len(found(f"?export={EXPORT}")) == 1 and len(found("?state=failed")) == 1
+    status, _, body = ask(worker, "/api/runs?state=suceeded")
+    assert status == 400 and "queued, running, waiting, succeeded, " in json.loads(body)["error"]
 
 
 def test_metrics_pass_promtool_and_tell_what_happened(world: World) -> None:

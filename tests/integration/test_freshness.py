@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -216,6 +217,11 @@ def test_the_api_has_what_the_listing_has(world: World) -> None:
     assert asked("") == [EXPORT, "other"]
     assert asked("?state=active") == ["other"]
     assert asked("?limit=1") == [EXPORT]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        asked("?state=failed")
+    assert (refused.value.code, json.load(refused.value)) == (
+        400, {"error": "state is none of an export: those are active, paused and stale"}
+    )  # fmt: skip
     assert asked("?export=other") == ["other"]
     assert json.loads(worker.page("/api/exports")) == world.admin("export", "list", "--json").json
     assert LIST in worker.page("/api/exports")

@@ -92,10 +92,37 @@ static void runs_are_picked_by_limit_export_and_state(void **state)
     expect(&(struct list_filter){ .export_name = "a b" }, "4");
     expect(&(struct list_filter){ .export_name = "news", .state = "failed" }, "31");
     expect(&(struct list_filter){ .state = "queued" }, "");
-    assert_true(list_filter_is_good(&(struct list_filter){ .limit = "1000" }));
-    assert_false(list_filter_is_good(&(struct list_filter){ .limit = "1001" }));
-    assert_false(list_filter_is_good(&(struct list_filter){ .limit = "0" }));
-    assert_false(list_filter_is_good(&(struct list_filter){ .limit = "ten" }));
+}
+
+static void expect_problem(const struct list_filter *filter, enum list_filter_of list,
+                           const char *words)
+{
+    const char *problem = list_filter_problem(filter, list);
+
+    if (words)
+        assert_true(problem && strstr(problem, words));
+    else
+        assert_null(problem);
+}
+
+static void a_filter_that_nothing_can_pass_is_told(void **state)
+{
+    static const char *const limits[] = { "1001", "0", "ten" };
+
+    (void)state;
+    expect_problem(&(struct list_filter){ .limit = "1000" }, LIST_FILTER_OF_RUNS, NULL);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct list_filter filter = { .limit = "" };
+
+        (void)snprintf(filter.limit, sizeof filter.limit, "%s", limits[i]);
+        expect_problem(&filter, LIST_FILTER_OF_RUNS, "from 1 to 1000");
+        expect_problem(&filter, LIST_FILTER_OF_EXPORTS, "from 1 to 1000");
+    }
+    expect_problem(&(struct list_filter){ .state = "waiting" }, LIST_FILTER_OF_RUNS, NULL);
+    expect_problem(&(struct list_filter){ .state = "suceeded" }, LIST_FILTER_OF_RUNS, "succeeded,");
+    expect_problem(&(struct list_filter){ .state = "stale" }, LIST_FILTER_OF_RUNS, "cancelled");
+    expect_problem(&(struct list_filter){ .state = "stale" }, LIST_FILTER_OF_EXPORTS, NULL);
+    expect_problem(&(struct list_filter){ .state = "failed" }, LIST_FILTER_OF_EXPORTS, "stale");
 }
 
 int main(void)
@@ -104,6 +131,7 @@ int main(void)
         cmocka_unit_test(who_asks_under_our_names_is_let_in),
         cmocka_unit_test(a_name_that_only_leads_here_is_not),
         cmocka_unit_test(runs_are_picked_by_limit_export_and_state),
+        cmocka_unit_test(a_filter_that_nothing_can_pass_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

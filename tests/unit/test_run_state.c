@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -15,6 +16,7 @@ static void every_state_has_a_name_that_leads_back_to_it(void **state)
 
         assert_true(run_state_of(run_state_name((enum run_state)i), &found));
         assert_int_equal(found, i);
+        assert_non_null(strstr(RUN_STATE_NAMES, run_state_name((enum run_state)i)));
     }
 }
 

@@ -25,10 +25,7 @@ static bool check_state(struct context *context, const char *state, struct error
 
     if (!state || run_state_of(state, &known))
         return true;
-    return wrong_usage(context, err,
-                       "%s is no state of a run: those are queued, running, waiting, succeeded, "
-                       "succeeded_with_rejections, failed and cancelled",
-                       state);
+    return wrong_usage(context, err, "%s is no state of a run: those are " RUN_STATE_NAMES, state);
 }
 
 static bool read_since(struct context *context, struct history_filter *filter, struct error *err)

@@ -166,14 +166,21 @@ static void add_list(const struct endpoints *e, struct kept_answer *kept, enum r
         add_exports(e, kept, list);
 }
 
+static const char *filter_problem(const struct endpoints *e, enum route_name route)
+{
+    return list_filter_problem(&e->filter,
+                               route == ROUTE_RUNS ? LIST_FILTER_OF_RUNS : LIST_FILTER_OF_EXPORTS);
+}
+
 static void make_list(struct endpoints *e, struct kept_answer *kept, enum route_name route)
 {
     struct snapshot_view view;
 
     snapshot_view(e->snapshot, true, &view);
     const char *list = route == ROUTE_RUNS ? view.lists.runs : view.lists.exports;
-    if (!list_filter_is_good(&e->filter))
-        add_complaint(kept, 400, "limit is no whole number from 1 to 1000");
+    const char *problem = filter_problem(e, route);
+    if (problem)
+        add_complaint(kept, 400, problem);
     else if (list && snapshot_view_is_current(&view, clock_ms()))
         add_list(e, kept, route, list);
     else
@@ -203,7 +210,7 @@ static void make_asked_runs(struct endpoints *e, struct kept_answer *kept)
 /* A question for runs that the lists of the snapshot may not have. */
 static bool asks_for_others(const struct endpoints *e)
 {
-    return list_filter_is_good(&e->filter) && !list_filter_is_within(&e->filter, OVERVIEW_RUNS);
+    return !filter_problem(e, ROUTE_RUNS) && !list_filter_is_within(&e->filter, OVERVIEW_RUNS);
 }
 
 static void make_runs(struct endpoints *e, struct kept_answer *kept)

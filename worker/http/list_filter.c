@@ -5,6 +5,7 @@
 
 #include "common/json.h"
 #include "common/parse.h"
+#include "worker/store/run_state.h"
 
 bool list_filter_is_empty(const struct list_filter *filter)
 {
@@ -17,11 +18,39 @@ static bool limit_of(const struct list_filter *filter, int64_t *limit)
     return !*filter->limit || parse_int64(filter->limit, 1, LIST_FILTER_LIMIT_MAX, limit);
 }
 
-bool list_filter_is_good(const struct list_filter *filter)
+static bool is_state_of_run(const char *name)
+{
+    enum run_state known;
+
+    return run_state_of(name, &known);
+}
+
+/* As export_view.h has them. */
+static bool is_state_of_export(const char *name)
+{
+    return strcmp(name, "active") == 0 || strcmp(name, "paused") == 0 || strcmp(name, "stale") == 0;
+}
+
+static const char *state_problem(const char *state, enum list_filter_of list)
+{
+    switch (list) {
+    case LIST_FILTER_OF_RUNS:
+        return is_state_of_run(state) ? NULL : "state is none of a run: those are " RUN_STATE_NAMES;
+    case LIST_FILTER_OF_EXPORTS:
+        break;
+    }
+    return is_state_of_export(state) ? NULL
+                                     : "state is none of an export: those are active, paused and "
+                                       "stale";
+}
+
+const char *list_filter_problem(const struct list_filter *filter, enum list_filter_of list)
 {
     int64_t limit;
 
-    return limit_of(filter, &limit);
+    if (!limit_of(filter, &limit))
+        return "limit is no whole number from 1 to 1000";
+    return *filter->state ? state_problem(filter->state, list) : NULL;
 }
 
 int64_t list_filter_limit(const struct list_filter *filter, int64_t otherwise)

@@ -22,8 +22,14 @@ struct list_filter {
 /* True: nothing is asked for, so the whole list is the answer. */
 bool list_filter_is_empty(const struct list_filter *filter);
 
-/* False: limit is no whole number from 1 to LIST_FILTER_LIMIT_MAX. */
-bool list_filter_is_good(const struct list_filter *filter);
+enum list_filter_of { LIST_FILTER_OF_RUNS, LIST_FILTER_OF_EXPORTS };
+
+/*
+ * What is wrong with a filter of such a list, as a sentence that lives as long as the program:
+ * limit is no whole number from 1 to LIST_FILTER_LIMIT_MAX, or there is no such state. NULL: it is
+ * good.
+ */
+const char *list_filter_problem(const struct list_filter *filter, enum list_filter_of list);
 
 /* True: only the newest `n` runs are of use for the answer. */
 bool list_filter_is_within(const struct list_filter *filter, int64_t n);

@@ -59,6 +59,10 @@ enum run_reason {
     RUN_REASONS, /* how many there are */
 };
 
+/* All of them, for who has named another. */
+#define RUN_STATE_NAMES \
+    "queued, running, waiting, succeeded, succeeded_with_rejections, failed and cancelled"
+
 /* "succeeded", … */
 const char *run_state_name(enum run_state state);
 
