@@ -125,6 +125,15 @@ static void warn_of_members(const json_t *still)
     }
 }
 
+static void print_retaken(const json_t *found)
+{
+    json_int_t n = json_integer_value(json_object_get(found, "runs_taken_anew"));
+
+    if (n > 0)
+        print_line("%" JSON_INTEGER_FORMAT " run%s members again.", n,
+                   n == 1 ? " in progress reads its" : "s in progress read their");
+}
+
 static bool print_forgotten(const json_t *found, struct error *err)
 {
     static const struct column columns[] = { { "EXPORT", "export", false, true },
@@ -139,6 +148,7 @@ static bool print_forgotten(const json_t *found, struct error *err)
     if (json_array_size(json_object_get(found, "exports")) > 0)
         print_line(
             "Forgotten where it was. Klaviyo was not touched: delete the profile there, too.");
+    print_retaken(found);
     warn_of_members(json_object_get(found, "still_members"));
     return true;
 }
