@@ -253,6 +253,38 @@ def test_every_command_in_a_guide_exists_with_its_options(guide: Path) -> None:
         assert given <= options_of(command) | {"--help"}, words
 
 
+def transcript() -> str:
+    """What a reader of the README types, and what comes of it."""
+    blocks = re.findall(r"^```.*?\n(.*?)^```", (TREE / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    return "".join(blocks)
+
+
+def said_to(command: str) -> list[str]:
+    """The lines below one command of the README, up to the next one."""
+    said = transcript().split(f"$ klaviyo-worker {command}")[1].split("\n$ ")[0]
+    return [line for line in said.splitlines()[1:] if line]
+
+
+def test_the_run_that_the_readme_shows_is_the_one_that_its_steps_make() -> None:
+    tried = int(re.findall(r"export try loyal --rows (\d+)", transcript())[0])
+    judged = " ".join(said_to("export add loyal"))
+    valid, members = map(int, re.findall(r"(\d+) of (\d+) members have a well-formed address", judged)[0])
+    ended = re.fullmatch(
+        r"run (\d+) of loyal: succeeded, (\d+) read, (\d+) invalid, (\d+) of (\d+) accepted, .* s",
+        said_to("publish loyal-customers")[-1],
+    )
+    assert ended
+    number, read, invalid, accepted, selected = map(int, ended.groups())
+    heading, *rows = [line.split() for line in said_to("runs list")]
+    runs = [dict(zip(heading[:3] + heading[4:], row, strict=True)) for row in rows]  # no run has a REASON
+
+    assert [run["RUN"] for run in runs] == ["2", "1"] and number == 2, "the trial is a run, too"
+    assert [int(run["ACCEPTED"]) for run in runs] == [accepted, tried]
+    assert (read, invalid) == (members, members - valid) == (int(runs[0]["READ"]), int(runs[0]["INVALID"]))
+    assert accepted == selected == read - invalid - tried - 1, "all but those of the trial and the other spelling"
+    assert f"runs rejections {number}\n" in transcript()
+
+
 def test_the_runbook_has_every_alert_and_every_reason() -> None:
     rules = yaml.safe_load((DEPLOY / "alerts" / "klaviyo-worker.rules.yaml").read_text())
     alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
