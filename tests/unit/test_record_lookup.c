@@ -13,7 +13,7 @@
 #include "worker/kafka/producer.h"
 #include "worker/kafka/record_lookup.h"
 
-enum { DEADLINE_MS = 20000, SEND_MS = 10000, LONG_MS = 3600 * 1000 };
+enum { DEADLINE_MS = 20000, SEND_MS = 10000, LONG_MS = 3600 * 1000, PARTITIONS = 1 };
 
 static const char topic[] = "events";
 
@@ -28,7 +28,7 @@ static void world_start(struct world *w)
 {
     struct error err = ERROR_INIT;
 
-    w->mock = mock_cluster_start(topic, 1);
+    w->mock = mock_cluster_start(topic, PARTITIONS);
     w->producer = producer_new(&w->mock.settings, &err);
     assert_non_null(w->producer);
     w->lookup = record_lookup_new(&w->mock.settings, &err);
@@ -189,6 +189,65 @@ static void a_record_far_behind_the_end_is_gone(void **state)
     world_stop(&w);
 }
 
+/* What it comes to until then, seconds passing in a moment; when that was. */
+static enum record_lookup_result look_ahead(struct world *w, int64_t *ahead_ms, int64_t max_ms)
+{
+    enum { STEP_MS = 1000 };
+    enum record_lookup_result result = RECORD_LOOKUP_PENDING;
+    const struct record *record = NULL;
+
+    for (; *ahead_ms <= max_ms; *ahead_ms += STEP_MS) {
+        struct pollfd fd = { .fd = record_lookup_fd(w->lookup), .events = POLLIN };
+
+        (void)poll(&fd, 1, 10);
+        result = record_lookup_poll(w->lookup, clock_ms() + *ahead_ms, &record);
+        if (result != RECORD_LOOKUP_PENDING)
+            break;
+    }
+    return result;
+}
+
+/* The topic was created again with fewer of them. librdkafka says nothing of it. */
+static void a_record_of_a_partition_that_is_no_more_is_gone_after_half_a_minute(void **state)
+{
+    struct world w;
+    int64_t ahead_ms = 0;
+
+    world_start(&w);
+    (void)state;
+    produce(&w, "first");
+    assert_found(&w, 0, "first");
+    record_lookup_want(w.lookup, PARTITIONS, 0);
+    assert_int_equal(look_ahead(&w, &ahead_ms, 60 * 1000), RECORD_LOOKUP_GONE);
+    assert_in_range(ahead_ms, 29 * 1000, 50 * 1000);
+
+    /* That is known now: the next one is not waited for. */
+    int64_t known_ms = ahead_ms;
+    record_lookup_want(w.lookup, PARTITIONS, 1);
+    assert_int_equal(look_ahead(&w, &ahead_ms, 60 * 1000), RECORD_LOOKUP_GONE);
+    assert_int_equal(ahead_ms, known_ms);
+    assert_found(&w, 0, "first");
+    world_stop(&w);
+}
+
+static void a_record_whose_partition_has_no_leader_is_waited_for(void **state)
+{
+    struct world w;
+    const struct record *record = NULL;
+    int64_t ahead_ms = 0;
+
+    world_start(&w);
+    (void)state;
+    produce(&w, "first");
+    rd_kafka_mock_partition_set_leader(w.mock.cluster, topic, 0, -1);
+    record_lookup_want(w.lookup, 0, 0);
+    assert_int_equal(look_ahead(&w, &ahead_ms, 300 * 1000), RECORD_LOOKUP_PENDING);
+    rd_kafka_mock_partition_set_leader(w.mock.cluster, topic, 0, 1);
+    assert_int_equal(look(&w, 0, &record), RECORD_LOOKUP_FOUND);
+    assert_true(record && record->offset == 0);
+    world_stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +257,8 @@ int main(void)
         cmocka_unit_test(where_the_end_stays_before_it_a_record_is_gone),
         cmocka_unit_test(what_came_while_nothing_was_wanted_is_read_again),
         cmocka_unit_test(a_record_far_behind_the_end_is_gone),
+        cmocka_unit_test(a_record_of_a_partition_that_is_no_more_is_gone_after_half_a_minute),
+        cmocka_unit_test(a_record_whose_partition_has_no_leader_is_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

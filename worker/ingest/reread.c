@@ -2,28 +2,97 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "worker/kafka/record_lookup.h"
 
-enum { NO_CLIENT_MS = 5000 /* between attempts to make one */ };
+enum {
+    NO_CLIENT_MS = 5000, /* between attempts to make one */
+    TURN_MS = 35 * 1000, /* in vain; the lookup knows after 30 s what is gone for good */
+    LOG_AGAIN_MS = 60 * 1000,
+    IN_A_ROW = 100, /* chosen: events of one partition while others wait */
+};
+
+/* The events of one partition, in the order in which they came. */
+struct shelf {
+    TAILQ_ENTRY(shelf) entry;
+    int32_t partition;
+    struct pending_event_list letters, unread;
+    unsigned in_a_row; /* so many were taken of it */
+};
+
+TAILQ_HEAD(shelves, shelf);
 
 struct reread {
     const struct settings *settings;
     struct record_lookup *lookup; /* NULL: not needed yet */
     int64_t client_after_ms;
-    struct pending_event_list unread, letters;
-    struct pending_event *wanted; /* whose record is being looked for */
+    struct shelves moving, stuck; /* stuck: they brought nothing in their turn */
+    struct pending_event *wanted; /* whose record is being looked for; on no shelf */
+    int64_t wanted_ms;            /* since when */
+    int64_t stuck_after_ms;       /* when a stuck one goes before those that move */
+    int64_t logged_ms;            /* 0: never */
 };
 
 struct reread *reread_new(const struct settings *settings)
 {
     struct reread *reread = calloc(1, sizeof *reread);
 
-    if (reread)
-        reread->settings = settings;
+    if (!reread)
+        return NULL;
+    reread->settings = settings;
+    TAILQ_INIT(&reread->moving);
+    TAILQ_INIT(&reread->stuck);
     return reread;
+}
+
+/* ---- shelves ---- */
+
+static void remove_shelf(struct shelves *shelves, struct shelf *shelf)
+{
+    TAILQ_REMOVE(shelves, shelf, entry);
+    pending_event_list_clear(&shelf->letters);
+    pending_event_list_clear(&shelf->unread);
+    free(shelf);
+}
+
+static void remove_all(struct shelves *shelves)
+{
+    while (!TAILQ_EMPTY(shelves))
+        remove_shelf(shelves, TAILQ_FIRST(shelves));
+}
+
+static struct shelf *find_shelf(const struct shelves *shelves, int32_t partition)
+{
+    struct shelf *shelf;
+
+    TAILQ_FOREACH(shelf, shelves, entry)
+        if (shelf->partition == partition)
+            return shelf;
+    return NULL;
+}
+
+static struct shelf *add_shelf(struct shelves *shelves, int32_t partition)
+{
+    struct shelf *shelf = memory_needed(calloc(1, sizeof *shelf));
+
+    shelf->partition = partition;
+    TAILQ_INSERT_TAIL(shelves, shelf, entry);
+    return shelf;
+}
+
+/* To the end of the other ones, if it is among these. */
+static void move_shelf(struct shelves *from, struct shelves *to, int32_t partition)
+{
+    struct shelf *shelf = find_shelf(from, partition);
+
+    if (!shelf)
+        return;
+    TAILQ_REMOVE(from, shelf, entry);
+    TAILQ_INSERT_TAIL(to, shelf, entry);
 }
 
 void reread_free(struct reread *reread)
@@ -32,8 +101,8 @@ void reread_free(struct reread *reread)
         return;
     record_lookup_free(reread->lookup);
     pending_event_free(reread->wanted);
-    pending_event_list_clear(&reread->unread);
-    pending_event_list_clear(&reread->letters);
+    remove_all(&reread->moving);
+    remove_all(&reread->stuck);
     free(reread);
 }
 
@@ -47,23 +116,52 @@ static bool is_letter(const struct pending_event *event)
     return event->state == PENDING_EVENT_DEAD_LETTER_DUE;
 }
 
+static size_t count_letters(const struct shelves *shelves)
+{
+    const struct shelf *shelf;
+    size_t n = 0;
+
+    TAILQ_FOREACH(shelf, shelves, entry)
+        n += shelf->letters.n;
+    return n;
+}
+
 size_t reread_letters(const struct reread *reread)
 {
-    return reread->letters.n + (reread->wanted && is_letter(reread->wanted) ? 1 : 0);
+    return count_letters(&reread->moving) + count_letters(&reread->stuck) +
+           (reread->wanted && is_letter(reread->wanted) ? 1 : 0);
 }
 
 void reread_add(struct reread *reread, struct pending_event *event)
 {
+    struct shelf *shelf = find_shelf(&reread->stuck, event->partition);
+
     assert(!event->body && (is_letter(event) || event->state == PENDING_EVENT_UNREAD));
-    pending_event_push(is_letter(event) ? &reread->letters : &reread->unread, event);
+    if (!shelf)
+        shelf = find_shelf(&reread->moving, event->partition);
+    if (!shelf)
+        shelf = add_shelf(&reread->moving, event->partition);
+    pending_event_push(is_letter(event) ? &shelf->letters : &shelf->unread, event);
+}
+
+static void drop_shelf(struct shelves *shelves, int32_t partition,
+                       struct pending_event_list *dropped)
+{
+    struct shelf *shelf = find_shelf(shelves, partition);
+
+    if (!shelf)
+        return;
+    pending_event_list_drop(&shelf->unread, partition, dropped);
+    pending_event_list_drop(&shelf->letters, partition, dropped);
+    remove_shelf(shelves, shelf);
 }
 
 void reread_drop(struct reread *reread, int32_t partition, struct pending_event_list *dropped)
 {
     struct pending_event *wanted = reread->wanted;
 
-    pending_event_list_drop(&reread->unread, partition, dropped);
-    pending_event_list_drop(&reread->letters, partition, dropped);
+    drop_shelf(&reread->moving, partition, dropped);
+    drop_shelf(&reread->stuck, partition, dropped);
     if (!wanted || wanted->partition != partition)
         return;
     wanted->state = PENDING_EVENT_DROPPED;
@@ -88,29 +186,106 @@ static bool has_client(struct reread *reread)
     return false;
 }
 
+/* ---- which one is next ---- */
+
+static struct pending_event *take_letter(struct shelf *shelf)
+{
+    return pending_event_pop(&shelf->letters);
+}
+
+static struct pending_event *take_unread(struct shelf *shelf)
+{
+    const struct pending_event *first = shelf->unread.first;
+
+    return first && first->not_before_ms <= clock_ms() ? pending_event_pop(&shelf->unread) : NULL;
+}
+
+/* A shelf that is empty is removed; another one's turn comes after some events. */
+static void tidy_shelf(struct shelves *shelves, struct shelf *shelf)
+{
+    if (!shelf->letters.first && !shelf->unread.first) {
+        remove_shelf(shelves, shelf);
+    } else if (++shelf->in_a_row == IN_A_ROW) {
+        shelf->in_a_row = 0;
+        move_shelf(shelves, shelves, shelf->partition);
+    }
+}
+
+/* Of the first shelf that has one: the next record of a partition is the cheapest to read. */
+static struct pending_event *take_first(struct shelves *shelves,
+                                        struct pending_event *(*take)(struct shelf *shelf))
+{
+    struct pending_event *event = NULL;
+    struct shelf *shelf = TAILQ_FIRST(shelves);
+
+    while (shelf && !(event = take(shelf)))
+        shelf = TAILQ_NEXT(shelf, entry);
+    if (shelf)
+        tidy_shelf(shelves, shelf);
+    return event;
+}
+
+static struct pending_event *take_event(struct shelves *shelves, struct reread_room room)
+{
+    struct pending_event *event = room.letters ? take_first(shelves, take_letter) : NULL;
+
+    return event || !room.unread ? event : take_first(shelves, take_unread);
+}
+
 /* The next event to look for; NULL: none is due and has room. */
 static struct pending_event *choose(struct reread *reread, struct reread_room room)
 {
-    if (room.letters && reread->letters.first)
-        return pending_event_pop(&reread->letters);
-    if (room.unread && reread->unread.first && reread->unread.first->not_before_ms <= clock_ms())
-        return pending_event_pop(&reread->unread);
-    return NULL;
+    bool stuck_first = clock_ms() >= reread->stuck_after_ms;
+    struct shelves *first = stuck_first ? &reread->stuck : &reread->moving;
+    struct shelves *second = stuck_first ? &reread->moving : &reread->stuck;
+    struct pending_event *event = take_event(first, room);
+
+    return event ? event : take_event(second, room);
+}
+
+static bool is_empty(const struct reread *reread)
+{
+    return TAILQ_EMPTY(&reread->moving) && TAILQ_EMPTY(&reread->stuck);
 }
 
 static bool begin(struct reread *reread, struct reread_room room)
 {
     if (reread->wanted)
         return true;
-    if ((reread->letters.first || reread->unread.first) && has_client(reread))
+    if (!is_empty(reread) && has_client(reread))
         reread->wanted = choose(reread, room);
     if (!reread->wanted) {
         if (reread->lookup)
             record_lookup_rest(reread->lookup);
         return false;
     }
+    reread->wanted_ms = clock_ms();
     record_lookup_want(reread->lookup, reread->wanted->partition, reread->wanted->offset);
     return true;
+}
+
+static void log_stuck(struct reread *reread, const struct pending_event *event)
+{
+    if (reread->logged_ms > 0 && clock_ms() - reread->logged_ms < LOG_AGAIN_MS)
+        return;
+    reread->logged_ms = clock_ms();
+    log_warn("record_not_reread", LOG_INT("partition", event->partition),
+             LOG_INT("offset", event->offset),
+             LOG_STR("error", "nothing comes from its partition: has it a leader?"));
+}
+
+/* Nothing came in its turn: all of its partition wait, so that others need not. */
+static void set_aside(struct reread *reread)
+{
+    struct pending_event *event = reread->wanted;
+
+    log_stuck(reread, event);
+    reread->wanted = NULL;
+    reread_add(reread, event);
+    move_shelf(&reread->moving, &reread->stuck, event->partition);
+    /* Of several that are stuck each has its turn. */
+    move_shelf(&reread->stuck, &reread->stuck, event->partition);
+    reread->stuck_after_ms = clock_ms() + TURN_MS;
 }
 
 /* Another timestamp: the topic was created again, and this is another record. */
@@ -147,6 +322,8 @@ struct pending_event *reread_next(struct reread *reread, struct reread_room room
     event = reread->wanted;
     switch (record_lookup_poll(reread->lookup, clock_ms(), &record)) {
     case RECORD_LOOKUP_PENDING:
+        if (clock_ms() - reread->wanted_ms >= TURN_MS)
+            set_aside(reread);
         return NULL;
     case RECORD_LOOKUP_FOUND:
         if (!give_record(event, record)) {
@@ -158,6 +335,7 @@ struct pending_event *reread_next(struct reread *reread, struct reread_room room
         break;
     }
     reread->wanted = NULL;
+    move_shelf(&reread->stuck, &reread->moving, event->partition);
     return event;
 }
 
@@ -166,6 +344,7 @@ void reread_renew(struct reread *reread)
     struct pending_event *wanted = reread->wanted;
 
     reread->wanted = NULL;
+    TAILQ_CONCAT(&reread->moving, &reread->stuck, entry);
     if (wanted)
         reread_add(reread, wanted);
     record_lookup_retire(reread->lookup);

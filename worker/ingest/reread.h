@@ -13,6 +13,10 @@
  * UNREAD ones, to be accepted again, and those whose dead letter is to be written.
  * They wait here without a record until their taker has room.
  *
+ * A partition that brings nothing (it has no leader, say) is set aside after half a
+ * minute: its events wait, those of others do not. It gets another turn of that length
+ * when nothing else is to be read, or when others had theirs; the log says that it waits.
+ *
  * The client that reads is made when it is first needed. Belongs to the control
  * thread.
  */

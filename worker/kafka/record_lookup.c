@@ -11,11 +11,13 @@
 #include "worker/kafka/message.h"
 
 enum {
-    READ_ON_MAX = 1000, /* records: up to this many are skipped by reading on */
-    UNKNOWN_MS =
-        30 * 1000,         /* a topic unknown for this long is gone; starting brokers say so, too */
-    END_MS = 30 * 1000,    /* chosen: a leader that has just become one knows the end by then */
-    MESSAGES_A_POLL = 500, /* the control thread has other things to do */
+    READ_ON_MAX = 1000,    /* records: up to this many are skipped by reading on */
+    SILENT_MS = 10 * 1000, /* nothing came for so long: is there such a partition? */
+    ASK_AGAIN_MS = 10 * 1000,
+    ASK_WAIT_MS = 100,      /* as long as the control thread may wait */
+    UNKNOWN_MS = 20 * 1000, /* it is gone then; starting brokers do not know it either */
+    END_MS = 30 * 1000,     /* chosen: a leader that has just become one knows the end by then */
+    MESSAGES_A_POLL = 500,  /* the control thread has other things to do */
     NOTHING_WANTED = -1,
 };
 
@@ -36,8 +38,10 @@ struct record_lookup {
     char *topic;
     int32_t partition;
     int64_t wanted;     /* NOTHING_WANTED, or an offset */
+    int64_t wanted_ms;  /* since when it is looked for; 0: since the next poll */
     int64_t position;   /* the next offset that comes; -1: nothing is assigned */
-    int64_t unknown_ms; /* since when the topic is unknown; 0: it is not */
+    int64_t unknown_ms; /* since when Kafka knows no such partition; 0: it may know it */
+    int64_t asked_ms;   /* when it was asked last */
     enum end_of_partition end;
     int64_t end_ms; /* when it was met */
     rd_kafka_message_t *lent;
@@ -150,9 +154,11 @@ void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t
     bool reads_on = lookup->position >= 0 && lookup->partition == partition &&
                     offset >= lookup->position && offset - lookup->position <= READ_ON_MAX;
 
+    if (lookup->partition != partition)
+        lookup->unknown_ms = lookup->asked_ms = 0;
     lookup->partition = partition;
     lookup->wanted = offset;
-    lookup->unknown_ms = 0;
+    lookup->wanted_ms = 0;
     if (!reads_on)
         assign_wanted(lookup);
     else if (lookup->end == END_ASKED_AGAIN)
@@ -162,6 +168,7 @@ void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t
 void record_lookup_rest(struct record_lookup *lookup)
 {
     lookup->wanted = NOTHING_WANTED;
+    lookup->unknown_ms = lookup->asked_ms = 0;
     if (lookup->position < 0)
         return;
     (void)rd_kafka_assign(lookup->handle, NULL);
@@ -173,13 +180,6 @@ static enum record_lookup_result gone(struct record_lookup *lookup)
 {
     record_lookup_rest(lookup);
     return RECORD_LOOKUP_GONE;
-}
-
-static bool is_unknown(rd_kafka_resp_err_t code)
-{
-    return code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
-           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 }
 
 /* The next record will be at that offset. */
@@ -209,17 +209,59 @@ static void ask_again_for_end(struct record_lookup *lookup, int64_t now_ms)
     lookup->end = END_ASKED_AGAIN;
 }
 
-/* What comes instead of a message. */
-static enum record_lookup_result note_error(struct record_lookup *lookup, rd_kafka_resp_err_t code,
-                                            int64_t now_ms)
+/* What comes instead of a message; other errors librdkafka tries again by itself. */
+static enum record_lookup_result note_error(struct record_lookup *lookup, rd_kafka_resp_err_t code)
 {
-    if (code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) /* out of range: deleted */
-        return gone(lookup);
-    if (!is_unknown(code))
-        return RECORD_LOOKUP_PENDING; /* librdkafka tries again by itself */
-    if (lookup->unknown_ms == 0)
+    /* Out of range: deleted. */
+    return code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ? gone(lookup) : RECORD_LOOKUP_PENDING;
+}
+
+/* ---- a topic that is gone, or was created again with fewer partitions ---- */
+
+static bool is_known(const struct record_lookup *lookup, const struct rd_kafka_metadata *metadata)
+{
+    for (int i = 0; i < metadata->topic_cnt; i++) {
+        const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
+
+        if (strcmp(topic->topic, lookup->topic) == 0)
+            return topic->err == RD_KAFKA_RESP_ERR_NO_ERROR
+                       ? lookup->partition < topic->partition_cnt
+                       : topic->err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    }
+    return true;
+}
+
+/* librdkafka tells it to no message, and only when it first hears of the topic. */
+static void ask_for_partition(struct record_lookup *lookup, int64_t now_ms)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+
+    lookup->asked_ms = now_ms;
+    if (rd_kafka_metadata(lookup->handle, 0, NULL, &metadata, ASK_WAIT_MS) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    if (is_known(lookup, metadata))
+        lookup->unknown_ms = 0;
+    else if (lookup->unknown_ms == 0)
         lookup->unknown_ms = now_ms;
-    return now_ms - lookup->unknown_ms > UNKNOWN_MS ? gone(lookup) : RECORD_LOOKUP_PENDING;
+    rd_kafka_metadata_destroy(metadata);
+}
+
+/* It stays assigned: what is wanted of it next is known to be gone, too. */
+static enum record_lookup_result judge_silence(struct record_lookup *lookup, int64_t now_ms)
+{
+    if (lookup->wanted == NOTHING_WANTED)
+        return RECORD_LOOKUP_PENDING;
+    if (lookup->wanted_ms == 0)
+        lookup->wanted_ms = now_ms;
+    if (lookup->unknown_ms == 0 && now_ms - lookup->wanted_ms < SILENT_MS)
+        return RECORD_LOOKUP_PENDING;
+    if (now_ms - lookup->asked_ms >= ASK_AGAIN_MS)
+        ask_for_partition(lookup, now_ms);
+    if (lookup->unknown_ms == 0 || now_ms - lookup->unknown_ms < UNKNOWN_MS)
+        return RECORD_LOOKUP_PENDING;
+    lookup->wanted = NOTHING_WANTED;
+    return RECORD_LOOKUP_GONE;
 }
 
 static enum record_lookup_result
@@ -242,6 +284,8 @@ static enum record_lookup_result take_message(struct record_lookup *lookup,
     bool wanted = lookup->wanted != NOTHING_WANTED;
     enum record_lookup_result result = RECORD_LOOKUP_PENDING;
 
+    if (!others && (!message->err || message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF))
+        lookup->unknown_ms = 0;
     if (!others && !message->err) {
         lookup->position = message->offset + 1;
         lookup->end = END_AHEAD;
@@ -249,7 +293,7 @@ static enum record_lookup_result take_message(struct record_lookup *lookup,
     if (!others && message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
         result = note_end(lookup, message->offset, now_ms);
     else if (!others && wanted && message->err)
-        result = note_error(lookup, message->err, now_ms);
+        result = note_error(lookup, message->err);
     else if (!others && wanted && message->offset == lookup->wanted)
         return take_record(lookup, message, record);
     else if (!others && wanted && message->offset > lookup->wanted)
@@ -271,7 +315,8 @@ enum record_lookup_result record_lookup_poll(struct record_lookup *lookup, int64
             break;
         result = take_message(lookup, message, now_ms, record);
     }
-    if (result == RECORD_LOOKUP_PENDING)
-        ask_again_for_end(lookup, now_ms);
-    return result;
+    if (result != RECORD_LOOKUP_PENDING)
+        return result;
+    ask_again_for_end(lookup, now_ms);
+    return judge_silence(lookup, now_ms);
 }

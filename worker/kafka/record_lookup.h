@@ -11,7 +11,8 @@
 /*
  * Single records of the topic of refresh events, by partition and offset, outside
  * of the consumer group. One at a time: those of a partition in ascending order
- * cost little more than reading on. Never waits; belongs to one thread.
+ * cost little more than reading on. Never waits, but for a question (100 ms at most) every ten
+ * seconds while nothing comes; belongs to one thread.
  */
 struct record_lookup;
 
@@ -40,6 +41,8 @@ void record_lookup_want(struct record_lookup *lookup, int32_t partition, int64_t
  * it also if nothing is wanted, at least every second: librdkafka's callbacks are served there.
  * now_ms: clock_ms(). A record behind the partition's end is GONE once that end has stood
  * for 30 s and was asked for again: a leader that has just become one may not know of it yet.
+ * So is one whose partition nothing came from for 30 s and no broker knew for 20 of them. A
+ * partition without a leader is PENDING without limit: its records may come back.
  */
 enum record_lookup_result record_lookup_poll(struct record_lookup *lookup, int64_t now_ms,
                                              const struct record **record) MUST_USE;
