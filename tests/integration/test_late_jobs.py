@@ -168,6 +168,20 @@ def test_an_import_whose_response_was_lost_does_not_stay(world: World) -> None:
     assert world.wait_runs_ended(4)[0]["counts"]["unchanged"] == ROWS
 
 
+def test_an_import_that_was_refused_before_the_run_was_parked_is_no_possible_job(world: World) -> None:
+    world.set_up_export(people.simple(ROWS))
+    world.simulator.settings(**QUICK_JOBS)
+    world.simulator.fault("import", {"throttle": 4}, times=1)
+    world.start_worker().wait_ready()
+    world.refresh()
+
+    run = world.wait_runs_ended(1)[0]
+    assert run["state"] == "succeeded"
+    assert world.db.value("select epoch from klaviyo.run") > 1, "it was parked, and taken again"
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+    assert [entry["status"] for entry in world.simulator.diary("import")] == [429, 202]
+
+
 def test_a_lost_import_of_a_batch_that_was_split_since_does_not_stay(world: World) -> None:
     world.set_up_export(people.simple(ROWS))
     set_points(world, 1)

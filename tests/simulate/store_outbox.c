@@ -234,6 +234,18 @@ bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batc
     return statement_is_answered(db, err);
 }
 
+bool outbox_mark_unposted(struct db *db, const struct run_task *task, int64_t batch_id,
+                          struct error *err)
+{
+    if (!statement_arrives(db, err))
+        return false;
+    struct outbox_row *b = owned_batch(task, batch_id, BATCH_PLANNED);
+    if (!b)
+        return statement_is_refused(db, err);
+    b->posted_ms = 0;
+    return statement_is_answered(db, err);
+}
+
 bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,
                       const struct outbox_job *job, struct error *err)
 {

@@ -16,6 +16,7 @@
  *     ask  what the account's plan allows; ask!  and nothing goes before it is answered
  *     no-permit  for the next request
  *     wait?  whether it waits, as people are told; why?  and in which words
+ *     refused?  the batches of which there is surely no job, though imports were begun
  *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
  *     [TARGET=]RESPONSE, TARGET: import:ID, job:ID, errors:ID, jobs, list; else the oldest
  *
@@ -252,6 +253,13 @@ static void note_words(struct world *w)
     world_note(w, "%s", words);
 }
 
+static void note_refused(struct world *w)
+{
+    for (size_t i = 0; i < w->delivery.imports.n; i++)
+        if (w->delivery.imports.import[i]->refused)
+            world_note(w, "no-job:%d", (int)w->delivery.imports.import[i]->batch.batch_id);
+}
+
 static void plan_batch(struct world *w, const char *rows)
 {
     world_plan(w, number(rows));
@@ -270,6 +278,8 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
         note_wait(w);
     else if (strcmp(fact, "why?") == 0)
         note_words(w);
+    else if (strcmp(fact, "refused?") == 0)
+        note_refused(w);
     else if (strcmp(fact, "end") == 0)
         w->plan_done = true;
     else if (strncmp(fact, "lease:", 6) == 0)
@@ -606,6 +616,13 @@ static const struct script ways[] = {
     { "so after a gateway's time-out", POSTED "504 +500 | send:import:1 | 202 | sent:1? |" },
     { "not where nothing was sent, or Klaviyo refused it",
       POSTED "unreachable +500 | send:import:1 | 503 +1000 | send:import:1 | 202 | sent:1 |" },
+    { "an import that was refused is no job",
+      "plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2 send:import:3 |"
+      " import:1=429/30 import:2=unreachable refused? | block:import:30000 no-job:1 no-job:2" },
+    { "unless one before it may be",
+      POSTED "timeout +500 | send:import:1 | 429/30 refused? | block:import:30000" },
+    { "or the next one is on its way",
+      POSTED "503 refused? +500 refused? | no-job:1 send:import:1" },
     { "a question that only warns is left, and all wait until they may come back",
       "ask | send:usage fetch | 429/30 wait? | block:usage:30000 goes-on | plan:1 end |"
       " fetch send:import:1" },

@@ -224,6 +224,14 @@ FAKE(bool, outbox_sent,
     return true;
 }
 
+FAKE(bool, outbox_mark_unposted,
+     (struct db * db UNUSED, const struct run_task *task UNUSED, int64_t batch_id,
+      struct error *err))
+{
+    diary_note("unposted:%d", (int)batch_id);
+    return diary_goes_well("unposted", err);
+}
+
 FAKE(bool, late_jobs_load,
      (struct db * db UNUSED, const struct run_task *task UNUSED, int64_t unknown_ms UNUSED,
       struct late_jobs *jobs, struct error *err))
@@ -559,6 +567,7 @@ static void a_run_that_waits_for_a_limit_frees_its_slot(void **state)
     assert_int_equal(result.parking.idle_ms, 0); /* a limit costs no budget */
     assert_false(result.parking.plan_again);
     assert_true(did("waits:rate_limited"));
+    assert_true(did("unposted:1"));
     assert_int_equal(run_metrics.throttled, 1);
 }
 

@@ -34,6 +34,7 @@ struct batch_import {
     int64_t late_job_id; /* a job of an earlier run: only polled. Else 0 */
     bool one_look;       /* of such: it was waited for before */
     bool unanswered;     /* an import of it had no response: it may be a job, too */
+    bool refused;        /* the last import of it was begun in vain: it is no job */
     struct outbox_batch batch;
     struct pending_request request;
     enum effect_kind wanted; /* NONE: nothing is to be performed */

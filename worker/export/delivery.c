@@ -387,6 +387,16 @@ static bool may_be_a_job(const struct response *response)
            response->status == 524;
 }
 
+/* An import was answered, or not sent, and is made again: can there be a job of it? */
+static void note_vain_import(struct pending_request *pending, const struct response *response)
+{
+    if (pending->endpoint != ENDPOINT_IMPORT)
+        return;
+    if (response && may_be_a_job(response))
+        pending->import->unanswered = true;
+    pending->import->refused = !pending->import->unanswered;
+}
+
 static bool act_on_verdict(struct delivery *d, const struct delivery_reply *reply,
                            struct error *err)
 {
@@ -400,14 +410,15 @@ static bool act_on_verdict(struct delivery *d, const struct delivery_reply *repl
         return useful_response(d, reply, err);
     case VERDICT_KEY_REFUSED:
     case VERDICT_SCOPE_MISSING:
+        note_vain_import(reply->pending, reply->response);
         key_refused(d, reply);
         return true;
     case VERDICT_THROTTLED:
+        note_vain_import(reply->pending, reply->response);
         throttled(d, reply);
         return true;
     case VERDICT_AGAIN:
-        if (reply->pending->endpoint == ENDPOINT_IMPORT && may_be_a_job(reply->response))
-            reply->pending->import->unanswered = true;
+        note_vain_import(reply->pending, reply->response);
         come_back_later(d, reply);
         return true;
     case VERDICT_UNEXPECTED:
@@ -681,6 +692,8 @@ static void send_performed(struct delivery *d, const struct effect *effect,
         if (d->schedule.n_in_flight == 0)
             availability_heard(&d->availability, now_ms);
         request_schedule_started(&d->schedule, pending, now_ms);
+        if (pending->import)
+            pending->import->refused = false;
         d->counts.requests++;
         return;
     case EFFECT_NO_PERMIT:
@@ -694,6 +707,7 @@ static void send_performed(struct delivery *d, const struct effect *effect,
     case EFFECT_NOT_STARTED:
         (void)snprintf(d->availability.trouble, sizeof d->availability.trouble, "%.200s",
                        result->why);
+        note_vain_import(pending, NULL);
         request_schedule_again(&d->schedule, pending, now_ms, 0);
         return;
     }

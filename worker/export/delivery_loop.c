@@ -655,8 +655,26 @@ static bool begin(struct delivery_loop *loop, struct error *err)
     return adopt_jobs(loop, err) && adopt_late_jobs(loop, err);
 }
 
+/*
+ * Imports that were refused are no jobs: nobody is to wait for them, or to send their rows once
+ * more. Where that cannot be written they count as possible jobs, as after a crash.
+ */
+static void forget_refused(struct delivery_loop *loop)
+{
+    const struct import_set *imports = &loop->delivery.imports;
+    struct error ignored = ERROR_INIT;
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < imports->n; i++)
+        if (imports->import[i]->refused)
+            ok = outbox_mark_unposted(loop->options->db, loop->task,
+                                      imports->import[i]->batch.batch_id, &ignored);
+}
+
 static void finish(struct delivery_loop *loop)
 {
+    if (loop->result->outcome != DELIVERY_LOOP_RELINQUISHED)
+        forget_refused(loop);
     if (loop->result->outcome != DELIVERY_LOOP_RELINQUISHED &&
         loop->result->outcome != DELIVERY_LOOP_PARKED)
         renew_lease(loop); /* the last counts */

@@ -58,6 +58,11 @@ static const char mark_posted_sql[] =
     " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'planned'"
     " returning b.batch_id";
 
+static const char mark_unposted_sql[] =
+    "with " FENCE " update klaviyo.batch b set posted_at = null"
+    " from fence f where b.batch_id = $3 and b.run_id = f.run_id and b.state = 'planned'"
+    " returning b.batch_id";
+
 static const char mark_sent_sql[] =
     "with " FENCE ", marked as ("
     " update klaviyo.batch b set state = 'sent', job_id = $4, sent_at = now()"
@@ -255,6 +260,16 @@ bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batc
     args_fence(&args, task);
     args_int64(&args, batch_id);
     return db_fenced(db, mark_posted_sql, &args, NULL, err);
+}
+
+bool outbox_mark_unposted(struct db *db, const struct run_task *task, int64_t batch_id,
+                          struct error *err)
+{
+    struct args args = ARGS_INIT;
+
+    args_fence(&args, task);
+    args_int64(&args, batch_id);
+    return db_fenced(db, mark_unposted_sql, &args, NULL, err);
 }
 
 bool outbox_mark_sent(struct db *db, const struct run_task *task, int64_t batch_id,

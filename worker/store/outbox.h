@@ -83,6 +83,10 @@ bool outbox_body(struct db *db, const struct run_task *task, int64_t batch_id, s
 bool outbox_mark_posted(struct db *db, const struct run_task *task, int64_t batch_id,
                         struct error *err) MUST_USE;
 
+/* Klaviyo refused each import that was begun: there is no job of it. */
+bool outbox_mark_unposted(struct db *db, const struct run_task *task, int64_t batch_id,
+                          struct error *err) MUST_USE;
+
 struct outbox_job {
     const char *job_id;
     bool unanswered; /* an import before had no response: it may be a job, too (late_jobs.h) */
