@@ -141,6 +141,34 @@ def test_the_description_for_tools_is_whole_and_its_examples_are_valid() -> None
     jsonschema.validate(outcome["headers"], headers, jsonschema.Draft202012Validator)
 
 
+def traceparents() -> list[tuple[str, bool]]:
+    """Of the parser's own unit test: texts, and whether each is one."""
+    source = (TREE / "tests" / "unit" / "test_traceparent.c").read_text()
+    texts = {"NULL": ""}
+
+    def text_of(words: str) -> str:
+        parts = re.findall(r'"(?:[^"\\]|\\.)*"|\w+', words)
+        return "".join(json.loads(part) if part[0] == '"' else texts[part] for part in parts)
+
+    for name, words in re.findall(r"^#define (TAIL|TRACE|ZEROS) (.*)$", source, re.MULTILINE):
+        texts[name] = text_of(words)
+    cases = source[source.index("cases[] = {") : source.index("};")]
+    return [
+        (text_of(text), kept != "NULL")
+        for text, kept in re.findall(r"^ +\{ (.*), (.*) \},$", cases, re.MULTILINE)
+    ]
+
+
+def test_the_description_for_tools_takes_for_a_traceparent_what_the_worker_does() -> None:
+    described = yaml.safe_load((TREE / "schemas" / "asyncapi.yaml").read_text())
+    schema = described["components"]["schemas"]["traceparent"]
+    validator = jsonschema.Draft202012Validator(schema)
+    cases = traceparents()
+    assert len(cases) > 15 and {is_one for _, is_one in cases} == {True, False}
+    for text, is_one in cases:
+        assert validator.is_valid(text) is is_one, text
+
+
 def test_the_recipe_for_a_chat_is_a_connector() -> None:
     (recipe,) = re.findall(r"^```json\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
     config = json.loads(recipe)["config"]
