@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,13 +137,17 @@ def test_a_leader_whose_name_does_not_resolve_is_for_later(world: World, kafka: 
         assert "check KAFKA_BOOTSTRAP_SERVERS" in result.stderr, result.stderr
 
 
-def test_topics_are_made_by_who_may_create_them(world: World, kafka: SecureBroker) -> None:
+def new_topics(world: World) -> dict[str, str]:
     topic = f"{world.name}.new"
-    made = {
+    return {
         "KAFKA_TOPIC": topic,
         "KAFKA_DEAD_LETTER_TOPIC": f"{topic}.dead-letter",
         "KAFKA_OUTCOME_TOPIC": f"{topic}.outcome",
     }
+
+
+def test_topics_are_made_by_who_may_create_them(world: World, kafka: SecureBroker) -> None:
+    made = new_topics(world)
 
     refused = secured(world, "migrate", "--topics", **made)
     assert refused.rc == FAILED and "Create" in refused.stderr, refused
@@ -152,3 +157,23 @@ def test_topics_are_made_by_who_may_create_them(world: World, kafka: SecureBroke
     allowed = secured(world, "migrate", "--topics", **made)
     assert allowed.rc == 0, allowed
     assert set(made.values()) <= set(world.kafka.admin().list_topics(timeout=5).topics)
+
+
+def test_of_topics_that_may_not_be_described_no_numbers_are_made_up(
+    world: World, kafka: SecureBroker
+) -> None:
+    topics = new_topics(world)
+    kafka.create_topic(topics["KAFKA_TOPIC"], 2)
+    for name in topics.values():
+        kafka.allow_topic(name, CREATE)
+
+    began = time.monotonic()
+    first = secured(world, "migrate", "--topics", "--partitions", "3", **topics)
+    second = secured(world, "migrate", "--topics", **topics)
+    assert time.monotonic() - began < 20, "nothing was waited for"
+
+    assert first.rc == second.rc == 0, (first, second)
+    hidden = " exists already: how many partitions it has cannot be read, Describe on it is missing"
+    assert f"Topic {topics['KAFKA_TOPIC']}{hidden}" in first.stdout
+    assert f"Created topic {topics['KAFKA_OUTCOME_TOPIC']}: 3 partitions" in first.stdout
+    assert [f"Topic {name}{hidden}" in second.stdout for name in topics.values()] == [True] * 3

@@ -41,6 +41,19 @@ bool migrate_topics_read(struct context *context, struct migrate_topics *topics,
     return true;
 }
 
+static void print_stand(const char *name, const struct topic_stand *stand)
+{
+    const char *what = stand->created ? "Created topic" : "Topic";
+    const char *before = stand->created ? "" : " exists already";
+
+    if (stand->partitions == 0)
+        print_line("%s %s%s: how many partitions it has cannot be read, Describe on it is missing",
+                   what, name, before);
+    else
+        print_line("%s %s%s: %d partition%s, replication factor %d", what, name, before,
+                   stand->partitions, stand->partitions == 1 ? "" : "s", stand->replicas);
+}
+
 static bool make(struct topic_maker *maker, const struct topic_wish *wish, struct error *err)
 {
     struct topic_stand stand;
@@ -49,10 +62,7 @@ static bool make(struct topic_maker *maker, const struct topic_wish *wish, struc
         return true;
     if (!topic_maker_make(maker, wish, &stand, err))
         return false;
-    print_line("%s %s%s: %d partition%s, replication factor %d",
-               stand.created ? "Created topic" : "Topic", wish->name,
-               stand.created ? "" : " exists already", stand.partitions,
-               stand.partitions == 1 ? "" : "s", stand.replicas);
+    print_stand(wish->name, &stand);
     return true;
 }
 

@@ -40,9 +40,24 @@ static bool failed(struct topic_maker *maker, rd_kafka_resp_err_t code, const ch
 
 /* ---- what is there ---- */
 
-/* *stand is written where the topic is there; *missing else. */
+enum presence {
+    TOPIC_MISSING,
+    TOPIC_THERE,
+    TOPIC_HIDDEN, /* whoever may not describe it does not hear whether it is there */
+};
+
+static enum presence presence_of(const struct rd_kafka_metadata *metadata)
+{
+    const rd_kafka_metadata_topic_t *found = metadata->topic_cnt == 1 ? metadata->topics : NULL;
+
+    if (found && found->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        return TOPIC_HIDDEN;
+    return found && found->partition_cnt > 0 ? TOPIC_THERE : TOPIC_MISSING;
+}
+
+/* *stand is written where the topic is there. */
 static bool find(struct topic_maker *maker, const char *name, struct topic_stand *stand,
-                 bool *missing, struct error *err)
+                 enum presence *presence, struct error *err)
 {
     const struct rd_kafka_metadata *metadata;
     rd_kafka_topic_t *topic = rd_kafka_topic_new(maker->handle, name, NULL);
@@ -54,12 +69,11 @@ static bool find(struct topic_maker *maker, const char *name, struct topic_stand
     rd_kafka_topic_destroy(topic);
     if (code)
         return failed(maker, code, "Kafka did not answer", err);
-    const rd_kafka_metadata_topic_t *found = metadata->topic_cnt == 1 ? metadata->topics : NULL;
     maker->brokers = metadata->broker_cnt;
-    *missing = !found || found->partition_cnt == 0;
-    if (!*missing)
-        *stand = (struct topic_stand){ .partitions = found->partition_cnt,
-                                       .replicas = found->partitions[0].replica_cnt };
+    *presence = presence_of(metadata);
+    if (*presence == TOPIC_THERE)
+        *stand = (struct topic_stand){ .partitions = metadata->topics->partition_cnt,
+                                       .replicas = metadata->topics->partitions[0].replica_cnt };
     rd_kafka_metadata_destroy(metadata);
     return true;
 }
@@ -141,17 +155,20 @@ static bool create(struct topic_maker *maker, const struct topic_wish *wish, int
     return !code || *exists || refused(maker, code, text, wish->name, err);
 }
 
-/* A controller answers before every broker knows the topic: later calls must find it. */
+/*
+ * A controller answers before every broker knows the topic: later calls must find it. One that
+ * is hidden is not waited for.
+ */
 static bool wait_until_known(struct topic_maker *maker, const char *name, struct topic_stand *stand,
                              struct error *err)
 {
     int64_t until_ms = clock_ms() + maker->timeout_ms;
-    bool missing = true;
+    enum presence presence;
 
     for (;;) {
-        if (!find(maker, name, stand, &missing, err))
+        if (!find(maker, name, stand, &presence, err))
             return false;
-        if (!missing || clock_ms() >= until_ms)
+        if (presence != TOPIC_MISSING || clock_ms() >= until_ms)
             return true; /* it was created, though not every broker knows yet */
         (void)rd_kafka_poll(maker->handle, KNOWN_EVERY_MS);
     }
@@ -160,16 +177,18 @@ static bool wait_until_known(struct topic_maker *maker, const char *name, struct
 bool topic_maker_make(struct topic_maker *maker, const struct topic_wish *wish,
                       struct topic_stand *stand, struct error *err)
 {
-    bool missing = true, exists = false;
+    enum presence presence;
+    bool exists = false;
 
-    if (!find(maker, wish->name, stand, &missing, err))
+    if (!find(maker, wish->name, stand, &presence, err))
         return false;
-    if (!missing)
+    if (presence == TOPIC_THERE)
         return true;
     int replicas = wish->replicas ? wish->replicas : topic_maker_replicas(maker->brokers);
     if (!create(maker, wish, replicas, &exists, err))
         return false;
-    *stand = (struct topic_stand){ false, wish->partitions, replicas };
+    *stand = exists ? (struct topic_stand){ .created = false }
+                    : (struct topic_stand){ true, wish->partitions, replicas };
     if (!wait_until_known(maker, wish->name, stand, err))
         return false;
     stand->created = !exists;
@@ -184,13 +203,13 @@ static bool open_maker(struct topic_maker *maker, const struct settings *setting
     const struct kafka_handle_callbacks callbacks = { .opaque = &maker->last_error,
                                                       .error = kafka_last_error_note };
     struct topic_stand ignored;
-    bool missing = true;
+    enum presence presence;
 
     maker->handle = kafka_handle_new(settings, HANDLE_READER, &callbacks, err);
     if (!maker->handle)
         return false;
     maker->queue = rd_kafka_queue_new(maker->handle);
-    return find(maker, settings->kafka_topic, &ignored, &missing, err);
+    return find(maker, settings->kafka_topic, &ignored, &presence, err);
 }
 
 struct topic_maker *topic_maker_new(const struct settings *settings, int timeout_ms,

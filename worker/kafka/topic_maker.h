@@ -27,8 +27,8 @@ struct topic_wish {
 
 /* The topic as it is now. */
 struct topic_stand {
-    bool created; /* else it was there before */
-    int partitions, replicas;
+    bool created;             /* else it was there before */
+    int partitions, replicas; /* 0: not known, Describe on the topic is missing */
 };
 
 /* ERROR_RETRY: no broker answered within timeout_ms, which also bounds each call below. */
