@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,16 @@ def test_the_manual_has_every_setting() -> None:
 def test_the_manual_is_clean() -> None:
     done = subprocess.run(["mandoc", "-Tlint", MAN_PAGE], capture_output=True, text=True)
     assert not done.stdout, done.stdout
+
+
+def test_the_examples_of_the_manual_can_be_pasted_line_by_line() -> None:
+    page = re.sub(r".\x08", "", run("mandoc", "-Tascii", MAN_PAGE))
+    found = re.search(r"^EXAMPLES\n(.*?)^\S", page, re.DOTALL | re.MULTILINE)
+    assert found
+    lines = [line.strip() for line in found[1].splitlines() if line.strip()]
+    assert len(lines) > 5
+    for before, line in pairwise(["", *lines]):
+        assert line.startswith("klaviyo-worker ") != before.endswith("\\"), line
 
 
 # -- completion ----------------------------------------------------------------

@@ -17,11 +17,16 @@ from support.world import EXPORT, LIST, SEGMENT, World
 DEPLOY = TREE / "deploy"
 
 
-def statements(guide: str) -> list[str]:
-    """The guide's blocks of SQL, one statement after the other."""
+def blocks_of_sql(guide: str) -> list[list[str]]:
+    """The statements of each."""
     text = (DEPLOY / guide).read_text()
     blocks = re.findall(r"^ *```sql\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
-    return [part.strip() for block in blocks for part in block.split(";") if part.strip()]
+    return [[part.strip() for part in block.split(";") if part.strip()] for block in blocks]
+
+
+def statements(guide: str) -> list[str]:
+    """The guide's blocks of SQL, one statement after the other."""
+    return [statement for block in blocks_of_sql(guide) for statement in block]
 
 
 def names(db: Database, query: str) -> set[str]:
@@ -48,6 +53,26 @@ def test_what_the_guides_make_in_a_database_is_gone_when_they_have_ended(
         db.execute(statement)
     assert names(db, roles) == before[0]
     assert names(db, schemas) == before[1] | {"insights"}
+
+
+def test_an_owner_who_is_no_superuser_uninstalls_up_to_where_the_guide_names_one(own_postgres: Postgres) -> None:
+    db = own_postgres.create_database("customers")
+    for statement in ("create role dba login createrole", f"alter database {db.name} owner to dba"):
+        db.execute(statement)
+    owner = Database(db.url.replace("//postgres@", "//dba@"), db.name)
+    roles = "select rolname from pg_roles where rolname !~ '^pg_'"
+    before = names(db, roles)
+    assert run_command(["migrate"], {"DATABASE_URL": owner.url}).rc == 0
+    for statement in statements("install.md"):
+        owner.execute(statement)
+
+    by_owner, *by_superuser = blocks_of_sql("uninstall.md")
+    for statement in by_owner:
+        owner.execute(statement)
+    for block in by_superuser:
+        for statement in block:
+            db.execute(statement)
+    assert names(db, roles) == before
 
 
 def commands(guide: str) -> list[str]:
