@@ -122,8 +122,9 @@ def test_direct_needs_the_workers_rights(world: World) -> None:
     users = make_logins(world.db)
     world.admin("connection", "grant", CONNECTION, users["contributor"].name)
     serving(world)
+    unfit = (users["contributor"], users["admin"])
 
-    refused = [as_user(world, users[name], "export", "preview", EXPORT, "--direct") for name in ("contributor", "admin")]
+    refused = [as_user(world, user, "export", "preview", EXPORT, "--direct") for user in unfit]
     done = world.command("export", "preview", EXPORT, "--direct", "--json", DATABASE_URL=users["worker"].url)
 
     for result in refused:
