@@ -9,9 +9,11 @@ import threading
 import time
 from typing import Any
 
+import psycopg
 import pytest
 
 from support import people
+from support.postgres import Database
 from support.process import wait_until
 from support.terminal import Terminal
 from support.world import EXPORT, LIST, SEGMENT, World, check_sums
@@ -154,6 +156,47 @@ def test_words_of_a_run_that_goes_on_go_too(world: World) -> None:
     forget(world)
 
     assert tables_that_know(world, WHO) == []
+
+
+def make_turkish_database(world: World) -> Database:
+    """Its lower-case letter of I is no i."""
+    name = f"{world.db.name[-50:]}_tr"
+    icu = world.db.value("select current_setting('server_version_num')::int >= 150000")
+    how = "locale_provider icu icu_locale 'tr'" if icu else "locale 'tr_TR.UTF-8'"
+    try:
+        world.db.execute(f'create database "{name}" encoding \'UTF8\' {how} template template0')
+    except psycopg.Error as error:
+        pytest.skip(f"no Turkish database here: {error}")
+    turkish = Database(world.postgres.url(name), name)
+    assert turkish.value("select lower('I') <> 'i'")
+    return turkish
+
+
+def test_words_go_whatever_language_the_database_has(world: World) -> None:
+    turkish = make_turkish_database(world)
+    at = {"DATABASE_URL": turkish.url}
+    quoted = "INFO@SHOP.EXAMPLE has this id"
+    assert world.command("migrate", **at).rc == 0
+    for ended in ("now()", "null"):
+        turkish.execute(
+            "with run as (insert into klaviyo.run (export_name, connection_name, trigger, state, finished_at)"
+            f" values ('gone', 'main', 'schedule', 'failed', {ended}) returning run_id)"
+            " insert into klaviyo.rejection (run_id, epoch, stage, email, code, detail)"
+            " select run_id, 1, 'import', 'other@shop.example', 'invalid', %s from run",
+            quoted,
+        )
+    turkish.execute("alter table klaviyo.task disable trigger all")
+    turkish.execute(
+        "insert into klaviyo.task (kind, connection_id, arguments, answer, created_by)"
+        " values ('export verify', 1, '{}', jsonb_build_object('a', %s::text), 'mo')", quoted,
+    )  # fmt: skip
+
+    done = world.command("member", "forget", "Info@Shop.Example", "--yes", **at)
+
+    assert done.rc == 0, done
+    assert turkish.rows("select detail from klaviyo.rejection") == [(None,), (None,)]
+    assert turkish.value("select count(*) from klaviyo.task") == 0
+    world.postgres.drop_database(turkish.name)
 
 
 def test_runs_go_on_while_the_words_of_ended_ones_are_read(world: World) -> None:
