@@ -60,8 +60,7 @@ grant select on klaviyo.key_pair, klaviyo.connection, klaviyo.connection_key,
 grant update (account_id, account_name, verified_at, attention_reason, attention_at)
     on klaviyo.connection to klaviyo_worker;
 grant update (list_name, list_checked_at) on klaviyo.export to klaviyo_worker;
-grant usage on schema insights to klaviyo_worker;
-grant select on all tables in schema insights to klaviyo_worker;
+-- What the site has: rights.sql, as it may be somebody else's.
 
 -- The administrator. A sealed key can be put in and replaced, not read.
 grant select on klaviyo.connection, klaviyo.connection_grant, klaviyo.export_segment,

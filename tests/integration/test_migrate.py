@@ -135,9 +135,57 @@ def test_a_site_whose_owner_is_no_superuser_works_all_the_same(world: World) -> 
     assert by == [(owner.name,)]
 
 
+def test_the_owner_of_the_schema_needs_no_right_to_make_schemas(world: World) -> None:
+    world.db.execute("drop schema klaviyo cascade; drop schema insights cascade")
+    owner = make_login(world.db, "owner", "klaviyo_definer", "klaviyo_source")
+    on = f'create on database "{world.db.name}"'
+    world.db.execute(f'grant {on} to "{owner.name}"')
+    must(migrate(owner.url))
+    world.db.execute(f'revoke {on} from "{owner.name}"')
+
+    again = migrate(owner.url)
+
+    assert again.rc == 0 and "nothing to do" in again.stdout, again
+
+
+def test_a_first_migration_finds_what_upstream_has_and_needs_no_right_to_make_it(world: World) -> None:
+    """Both schemas are there: one is upstream's, the other was made by an administrator."""
+    world.db.execute("drop schema klaviyo cascade")
+    owner = make_login(world.db, "owner", "klaviyo_definer", "klaviyo_source")
+    upstream = make_login(world.db, "upstream")
+    world.db.execute(
+        f'create schema klaviyo authorization "{owner.name}";'
+        f'alter schema insights owner to "{upstream.name}";'
+        f'grant usage on schema insights to "{owner.name}";'
+        "revoke all on schema insights from klaviyo_worker, klaviyo_source"
+    )
+    for kind, relations in (("table", ("segment", "customer_profile", "segment_member")), ("view", ("segment_profile",))):
+        for relation in relations:
+            world.db.execute(
+                f'alter {kind} insights.{relation} owner to "{upstream.name}";'
+                f"revoke all on insights.{relation} from klaviyo_worker, klaviyo_source"
+            )
+
+    done = must(migrate(owner.url))
+
+    grants = [line.strip() for line in done.stderr.splitlines() if line.strip().startswith("grant ")]
+    assert grants == [
+        "grant usage on schema insights to klaviyo_worker;",
+        "grant usage on schema insights to klaviyo_source;",
+        "grant select on insights.segment_profile to klaviyo_worker;",
+        "grant select on insights.segment to klaviyo_source;",
+        "grant select on insights.segment_profile to klaviyo_source;",
+    ], done
+    with upstream.connect() as connection:
+        connection.execute("".join(grants))
+    again = must(migrate(owner.url))
+    assert again.stderr == "" and "nothing to do" in again.stdout, again
+
+
 def no_complaint_about_rights(log: Path) -> bool:
     return "42501" not in log.read_text()
 
 
-def must(result: Result) -> None:
+def must(result: Result) -> Result:
     assert result.rc == 0, f"`{result.command}`: {result.stderr}"
+    return result

@@ -54,8 +54,8 @@ static bool warn_of_source(struct db *db, struct error *err)
     if (!roles_source_grants(db, &statements, err))
         return false;
     if (statements) {
-        warn_user("export add cannot count the members of segments until the owner of the schema "
-                  "insights has run:");
+        warn_user("workers cannot read the members of segments, or export add count them, until "
+                  "the owner of the schema insights has run:");
         print_problems("", statements);
     }
     free(statements);

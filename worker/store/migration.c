@@ -16,15 +16,22 @@ enum {
 };
 #define LOCK_TIMEOUT "3s"
 
-/* Another migration may be faster: then it exists, which is all we want. */
+/*
+ * Another migration may be faster: then it exists, which is all we want. "if not exists" would ask
+ * for the right to make a schema also where there is nothing to make.
+ */
 static const char prepare_sql[] =
     "do $$\n"
     "begin\n"
-    "    create schema if not exists klaviyo;\n"
-    "    create table if not exists klaviyo.migration ("
+    "    if to_regnamespace('klaviyo') is null then\n"
+    "        create schema klaviyo;\n"
+    "    end if;\n"
+    "    if to_regclass('klaviyo.migration') is null then\n"
+    "        create table klaviyo.migration ("
     " version integer primary key, name text not null,"
     " applied_at timestamptz not null default now(),"
     " applied_by text not null default session_user);\n"
+    "    end if;\n"
     "exception when unique_violation or duplicate_schema or duplicate_table or duplicate_object"
     " then null;\n"
     "end\n"

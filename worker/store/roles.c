@@ -58,14 +58,21 @@ static const char create_sql[] =
     "end\n"
     "$$";
 
+/* A site may grant workers the columns of its view alone. */
 static const char source_sql[] =
-    "select nullif(concat_ws(E'\n',"
-    " case when not has_schema_privilege('klaviyo_source', 'insights', 'usage')"
-    " then 'grant usage on schema insights to klaviyo_source;' end,"
-    " (select string_agg(format('grant select on %s to klaviyo_source;', c.oid::regclass), E'\n')"
-    " from pg_class c where c.relnamespace = 'insights'::regnamespace"
-    " and c.relname in ('segment', 'segment_profile')"
-    " and not has_table_privilege('klaviyo_source', c.oid, 'select'))), '')";
+    "with reader (role, relations) as (values"
+    " ('klaviyo_worker', '{segment_profile}'::text[]),"
+    " ('klaviyo_source', '{segment,segment_profile}'))"
+    " select nullif(concat_ws(E'\n',"
+    " (select string_agg(format('grant usage on schema insights to %s;', r.role), E'\n'"
+    " order by r.role desc) from reader r"
+    " where not has_schema_privilege(r.role, 'insights', 'usage')),"
+    " (select string_agg(format('grant select on %s to %s;', c.oid::regclass, r.role), E'\n'"
+    " order by r.role desc, c.relname) from reader r join pg_class c"
+    " on c.relnamespace = 'insights'::regnamespace and c.relname = any (r.relations)"
+    " where not case r.role when 'klaviyo_worker'"
+    " then has_any_column_privilege(r.role, c.oid, 'select')"
+    " else has_table_privilege(r.role, c.oid, 'select') end)), '')";
 
 /* A row only for a user whose migration would fail for more than missing roles. */
 static const char stranger_sql[] =

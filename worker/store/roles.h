@@ -30,8 +30,8 @@ bool roles_create(struct db *db, enum roles_outcome *outcome, char **statements,
     MUST_USE;
 
 /*
- * The statements, one per line, that let klaviyo_source read what the site has;
- * NULL: it may. The caller frees them.
+ * The statements, one per line, that let klaviyo_worker and klaviyo_source read what
+ * the site has; NULL: they may. The caller frees them.
  */
 bool roles_source_grants(struct db *db, char **statements, struct error *err) MUST_USE;
 
