@@ -1,8 +1,8 @@
 # What is installed with the program, and the Debian package.
 #
-#   cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr
-#   cmake --build --preset release
-#   cmake --install build/release        # or, from build/release: cpack -G DEB
+#   cmake --preset release -B build/package -DBUILD_TESTING=OFF -DCMAKE_INSTALL_PREFIX=/usr
+#   cmake --build build/package
+#   cmake --install build/package        # or, from build/package: cpack -G DEB
 #
 # Names of folders are GNU's (CMAKE_INSTALL_MANDIR, …). Settings go to
 # /etc/klaviyo-worker where the prefix is /usr, else below the prefix.

@@ -29,6 +29,15 @@ def statements(guide: str) -> list[str]:
     return [statement for block in blocks_of_sql(guide) for statement in block]
 
 
+def test_no_guide_takes_the_tests_programs_from_the_build_of_the_demo() -> None:
+    """README.md configures that build as it is by itself; the container has a tree of its own."""
+    guides = [TREE / "README.md", *DEPLOY.glob("*.md")]
+    lines = [line for guide in guides for line in guide.read_text().splitlines() if "cmake --preset release -" in line]
+    assert lines
+    for line in lines:
+        assert " -B build/package " in line, line
+
+
 def names(db: Database, query: str) -> set[str]:
     return {name for (name,) in db.rows(query)}
 

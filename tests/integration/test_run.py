@@ -79,3 +79,12 @@ def test_a_part_of_a_simulation_that_died_is_counted_as_a_failure(run: Run, ends
     run.put("made/tests/simulate/simulate", PLAYER.format(ends=ends))
     shown = run.call('jobs=2; compile() { :; }; run_simulate 20 2>&1; echo "counted: $passed_checks $failed_checks"')
     assert f"counted: {counted}\n" in shown
+
+
+def test_a_build_without_the_tests_programs_gets_them(run: Run) -> None:
+    """As somebody may have configured it for a package."""
+    (run.build / "made").mkdir()
+    (run.build / "made" / "build.ninja").touch()
+    assert run.call('cmake() { echo "$@"; }; compile made').splitlines()[0].split() == [
+        "--preset", "made", "-DBUILD_TESTING=ON",
+    ]  # fmt: skip
