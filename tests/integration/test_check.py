@@ -11,7 +11,7 @@ import pytest
 
 from support import people
 from support.kafka_broker import KafkaBroker
-from support.postgres import Postgres, as_server_user, postgres_program
+from support.postgres import Postgres, as_server_user, postgres_program, server_user
 from support.process import Process, free_port, wait_until
 from support.roles import make_login, make_logins
 from support.worker import Result
@@ -156,7 +156,7 @@ def test_a_standby_is_named(make_world: MakeWorld, own_postgres: Postgres, own_f
         subprocess.run(as_server_user(words), check=True, stdout=output, stderr=output, cwd="/")
     server = Process(
         [postgres_program("postgres"), "-D", standby, "-c", f"port={port}"], logs / "standby.log",
-        death_signal="QUIT", as_user="postgres", cwd=Path("/"),
+        death_signal="QUIT", as_user=server_user(), cwd=Path("/"),
     )  # fmt: skip
     url = world.db.url.replace(f":{own_postgres.port}/", f":{port}/")
     try:

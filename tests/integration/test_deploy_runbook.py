@@ -16,6 +16,7 @@ from support import events, people
 from support.paths import TREE
 from support.postgres import Postgres, server_user
 from support.process import wait_until
+from support.root import small_disk as mounted
 from support.worker import Result
 from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, MakeWorld, World
 
@@ -130,19 +131,12 @@ def test_a_partition_that_does_not_move(world: World) -> None:
 
 # -- the database is full ------------------------------------------------------
 
-SMALL_MIB = 48
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo"]
-
 
 @pytest.fixture
 def small_disk(own_folder: Path) -> Iterator[Path]:
     """A disk of its own for the tables; write-ahead log and catalogue are elsewhere."""
-    folder = own_folder / "small"
-    folder.mkdir()
-    options = f"size={SMALL_MIB}m,mode=1777"
-    subprocess.run([*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run([*AS_ROOT, "umount", "--lazy", folder], check=True)
+    with mounted(own_folder / "small", "48m") as folder:
+        yield folder
 
 
 def tables_on(server: Postgres, disk: Path) -> None:

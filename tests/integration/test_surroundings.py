@@ -24,13 +24,14 @@ from support.faults import PROGRAM, Faults
 from support.kafka_broker import KafkaCluster
 from support.postgres import Database, Postgres, Standby, server_user
 from support.process import wait_until
+from support.root import AS_ROOT, as_root, needs, needs_root, where_allowed
+from support.root import small_disk as mounted
 from support.worker import Worker
 from support.world import LIST, SANITIZERS, SEGMENT, MakeWorld, World, check_sums
 
 LEADER_DEATHS = int(os.environ.get("LEADER_DEATHS", "1"))
 ROWS = 20_000
 SHORT_LEASE = {"LEASE_SECONDS": "5"}
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo"]
 
 
 def is_ready(worker: Worker) -> bool:
@@ -171,12 +172,8 @@ def test_leaders_that_die_during_runs_cost_nothing(make_world: MakeWorld, cluste
 
 @pytest.fixture
 def small_disk(own_folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    folder = own_folder / "small"
-    folder.mkdir()
-    options = f"size={request.param},mode=1777"
-    subprocess.run([*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run([*AS_ROOT, "umount", "--lazy", folder], check=True)
+    with mounted(own_folder / "small", request.param) as folder:
+        yield folder
 
 
 def fill(disk: Path) -> Path:
@@ -247,14 +244,11 @@ class Disk:
         self._mount()
 
     def _mount(self) -> None:
-        words = [*AS_ROOT, "mount", "-o", "loop", self._image, self.folder]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no disk of a test's own can be mounted here: {done.stderr.strip()}")
+        needs("a disk of the test's own", "mount", "-o", "loop", self._image, self.folder)
 
     def fail(self) -> None:
         subprocess.run(["sync", "-f", self.folder], check=True)
-        subprocess.run([*AS_ROOT, "mount", "-o", "remount,abort", self.folder], check=True)
+        as_root("mount", "-o", "remount,abort", self.folder)
 
     def mend(self) -> None:
         """Nobody may have a file on it open."""
@@ -263,7 +257,7 @@ class Disk:
         self._mount()
 
     def close(self, *options: str) -> None:
-        subprocess.run([*AS_ROOT, "umount", *options, self.folder], check=True)
+        as_root("umount", *options, self.folder)
 
 
 @pytest.fixture
@@ -276,7 +270,7 @@ def disk(own_folder: Path) -> Iterator[Disk]:
 def move_tables(world: World, schema: str, disk: Disk) -> None:
     """To a tablespace on that disk; the server's log of writes stays where it is."""
     space = disk.folder / "tables"
-    subprocess.run([*AS_ROOT, "install", "-d", "-o", server_user() or str(os.getuid()), space], check=True)
+    as_root("install", "-d", "-o", server_user() or str(os.getuid()), space)
     world.db.execute(f"create tablespace on_the_disk location '{space}'")
     for kind, name in world.db.rows(
         "select case relkind when 'r' then 'table' else 'index' end, oid::regclass::text from pg_class"
@@ -335,9 +329,7 @@ class MemoryGroup:
         controllers = root / "cgroup.controllers"  # of version 2
         self._is_new = controllers.exists() and "memory" in controllers.read_text().split()
         self.folder = (root if self._is_new else root / "memory") / name
-        done = subprocess.run([*AS_ROOT, "mkdir", self.folder], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no control group for memory can be made here: {done.stderr.strip()}")
+        needs("a control group for memory", "mkdir", self.folder)
 
     def limit(self, bytes_: int) -> None:
         name = "memory.max" if self._is_new else "memory.limit_in_bytes"
@@ -357,7 +349,7 @@ class MemoryGroup:
         return ["sh", "-c", script]
 
     def close(self) -> None:
-        subprocess.run([*AS_ROOT, "rmdir", self.folder], check=True)
+        as_root("rmdir", self.folder)
 
 
 @pytest.fixture
@@ -463,7 +455,8 @@ class Names:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         number = os.getpid() * 256 + int(time.monotonic() * 1000) % 256
         address = f"127.{number >> 16 & 127 | 64}.{number >> 8 & 255}.{number & 255}"
-        self._socket.bind((address, 53))
+        with where_allowed("a name server"):
+            self._socket.bind((address, 53))
         self.resolv_conf = folder / "resolv.conf"
         self.resolv_conf.write_text(f"nameserver {address}\noptions timeout:2 attempts:1\n")
         threading.Thread(target=self._serve, daemon=True).start()
@@ -490,7 +483,7 @@ class Names:
     def within(self) -> list[str]:
         """The words that start a program which asks it."""
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
-        return [*AS_ROOT, "unshare", "-m", "sh", "-c", script, str(self.resolv_conf)]
+        return ["unshare", "-m", "sh", "-c", script, str(self.resolv_conf)]
 
     def close(self) -> None:
         self._socket.close()
@@ -498,6 +491,8 @@ class Names:
 
 @pytest.fixture
 def names(own_folder: Path) -> Iterator[Names]:
+    needs_root("a name server that one program asks alone")
+    needs("a view of the files of the test's own", "unshare", "-m", "true")
     server = Names(own_folder)
     yield server
     server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
@@ -25,6 +26,14 @@ def tool(name: str) -> Path:
     path = BUILD / "tools" / name
     assert path.exists(), f"{path} is missing: run tests/run"
     return path
+
+
+def copied_program(path: Path, folder: Path) -> Path:
+    """A copy that every user may run who may enter the folder: the tree itself may be closed to others."""
+    copied = folder / path.name
+    shutil.copyfile(path, copied)
+    copied.chmod(0o755)
+    return copied
 
 
 def postgres_program(name: str) -> Path:
