@@ -21,7 +21,7 @@ import pytest
 
 from support.kafka_broker import KafkaBroker
 from support.paths import BUILD
-from support.postgres import Postgres, Standby
+from support.postgres import Postgres, Standby, folder_for_servers
 from support.worker import run_command
 from support.world import MakeWorld, Services, World
 
@@ -160,8 +160,7 @@ def logs(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture
 def own_folder() -> Iterator[Path]:
     """For the data of a server of the test's own."""
-    folder = Path(tempfile.mkdtemp(prefix="klaviyo-worker-test."))
-    folder.chmod(0o711)
+    folder = folder_for_servers("klaviyo-worker-test.")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.paths import TREE, program
+from support.root import needs_root
 from support.world import default_settings
 
 # Of somebody who works on another database, another cluster and another account.
@@ -35,13 +36,13 @@ class Demo:
         self.worker.chmod(0o755)
         (folder / "broker.port").write_text("9099")
 
-    def call(self, script: str, then: str = "env", **variables: str) -> str:
-        """What `then` prints in a shell, after that script, without a setting of the demo's own shell."""
-        functions = f'. deploy/demo; folder=$1 simulator=http://127.0.0.1:9098; program() {{ echo "{self.worker}"; }}'
-        self._bash(f"{functions}; {script}", **variables)
-        return self._bash(then, **variables)
+    def functions(self, script: str, **variables: str) -> str:
+        """What they print."""
+        known = f'. deploy/demo; folder=$1 simulator=http://127.0.0.1:9098; program() {{ echo "{self.worker}"; }}'
+        return self.shell(f"{known}; {script}", **variables)
 
-    def _bash(self, script: str, **variables: str) -> str:
+    def shell(self, script: str, **variables: str) -> str:
+        """What a shell of somebody else prints."""
         done = subprocess.run(
             ["bash", "-c", script, "bash", self.folder],
             cwd=TREE, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, check=False,
@@ -56,7 +57,8 @@ def demo(own_folder: Path) -> Demo:
 
 
 def test_whoever_looks_around_works_on_the_demos_servers(demo: Demo) -> None:
-    lines = demo.call("write_settings", '. "$1/env" && env', **ELSEWHERE).splitlines()
+    demo.functions("write_settings", **ELSEWHERE)
+    lines = demo.shell('. "$1/env" && env', **ELSEWHERE).splitlines()
     settings = dict(line.split("=", 1) for line in lines if "=" in line)
 
     database = f"host='{demo.folder}/postgres' hostaddr='' port=5432 user=postgres dbname=demo"
@@ -78,13 +80,27 @@ def test_what_an_installed_worker_reads_does_not_lead_the_demo_elsewhere(demo: D
     installed = demo.folder / "klaviyo-worker.env"
     installed.write_text("".join(f"{name}={value}\n" for name, value in ELSEWHERE.items() if name != "PGSERVICE"))
     words = f"{program('klaviyo-worker')} --env-file {installed} runs list 2>&1 || true"
-    said = demo.call("write_settings", f'. "$1/env" && {words}')
+    demo.functions("write_settings")
+    said = demo.shell(f'. "$1/env" && {words}')
 
     assert "no server's socket" in said, said
 
 
 def test_a_folder_with_blanks_is_led_to_and_removed(own_folder: Path) -> None:
     demo = Demo(own_folder / "a folder; of mine")
-    assert demo.call("write_settings", '. "$1/env" && klaviyo-worker && env')  # it is found
-    demo.call("write_stop_script", '"$1/stop"')
+    demo.functions("write_settings; write_stop_script")
+    demo.shell('. "$1/env" && klaviyo-worker')
+    demo.shell('"$1/stop"')
     assert not demo.folder.exists()
+
+
+def test_the_servers_user_can_enter_the_demos_folder(demo: Demo) -> None:
+    """As root that is another user."""
+    needs_root("a folder that root alone may enter")
+    demo.folder.chmod(0o700)
+    made = Path(demo.functions("temporary_folder", TMPDIR=str(demo.folder)).strip())
+    made.rmdir()
+    assert made.parent == Path("/tmp")
+    demo.folder.chmod(0o711)
+    made = Path(demo.functions("temporary_folder", TMPDIR=str(demo.folder)).strip())
+    assert made.parent == demo.folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from support.paths import tool
+from support.paths import copied_program, tool
 from support.postgres import Postgres, server_user
 from support.process import Process, free_port
 
@@ -39,9 +39,10 @@ class PgBouncer:
                 server=postgres.port, port=self.port, size=size, log=folder / "pgbouncer.log"
             )
         )
-        self._process = Process(
-            [tool("pgbouncer"), settings], folder / "pgbouncer.out", as_user=server_user()
-        )
+        settings.chmod(0o644)
+        command = [copied_program(tool("pgbouncer"), folder), settings]
+        log = folder / "pgbouncer.out"
+        self._process = Process(command, log, as_user=server_user(), cwd=Path("/"))
         self._process.wait_ready(self._answers, READY_SECONDS)
 
     def _answers(self) -> bool:

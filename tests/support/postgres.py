@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -49,6 +50,15 @@ def as_server_user(command: Sequence[object]) -> list[str]:
     if user is None:
         return words
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *words]
+
+
+def folder_for_servers(prefix: str) -> Path:
+    """A temporary folder that the server's user may enter; in /tmp where TMPDIR is closed to others."""
+    parent = tempfile.gettempdir()
+    asked = subprocess.run(as_server_user(["test", "-x", parent]), check=False, cwd="/")
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent if asked.returncode == 0 else "/tmp"))
+    folder.chmod(0o711)
+    return folder
 
 
 class Postgres:
