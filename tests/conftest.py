@@ -11,9 +11,9 @@ import os
 import pickle
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,24 @@ LOGS = BUILD / "test-logs"
 
 
 class SharedServers:
-    """Lives in the process that was started, not in the workers of xdist."""
+    """Lives in the process that was started, not in the workers of xdist. Its data are thrown away, so that
+    no server is asked to end in good order; also when one does not start."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="klaviyo-worker-tests."))
-        self.folder.chmod(0o711)
         LOGS.mkdir(parents=True, exist_ok=True)
-        self.kafka = KafkaBroker(self.folder / "kafka", LOGS / "kafka.log")
-        self.kafka.start()
-        self.postgres = Postgres(self.folder / "postgres", LOGS / "postgres.log")
-        self.postgres.start()
-        self.kafka.wait_ready()
-        self.postgres.wait_ready()
-        make_template(self.postgres)
-
-    def stop(self) -> None:
-        self.kafka.stop()
-        self.postgres.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with ExitStack() as at_the_end:
+            self.folder = folder_for_servers("klaviyo-worker-tests.")
+            at_the_end.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.kafka = KafkaBroker(self.folder / "kafka", LOGS / "kafka.log")
+            at_the_end.callback(self.kafka.kill)
+            self.kafka.start()
+            self.postgres = Postgres(self.folder / "postgres", LOGS / "postgres.log")
+            at_the_end.callback(self.postgres.stop, "immediate")
+            self.postgres.start()
+            self.kafka.wait_ready()
+            self.postgres.wait_ready()
+            make_template(self.postgres)
+            self.stop = at_the_end.pop_all().close
 
 
 class BorrowedServers:

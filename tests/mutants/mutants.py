@@ -20,11 +20,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ TREE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "tests"))
 
 from support.kafka_broker import KafkaBroker  # noqa: E402
-from support.postgres import Postgres  # noqa: E402
+from support.postgres import Postgres, folder_for_servers  # noqa: E402
 
 BUILD = Path(os.environ.get("TESTS_BUILD", TREE / "build"))
 SCRATCH = BUILD / "mutants" / "tree"
@@ -140,22 +139,20 @@ def failing_unit_test(names: tuple[str, ...]) -> str:
 @contextmanager
 def servers() -> Iterator[None]:
     """One Kafka and one PostgreSQL for all sessions: to start them takes longer than most tests."""
-    with tempfile.TemporaryDirectory(prefix="klaviyo-worker-mutants.") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
+    with ExitStack() as at_the_end:
+        folder = folder_for_servers("klaviyo-worker-mutants.")
+        at_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
         kafka = KafkaBroker(folder / "kafka", BUILD / "reports" / "mutants-kafka.log")
         postgres = Postgres(folder / "postgres", BUILD / "reports" / "mutants-postgres.log")
+        at_the_end.callback(postgres.stop, "immediate")
+        at_the_end.callback(kafka.kill)
         kafka.start()
         postgres.start()
-        try:
-            kafka.wait_ready()
-            postgres.wait_ready()
-            (folder / "servers").write_bytes(pickle.dumps((kafka.as_guest(), postgres.as_guest())))
-            os.environ["TESTS_SERVERS"] = str(folder / "servers")
-            yield
-        finally:
-            kafka.stop()
-            postgres.stop("immediate")
+        kafka.wait_ready()
+        postgres.wait_ready()
+        (folder / "servers").write_bytes(pickle.dumps((kafka.as_guest(), postgres.as_guest())))
+        os.environ["TESTS_SERVERS"] = str(folder / "servers")
+        yield
 
 
 sessions = itertools.count(1)
