@@ -22,6 +22,8 @@ ELSEWHERE = {
     "KAFKA_CONFIG_FILE": "/etc/klaviyo-worker/kafka.properties",
     "KAFKA_TOPIC": "theirs",
     "KLAVIYO_REVISION": "2026-01-15",
+    "http_proxy": "http://192.0.2.1:3128",
+    "NO_PROXY": ".example",
 }
 
 
@@ -65,6 +67,7 @@ def test_whoever_looks_around_works_on_the_demos_servers(demo: Demo) -> None:
     assert settings["DATABASE_URL"] == database
     assert (settings["PGHOST"], settings["PGPORT"], settings["PGHOSTADDR"]) == (f"{demo.folder}/postgres", "5432", "")
     assert "PGSERVICE" not in settings
+    assert settings["no_proxy"] == settings["NO_PROXY"] == "127.0.0.1,localhost,.example"
     wanted = default_settings() | {
         "DATABASE_URL": database,
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9099",
@@ -92,6 +95,15 @@ def test_a_folder_with_blanks_is_led_to_and_removed(own_folder: Path) -> None:
     demo.shell('. "$1/env" && klaviyo-worker')
     demo.shell('"$1/stop"')
     assert not demo.folder.exists()
+
+
+def test_a_client_that_is_newer_than_every_server_is_not_taken_for_one(demo: Demo) -> None:
+    for name in ("9.6/bin/initdb", "15/bin/initdb", "17/bin/psql"):
+        path = demo.folder / "postgresql" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    found = demo.functions("postgres_versions=$1/postgresql; postgres_folder")
+    assert found == f"{demo.folder}/postgresql/15/bin"
 
 
 def test_the_servers_user_can_enter_the_demos_folder(demo: Demo) -> None:

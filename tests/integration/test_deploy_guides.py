@@ -97,7 +97,7 @@ def follow(world: World, line: str, folder: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=folder,
-        env={**world.base_env(), "DATABASE_URL": world.db.url, "PATH": path},
+        env={**world.base_env(), "DATABASE_URL": world.db.url, "PATH": path, "PSQLRC": "/dev/null"},
         capture_output=True,
         text=True,
         check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -25,11 +26,11 @@ class Run:
         path.write_text(f"#!/bin/sh\n{script}")
         path.chmod(0o755)
 
-    def call(self, script: str) -> str:
+    def call(self, script: str, **variables: str) -> str:
         """What the functions print."""
         done = subprocess.run(
             ["bash", "-c", f'. tests/run; build=$1; preset=made; {script}', "bash", self.build],
-            cwd=TREE, capture_output=True, text=True, check=False,
+            cwd=TREE, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert not done.stderr, done.stderr
         return done.stdout
@@ -88,3 +89,9 @@ def test_a_build_without_the_tests_programs_gets_them(run: Run) -> None:
     assert run.call('cmake() { echo "$@"; }; compile made').splitlines()[0].split() == [
         "--preset", "made", "-DBUILD_TESTING=ON",
     ]  # fmt: skip
+
+
+def test_nothing_of_the_callers_leads_a_test_elsewhere(run: Run) -> None:
+    theirs = {"http_proxy": "http://192.0.2.1:3128", "no_proxy": ".example", "PGSERVICE": "customers"}
+    printed = run.call('printf "%s\\n" "$no_proxy" "${PGSERVICE-none}"', **theirs).splitlines()
+    assert printed == ["127.0.0.1,localhost,.example", "none"]

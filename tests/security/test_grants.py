@@ -238,7 +238,7 @@ def dump_and_restore(server: Postgres, source: Database, folder: Path, *options:
         )
     with file.open("rb") as text:
         subprocess.run(
-            ["psql", "-q", "-v", "ON_ERROR_STOP=1", target.url], stdin=text, check=True, stdout=subprocess.DEVNULL
+            ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", target.url], stdin=text, check=True, stdout=subprocess.DEVNULL
         )
     return target
 
