@@ -16,3 +16,10 @@ execute_process(
   OUTPUT_FILE ${documents}/sbom.spdx.json COMMAND_ERROR_IS_FATAL ANY)
 compress(${documents}/changelog)
 compress(${root}/share/man/man1/klaviyo-worker.1)
+
+# What is made here would have the rights that the umask of whoever builds leaves.
+set(rights OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+file(CHMOD ${documents}/changelog.gz ${documents}/sbom.spdx.json
+  ${root}/share/lintian/overrides/klaviyo-worker PERMISSIONS ${rights})
+file(CHMOD_RECURSE ${CPACK_TEMPORARY_DIRECTORY}
+  DIRECTORY_PERMISSIONS ${rights} OWNER_EXECUTE GROUP_EXECUTE WORLD_EXECUTE)

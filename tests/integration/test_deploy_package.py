@@ -121,6 +121,17 @@ def test_the_package_has_a_bill_of_materials_and_good_sums(package: Path, tmp_pa
     sbom.check(json.loads(bill.read_text()), tmp_path / "package/usr/bin/klaviyo-worker")
 
 
+def rights(package: Path) -> dict[str, str]:
+    lines = [line.split() for line in run("dpkg-deb", "--contents", package).splitlines()]
+    return {words[5]: f"{words[0]} {words[1]}" for words in lines}
+
+
+def test_the_package_is_the_same_whatever_the_umask_of_who_makes_it(package: Path, tmp_path: Path) -> None:
+    run("sh", "-c", f"umask 077 && exec cpack -G DEB -B {tmp_path}", cwd=shipped.compiled())
+    (made,) = tmp_path.glob("*.deb")
+    assert rights(made) == rights(package)
+
+
 def test_what_is_shipped_is_hardened_and_does_not_say_where_it_was_made() -> None:
     program = shipped.compiled() / "worker/klaviyo-worker"
     linked = run("readelf", "--wide", "--dynamic", "--program-headers", program)
