@@ -298,13 +298,61 @@ static void usage_has_room_for_so_many_rows(void **state)
     (void)state;
     strbuf_add_str(&body, "{\"data\":[null");
     for (int i = 0; i < USAGE_MAX_ROWS + 3; i++)
-        strbuf_add_str(&body, ",{\"attributes\":{\"unit\":\"profiles\",\"usage_used\":1e300}}");
+        strbuf_add_str(&body, ",{\"attributes\":{\"unit\":\"profiles\",\"usage_used\":7}}");
     strbuf_add_str(&body, "]}");
 
     CLEANUP(response_release) struct response response = answer_of(ENDPOINT_USAGE, 200, body.data);
     assert_true(usage_parse(&response, &usage, &err));
     assert_int_equal(usage.n, USAGE_MAX_ROWS);
-    assert_int_equal(usage.rows[0].used, 0);
+}
+
+/* Only null, or nothing, is no limit: a run with --plan stop would pass with any number. */
+static void a_limit_that_is_no_number_is_not_no_limit(void **state)
+{
+    enum { MALFORMED = -2 };
+    static const struct {
+        const char *attributes;
+        int64_t used, maximum;
+    } cases[] = {
+        { "\"usage_used\":10,\"usage_max\":25000", 10, 25000 },
+        { "\"usage_used\":10.5,\"usage_max\":25000.0", 11, 25000 },
+        { "\"usage_used\":10,\"usage_max\":25000.9", 10, 25000 },
+        { "\"usage_used\":0,\"usage_max\":0", 0, 0 },
+        { "\"usage_used\":10,\"usage_max\":null", 10, -1 },
+        { "\"usage_used\":10", 10, -1 },
+        { "\"usage_used\":null,\"usage_max\":null", 0, -1 },
+        { "\"usage_max\":null", 0, -1 },
+        { "\"usage_used\":10,\"usage_max\":\"25000\"", 0, MALFORMED },
+        { "\"usage_used\":10,\"usage_max\":-1", 0, MALFORMED },
+        { "\"usage_used\":10,\"usage_max\":1e300", 0, MALFORMED },
+        { "\"usage_used\":10,\"usage_max\":{}", 0, MALFORMED },
+        { "\"usage_used\":null,\"usage_max\":25000", 0, MALFORMED },
+        { "\"usage_max\":25000", 0, MALFORMED },
+        { "\"usage_used\":-1,\"usage_max\":25000", 0, MALFORMED },
+        { "\"usage_used\":1e300,\"usage_max\":25000", 0, MALFORMED },
+        { "\"usage_used\":\"10\",\"usage_max\":null", 0, MALFORMED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CLEANUP(strbuf_release) struct strbuf body = STRBUF_INIT(1000);
+        struct error err = ERROR_INIT;
+        struct usage usage;
+
+        print_message("%s\n", cases[i].attributes);
+        strbuf_addf(&body, "{\"data\":[{\"attributes\":{\"unit\":\"profiles\",%s}}]}",
+                    cases[i].attributes);
+        CLEANUP(response_release)
+        struct response response = answer_of(ENDPOINT_USAGE, 200, body.data);
+        bool read = usage_parse(&response, &usage, &err);
+        assert_int_equal(read, cases[i].maximum != MALFORMED);
+        if (!read) {
+            assert_int_equal(err.kind, ERROR_RETRY);
+            continue;
+        }
+        assert_int_equal(usage.rows[0].used, cases[i].used);
+        assert_int_equal(usage.rows[0].maximum, cases[i].maximum);
+    }
 }
 
 /* The names are keys of rate limits in the database: changing one forgets what was counted. */
@@ -368,6 +416,7 @@ int main(void)
         cmocka_unit_test(flows_that_are_live_and_not_archived_are_counted),
         cmocka_unit_test(no_usage_of_profiles_is_no_error),
         cmocka_unit_test(usage_has_room_for_so_many_rows),
+        cmocka_unit_test(a_limit_that_is_no_number_is_not_no_limit),
         cmocka_unit_test(endpoints_keep_names_and_limits),
         cmocka_unit_test(no_path_touches_consent),
     };

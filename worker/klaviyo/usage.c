@@ -4,17 +4,44 @@
 
 #include "worker/klaviyo/document.h"
 
-/* Use is a number, perhaps with a fraction, which counts as a whole profile; 2^53 is no response.
- */
-static int64_t read_used(const json_t *value)
+/* From 2^53 on a number with a fraction says less than whole profiles. */
+static bool is_amount(const json_t *value)
 {
-    double used = json_number_value(value);
+    double number = json_number_value(value);
 
-    if (!(used >= 0 && used < 9007199254740992.0))
-        return 0;
+    return json_is_number(value) && number >= 0 && number < 9007199254740992.0;
+}
 
-    int64_t whole = (int64_t)used;
-    return (double)whole < used ? whole + 1 : whole;
+/* A fraction counts as a whole profile. */
+static int64_t rounded_up(double number)
+{
+    int64_t whole = (int64_t)number;
+
+    return (double)whole < number ? whole + 1 : whole;
+}
+
+/* Null and absent: none. A whole number may be as large as any. */
+static bool read_maximum(const json_t *value, int64_t *maximum)
+{
+    *maximum = document_count(value);
+    if (*maximum >= 0 || !value || json_is_null(value))
+        return true;
+    if (!is_amount(value))
+        return false;
+    *maximum = (int64_t)json_number_value(value);
+    return true;
+}
+
+/* Only without a limit may it be missing: else nobody knows how much room there is. */
+static bool read_used(const json_t *value, int64_t maximum, int64_t *used)
+{
+    *used = 0;
+    if ((!value || json_is_null(value)) && maximum < 0)
+        return true;
+    if (!is_amount(value))
+        return false;
+    *used = rounded_up(json_number_value(value));
+    return true;
 }
 
 static bool counts_profiles(const json_t *attributes)
@@ -24,17 +51,18 @@ static bool counts_profiles(const json_t *attributes)
     return unit && strcmp(unit, "profiles") == 0;
 }
 
-static void add_row(struct usage *usage, const json_t *resource)
+/* False: it counts profiles, and its numbers are none. */
+static bool add_row(struct usage *usage, const json_t *resource)
 {
     const json_t *attributes = json_object_get(resource, "attributes");
 
     if (usage->n == USAGE_MAX_ROWS || !counts_profiles(attributes))
-        return;
+        return true;
 
     struct usage_row *row = &usage->rows[usage->n++];
     document_copy(row->name, sizeof row->name, json_string_value(json_object_get(resource, "id")));
-    row->used = read_used(json_object_get(attributes, "usage_used"));
-    row->maximum = document_count(json_object_get(attributes, "usage_max"));
+    return read_maximum(json_object_get(attributes, "usage_max"), &row->maximum) &&
+           read_used(json_object_get(attributes, "usage_used"), row->maximum, &row->used);
 }
 
 struct request usage_request(void)
@@ -55,9 +83,11 @@ bool usage_parse(const struct response *response, struct usage *out, struct erro
 
     size_t i;
     json_t *resource;
-    *out = (struct usage){ .n = 0 };
+    struct usage usage = { .n = 0 };
     json_array_foreach(data, i, resource)
-        add_row(out, resource);
+        if (!add_row(&usage, resource))
+            return document_refuse(response, "a number of profiles is none", err);
+    *out = usage;
     return true;
 }
 

@@ -40,7 +40,11 @@ const struct usage_row *usage_tightest(const struct usage *usage);
 /* GET of the account's usage; owns nothing. */
 struct request usage_request(void);
 
-/* ERROR_RETRY: malformed. No row that counts profiles: n is 0. */
+/*
+ * A limit with a fraction is rounded down, use is rounded up. No row that counts profiles: n
+ * is 0. ERROR_RETRY: malformed, also where a row has a limit or a use that is no number: then
+ * nobody knows what the plan allows, which is not the same as no limit.
+ */
 bool usage_parse(const struct response *response, struct usage *out, struct error *err) MUST_USE;
 
 #endif
