@@ -139,6 +139,16 @@ static void what_is_ours_anyway_is_taken_and_changes_nothing(void **state)
     assert_has(&settings, HANDLE_WRITER, "enable.idempotence", "true");
 }
 
+/* It reads single records: one behind the end of a partition must not hold up the next. */
+static void a_lookup_waits_for_no_more_records_whatever_suits_the_consumer(void **state)
+{
+    struct settings settings = settings_of(NULL, "fetch.wait.max.ms=5000\n");
+
+    (void)state;
+    assert_has(&settings, HANDLE_MEMBER, "fetch.wait.max.ms", "5000");
+    assert_has(&settings, HANDLE_LOOKUP, "fetch.wait.max.ms", "10");
+}
+
 static void another_group_is_refused_and_not_shown(void **state)
 {
     struct settings settings = settings_of(NULL, "\ngroup.id=hunter2\n");
@@ -157,6 +167,7 @@ int main(void)
         cmocka_unit_test(the_brokers_are_the_settings_or_else_the_files),
         cmocka_unit_test(a_file_may_name_the_client),
         cmocka_unit_test(what_is_ours_anyway_is_taken_and_changes_nothing),
+        cmocka_unit_test(a_lookup_waits_for_no_more_records_whatever_suits_the_consumer),
         cmocka_unit_test(another_group_is_refused_and_not_shown),
     };
 
