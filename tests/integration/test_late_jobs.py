@@ -63,6 +63,34 @@ def update(world: World) -> None:
     world.admin("export", "update", EXPORT, "--max-profiles", "5000")
 
 
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_what_klaviyo_answers_for_a_job_that_it_has_forgotten_fails_no_run(world: World, status: int) -> None:
+    """It keeps jobs for seven days; the answer after that is not documented."""
+    post_old_values(world)
+    change_values(world)
+    cancel(world)
+    world.wait_runs_ended(1)
+    world.simulator.fault("job", {"status": status}, times=1)
+    world.refresh()
+    runs = world.wait_runs_ended(2)
+
+    assert (runs[-1]["state"], runs[0]["state"]) == ("cancelled", "succeeded")
+    assert world.db.value("select count(*) from klaviyo.late_job where not given_up") == 0
+
+
+def test_a_job_that_klaviyo_cannot_remember_any_more_has_ended(world: World) -> None:
+    post_old_values(world)
+    change_values(world)
+    cancel(world)
+    wait_until(lambda: world.db.value("select count(*) from klaviyo.late_job") == 1, 20, "the job to be kept")
+    world.db.execute("update klaviyo.late_job set since = since - interval '8 days', given_up = true")
+    world.refresh()
+    world.wait_runs_ended(2)
+
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
+    assert points(world) == {2}
+
+
 @pytest.mark.parametrize("end", [cancel, pause, update])
 def test_values_of_a_run_that_was_ended_do_not_stay(
     world: World, end: Callable[[World], None]

@@ -139,6 +139,20 @@ def test_who_left_is_taken_off_the_list_and_forgotten(world: World) -> None:
     assert len(removals(world)) == 1
 
 
+@pytest.mark.parametrize("status", [404, 409])
+def test_who_is_not_on_the_list_any_more_keeps_nobody_else_on_it(world: World, status: int) -> None:
+    """Somebody took them off by hand; what a removal is answered then is not documented."""
+    *gone, stays = set_up(world, 8)
+
+    leave(world, *gone[:2])
+    world.simulator.fault("list-remove", {"status": status}, times=3)  # both, again when the list is there, the first alone
+    run = run_once(world)
+
+    assert run["state"] == "succeeded" and run["counts"]["kept"] == 0
+    assert not {gone[0], gone[1]} & {row[0] for row in world.db.rows("select address from klaviyo.ledger")}
+    assert len(removals(world)) == 4 and stays in world.simulator.emails(LIST)
+
+
 def test_an_address_with_a_plus_is_found(world: World) -> None:
     set_up(world, 3)
     join(world, "ada+x&y=z@example.test")

@@ -600,6 +600,8 @@ static const struct script ways[] = {
                                    " settle:L1 fetch send:import:1" },
     { "or is unknown by now",
       "late:1 plan:1 end | send:job:-1 | 404 | settle:L1 fetch send:import:1" },
+    { "what is not documented of so old a job fails no run",
+      "late:1 plan:1 end | send:job:-1 | 400 | leave:L1 fetch send:import:1" },
     { "it is waited for no longer than any job",
       "late:1 plan:1 end | send:job:-1 | queued | | +450000 | leave:L1 fetch send:import:1" },
     { "one that was waited for before is looked at once",

@@ -22,6 +22,7 @@ struct person {
     bool known, on_list;         /* in Klaviyo */
     bool cursed;                 /* a request with it is refused as a whole */
     bool stuck;                  /* a removal with it is; a look-up is not */
+    int absent;                  /* not 0: a removal with it is refused with that status */
 };
 
 struct asked {
@@ -231,6 +232,17 @@ static void land(struct people *w, size_t which, struct asked *out)
     request_schedule_ended(&w->schedule, out->pending);
 }
 
+/* That of a removal of somebody who is not on the list; 0: it is none. */
+static int absent_status(const struct people *w, const struct asked *asked)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < asked->n && asked->pending->endpoint == ENDPOINT_LIST_REMOVE; i++)
+        if (w->person[asked->people[i]].absent)
+            status = w->person[asked->people[i]].absent;
+    return status;
+}
+
 static void respond(struct people *w, size_t which)
 {
     static struct asked asked;
@@ -241,7 +253,12 @@ static void respond(struct people *w, size_t which)
     land(w, which, &asked);
     response.tag = asked.pending;
     response.endpoint = asked.pending->endpoint;
-    if (is_cursed(w, &asked) || (w->list_is_gone && response.endpoint == ENDPOINT_LIST_REMOVE)) {
+    verdict.status = absent_status(w, &asked);
+    if (verdict.status > 0) {
+        w->n_refused++;
+        verdict.action = verdict.status == 409 ? VERDICT_BATCH_REFUSED : VERDICT_GONE;
+    } else if (is_cursed(w, &asked) ||
+               (w->list_is_gone && response.endpoint == ENDPOINT_LIST_REMOVE)) {
         w->n_refused++;
         verdict.action = w->n_refused % 2 ? VERDICT_BATCH_REFUSED : VERDICT_TOO_LARGE;
     } else if (response.endpoint == ENDPOINT_PROFILES) {
@@ -422,6 +439,23 @@ static void who_is_refused_by_the_removal_alone_is_kept_and_the_others_are_taken
     removal_release(&w.removal);
 }
 
+static void who_is_not_on_the_list_any_more_is_off_and_so_are_the_others(void **state)
+{
+    static const int statuses[] = { 404, 409 };
+    static struct people w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        people_init(&w, 300);
+        w.person[7].absent = w.person[123].absent = statuses[i];
+        w.person[7].on_list = w.person[123].on_list = false;
+        run(&w, 0);
+        assert_all_gone(&w);
+        assert_true(w.person[7].forgotten && w.person[123].forgotten);
+        removal_release(&w.removal);
+    }
+}
+
 static void pages_of_a_look_up_that_have_no_end_are_left(void **state)
 {
     static struct people w;
@@ -575,6 +609,7 @@ int main(void)
         cmocka_unit_test(all_pages_are_read),
         cmocka_unit_test(who_is_refused_alone_is_kept),
         cmocka_unit_test(who_is_refused_by_the_removal_alone_is_kept_and_the_others_are_taken_off),
+        cmocka_unit_test(who_is_not_on_the_list_any_more_is_off_and_so_are_the_others),
         cmocka_unit_test(pages_of_a_look_up_that_have_no_end_are_left),
         cmocka_unit_test(a_list_that_is_gone_is_asked_for_before_anybody_is_suspected),
         cmocka_unit_test(a_claim_that_is_refused_is_tried_again),

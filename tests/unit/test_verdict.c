@@ -56,7 +56,12 @@ static const struct {
     { ENDPOINT_LIST_REMOVE, 404, "answers/not-found.json", VERDICT_GONE },
     { ENDPOINT_LIST_REMOVE, 404, HTML, VERDICT_AGAIN },
     { ENDPOINT_LIST_REMOVE, 413, HTML, VERDICT_TOO_LARGE },
-    { ENDPOINT_LIST_REMOVE, 409, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_PROFILES, 431, HTML, VERDICT_TOO_LARGE },
+    { ENDPOINT_LIST_REMOVE, 409, "answers/not-found.json", VERDICT_BATCH_REFUSED },
+    { ENDPOINT_LIST_REMOVE, 409, HTML, VERDICT_AGAIN },
+    { ENDPOINT_LIST_REMOVE, 410, "answers/not-found.json", VERDICT_UNEXPECTED },
+    { ENDPOINT_LIST_REMOVE, 422, "answers/not-found.json", VERDICT_BATCH_REFUSED },
+    { ENDPOINT_JOB, 410, "answers/not-found.json", VERDICT_UNEXPECTED }, /* a retired revision? */
     { ENDPOINT_LIST_REMOVE, 503, NULL, VERDICT_AGAIN },
 
     { ENDPOINT_IMPORT, 401, "answers/key-refused.json", VERDICT_KEY_REFUSED },

@@ -369,6 +369,20 @@ static void unexpected_response(struct delivery *d, const struct delivery_reply 
     }
 }
 
+/*
+ * What an earlier run left behind fails no other: Klaviyo keeps jobs for seven days, and what
+ * it answers for older ones is not documented.
+ */
+static void heed_unexpected(struct delivery *d, const struct delivery_reply *reply)
+{
+    struct batch_import *import = reply->pending->import;
+
+    if (import && import->late_job_id)
+        import->wanted = EFFECT_LEAVE_LATE_JOB;
+    else
+        unexpected_response(d, reply);
+}
+
 /* The request was sent, and what Klaviyo made of it did not come back. */
 static bool may_be_a_job(const struct response *response)
 {
@@ -424,7 +438,7 @@ static bool act_on_verdict(struct delivery *d, const struct delivery_reply *repl
     case VERDICT_UNEXPECTED:
         break;
     }
-    unexpected_response(d, reply);
+    heed_unexpected(d, reply);
     return true;
 }
 

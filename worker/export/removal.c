@@ -430,15 +430,30 @@ static void keep(struct removal *r, const struct removal_request *request)
     r->leavers.items[is_removal(request) ? r->found[at].leaver : at].kept = true;
 }
 
-/* Two halves instead of the whole; an address that is refused alone is kept. */
-static bool refused(struct removal *r, struct removal_request *request, struct error *err)
+/*
+ * What Klaviyo answers where it is asked to take somebody off who is not on the list, by hand or
+ * by another program, is not documented: all that it may be says that they are off.
+ */
+static bool says_absent(const struct verdict *verdict)
+{
+    return verdict->status == 404 || verdict->status == 409;
+}
+
+/*
+ * Two halves instead of the whole. Who is refused alone is kept, unless the removal says that
+ * they are not there.
+ */
+static bool refused(struct removal *r, struct removal_request *request,
+                    const struct verdict *verdict, struct error *err)
 {
     struct removal_range range = request->range;
     size_t half = (range.n + 1) / 2;
+    bool is_off = is_removal(request) && says_absent(verdict);
 
-    if (range.n == 1)
+    if (range.n == 1 && !is_off)
         keep(r, request);
-    else if (!push(r, range.from + half, range.n - half, err) || !push(r, range.from, half, err))
+    if (range.n > 1 &&
+        (!push(r, range.from + half, range.n - half, err) || !push(r, range.from, half, err)))
         return false;
     finish_request(request);
     if (!is_removal(request))
@@ -468,7 +483,7 @@ bool removal_response(struct removal *removal, struct request_schedule *schedule
     if (is_refusal(reply->verdict->action)) {
         /* Was it the list that it did not find? */
         removal->waits_for_list = is_removal(request) && !removal->list_checked;
-        return removal->waits_for_list || refused(removal, request, err);
+        return removal->waits_for_list || refused(removal, request, reply->verdict, err);
     }
     if (!is_removal(request))
         return lookup_response(removal, request, schedule, reply, err);

@@ -63,15 +63,26 @@ static enum verdict_action action_of_refusal(const struct response *response,
         return action_of_403(response->endpoint);
     case 404:
         return action_of_404(response->endpoint);
+    case 409: /* of a removal alone: is somebody not on the list? */
+    case 422:
+        return VERDICT_BATCH_REFUSED;
     }
     return VERDICT_UNEXPECTED;
 }
 
-/* Fewer rows make a shorter body, or a shorter address (414). */
+/* A gateway may answer with it, too. */
+static bool is_refusal(enum endpoint endpoint, int status)
+{
+    if (status == 409 || status == 422)
+        return endpoint == ENDPOINT_LIST_REMOVE;
+    return status == 400 || status == 401 || status == 403 || status == 404;
+}
+
+/* Fewer rows make a shorter body, or a shorter address (414; 431 by some gateways). */
 static bool is_too_large(enum endpoint endpoint, int status)
 {
     if (endpoint == ENDPOINT_PROFILES || endpoint == ENDPOINT_LIST_REMOVE)
-        return status == 413 || status == 414;
+        return status == 413 || status == 414 || status == 431;
     return endpoint == ENDPOINT_IMPORT && status == 413;
 }
 
@@ -87,7 +98,7 @@ static enum verdict_action action_of(const struct response *response, const stru
         return VERDICT_AGAIN;
     if (is_too_large(response->endpoint, status))
         return VERDICT_TOO_LARGE;
-    if (status == 400 || status == 401 || status == 403 || status == 404)
+    if (is_refusal(response->endpoint, status))
         return action_of_refusal(response, refusal);
     return VERDICT_UNEXPECTED;
 }
