@@ -135,6 +135,33 @@ def test_a_site_whose_owner_is_no_superuser_works_all_the_same(world: World) -> 
     assert by == [(owner.name,)]
 
 
+BREAK_OFF = """create function public.break_off() returns event_trigger language plpgsql as $$
+begin
+    if (select max(version) from klaviyo.migration) = {} then
+        raise exception 'broken off';
+    end if;
+end $$;
+create event trigger break_off on ddl_command_start when tag in ('GRANT') execute function public.break_off()"""
+
+
+def test_a_migration_that_broke_off_before_the_rights_is_named(world: World) -> None:
+    """Workers would find all tables, and no function that they may call."""
+    newest = max(int(file.name[:4]) for file in (TREE / "schemas/sql").glob("[0-9]*.sql"))
+    world.db.execute("drop schema klaviyo cascade")
+    world.db.execute(BREAK_OFF.format(newest))
+    assert world.command("migrate").rc == FAILED
+    assert world.db.value("select max(version) from klaviyo.migration") == newest
+    world.db.execute("drop event trigger break_off")
+
+    for words in (["check"], ["run"], ["runs", "list"]):
+        refused = world.command(*words)
+        assert refused.rc == FAILED, refused
+        assert "run klaviyo-worker migrate" in refused.stdout + refused.stderr, refused
+
+    assert "nothing to do" in must(world.command("migrate")).stdout
+    must(world.command("runs", "list"))
+
+
 def test_the_owner_of_the_schema_needs_no_right_to_make_schemas(world: World) -> None:
     world.db.execute("drop schema klaviyo cascade; drop schema insights cascade")
     owner = make_login(world.db, "owner", "klaviyo_definer", "klaviyo_source")

@@ -59,6 +59,13 @@ static const char version_sql[] = "select coalesce(max(version), 0) from klaviyo
 
 static const char record_sql[] = "insert into klaviyo.migration (version, name) values ($1, $2)";
 
+/* Of this program's version: a newer one sets its own. */
+static const char record_rights_sql[] = "update klaviyo.migration set rights_at = clock_timestamp()"
+                                        " where version = $1 and rights_at is null";
+
+static const char has_rights_sql[] =
+    "select exists (select from klaviyo.migration where version >= $1 and rights_at is not null)";
+
 static const char exists_sql[] = "select to_regclass('klaviyo.migration') is not null";
 
 /* "0003_work" is version 3; "rights" has no version: it is applied each time. */
@@ -135,11 +142,14 @@ static bool apply_next(struct db *db, struct step *step, struct error *err)
 
 static bool apply_rights(struct db *db, struct step *step, struct error *err)
 {
+    struct args args = ARGS_INIT;
+
     (void)step;
     for (const struct migrations_file *file = migrations_files; file->name; file++)
         if (version_of(file) == 0 && !run_file(db, file, err))
             return false;
-    return true;
+    args_int64(&args, newest_version());
+    return db_query(db, record_rights_sql, &args, NULL, err);
 }
 
 typedef bool step_fn(struct db *db, struct step *step, struct error *err);
@@ -213,6 +223,23 @@ bool migration_apply(struct db *db, migration_waiting *waiting, struct migration
     return true;
 }
 
+/* A migration may have broken off between its last file and the rights. */
+static bool check_rights(struct db *db, struct error *err)
+{
+    CLEANUP(result_freep) PGresult *rows = NULL;
+    struct args args = ARGS_INIT;
+
+    args_int64(&args, newest_version());
+    if (!db_query(db, has_rights_sql, &args, &rows, err))
+        return false;
+    if (result_bool(rows, 0, 0))
+        return true;
+    return error_set(err, ERROR_INPUT,
+                     "the last migration broke off before it set the rights of version %d: "
+                     "run klaviyo-worker migrate",
+                     newest_version());
+}
+
 bool migration_check(struct db *db, struct error *err)
 {
     CLEANUP(result_freep) PGresult *rows = NULL;
@@ -230,5 +257,5 @@ bool migration_check(struct db *db, struct error *err)
                          "the database is at version %d, this program needs %d: "
                          "run klaviyo-worker migrate",
                          version, newest_version());
-    return true;
+    return check_rights(db, err);
 }

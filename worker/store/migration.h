@@ -38,8 +38,9 @@ bool migration_apply(struct db *db, migration_waiting *waiting, struct migration
                      struct error *err) MUST_USE;
 
 /*
- * ERROR_INPUT where the database is older than this program. A newer one is
- * fine: workers of two versions run side by side during an upgrade.
+ * ERROR_INPUT where the database is older than this program, or its rights were
+ * never set for this version: a migration broke off. A newer one is fine: workers of two versions
+ * run side by side during an upgrade.
  */
 bool migration_check(struct db *db, struct error *err) MUST_USE;
 
