@@ -289,6 +289,30 @@ def test_the_runs_of_one_export_are_looked_up_by_its_name(with_history: World) -
         assert rows_read(plan) <= ENDED_EACH, statement
 
 
+OTHER_LISTS = """insert into klaviyo.export (name, connection_id, list_id, email_path)
+select 'other ' || n, connection_id, 'Other' || n, email_path from klaviyo.export, generate_series(1, {}) n"""
+
+
+def test_who_else_has_an_address_on_a_list_is_asked_of_exports_to_that_list_alone(explained: World) -> None:
+    """It is asked for each address, on the connection that renews the lease."""
+    explained.db.execute(f"alter database {explained.db.name} set auto_explain.log_nested_statements = on")
+    explained.add_export(EXPORT, mapping=[])
+    explained.db.execute("alter table klaviyo.export disable trigger user")
+    explained.db.execute(OTHER_LISTS.format(3000))
+    explained.db.execute(
+        "insert into klaviyo.ledger (export_id, address, fingerprint, batch_id)"
+        " select export_id, 'a@shop.example', 0, 1 from klaviyo.export"
+    )
+    explained.db.execute("analyze klaviyo.export, klaviyo.ledger")
+
+    held = explained.db.value(
+        "select klaviyo.is_held_elsewhere(export_id, 'a@shop.example') from klaviyo.export where name = %s", EXPORT
+    )
+
+    assert held is False
+    assert rows_read(plan_of(explained, "as o (export_id)")) < 10
+
+
 def allocations(world: World, members: int) -> dict[str, int]:
     """Of our own code, by what it did; addresses and values are of one length."""
     world.db.execute("truncate insights.customer_profile, insights.segment_member")
