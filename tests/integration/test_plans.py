@@ -313,6 +313,39 @@ def test_who_else_has_an_address_on_a_list_is_asked_of_exports_to_that_list_alon
     assert rows_read(plan_of(explained, "as o (export_id)")) < 10
 
 
+MANY = 2000
+RUN_OF_EACH = """insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, lease_until)
+select export_id, name, 'main', 'schedule', case when name = %s then 'running' else 'queued' end,
+now() + interval '1 hour' from klaviyo.export where name <> 'last'"""
+TAKE = """select r.export_name from klaviyo.take_run('w', 15000, (select max(key_pair_id) from klaviyo.key_pair),
+true, true) join klaviyo.run r using (run_id)"""
+ROWS_READ = """select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) from pg_stat_xact_user_tables
+where schemaname = 'klaviyo'"""
+
+
+@pytest.mark.parametrize("busy", [EXPORT, "last"], ids=["busy", "idle"])
+def test_a_take_for_the_last_slot_reads_each_queued_run_a_few_times(world: World, busy: str) -> None:
+    """All of one account: if it has something going on, the slot is kept for the other one."""
+    world.simulator.add_account("AcctB1")
+    world.simulator.add_key("pk_planted0secret0key0of0account0B1", "AcctB1")
+    world.simulator.add_list("ListB1", "AcctB1", "Others")
+    world.add_connection()
+    world.add_connection("other", "pk_planted0secret0key0of0account0B1")
+    world.db.execute("insert into insights.segment values (%s, %s)", SEGMENT, SEGMENT)
+    world.add_export(EXPORT, mapping=[])
+    world.db.execute("alter table klaviyo.export disable trigger user")
+    world.db.execute(OTHER_LISTS.format(MANY))
+    world.add_export("last", list_id="ListB1", connection="other", mapping=[])
+    world.db.execute(RUN_OF_EACH, busy)
+    world.db.execute("analyze klaviyo.export, klaviyo.run")
+    with world.db.connect() as connection, connection.transaction():
+        taken = connection.execute(TAKE).fetchall()
+        read = connection.execute(ROWS_READ).fetchall()[0][0]
+
+    assert len(taken) == (0 if busy == EXPORT else 1)
+    assert 0 < read < 10 * MANY
+
+
 def allocations(world: World, members: int) -> dict[str, int]:
     """Of our own code, by what it did; addresses and values are of one length."""
     world.db.execute("truncate insights.customer_profile, insights.segment_member")

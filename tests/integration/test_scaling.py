@@ -21,7 +21,7 @@ from chaos.scenes import (
 
 from support import events, people
 from support.process import SLOW_POLL_SECONDS, wait_until
-from support.world import LIST, SEGMENT, MakeWorld, World
+from support.world import ACCOUNT, EXPORT, LIST, SEGMENT, MakeWorld, World
 
 TAKEOVER_SECONDS = 20
 HELD = {"status": 503, "headers": {"retry-after": "1"}}
@@ -190,6 +190,39 @@ def test_an_export_that_takes_long_is_not_short_once_its_last_run_is_deleted(wor
     world.db.execute("delete from klaviyo.run")
 
     assert world.db.value("select klaviyo.is_short(export_id) from klaviyo.export") is False
+
+
+TAKE = """select r.export_name from klaviyo.take_run('w', 15000, (select max(key_pair_id) from klaviyo.key_pair),
+true, %s) join klaviyo.run r using (run_id)"""
+
+
+RUN = """insert into klaviyo.run (export_id, export_name, connection_name, trigger, state, lease_until)
+select export_id, name, 'main', 'schedule', %s, now() + interval '1 hour' from klaviyo.export where name = %s"""
+CLAIM = """with claimed as (update klaviyo.run set removal_epoch = epoch where export_name = %s returning export_id, run_id)
+insert into klaviyo.list_claim (account_id, list_id, run_id)
+select %s, list_id, run_id from claimed join klaviyo.export using (export_id)"""
+
+
+def test_the_last_slot_is_for_an_account_that_is_alone_also_while_it_has_a_run(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    world.add_export("second")
+    for name, state in ((EXPORT, "running"), ("second", "queued")):
+        world.db.execute(RUN, state, name)
+
+    assert world.db.rows(TAKE, True) == [("second",)]
+
+
+@pytest.mark.parametrize("short_only", [False, True])
+def test_a_take_passes_over_a_run_whose_list_another_one_takes_people_off(world: World, short_only: bool) -> None:
+    world.set_up_export(people.simple(1))
+    world.simulator.add_list("ListA2", ACCOUNT, "Others")
+    world.add_export("same list")
+    world.add_export("other list", list_id="ListA2")
+    for name, state in ((EXPORT, "running"), ("same list", "queued"), ("other list", "queued")):
+        world.db.execute(RUN, state, name)
+    world.db.execute(CLAIM, EXPORT, ACCOUNT)
+
+    assert world.db.rows(TAKE, short_only) == [("other list",)]
 
 
 # -- workers that come, go and are cut off ---------------------------------------
