@@ -155,6 +155,46 @@ def test_a_trouble_that_does_not_pass_uses_up_the_budget(world: World) -> None:
     assert len(world.dead_letters()) == 1
 
 
+def until_it_fails(world: World) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run whose budget is used up: as it was while it waited, and in the end."""
+    before = len(world.runs())
+
+    def waiting() -> Any:
+        found = world.runs()
+        return len(found) > before and found[0]["state"] == "waiting" and found[0]
+
+    world.refresh()
+    seen = wait_until(waiting, 30, "the run to wait")
+    return seen, world.wait_runs_ended(before + 1, 60)[0]
+
+
+def check_named(waiting: dict[str, Any], failed: dict[str, Any], trouble: str) -> None:
+    assert waiting["reason"] == "klaviyo_unavailable" and trouble in waiting["detail"]
+    assert (failed["state"], failed["reason"]) == ("failed", "retry_budget_used_up")
+    assert trouble in failed["detail"]
+
+
+def test_polls_that_stay_malformed_are_waited_for_and_named(world: World) -> None:
+    world.set_up_export(people.simple(100))
+    world.simulator.fault("job", {"malformed": True}, times=-1)
+    world.start_worker(RETRY_BUDGET_SECONDS="10").wait_ready()
+
+    check_named(*until_it_fails(world), "answer to job is malformed: it is not JSON")
+
+
+def test_look_ups_that_stay_malformed_are_waited_for_and_named(world: World) -> None:
+    population = people.simple(100)
+    world.add_segment(SEGMENT, population)
+    world.add_connection()
+    world.add_export(EXPORT, "--on-leave", "remove")
+    run_once(world, RETRY_BUDGET_SECONDS="10")
+    world.db.execute("delete from insights.segment_member where profile_id = %s", population.members[0][0])
+    world.simulator.fault("profiles", {"malformed": True}, times=-1)
+
+    check_named(*until_it_fails(world), "answer to profiles is malformed: it is not JSON")
+    assert world.simulator.emails(LIST) == population.wanted.keys()
+
+
 # -- keys and lists ------------------------------------------------------------
 
 

@@ -30,6 +30,20 @@ static void failures_count_from_the_first_until_something_else_comes(void **stat
     assert_int_equal(availability_in_vain_ms(&availability, 9000), 0);
 }
 
+static void what_was_in_vain_is_forgotten_once_the_run_got_on(void **state)
+{
+    struct availability availability;
+
+    (void)state;
+    availability_init(&availability, true, false, "Klaviyo answered 503 to import", 5000);
+    availability_progress(&availability);
+    assert_string_equal(availability.trouble, "Klaviyo answered 503 to import");
+    assert_true(availability_responded(&availability, VERDICT_OK, ONE, 6000));
+    assert_string_equal(availability.trouble, "Klaviyo answered 503 to import");
+    availability_progress(&availability);
+    assert_string_equal(availability.trouble, "");
+}
+
 static void reached_limits_are_not_failures(void **state)
 {
     struct availability availability = fresh();
@@ -73,6 +87,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failures_count_from_the_first_until_something_else_comes),
+        cmocka_unit_test(what_was_in_vain_is_forgotten_once_the_run_got_on),
         cmocka_unit_test(reached_limits_are_not_failures),
         cmocka_unit_test(silence_counts_while_something_is_in_flight),
         cmocka_unit_test(a_run_that_was_parked_goes_on_with_what_it_waited_for),

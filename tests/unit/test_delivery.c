@@ -16,6 +16,7 @@
  *     ask  what the account's plan allows; ask!  and nothing goes before it is answered
  *     no-permit  for the next request
  *     wait?  whether it waits, as people are told; why?  and in which words
+ *     trouble?  what its failure would be told to be, were its budget used up now
  *     refused?  the batches of which there is surely no job, though imports were begun
  *     late:N[!]  a job that an earlier run left behind (!: it was waited for before)
  *     [TARGET=]RESPONSE, TARGET: import:ID, job:ID, errors:ID, jobs, list; else the oldest
@@ -240,17 +241,31 @@ static void note_wait(struct world *w)
                    wait.until_ms ? (int)(wait.until_ms - w->now_ms) : 0, (int)park_ms);
 }
 
-/* The words that people are told, with hyphens for blanks. */
-static void note_words(struct world *w)
+/* With hyphens for blanks. */
+static void note_words(struct world *w, const char *text)
 {
-    struct delivery_wait wait = delivery_wait(&w->delivery, w->now_ms);
     char words[256];
 
-    (void)snprintf(words, sizeof words, "%s", wait.kind == WAIT_NONE ? "goes-on" : wait.why);
+    (void)snprintf(words, sizeof words, "%s", text);
     for (char *c = words; *c; c++)
         if (*c == ' ')
             *c = '-';
     world_note(w, "%s", words);
+}
+
+/* The words that people are told. */
+static void note_why(struct world *w)
+{
+    struct delivery_wait wait = delivery_wait(&w->delivery, w->now_ms);
+
+    note_words(w, wait.kind == WAIT_NONE ? "goes-on" : wait.why);
+}
+
+static void note_trouble(struct world *w)
+{
+    const char *trouble = w->delivery.availability.trouble;
+
+    note_words(w, *trouble ? trouble : "no-trouble");
 }
 
 static void note_refused(struct world *w)
@@ -277,7 +292,9 @@ static void play_fact(struct world *w, const char *fact, const char *detail)
     else if (strcmp(fact, "wait?") == 0)
         note_wait(w);
     else if (strcmp(fact, "why?") == 0)
-        note_words(w);
+        note_why(w);
+    else if (strcmp(fact, "trouble?") == 0)
+        note_trouble(w);
     else if (strcmp(fact, "refused?") == 0)
         note_refused(w);
     else if (strcmp(fact, "end") == 0)
@@ -579,6 +596,44 @@ static const struct script ways[] = {
              " 429 wait? | block:import:1000 waits:rate_limited:4000:park:4000 |"
              " +3400 wait? | waits:rate_limited:600:park:600 | +600 | send:import:1 |"
              " 202 wait? | sent:1 goes-on" },
+    { "an answer that cannot be read is in vain, and waited for in its words",
+      ACCEPTED "garbage +500 | send:job:1 | garbage +1000 wait? | send:job:1 goes-on |"
+               " garbage +500 wait? why? | waits:klaviyo_unavailable:1500:park:0"
+               " Klaviyo's-answer-to-job-is-malformed:-it-is-not-JSON | +1500 | send:job:1 |"
+               " queued wait? | goes-on" },
+    { "so is one of another job",
+      ACCEPTED "another trouble? |"
+               " Klaviyo's-answer-to-job-is-malformed:-it-is-about-another-job" },
+    { "so is the job of another batch",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 |"
+      " same-job trouble? | Klaviyo's-answer-to-import-is-malformed:-it-is-the-job-of-another-batch" },
+    { "so is a page of errors",
+      ACCEPTED "complete:1 | send:errors:1 | garbage trouble? |"
+               " Klaviyo's-answer-to-import_errors-is-malformed:-it-is-not-JSON" },
+    { "so is the list that a batch waits for",
+      POSTED "400:? | send:list | garbage trouble? |"
+             " Klaviyo's-answer-to-list-is-malformed:-it-is-not-JSON" },
+    { "so is a question that must be answered",
+      "ask! guards:wait | send:usage | garbage trouble? |"
+      " Klaviyo's-answer-to-usage-is-malformed:-it-does-not-say-what-was-asked" },
+    { "a listing of jobs that cannot be read is no trouble",
+      "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 202 | sent:2 |"
+      " +1000 | send:jobs | garbage trouble? | send:job:1 send:job:2 no-trouble" },
+    { "nor is an earlier run's job: it is left in time",
+      "late:1 plan:1 end | send:job:-1 | garbage +500 | send:job:-1 | garbage +1000 |"
+      " send:job:-1 | garbage +1500 wait? trouble? | goes-on no-trouble | +448000 |"
+      " leave:L1 fetch send:import:1" },
+    { "what was in vain is forgotten once the run got on",
+      "plan:1 | fetch send:import:1 | 503 trouble? +500 |"
+      " Klaviyo-answered-503-invalid-to-import send:import:1 | 202 trouble? +1000 |"
+      " sent:1 Klaviyo-answered-503-invalid-to-import send:job:1 | complete trouble? |"
+      " confirm:1(1) no-trouble" },
+    { "not while it still is",
+      "plan:1 | fetch send:import:1 | 503 | | plan:1 | fetch send:import:2 | trouble? |"
+      " Klaviyo-answered-503-invalid-to-import" },
+    { "a job that is in a state nobody knows is told with Klaviyo's word for it",
+      ACCEPTED "completed | | +450000 | send:job:1 | completed trouble? |"
+               " resend:1? an-import-job-did-not-end-in-time:-its-status-is-completed" },
     { "where another request is due it goes on",
       "plan:1 plan:1 end | fetch send:import:1 send:import:2 | 202 +100 | sent:1 | 429 |"
       " block:import:1000 | +900 wait? | send:job:1 goes-on" },

@@ -140,6 +140,40 @@ static void a_status_nobody_knows_is_not_the_end(void **state)
     assert_int_equal(job.failed, -1);
 }
 
+/* A word that nobody knows may be told; what is no word is not repeated. */
+static void an_unknown_status_is_kept_where_it_is_a_word(void **state)
+{
+    static const struct {
+        const char *status, *word;
+    } cases[] = {
+        { "\"completed\"", "completed" },
+        { "\"Partially_done\"", "Partially_done" },
+        { "\"complete\"", "" },
+        { "\"queued\"", "" },
+        { "\"\"", "" },
+        { "\"of a@b.example\"", "" },
+        { "\"caf\\u00e9\"", "" },
+        { "\"a\\nb\"", "" },
+        { "\"a_word_of_thirty_two_letters____\"", "" },
+        { "\"a_word_of_thirty_one_letters___\"", "a_word_of_thirty_one_letters___" },
+        { "null", "" },
+        { "7", "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char body[256];
+        struct error err = ERROR_INIT;
+        struct import_job job;
+
+        (void)snprintf(body, sizeof body,
+                       "{\"data\":{\"id\":\"a\",\"attributes\":{\"status\":%s}}}", cases[i].status);
+        CLEANUP(response_release) struct response response = answer_of(ENDPOINT_JOB, 200, body);
+        assert_true(import_job_parse(&response, &job, &err));
+        assert_string_equal(job.odd_status, cases[i].word);
+    }
+}
+
 /* What failed decides what is confirmed. */
 static void a_count_of_failures_that_is_none_is_malformed(void **state)
 {
@@ -328,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_job_is_read_with_counts_or_without),
         cmocka_unit_test(a_job_that_does_not_count_is_no_job_that_has_not_counted_yet),
         cmocka_unit_test(a_status_nobody_knows_is_not_the_end),
+        cmocka_unit_test(an_unknown_status_is_kept_where_it_is_a_word),
         cmocka_unit_test(a_count_of_failures_that_is_none_is_malformed),
         cmocka_unit_test(a_listing_is_no_job_and_a_job_no_listing),
         cmocka_unit_test(a_listing_answers_for_many_jobs),

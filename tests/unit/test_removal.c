@@ -285,6 +285,24 @@ static void lose_answer(struct people *w, size_t which)
     request_schedule_again(&w->schedule, asked.pending, w->now_ms, 0);
 }
 
+/* Broken JSON with the right status. */
+static void garble_answer(struct people *w, size_t which)
+{
+    static struct asked asked;
+    struct verdict verdict = { .action = VERDICT_OK };
+    char body[] = "{\"data\":[{";
+    struct response response = { .transport = TRANSPORT_ANSWERED,
+                                 .status = 200,
+                                 .endpoint = ENDPOINT_PROFILES,
+                                 .body = body,
+                                 .body_bytes = strlen(body) };
+    struct error err = ERROR_INIT;
+
+    land(w, which, &asked);
+    struct delivery_reply reply = { asked.pending, &response, &verdict, w->now_ms };
+    assert_true(removal_response(&w->removal, &w->schedule, &reply, &err));
+}
+
 static void settle(struct people *w)
 {
     struct effect effect;
@@ -408,6 +426,22 @@ static void all_pages_are_read(void **state)
     people_init(&w, 150);
     w.page_rows = 60;
     run(&w, 0);
+    assert_all_gone(&w);
+    removal_release(&w.removal);
+}
+
+static void a_look_up_that_cannot_be_read_is_made_again_and_named(void **state)
+{
+    static struct people w;
+
+    (void)state;
+    people_init(&w, 10);
+    settle(&w);
+    garble_answer(&w, 0);
+    assert_string_equal(w.schedule.unread,
+                        "Klaviyo's answer to profiles is malformed: it is not JSON");
+    run(&w, 0);
+    assert_int_equal(w.n_lookups, 2);
     assert_all_gone(&w);
     removal_release(&w.removal);
 }
@@ -607,6 +641,7 @@ int main(void)
         cmocka_unit_test(whom_klaviyo_does_not_know_is_gone),
         cmocka_unit_test(what_another_export_has_there_stays_and_is_forgotten_here),
         cmocka_unit_test(all_pages_are_read),
+        cmocka_unit_test(a_look_up_that_cannot_be_read_is_made_again_and_named),
         cmocka_unit_test(who_is_refused_alone_is_kept),
         cmocka_unit_test(who_is_refused_by_the_removal_alone_is_kept_and_the_others_are_taken_off),
         cmocka_unit_test(who_is_not_on_the_list_any_more_is_off_and_so_are_the_others),

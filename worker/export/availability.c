@@ -54,6 +54,12 @@ bool availability_responded(struct availability *availability, enum verdict_acti
     return !again && !limited;
 }
 
+void availability_progress(struct availability *availability)
+{
+    if (availability->unavailable_since_ms == 0)
+        availability->trouble[0] = '\0';
+}
+
 static int64_t since_ms(int64_t began_ms, int64_t now_ms)
 {
     return began_ms > 0 ? now_ms - began_ms : 0;

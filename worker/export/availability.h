@@ -39,6 +39,9 @@ void availability_heard(struct availability *availability, int64_t now_ms);
 bool availability_responded(struct availability *availability, enum verdict_action action,
                             size_t n_in_flight, int64_t now_ms);
 
+/* The run got on: what was in vain before is told no more, unless it still is. */
+void availability_progress(struct availability *availability);
+
 /* A response this late counts as one in vain: reported within 5 s (contract). */
 bool availability_is_slow(int64_t sent_ms, int64_t now_ms);
 

@@ -113,8 +113,11 @@ void batch_import_watch(struct batch_import *import, const struct import_context
 /* The job failed: the same bytes are sent again, after a while. */
 static void want_resend(struct batch_import *import, const char *why, bool job_is_over)
 {
+    bool is_odd = !job_is_over && import->odd_status[0];
+
     import->wanted = EFFECT_RESEND;
-    import->why = why;
+    (void)snprintf(import->why, sizeof import->why, "%s%s%s", why, is_odd ? ": its status is " : "",
+                   is_odd ? import->odd_status : "");
     import->job_is_over = job_is_over;
 }
 
@@ -224,6 +227,7 @@ void batch_import_job(struct batch_import *import, const struct import_context *
                       const struct import_job *job)
 {
     import->request.attempts = 0;
+    (void)snprintf(import->odd_status, sizeof import->odd_status, "%s", job->odd_status);
     if (import->late_job_id && import_job_has_ended(job)) {
         import->wanted = EFFECT_SETTLE_LATE_JOB;
         return;
@@ -245,11 +249,6 @@ void batch_import_job(struct batch_import *import, const struct import_context *
 }
 
 /* ---- responses ---- */
-
-static void try_again(struct batch_import *import, const struct import_context *context)
-{
-    request_schedule_again(context->schedule, &import->request, context->now_ms, 0);
-}
 
 bool batch_import_refused(struct batch_import *import, struct verdict *verdict, struct error *err)
 {
@@ -292,20 +291,35 @@ static bool post_response(struct batch_import *import, const struct import_conte
     case VERDICT_UNEXPECTED:
         break;
     }
-    try_again(import, context);
+    request_schedule_again(context->schedule, &import->request, context->now_ms, 0);
     return true;
 }
 
+static bool read_poll(const struct batch_import *import, const struct response *response,
+                      struct import_job *job, struct error *err)
+{
+    return import_job_parse(response, job, err) &&
+           (strcmp(job->id, import->batch.job_id) == 0 ||
+            error_set(err, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
+                      endpoint_name(response->endpoint), "it is about another job"));
+}
+
+/*
+ * An earlier run's job is left in time: were the run parked because of it, each owner would
+ * wait for the whole time of a job.
+ */
 static void poll_response(struct batch_import *import, const struct import_context *context,
                           const struct response *response)
 {
     struct import_job job;
     struct error malformed = ERROR_INIT;
 
-    if (import_job_parse(response, &job, &malformed) && strcmp(job.id, import->batch.job_id) == 0)
+    if (read_poll(import, response, &job, &malformed))
         batch_import_job(import, context, &job);
+    else if (import->late_job_id)
+        request_schedule_again(context->schedule, &import->request, context->now_ms, 0);
     else
-        try_again(import, context);
+        request_schedule_unread(context->schedule, &import->request, context->now_ms, &malformed);
 }
 
 /* The job does not say how many rows failed, and its errors name none: was that all? */
@@ -353,7 +367,7 @@ static bool errors_response(struct batch_import *import, const struct import_con
     struct error malformed = ERROR_INIT;
 
     if (!import_error_page_parse(response, &page, &malformed)) {
-        try_again(import, context);
+        request_schedule_unread(context->schedule, &import->request, context->now_ms, &malformed);
         return true;
     }
     bool ok = read_error_page(import, context, &page, err);

@@ -14,6 +14,8 @@
 #include "worker/klaviyo/verdict.h"
 #include "worker/store/late_jobs.h"
 
+enum { BATCH_IMPORT_WHY_BYTES = 96 };
+
 /*
  * The import of one batch (pure):
  *
@@ -37,11 +39,11 @@ struct batch_import {
     bool refused;        /* the last import of it was begun in vain: it is no job */
     struct outbox_batch batch;
     struct pending_request request;
-    enum effect_kind wanted; /* NONE: nothing is to be performed */
-    const char *why;         /* of a RESEND */
-    bool job_is_over;        /* the same: the job cannot end any more */
-    unsigned resends;        /* each is due after a longer pause */
-    bool waits_for_list;     /* refused without a row named: is the list still there? */
+    enum effect_kind wanted;          /* NONE: nothing is to be performed */
+    char why[BATCH_IMPORT_WHY_BYTES]; /* of a RESEND */
+    bool job_is_over;                 /* the same: the job cannot end any more */
+    unsigned resends;                 /* each is due after a longer pause */
+    bool waits_for_list;              /* refused without a row named: is the list still there? */
 
     /* POST and ERRORS: the profile objects, loaded when there is room. */
     struct strbuf body;
@@ -52,8 +54,9 @@ struct batch_import {
     /* POLL */
     int64_t interval_ms;
     int64_t give_up_ms;
-    int64_t watched_ms; /* since when */
-    bool poll_alone;    /* not on the page of the newest jobs */
+    int64_t watched_ms;                    /* since when */
+    bool poll_alone;                       /* not on the page of the newest jobs */
+    char odd_status[IMPORT_JOB_ODD_BYTES]; /* as import_job.odd_status, of its last poll */
 
     /* ERRORS */
     int64_t n_failed; /* as import_job.failed of the ended job */

@@ -108,12 +108,18 @@ size_t delivery_request_rows(const struct pending_request *pending)
 
 /* ---- facts ---- */
 
+static void count_progress(struct delivery *d, bool made)
+{
+    if (!made)
+        return;
+    d->counts.progress++;
+    availability_progress(&d->availability);
+}
+
 void delivery_plan(struct delivery *delivery, const struct delivery_plan_news *news)
 {
-    if (news->more) {
-        delivery->more_planned = true;
-        delivery->counts.progress++;
-    }
+    delivery->more_planned |= news->more;
+    count_progress(delivery, news->more);
     delivery->may_deliver = news->may_deliver;
     delivery->plan_done = news->done;
     if (news->done && delivery->removal.step == REMOVAL_UNDECIDED)
@@ -167,7 +173,7 @@ static void list_response(struct delivery *d, const struct delivery_reply *reply
     else if (klaviyo_list_parse(reply->response, &list, &malformed))
         list_is_there(d, &list);
     else
-        request_schedule_again(&d->schedule, &d->list, reply->now_ms, 0);
+        request_schedule_unread(&d->schedule, &d->list, reply->now_ms, &malformed);
 }
 
 /* ---- the guards' questions ---- */
@@ -192,6 +198,16 @@ static bool question_left(struct delivery *d, const struct pending_request *pend
 
 /* ---- responses ---- */
 
+static void come_back_unread(struct delivery *d, const struct delivery_reply *reply,
+                             const char *what)
+{
+    struct error why = ERROR_INIT;
+
+    (void)error_set(&why, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
+                    endpoint_name(reply->pending->endpoint), what);
+    request_schedule_unread(&d->schedule, reply->pending, reply->now_ms, &why);
+}
+
 /* The list is asked for once a run, before rows are suspected. */
 static bool import_response(struct delivery *d, const struct delivery_reply *reply,
                             struct error *err)
@@ -206,7 +222,7 @@ static bool import_response(struct delivery *d, const struct delivery_reply *rep
         return true;
     }
     if (verdict->action == VERDICT_ACCEPTED && import_set_has_job(&d->imports, verdict->job.id)) {
-        request_schedule_again(&d->schedule, &import->request, reply->now_ms, 0);
+        come_back_unread(d, reply, "it is the job of another batch");
         return true;
     }
     return batch_import_response(import, &context, reply->response, reply->verdict, err);
@@ -237,8 +253,8 @@ static bool useful_response(struct delivery *d, const struct delivery_reply *rep
     case PENDING_JOB_LISTING:
         job_polls_response(&d->polls, &d->imports, &context, reply->response);
         return true;
-    case PENDING_QUESTION: /* a malformed answer */
-        request_schedule_again(&d->schedule, reply->pending, reply->now_ms, 0);
+    case PENDING_QUESTION:
+        come_back_unread(d, reply, "it does not say what was asked");
         return true;
     case PENDING_LOOKUP:
     case PENDING_REMOVAL:
@@ -452,15 +468,28 @@ bool delivery_needs_list(const struct delivery *delivery)
     return false;
 }
 
-/* A failure of an optional request says nothing about the others. */
-static void note_availability(struct delivery *d, const struct delivery_reply *reply)
+/* One that could not be read is one in vain: known once it was dealt with. */
+static enum verdict_action note_unread(struct delivery *d, const struct delivery_reply *reply,
+                                       bool dispensable)
 {
-    enum verdict_action action = reply->verdict->action;
+    if (d->schedule.unread[0] == '\0')
+        return reply->verdict->action;
+    if (!dispensable)
+        (void)snprintf(d->availability.trouble, sizeof d->availability.trouble, "%s",
+                       d->schedule.unread);
+    return VERDICT_AGAIN;
+}
 
-    if (is_dispensable(d, reply->pending) && action != VERDICT_OK)
+/* A failure of an optional request says nothing about the others. */
+static void note_availability(struct delivery *d, const struct delivery_reply *reply,
+                              bool dispensable)
+{
+    enum verdict_action action = note_unread(d, reply, dispensable);
+    size_t n_in_flight = d->schedule.n_in_flight + 1;
+
+    if (dispensable && action != VERDICT_OK)
         availability_heard(&d->availability, reply->now_ms);
-    else if (availability_responded(&d->availability, action, d->schedule.n_in_flight,
-                                    reply->now_ms))
+    else if (availability_responded(&d->availability, action, n_in_flight, reply->now_ms))
         d->schedule.attempts = 0;
 }
 
@@ -489,12 +518,15 @@ bool delivery_response(struct delivery *delivery, const struct delivery_reply *r
 {
     struct pending_request *pending = reply->pending;
 
+    bool dispensable = is_dispensable(delivery, pending);
+
     assert(pending->in_flight && delivery->blocked_ms == 0);
-    note_availability(delivery, reply);
     request_schedule_ended(&delivery->schedule, pending);
     heed_wait(delivery, reply);
     pending->limited = false;
-    return is_dealt_with(delivery, reply) || act_on_verdict(delivery, reply, err);
+    bool ok = is_dealt_with(delivery, reply) || act_on_verdict(delivery, reply, err);
+    note_availability(delivery, reply, dispensable);
+    return ok;
 }
 
 /* ---- effects that a fact left ---- */
@@ -671,9 +703,9 @@ static void count_performed(struct delivery *d, const struct effect *effect)
         int64_t failed = effect->failures ? import_failures_count(effect->failures) : 0;
 
         d->counts.accepted += effect->n_rows - failed;
-        d->counts.progress++;
+        count_progress(d, true);
     } else if (effect->kind == EFFECT_SPLIT) {
-        d->counts.progress += batch_split_kept(effect->split) < effect->split->n_rows;
+        count_progress(d, batch_split_kept(effect->split) < effect->split->n_rows);
         d->more_planned = true;
     }
 }
@@ -791,7 +823,7 @@ bool delivery_performed(struct delivery *delivery, const struct effect *effect,
     case EFFECT_RELEASE_HELD:
     case EFFECT_FETCH_LEAVERS:
     case EFFECT_FORGET_LEAVERS:
-        delivery->counts.progress += effect->kind != EFFECT_CLAIM_LIST;
+        count_progress(delivery, effect->kind != EFFECT_CLAIM_LIST);
         return removal_performed(&delivery->removal, effect, result, now_ms, err);
     case EFFECT_SEND:
         send_performed(delivery, effect, result, now_ms);

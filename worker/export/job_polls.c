@@ -77,7 +77,7 @@ void job_polls_response(struct job_polls *polls, const struct import_set *import
     } else if (job_polls_are_useless(polls, VERDICT_AGAIN)) {
         job_polls_give_up(polls, response->status);
     } else {
-        request_schedule_again(context->schedule, &polls->listing, context->now_ms, 0);
+        request_schedule_unread(context->schedule, &polls->listing, context->now_ms, &malformed);
     }
 }
 

@@ -415,7 +415,7 @@ static bool lookup_response(struct removal *r, struct removal_request *lookup,
     struct error malformed = ERROR_INIT;
 
     if (!profile_page_parse(reply->response, &page, &malformed)) {
-        request_schedule_again(schedule, &lookup->pending, reply->now_ms, 0);
+        request_schedule_unread(schedule, &lookup->pending, reply->now_ms, &malformed);
         return true;
     }
     bool ok = read_page(r, lookup, &page, err);

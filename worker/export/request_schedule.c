@@ -1,5 +1,7 @@
 #include "worker/export/request_schedule.h"
 
+#include <stdio.h>
+
 #include "common/retry.h"
 
 enum {
@@ -42,6 +44,7 @@ void request_schedule_started(struct request_schedule *schedule, struct pending_
 void request_schedule_ended(struct request_schedule *schedule, struct pending_request *pending)
 {
     pending->in_flight = false;
+    schedule->unread[0] = '\0';
     schedule->n_in_flight--;
 }
 
@@ -54,6 +57,14 @@ void request_schedule_again(struct request_schedule *schedule, struct pending_re
     pending->due_ms =
         now_ms + retry_wait_ms(RETRY_POLICY, pending->attempts, schedule->random(), wait_ms);
     schedule->retries++;
+}
+
+void request_schedule_unread(struct request_schedule *schedule, struct pending_request *pending,
+                             int64_t now_ms, const struct error *why)
+{
+    (void)snprintf(schedule->unread, sizeof schedule->unread, "%.*s",
+                   REQUEST_SCHEDULE_WHY_BYTES - 1, why->text);
+    request_schedule_again(schedule, pending, now_ms, 0);
 }
 
 void request_schedule_close(struct request_schedule *schedule, enum endpoint endpoint,

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/error.h"
 #include "worker/klaviyo/endpoint.h"
 
 /*
@@ -40,6 +41,8 @@ struct pending_request {
     unsigned attempts; /* in vain, in a row */
 };
 
+enum { REQUEST_SCHEDULE_WHY_BYTES = 256 };
+
 struct request_schedule {
     uint32_t (*random)(void); /* all values equally likely */
     int64_t not_before_ms[ENDPOINT_COUNT];
@@ -51,6 +54,7 @@ struct request_schedule {
     size_t n_in_flight;
     int64_t retries;
     unsigned attempts; /* in vain before this owner began; 0 once a response was of use */
+    char unread[REQUEST_SCHEDULE_WHY_BYTES]; /* why the last response could not be; empty: it was */
 };
 
 #define REQUEST_SCHEDULE_NEVER INT64_MAX
@@ -77,12 +81,18 @@ int64_t request_schedule_due_ms(const struct request_schedule *schedule,
 void request_schedule_started(struct request_schedule *schedule, struct pending_request *pending,
                               int64_t now_ms);
 
-/* Its response is there, whatever it says. */
+/* Its response is there, whatever it says; nobody has found yet that it cannot be read. */
 void request_schedule_ended(struct request_schedule *schedule, struct pending_request *pending);
 
 /* It was in vain: due again after a growing pause of random length, at least wait_ms. */
 void request_schedule_again(struct request_schedule *schedule, struct pending_request *pending,
                             int64_t now_ms, int64_t wait_ms);
+
+/*
+ * So was a response that cannot be read: as a 5xx. why, in words fit for a log, is copied.
+ */
+void request_schedule_unread(struct request_schedule *schedule, struct pending_request *pending,
+                             int64_t now_ms, const struct error *why);
 
 /* Nothing is sent to the endpoint before until_ms. An earlier time changes nothing. */
 void request_schedule_close(struct request_schedule *schedule, enum endpoint endpoint,

@@ -24,6 +24,17 @@ static enum import_job_status read_status(const char *word)
     return IMPORT_JOB_UNKNOWN;
 }
 
+/* Letters and underscores only: nothing of a person's is in it. Else it is left out. */
+static void keep_odd_status(struct import_job *job, const char *word)
+{
+    bool is_word = word && strlen(word) < IMPORT_JOB_ODD_BYTES;
+
+    for (const char *at = word; is_word && *at; at++)
+        is_word = *at == '_' || (isascii((unsigned char)*at) && isalpha((unsigned char)*at));
+    document_copy(job->odd_status, sizeof job->odd_status,
+                  is_word && job->status == IMPORT_JOB_UNKNOWN ? word : NULL);
+}
+
 /* Seen: unpadded base64url. */
 bool import_job_is_id(const char *id)
 {
@@ -50,7 +61,9 @@ bool import_job_read(const json_t *resource, struct import_job *out)
     if (!import_job_is_id(id) || !is_count(json_object_get(attributes, "failed_count")))
         return false;
     document_copy(out->id, sizeof out->id, id);
-    out->status = read_status(json_string_value(json_object_get(attributes, "status")));
+    const char *status = json_string_value(json_object_get(attributes, "status"));
+    out->status = read_status(status);
+    keep_odd_status(out, status);
     const json_t *failed = json_object_get(attributes, "failed_count");
     out->failed = failed ? document_count(failed) : IMPORT_JOB_NOT_COUNTED;
     return true;

@@ -21,7 +21,10 @@
  * lenient: members that are not asked for are ignored, counts may be null.
  * ERROR_RETRY: the body is malformed (or memory is out): ask again.
  */
-enum { IMPORT_JOB_ID_BYTES = 256 }; /* seen: 58 characters; opaque */
+enum {
+    IMPORT_JOB_ID_BYTES = 256, /* seen: 58 characters; opaque */
+    IMPORT_JOB_ODD_BYTES = 32,
+};
 
 #define IMPORT_JOB_PAGE_ROWS "100" /* the largest page[size] of jobs and errors */
 
@@ -42,7 +45,8 @@ enum { IMPORT_JOB_NOT_COUNTED = -2 };
 struct import_job {
     char id[IMPORT_JOB_ID_BYTES]; /* never empty */
     enum import_job_status status;
-    int64_t failed; /* profiles; -1: null; or IMPORT_JOB_NOT_COUNTED */
+    char odd_status[IMPORT_JOB_ODD_BYTES]; /* UNKNOWN: the word, if it is one that a log may hold */
+    int64_t failed;                        /* profiles; -1: null; or IMPORT_JOB_NOT_COUNTED */
 };
 
 /* True for a complete or cancelled job. Not by its counts: what they count is not documented. */
