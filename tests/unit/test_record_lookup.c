@@ -13,7 +13,13 @@
 #include "worker/kafka/producer.h"
 #include "worker/kafka/record_lookup.h"
 
-enum { DEADLINE_MS = 20000, SEND_MS = 10000, LONG_MS = 3600 * 1000, PARTITIONS = 1 };
+enum {
+    DEADLINE_MS = 20000,
+    SEND_MS = 10000,
+    LONG_MS = 3600 * 1000,
+    MINUTE_MS = 60 * 1000,
+    PARTITIONS = 1
+};
 
 static const char topic[] = "events";
 
@@ -218,13 +224,13 @@ static void a_record_of_a_partition_that_is_no_more_is_gone_after_half_a_minute(
     produce(&w, "first");
     assert_found(&w, 0, "first");
     record_lookup_want(w.lookup, PARTITIONS, 0);
-    assert_int_equal(look_ahead(&w, &ahead_ms, 60 * 1000), RECORD_LOOKUP_GONE);
+    assert_int_equal(look_ahead(&w, &ahead_ms, MINUTE_MS), RECORD_LOOKUP_GONE);
     assert_in_range(ahead_ms, 29 * 1000, 50 * 1000);
 
     /* That is known now: the next one is not waited for. */
     int64_t known_ms = ahead_ms;
     record_lookup_want(w.lookup, PARTITIONS, 1);
-    assert_int_equal(look_ahead(&w, &ahead_ms, 60 * 1000), RECORD_LOOKUP_GONE);
+    assert_int_equal(look_ahead(&w, &ahead_ms, MINUTE_MS), RECORD_LOOKUP_GONE);
     assert_int_equal(ahead_ms, known_ms);
     assert_found(&w, 0, "first");
     world_stop(&w);
@@ -241,7 +247,7 @@ static void a_record_whose_partition_has_no_leader_is_waited_for(void **state)
     produce(&w, "first");
     rd_kafka_mock_partition_set_leader(w.mock.cluster, topic, 0, -1);
     record_lookup_want(w.lookup, 0, 0);
-    assert_int_equal(look_ahead(&w, &ahead_ms, 300 * 1000), RECORD_LOOKUP_PENDING);
+    assert_int_equal(look_ahead(&w, &ahead_ms, LONG_MS / 10), RECORD_LOOKUP_PENDING);
     rd_kafka_mock_partition_set_leader(w.mock.cluster, topic, 0, 1);
     assert_int_equal(look(&w, 0, &record), RECORD_LOOKUP_FOUND);
     assert_true(record && record->offset == 0);

@@ -95,6 +95,12 @@ static void move_shelf(struct shelves *from, struct shelves *to, int32_t partiti
     TAILQ_INSERT_TAIL(to, shelf, entry);
 }
 
+static void move_all(struct shelves *from, struct shelves *to)
+{
+    while (!TAILQ_EMPTY(from))
+        move_shelf(from, to, TAILQ_FIRST(from)->partition);
+}
+
 void reread_free(struct reread *reread)
 {
     if (!reread)
@@ -344,7 +350,7 @@ void reread_renew(struct reread *reread)
     struct pending_event *wanted = reread->wanted;
 
     reread->wanted = NULL;
-    TAILQ_CONCAT(&reread->moving, &reread->stuck, entry);
+    move_all(&reread->stuck, &reread->moving);
     if (wanted)
         reread_add(reread, wanted);
     record_lookup_retire(reread->lookup);
