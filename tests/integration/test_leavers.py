@@ -177,6 +177,22 @@ def test_who_was_not_put_there_by_this_export_stays(world: World) -> None:
     assert world.simulator.count(LIST) == 5
 
 
+def test_whom_klaviyo_refused_was_not_put_there_either(world: World) -> None:
+    set_up(world, 5)
+    world.simulator.control("POST", "rejects", {"emails": ["refused@example.test"], "stage": "import-error"})
+    join(world, "refused@example.test")
+    assert run_once(world)["state"] == "succeeded_with_rejections"
+    by_hand = klaviyo.create(world.simulator, "refused@example.test")
+    klaviyo.put_on(world.simulator, LIST, by_hand)
+
+    leave(world, "refused@example.test")
+    run = run_once(world)
+
+    assert run["counts"]["left"] == 0
+    assert "refused@example.test" in world.simulator.emails(LIST)
+    assert not lookups(world)
+
+
 def test_who_comes_back_is_put_on_the_list_again(world: World) -> None:
     first, *_ = set_up(world, 5)
     leave(world, first)

@@ -90,6 +90,12 @@ static bool was_listed(const struct ledger_row *row)
 /*
  * What this export sent, or began to send, or will have sent when this run ends. In doubt
  * it counts as being there.
+ *
+ * An import error is no doubt: Klaviyo says that it did not import that row. Were it to put
+ * somebody on the list all the same, they would stay when they leave. But if all who were
+ * refused counted as being there, those whom a form or somebody's hand put on the list would be
+ * taken off it, other exports could take nobody off whom this one was refused, and the share
+ * that the guard of removals looks at would be of more than is there.
  */
 static bool may_be_on_list(const struct ledger_row *row)
 {
