@@ -64,6 +64,7 @@ revoke execute on function
     klaviyo.cancel_run(bigint), klaviyo.follow_event(text, text),
     klaviyo.change_connection(text, integer),
     klaviyo.stop_runs(bigint, text), klaviyo.lock_export(bigint, text), klaviyo.hand_over(bigint),
+    klaviyo.unconfirm(bigint, text[]),
     klaviyo.forget_member(text), klaviyo.show_member(text),
     klaviyo.look_for_member(klaviyo.export, text), klaviyo.look_for_address(text[], text[], text),
     klaviyo.add_task(text, text, jsonb), klaviyo.look_at_task(bigint), klaviyo.drop_task(bigint),

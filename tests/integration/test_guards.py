@@ -8,6 +8,8 @@ from support import people
 from support.process import wait_until
 from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World
 
+OTHER_ACCOUNT, OTHER_LIST = "AcctB2", "ListB2"
+
 ADD_MEMBERS = """with added as (
     insert into insights.customer_profile
     select 'more' || n, jsonb_build_object('email', 'more' || n || '@shop.example')
@@ -236,8 +238,13 @@ def set_plan(world: World, used: int, maximum: int) -> None:
     world.simulator.control("PUT", f"accounts/{ACCOUNT}", body)
 
 
-def set_flows(world: World, *flows: dict[str, Any]) -> None:
-    world.simulator.control("PUT", f"lists/{LIST}", {"flows": list(flows)})
+def set_flows(world: World, *flows: dict[str, Any], list_id: str = LIST) -> None:
+    world.simulator.control("PUT", f"lists/{list_id}", {"flows": list(flows)})
+
+
+def add_list_with_flow(world: World) -> None:
+    world.simulator.add_list(OTHER_LIST, ACCOUNT, "Other")
+    set_flows(world, {"status": "live"}, list_id=OTHER_LIST)
 
 
 def test_new_addresses_that_the_plan_has_no_room_for_stop_the_run_where_they_shall(
@@ -294,6 +301,63 @@ def test_live_flows_of_the_list_stop_a_run_with_over_1000_new_addresses(world: W
     world.admin("export", "update", EXPORT, "--flows-known")
     assert refreshed(world, 3)["counts"]["accepted"] == 1001
     assert len(world.simulator.diary("flow-triggers")) == 1
+
+
+def test_that_flows_are_known_is_said_of_one_list(world: World) -> None:
+    set_up_with_scopes(world, 1001)
+    add_list_with_flow(world)
+    world.start_worker()
+    world.admin("export", "update", EXPORT, "--flows-known")
+    assert refreshed(world, 1)["state"] == "succeeded"
+    sent = imports(world)
+
+    world.admin("export", "update", EXPORT, "--list", OTHER_LIST)
+
+    assert world.admin("export", "show", EXPORT, "--json").json["flows_known"] is False
+    assert_stopped(world, refreshed(world, 2), sent, "list_starts_flows")
+    world.admin("export", "update", EXPORT, "--list", LIST, "--flows-known")
+    world.admin("export", "update", EXPORT, "--max-profiles", "5000")
+    assert world.admin("export", "show", EXPORT, "--json").json["flows_known"] is True
+    world.admin("export", "update", EXPORT, "--list", OTHER_LIST, "--flows-known")
+    assert refreshed(world, 3)["counts"]["accepted"] == 1001
+
+
+def test_what_was_confirmed_of_a_list_is_not_confirmed_of_another(world: World) -> None:
+    set_up_with_scopes(world, 1001)
+    add_list_with_flow(world)
+    world.simulator.settings(queued_ms=10_000)
+    world.start_worker()
+    for n in (1, 2):  # one is running, one waits for it
+        world.refresh(confirm=["list_starts_flows", "too_many_invalid"])
+        wait_until(lambda n=n: len(world.runs()) == n, 30, "its run")
+        world.wait_requests("import", 1)
+    sent = imports(world)
+
+    world.admin("export", "update", EXPORT, "--list", OTHER_LIST)
+
+    newest, ended = world.wait_runs_ended(2, 90)
+    assert (ended["reason"], newest["events"]) == ("export_changed", 2)
+    assert_stopped(world, newest, sent, "list_starts_flows")
+    kept = world.db.value("select confirm from klaviyo.run where run_id = %s", newest["id"])
+    assert kept == ["too_many_invalid"], "that was said of the members"
+
+
+def test_what_was_confirmed_of_an_account_is_not_confirmed_of_another(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    other_key = "pk_planted0secret0key0of0account0B2"
+    world.simulator.add_account(OTHER_ACCOUNT)
+    world.simulator.add_key(other_key, OTHER_ACCOUNT)
+    world.simulator.add_list(OTHER_LIST, OTHER_ACCOUNT, "Other")
+    world.add_connection("other", other_key)
+    world.db.execute(
+        """insert into klaviyo.run (export_id, export_name, connection_name, trigger, confirm)
+        select export_id, name, 'main', 'schedule', '{over_plan_limit,size_jumped}'
+        from klaviyo.export"""
+    )
+
+    world.admin("export", "update", EXPORT, "--connection", "other", "--list", OTHER_LIST)
+
+    assert world.db.value("select confirm from klaviyo.run") == ["size_jumped"]
 
 
 def test_verify_says_which_lists_start_flows(world: World) -> None:

@@ -51,6 +51,7 @@ OWNERS_FUNCTIONS = [
     "select klaviyo.stop_runs(1, 'export_removed')",
     "select klaviyo.lock_export(1, 'export_removed')",
     "select klaviyo.hand_over(1)",
+    "select klaviyo.unconfirm(1, '{list_starts_flows}')",
     "select klaviyo.audit_write('x', 'run', 'x', '{}')",
     "select klaviyo.look_at_source('{seg}', '{email}', '[]')",
     "select klaviyo.look_at_segments()",

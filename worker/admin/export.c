@@ -120,7 +120,7 @@ static const struct option_spec update_options[] = {
     OPTIONS_OF_EXPORT(false),
     { "--no-fields", OPTION_FLAG, false, NULL, "send only the address from now on" },
     { "--flows-known", OPTION_FLAG, false, NULL,
-      "flows that begin with being added to the list are wanted, even for over 1,000 people at once" },
+      "flows that begin with being added to this list are wanted, even for over 1,000 people at once" },
     OPTIONS_END,
 };
 static const struct option_spec list_options[] = { OPTIONS_OF_LISTING, OPTIONS_END };

@@ -40,7 +40,7 @@ struct export_draft {
     int64_t max_invalid_percent; /* 0 to 100 */
     bool size_guard_given, size_guard;
     const char *plan; /* as guard_plan_find() has it */
-    bool flows_known; /* true only: it is not taken back */
+    bool flows_known; /* true only: another list or connection takes it back */
     const char *const *segments;
     size_t n_segments;
     const struct export_mapping *fields;
