@@ -104,3 +104,80 @@ begin
     return new;
 end
 $$;
+
+-- -- of another hour -------------------------------------------------------------
+
+-- When its maker last asked what became of it; null: not yet since it was made.
+alter table klaviyo.task add asked_at timestamptz;
+
+-- Its maker asks a few times a second, and once the database is back after a minute.
+create function klaviyo.is_waited_for(t klaviyo.task) returns boolean
+language sql volatile as $$
+    select coalesce(t.asked_at, t.created_at)
+           between clock_timestamp() - interval '2 minutes'
+               and clock_timestamp() + interval '2 minutes' -- the clock may have gone back
+$$;
+revoke execute on function klaviyo.is_waited_for(klaviyo.task) from public;
+
+-- As before, and notes that it was asked. A row that somebody else has in hand is noted the
+-- next time.
+create or replace function klaviyo.look_at_task(p_task_id bigint) returns jsonb
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    update klaviyo.task t set asked_at = clock_timestamp()
+    where t.task_id = (
+        select o.task_id from klaviyo.task o
+        where o.task_id = p_task_id and o.created_by = klaviyo.caller()
+          and o.state in ('waiting', 'running')
+          and coalesce(o.asked_at not between clock_timestamp() - interval '5 seconds'
+                                          and clock_timestamp(), true)
+        for no key update skip locked);
+    select jsonb_build_object(
+        'state', t.state, 'progress', t.progress, 'answer', t.answer, 'error', t.error,
+        'again', t.again,
+        'before', (select count(*) from klaviyo.task o
+                   where (o.created_at, o.task_id) < (t.created_at, t.task_id) and o.state in ('waiting', 'running')),
+        'served', exists (select from klaviyo.task_worker w
+                          where t.kind = any (w.kinds) and klaviyo.is_there(w)
+                            and klaviyo.is_for_key_pair(t.connection_id, w.key_pair_id)))
+    from klaviyo.task t
+    where t.task_id = p_task_id and t.created_by = klaviyo.caller()
+$$;
+
+-- As before, but what nobody waits for any more is not begun: a trial would send hours after
+-- its command had lost its terminal.
+create or replace function klaviyo.take_task(p_worker text, p_lease_ms bigint, p_key_pair integer,
+                                             p_kinds text[])
+returns table (task_id bigint, token integer, kind text, arguments text)
+language plpgsql as $$
+declare
+    v klaviyo.task;
+begin
+    insert into klaviyo.task_worker as w (worker, kinds, key_pair_id, seen_at)
+    values (p_worker, p_kinds, p_key_pair, clock_timestamp())
+    on conflict (worker) do update
+    set kinds = excluded.kinds, key_pair_id = excluded.key_pair_id, seen_at = excluded.seen_at
+    where w.seen_at not between clock_timestamp() - interval '5 seconds' and clock_timestamp();
+    loop
+        select t.* into v from klaviyo.task t
+        where t.state in ('waiting', 'running') and t.kind = any (p_kinds)
+          and not coalesce(klaviyo.lease_holds(t.lease_until), false)
+          and klaviyo.is_for_key_pair(t.connection_id, p_key_pair)
+        order by t.created_at, t.task_id
+        limit 1 for update of t skip locked;
+        if not found then
+            return;
+        end if;
+        exit when v.token < 5 and not v.cancelled and klaviyo.is_waited_for(v);
+        perform klaviyo.close_task(v.task_id, null,
+            case when v.token < 5 then 'nobody had asked for its answer for two minutes'
+            else 'five workers in a row did not bring it to an end: their logs say why' end,
+            v.token < 5);
+    end loop;
+    return query
+    update klaviyo.task t
+    set state = 'running', token = t.token + 1, worker = p_worker, progress = null,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 ms'
+    where t.task_id = v.task_id
+    returning t.task_id, t.token, t.kind, t.arguments::text;
+end
+$$;

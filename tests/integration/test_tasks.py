@@ -256,7 +256,8 @@ def test_a_task_that_is_gone_is_to_be_asked_for_again(world: World) -> None:
     assert asked.returncode == AGAIN and b"ask again" in said, said
 
 
-def test_ctrl_c_drops_the_task(world: World) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_the_end_of_its_terminal_drops_the_task(world: World, by: signal.Signals) -> None:
     world.set_up_export(people.simple(10))
     mo = contributor(world)
     worker = serving(world)
@@ -264,7 +265,7 @@ def test_ctrl_c_drops_the_task(world: World) -> None:
     asked = start_as(world, mo, "connection", "verify", CONNECTION)
     worker.wait_for_event("task_taken")
 
-    asked.send_signal(signal.SIGINT)
+    asked.send_signal(by)
 
     assert asked.wait(10) == 1
     assert asked.stderr and b"dropped" in asked.stderr.read()
@@ -272,6 +273,55 @@ def test_ctrl_c_drops_the_task(world: World) -> None:
     assert tasks(world, "state, answer") == [("cancelled", None)]
     again = as_user(world, mo, "export", "preview", EXPORT)
     assert again.rc == 0, again
+
+
+def test_under_nohup_the_end_of_its_terminal_is_nothing(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    command = ["nohup", str(program("klaviyo-worker")), "connection", "verify", CONNECTION]
+    env = world.env(DATABASE_URL=contributor(world).url, SECRET_KEY_FILE="")
+    asked = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(tasks(world)) == 1, 20, "the task to be asked for")
+
+    asked.send_signal(signal.SIGHUP)
+    serving(world)
+
+    said, _ = asked.communicate(timeout=30)
+    assert asked.returncode == 0 and LIST.encode() in said, said
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["never begun", "of a dead worker"])
+def test_what_nobody_waits_for_any_more_is_not_begun(world: World, again: bool) -> None:
+    world.set_up_export(people.simple(10))
+    with contributor(world).connect() as connection:
+        connection.execute("select klaviyo.add_task('export try', %s, '{\"rows\": 5}')", [EXPORT])
+        connection.execute("select klaviyo.look_at_task(task_id) from klaviyo.task")
+    assert world.db.value("select asked_at >= created_at from klaviyo.task") is True
+    world.db.execute(
+        "update klaviyo.task set created_at = now() - interval '14 hours', asked_at = now() - interval '121 seconds'"
+    )
+    if again:
+        world.db.execute("update klaviyo.task set state = 'running', token = 1, lease_until = now() - interval '1 s'")
+
+    serving(world)
+
+    wait_until(lambda: tasks(world) == [("export try", "failed")], 20, "the task to be closed")
+    assert world.simulator.count(LIST) == 0 and world.runs() == []
+    assert "nobody" in str(tasks(world, "error")) and tasks(world, "again") == [(True,)]
+
+
+def test_who_still_waits_for_a_task_after_hours_is_served(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    mo = contributor(world)
+    verifying = start_as(world, mo, "connection", "verify", CONNECTION)
+    wait_until(lambda: len(tasks(world)) == 1, 20, "the task to be asked for")
+    world.db.execute(
+        "update klaviyo.task set created_at = now() - interval '14 hours', asked_at = now() - interval '14 hours'"
+    )
+    wait_until(lambda: world.db.value("select asked_at > now() - interval '1 minute' from klaviyo.task"), 5, "it to ask")
+
+    serving(world)
+
+    assert verifying.wait(30) == 0, verifying.communicate()
 
 
 # ---- a stop while the database computes ----

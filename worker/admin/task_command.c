@@ -22,7 +22,7 @@ enum {
     DATABASE_AWAY_MS = 60000, /* that long it is waited for */
 };
 
-/* -- Ctrl-C -- */
+/* -- Ctrl-C, and the end of the terminal -- */
 
 static int interrupt_fd = -1;
 
@@ -32,7 +32,16 @@ static void on_interrupt(int signal_number)
     wakeup_signal(interrupt_fd);
 }
 
-/* From now on Ctrl-C is to be read from interrupt_fd. */
+/* A hang-up that whoever started us ignores (nohup) stays ignored. */
+static void catch_hang_up(const struct sigaction *action)
+{
+    struct sigaction now;
+
+    if (sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+        (void)sigaction(SIGHUP, action, NULL);
+}
+
+/* From now on they are to be read from interrupt_fd. */
 static bool catch_interrupts(struct error *err)
 {
     struct sigaction action = { .sa_handler = on_interrupt };
@@ -44,6 +53,7 @@ static bool catch_interrupts(struct error *err)
         return false;
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    catch_hang_up(&action);
     return true;
 }
 
@@ -54,8 +64,9 @@ static bool is_interrupted(void)
     return poll(&fd, 1, 0) > 0;
 }
 
-static bool interrupted(struct error *err)
+static bool interrupted(const struct task_question *question, struct error *err)
 {
+    (void)question;
     return error_set(err, ERROR_INPUT, "interrupted: the task was dropped");
 }
 
@@ -115,7 +126,7 @@ static bool run_kind(struct context *context, const struct task_question *questi
         return error_no_memory(err);
     bool ok = kind->run(&how, arguments, answer, err);
     print_status("");
-    return ok || (is_interrupted() ? interrupted(err) : false);
+    return ok || (is_interrupted() ? interrupted(question, err) : false);
 }
 
 /* SECRET_KEY_FILE, read once: it may be a pipe. */
@@ -183,6 +194,7 @@ enum look {
 /* A task that is waited for. */
 struct wait {
     struct context *context;
+    const struct task_question *question;
     int64_t task_id;
     int64_t served_ms;   /* when a worker was last there for it */
     int64_t database_ms; /* when the database was */
@@ -258,7 +270,7 @@ static enum look wait_for(struct wait *wait, json_t **answer, struct error *err)
 
     while (what == LOOK_AGAIN) {
         if (is_interrupted()) {
-            (void)interrupted(err);
+            (void)interrupted(wait->question, err);
             return LOOK_FAILED;
         }
         what = look(wait, answer, err);
@@ -272,7 +284,9 @@ static enum look wait_for(struct wait *wait, json_t **answer, struct error *err)
 static enum look ask_a_worker(struct context *context, const struct task_question *question,
                               json_t **answer, struct error *err)
 {
-    struct wait wait = { .context = context, .served_ms = clock_ms(), .database_ms = clock_ms() };
+    struct wait wait = {
+        .context = context, .question = question, .served_ms = clock_ms(), .database_ms = clock_ms()
+    };
     struct error ignored = ERROR_INIT;
 
     (void)!db_listen(context->db, DB_CHANNEL_TASKS, &ignored);

@@ -11,7 +11,8 @@
  *
  * A worker does it. It is done on the spot with --direct, and where no worker is
  * there but the user has the workers' rights and the key; else that is ERROR_RETRY
- * after a few seconds. Ctrl-C drops it.
+ * after a few seconds. Ctrl-C drops it, and so does the end of the terminal; what nobody
+ * has asked for within two minutes is begun by no worker.
  */
 struct task_question {
     const char *kind;  /* the words of the command */
