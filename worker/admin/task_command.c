@@ -66,8 +66,12 @@ static bool is_interrupted(void)
 
 static bool interrupted(const struct task_question *question, struct error *err)
 {
-    (void)question;
-    return error_set(err, ERROR_INPUT, "interrupted: the task was dropped");
+    const struct task_kind *kind = task_kind_find(question->kind);
+
+    return error_set(err, ERROR_INPUT, "interrupted: the task was dropped%s",
+                     kind && kind->begins_run ? "; a run that it had begun goes on: runs list "
+                                                "shows it, runs cancel ends it"
+                                              : "");
 }
 
 /* -- progress -- */

@@ -3,9 +3,12 @@
 #include <string.h>
 
 const struct task_kind task_kinds[] = {
-    { "connection lists", connection_lists_task }, { "connection verify", connection_verify_task },
-    { "export preview", export_preview_task },     { "export try", export_try_task },
-    { "export verify", export_verify_task },       { NULL, NULL },
+    { "connection lists", connection_lists_task, false },
+    { "connection verify", connection_verify_task, false },
+    { "export preview", export_preview_task, false },
+    { "export try", export_try_task, true },
+    { "export verify", export_verify_task, false },
+    { NULL, NULL, false },
 };
 
 const struct task_kind *task_kind_find(const char *name)

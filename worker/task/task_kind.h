@@ -26,6 +26,7 @@ typedef bool task_fn(const struct task_context *context, const json_t *arguments
 struct task_kind {
     const char *name; /* the words of the command that asks: "connection verify" */
     task_fn *run;
+    bool begins_run; /* a run of the export, which goes on when the task is dropped */
 };
 
 /* All of them; the last has no name. */
