@@ -105,6 +105,40 @@ begin
 end
 $$;
 
+-- -- of another key --------------------------------------------------------------
+
+-- As before, but what the key before was allowed says nothing of this one.
+create or replace function klaviyo.replace_key(p_name text, p_account_id text, p_account_name text,
+                                               p_key_pair integer, p_sealed_key bytea) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v klaviyo.connection;
+begin
+    perform klaviyo.must_be_admin();
+    perform klaviyo.bound_transaction();
+    select * into v from klaviyo.connection where name = p_name for no key update;
+    if not found then
+        return false;
+    end if;
+    if v.account_id <> p_account_id then
+        raise invalid_parameter_value using message =
+            format('the key belongs to Klaviyo account %s, the connection to %s',
+                   p_account_id, v.account_id);
+    end if;
+    update klaviyo.connection
+    set attention_reason = null, attention_at = null, scopes = null,
+        account_id = coalesce(p_account_id, account_id),
+        account_name = coalesce(p_account_name, account_name),
+        verified_at = case when p_account_id is not null then clock_timestamp() end
+    where connection_id = v.connection_id;
+    insert into klaviyo.connection_key (connection_id, key_pair_id, sealed_key)
+    values (v.connection_id, p_key_pair, p_sealed_key)
+    on conflict (connection_id) do update
+    set key_pair_id = excluded.key_pair_id, sealed_key = excluded.sealed_key;
+    return true;
+end
+$$;
+
 -- -- of another hour -------------------------------------------------------------
 
 -- When its maker last asked what became of it; null: not yet since it was made.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support import people
 from support.process import wait_until
-from support.world import EXPORT, SEGMENT, World
+from support.world import ACCOUNT, CONNECTION, EXPORT, SEGMENT, World
 
 
 def test_a_run_is_shown_with_its_requests_once(world: World) -> None:
@@ -31,6 +31,18 @@ def test_a_verification_says_which_scopes_were_tried(world: World) -> None:
         assert scope in said, said
     tried, untried = said.split("ot tried")
     assert "lists:write" not in tried and "accounts:read" not in untried
+
+
+def test_what_a_key_was_allowed_is_not_said_of_the_next_one(world: World) -> None:
+    world.set_up_export(people.simple(1))
+    world.admin("connection", "verify", CONNECTION)
+    assert "lists:read" in world.admin("connection", "show", CONNECTION, "--json").json["scopes"]
+    narrower = "pk_another0key0of0the0same0account"
+    world.simulator.control("PUT", f"keys/{narrower}", {"account": ACCOUNT, "scopes": ["accounts:read"]})
+
+    world.admin("connection", "rotate-key", CONNECTION, "--api-key-file", "-", stdin=narrower)
+
+    assert world.admin("connection", "show", CONNECTION, "--json").json["scopes"] is None
 
 
 def test_a_preview_says_how_long_a_run_would_take(world: World) -> None:
