@@ -134,7 +134,8 @@ def test_a_run_that_has_begun_does_not_wait_silently_for_another_key_file(
     heir = world.start_worker(SECRET_KEY_FILE=str(new))
     (run,) = world.wait_runs_ended(1)
     assert (run["state"], run["reason"], run["detail"]) == ("succeeded", None, None)
-    assert heir.events("run_waiting") == [], "what it had waited for before is over"
+    assert len(heir.events("run_taken")) == 1, "it is not continued as what waits for Klaviyo"
+    assert heir.events("run_waiting") == []
 
 
 def test_verify_with_the_old_key_file_does_not_end_what_the_new_pair_asks_for(world: World) -> None:
