@@ -3,6 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <stdio.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "common/parse.h"
@@ -146,6 +149,80 @@ static void the_time_left_does_not_grow_while_nothing_is_confirmed(void **state)
     json_decref(run);
 }
 
+/* So many runs, from number 1 on; of them `first_open` and the later ones are running. */
+static json_t *runs_of(int n, int first_open)
+{
+    json_t *runs = json_array();
+
+    for (int i = 1; i <= n; i++)
+        (void)json_array_append_new(
+            runs, json_pack("{s:i, s:s, s:s, s:{}}", "id", i, "export", "news", "state",
+                            i < first_open ? "succeeded" : "running", "counts"));
+    return runs;
+}
+
+/* What it prints where no terminal is. */
+static void show(const json_t *runs, char *text, size_t size)
+{
+    struct progress progress = { .terminal = false };
+    FILE *file = tmpfile();
+    int kept = dup(STDOUT_FILENO);
+
+    assert_true(file && kept >= 0 && fflush(stdout) == 0);
+    assert_true(dup2(fileno(file), STDOUT_FILENO) >= 0);
+    progress_show(&progress, runs);
+    (void)fflush(stdout);
+    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
+    (void)close(kept);
+    rewind(file);
+    text[fread(text, 1, size - 1, file)] = '\0';
+    (void)fclose(file);
+}
+
+static void of_many_runs_those_that_are_waited_for_are_shown(void **state)
+{
+    static const struct {
+        int n, first_open;
+        const char *first, *last; /* lines */
+    } cases_of_many[] = {
+        { 16, 17, "run 1 of news: succeeded\n", "\nrun 16 of news: succeeded\n" },
+        { 17, 17, "run 1 of news: succeeded\n", "\nrun 17 of news: running\nand 1 more\n" },
+        { 20, 5, "run 5 of news: running\n", "\nrun 20 of news: running\nand 4 more\n" },
+        { 20, 2, "run 2 of news: running\n",
+          "\nrun 17 of news: running\nand 4 more, 3 not ended\n" },
+    };
+    char text[4096];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases_of_many / sizeof cases_of_many[0]; i++) {
+        json_t *runs = runs_of(cases_of_many[i].n, cases_of_many[i].first_open);
+        show(runs, text, sizeof text);
+        assert_ptr_equal(strstr(text, cases_of_many[i].first), text);
+        const char *last = strstr(text, cases_of_many[i].last);
+        assert_non_null(last);
+        assert_string_equal(last, cases_of_many[i].last);
+        json_decref(runs);
+    }
+}
+
+static void a_run_that_ends_out_of_sight_is_a_new_line(void **state)
+{
+    struct progress progress = { .terminal = false };
+    json_t *before = runs_of(20, 2), *after = runs_of(20, 2);
+
+    (void)state;
+    json_object_set_new(json_array_get(after, 19), "state", json_string("failed"));
+    progress_show(&progress, before);
+    int64_t printed_ms = progress.printed_ms = INT64_C(1) << 60;
+    progress_show(&progress, before);
+    assert_int_equal(progress.printed_ms, printed_ms);
+    progress_show(&progress, after);
+    assert_int_not_equal(progress.printed_ms, printed_ms);
+    assert_int_equal(progress.lines_drawn, PROGRESS_RUNS + 1);
+    json_decref(before);
+    json_decref(after);
+}
+
 static void states_that_end_and_states_that_succeed(void **state)
 {
     static const struct {
@@ -177,6 +254,8 @@ int main(void)
         cmocka_unit_test(a_line_is_no_wider_than_the_terminal),
         cmocka_unit_test(a_name_of_wide_characters_and_controls_is_measured_as_it_is_shown),
         cmocka_unit_test(the_time_left_does_not_grow_while_nothing_is_confirmed),
+        cmocka_unit_test(of_many_runs_those_that_are_waited_for_are_shown),
+        cmocka_unit_test(a_run_that_ends_out_of_sight_is_a_new_line),
         cmocka_unit_test(states_that_end_and_states_that_succeed),
     };
     return cmocka_run_group_tests_name("progress", tests, NULL, NULL);

@@ -229,26 +229,69 @@ void progress_init(struct progress *progress)
                                                !(term && strcmp(term, "dumb") == 0) };
 }
 
-/* The ids and states of all of them: a new line is due when this has changed. */
-static void states_of(const json_t *runs, char *states, size_t size)
-{
-    size_t used = 0;
+/* ---- which runs ---- */
 
-    states[0] = '\0';
-    for (size_t i = 0; i < json_array_size(runs) && i < PROGRESS_RUNS; i++) {
+/* Runs that are shown, lent and in their order, and what is left out. */
+struct shown {
+    const json_t *runs[PROGRESS_RUNS];
+    size_t n;
+    size_t n_more;      /* that are not shown, */
+    size_t n_more_open; /* and have not ended */
+};
+
+static size_t count_open(const json_t *runs)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < json_array_size(runs); i++)
+        n += !run_has_ended(json_array_get(runs, i));
+    return n;
+}
+
+static size_t smaller(size_t one, size_t other)
+{
+    return one < other ? one : other;
+}
+
+/* What has ended makes room for what is waited for. */
+static void choose(const json_t *runs, struct shown *shown)
+{
+    size_t n_open = count_open(runs);
+    size_t open_left = smaller(n_open, PROGRESS_RUNS);
+    size_t ended_left = smaller(json_array_size(runs) - n_open, PROGRESS_RUNS - open_left);
+
+    *shown = (struct shown){ .n_more_open = n_open - open_left,
+                             .n_more = json_array_size(runs) - open_left - ended_left };
+    for (size_t i = 0; i < json_array_size(runs); i++) {
         const json_t *run = json_array_get(runs, i);
-        int n = snprintf(states + used, size - used, "%" PRId64 "%.40s ",
-                         (int64_t)json_integer_value(json_object_get(run, "id")),
-                         text_of(run, "state"));
+        size_t *left = run_has_ended(run) ? &ended_left : &open_left;
+        if (*left == 0)
+            continue;
+        --*left;
+        shown->runs[shown->n++] = run;
+    }
+}
+
+/* How many are left out, and the ids and states of the others: a change makes a line due. */
+static void states_of(const struct shown *shown, char *states, size_t size)
+{
+    int n = snprintf(states, size, "%zu %zu ", shown->n_more, shown->n_more_open);
+    size_t used = n > 0 ? (size_t)n : 0;
+
+    for (size_t i = 0; i < shown->n; i++) {
+        const json_t *run = shown->runs[i];
+        n = snprintf(states + used, size - used, "%" PRId64 "%.40s ",
+                     (int64_t)json_integer_value(json_object_get(run, "id")),
+                     text_of(run, "state"));
         used += n > 0 && (size_t)n < size - used ? (size_t)n : 0;
     }
 }
 
-static bool is_due(struct progress *progress, const json_t *runs)
+static bool is_due(struct progress *progress, const struct shown *shown)
 {
     char states[sizeof progress->states];
 
-    states_of(runs, states, sizeof states);
+    states_of(shown, states, sizeof states);
     bool due = progress->terminal || strcmp(states, progress->states) != 0 ||
                clock_ms() - progress->printed_ms >= LINE_EVERY_MS;
     memcpy(progress->states, states, sizeof states);
@@ -295,21 +338,44 @@ static void draw_run(struct progress *progress, size_t i, const json_t *run, int
     print_line("%s%s", bar.data ? bar.data : "", line);
 }
 
+/* "and 4 more, 2 not ended" */
+static void draw_more(struct progress *progress, const struct shown *shown, int columns)
+{
+    char line[80], open[40] = "";
+
+    if (shown->n_more == 0)
+        return;
+    if (shown->n_more_open > 0)
+        (void)snprintf(open, sizeof open, ", %zu not ended", shown->n_more_open);
+    (void)snprintf(line, sizeof line, "and %zu more%s", shown->n_more, open);
+    print_line("%.*s", columns, line);
+    progress->lines_drawn++;
+}
+
+/* On a terminal: to where the lines that were drawn before began; they are erased. */
+static void go_back(struct progress *progress)
+{
+    if (progress->terminal && progress->lines_drawn > 0)
+        print_control("\033[%dA", progress->lines_drawn);
+    if (progress->terminal)
+        print_control("\r\033[J");
+    progress->lines_drawn = 0;
+}
+
 void progress_show(struct progress *progress, const json_t *runs)
 {
     int columns = usable_columns(progress);
+    struct shown shown;
 
-    if (!is_due(progress, runs))
+    choose(runs, &shown);
+    if (!is_due(progress, &shown))
         return;
-    if (progress->terminal && progress->lines_drawn > 0)
-        print_control("\033[%dA", progress->lines_drawn); /* up again */
-    if (progress->terminal)
-        print_control("\r\033[J"); /* and what was there before is erased */
-    progress->lines_drawn = 0;
-    for (size_t i = 0; i < json_array_size(runs) && i < PROGRESS_RUNS; i++) {
-        draw_run(progress, i, json_array_get(runs, i), columns);
+    go_back(progress);
+    for (size_t i = 0; i < shown.n; i++) {
+        draw_run(progress, i, shown.runs[i], columns);
         progress->lines_drawn++;
     }
+    draw_more(progress, &shown, columns);
     progress->printed_ms = clock_ms();
     (void)fflush(stdout);
 }

@@ -12,7 +12,8 @@
  * never wider than it is; elsewhere a new line when a state changes, and every
  * few seconds in between.
  */
-enum { PROGRESS_RUNS = 16 }; /* more are not shown */
+/* Of more, those that have not ended come first; the rest is counted in a line of its own. */
+enum { PROGRESS_RUNS = 16 };
 
 /* When a run will be through, as it was shown last. */
 struct progress_estimate {
@@ -24,7 +25,7 @@ struct progress {
     bool terminal;
     int lines_drawn;
     int64_t printed_ms;
-    char states[PROGRESS_RUNS * 64]; /* as printed last */
+    char states[(PROGRESS_RUNS + 1) * 64]; /* as printed last */
     struct progress_estimate estimates[PROGRESS_RUNS];
 };
 
