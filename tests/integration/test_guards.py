@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from support import people
 from support.process import wait_until
 from support.world import ACCOUNT, CONNECTION, EXPORT, KEY, LIST, SEGMENT, World
@@ -370,6 +372,37 @@ def test_verify_says_which_lists_start_flows(world: World) -> None:
     world.simulator.add_key(KEY, ACCOUNT)
     told = world.admin("connection", "verify", CONNECTION, "--direct")
     assert told.stderr == "" and "Without flows:read" in told.stdout, told
+
+
+@pytest.mark.parametrize("endpoint", ["list", "flows"])
+def test_verify_waits_for_what_a_small_share_allows(world: World, endpoint: str) -> None:
+    set_up_with_scopes(world, 1)
+    set_flows(world, {"status": "live"})
+    world.db.execute(f"select klaviyo.block_account('{ACCOUNT}', '{endpoint}', 34000)")
+
+    told = world.admin("connection", "verify", CONNECTION, "--direct")
+
+    assert told.rc == 0 and "1 live flow begins" in told.stderr, told
+
+
+def test_verify_names_the_lists_whose_flows_are_not_known(world: World) -> None:
+    set_up_with_scopes(world, 1)
+    set_flows(world, {"status": "live"})
+    add_list_with_flow(world)
+    world.add_export("other", list_id=OTHER_LIST)
+    world.add_export("third", list_id=OTHER_LIST)
+    world.simulator.fault("flow-triggers", {"status": 503}, skip=1, times=-1)
+
+    told = world.admin("connection", "verify", CONNECTION, "--direct")
+
+    known, *unknown = told.stderr.splitlines()
+    assert "1 live flow begins" in known and EXPORT in known, told
+    for name, line in zip(("other", "third"), unknown, strict=True):
+        assert f"export {name}: whether flows begin" in line and OTHER_LIST in line and "not known" in line, told
+    world.simulator.clear_faults()
+    world.simulator.fault("flow-triggers", {"status": 503}, times=-1)
+    told = world.admin("connection", "verify", CONNECTION, "--direct")
+    assert told.stderr.count("not known") == 3 and "Without flows:read" not in told.stdout, told
 
 
 def test_a_key_that_may_not_read_usage_or_flows_passes_and_needs_no_attention(

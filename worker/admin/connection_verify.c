@@ -29,10 +29,15 @@ static void print_account(const char *name, const json_t *answer)
         print_line("Connection %s: Klaviyo takes its key.", name);
 }
 
-static void warn_of_flows(const json_t *list)
+/* problem: why flows are not known of all lists; NULL: the key may not read them, or they are. */
+static void warn_of_flows(const json_t *list, const char *problem)
 {
-    int64_t live = json_integer_value(json_object_get(list, "live_flows"));
+    const json_t *known = json_object_get(list, "live_flows");
+    int64_t live = json_integer_value(known);
 
+    if (!known && problem && text_of(list, "name"))
+        warn_user("export %s: whether flows begin with being added to list %s is not known: %s",
+                  text_of(list, "export"), text_of(list, "list"), problem);
     if (live > 0)
         warn_user("export %s: %" PRId64 " live flow%s with being added to list %s: a run with over "
                   "1,000 new addresses stops (list_starts_flows) unless export update %s "
@@ -42,8 +47,10 @@ static void warn_of_flows(const json_t *list)
 }
 
 /* How many of the lists are gone. */
-static int print_lists(const json_t *lists)
+static int print_lists(const json_t *answer)
 {
+    const json_t *lists = json_object_get(answer, "lists");
+    const char *flows_problem = text_of(answer, "flows_problem");
     int gone = 0;
     size_t i;
     json_t *item;
@@ -56,14 +63,14 @@ static int print_lists(const json_t *lists)
         else
             print_line("  export %s: Klaviyo has no list %s", text_of(item, "export"),
                        text_of(item, "list"));
-        warn_of_flows(item);
+        warn_of_flows(item, flows_problem);
         gone += !list_name;
     }
     return gone;
 }
 
 /* What a run needs besides is shown by a run alone: nothing is written to try a key. */
-static void print_scopes(const char *seen)
+static void print_scopes(const char *seen, bool flows_problem)
 {
     static const char *const needed[] = { "lists:read", "lists:write", "profiles:read",
                                           "profiles:write" };
@@ -79,7 +86,7 @@ static void print_scopes(const char *seen)
     if (!strstr(seen, "usage:read"))
         print_line("Without usage:read, which is optional, export preview does not know what the "
                    "plan allows.");
-    if (!strstr(seen, "flows:read"))
+    if (!strstr(seen, "flows:read") && !flows_problem)
         print_line("Without flows:read, which is optional, nobody knows whether a list starts "
                    "flows.");
 }
@@ -95,9 +102,9 @@ bool connection_verify(struct context *context, struct error *err)
     if (!task_ask(context, &question, &answer, err))
         return false;
     print_account(question.name, answer);
-    int gone = print_lists(json_object_get(answer, "lists"));
+    int gone = print_lists(answer);
     const char *scopes = text_of(answer, "scopes");
-    print_scopes(scopes ? scopes : "");
+    print_scopes(scopes ? scopes : "", text_of(answer, "flows_problem") != NULL);
     return gone == 0 ||
            error_set(err, ERROR_INPUT,
                      "Klaviyo does not have %d of the lists: correct them with export update",

@@ -3,7 +3,8 @@
  * allows. Answer: account (an object; null: not known, or not for the asking user), account_problem
  * (why it is not known), lists ([{"export", "list", "name", "live_flows"}], a null name: Klaviyo
  * has none of that id; live_flows: that begin with being added to the list, where it is known),
- * scopes (that worked).
+ * flows_problem (why they are not known of all lists, though the key may read flows as far as is
+ * known; null: none), scopes (that worked).
  */
 #include <stdio.h>
 #include <string.h>
@@ -117,31 +118,47 @@ static void try_usage(struct verification *v)
         note_scope(v, "usage:read");
 }
 
-/* Of one list. False: the key may not read it, or there was no answer: nor of the others. */
+/* Of one list. False: nor of the others, as the key may not read it, or there is no answer. */
 static bool try_flows_of(struct verification *v, json_t *list)
 {
-    struct error ignored = ERROR_INIT;
+    struct error why = ERROR_INIT;
     int64_t live;
 
     if (json_is_null(json_object_get(list, "name")))
         return true;
-    enum klaviyo_query_outcome outcome = klaviyo_query_flows(
-        v->query, json_string_value(json_object_get(list, "list")), &live, &ignored);
-    if (outcome != KLAVIYO_QUERY_ANSWERED)
-        return outcome == KLAVIYO_QUERY_GONE;
-    note_scope(v, "flows:read");
-    (void)json_object_set_new(list, "live_flows", json_integer(live));
-    return true;
+    switch (klaviyo_query_flows(v->query, json_string_value(json_object_get(list, "list")), true,
+                                &live, &why)) {
+    case KLAVIYO_QUERY_ANSWERED:
+        note_scope(v, "flows:read");
+        (void)json_object_set_new(list, "live_flows", json_integer(live));
+        return true;
+    case KLAVIYO_QUERY_GONE:
+        return true;
+    case KLAVIYO_QUERY_FAILED:
+        (void)json_object_set_new(v->answer, "flows_problem", json_string(why.text));
+        return false;
+    case KLAVIYO_QUERY_KEY_REFUSED:
+    case KLAVIYO_QUERY_SCOPE_MISSING:
+        break;
+    }
+    return false;
 }
 
-/* Optional, too: worth knowing before people are added. */
+/*
+ * Optional, too: worth knowing before people are added. Each may have to wait for a permit. A
+ * stop shows by the task.
+ */
 static void try_flows(struct verification *v)
 {
+    struct error stopped = ERROR_INIT;
+    json_t *lists = json_object_get(v->answer, "lists");
     size_t i;
     json_t *list;
 
-    json_array_foreach(json_object_get(v->answer, "lists"), i, list)
-        if (!try_flows_of(v, list))
+    json_array_foreach(lists, i, list)
+        if (!task_progress(v->context, "asking Klaviyo for flows", (int64_t)i,
+                           (int64_t)json_array_size(lists), &stopped) ||
+            !try_flows_of(v, list))
             return;
 }
 
@@ -182,7 +199,8 @@ bool connection_verify_task(const struct task_context *context, const json_t *ar
                             json_t **answer, struct error *err)
 {
     CLEANUP(json_freep)
-    json_t *found = json_pack("{s:n, s:n, s:[]}", "account", "account_problem", "lists");
+    json_t *found =
+        json_pack("{s:n, s:n, s:n, s:[]}", "account", "account_problem", "flows_problem", "lists");
     struct verification v = {
         .context = context, .name = task_name(arguments), .key = SEALED_KEY_INIT, .answer = found
     };

@@ -278,7 +278,7 @@ static void ask_flows(struct preview_work *l, struct klaviyo_query *query, struc
     l->facts.flows = GUARDS_UNKNOWN;
     if (!ask.flows || !query)
         return;
-    if (klaviyo_query_flows(query, l->run->list_id, &l->facts.live_flows, why) ==
+    if (klaviyo_query_flows(query, l->run->list_id, false, &l->facts.live_flows, why) ==
         KLAVIYO_QUERY_ANSWERED)
         l->facts.flows = GUARDS_KNOWN;
     set(l, "live_flows",

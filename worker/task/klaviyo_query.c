@@ -24,6 +24,8 @@ struct retry_bounds {
 
 /* A person waits for the response. */
 static const struct retry_bounds one_answer = { ONE_WAIT_MS, 4 };
+/* One of several: it may have to wait for the permits that those before have used up. */
+static const struct retry_bounds one_of_several = { WAIT_MAX_MS, 4 };
 /* One page of many: giving up would lose those read before. */
 static const struct retry_bounds one_of_many = { WAIT_MAX_MS, 12 };
 
@@ -263,7 +265,7 @@ enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const
 {
     CLEANUP(response_release) struct response response = RESPONSE_INIT;
     struct request request = klaviyo_list_request(list_id);
-    enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
+    enum klaviyo_query_outcome outcome = ask_for(query, one_of_several, &request, &response, err);
 
     if (outcome == KLAVIYO_QUERY_ANSWERED && !klaviyo_list_parse(&response, list, err))
         return KLAVIYO_QUERY_FAILED;
@@ -307,11 +309,12 @@ enum klaviyo_query_outcome klaviyo_query_list_profiles(struct klaviyo_query *que
 }
 
 enum klaviyo_query_outcome klaviyo_query_flows(struct klaviyo_query *query, const char *list_id,
-                                               int64_t *live, struct error *err)
+                                               bool several, int64_t *live, struct error *err)
 {
     CLEANUP(response_release) struct response response = RESPONSE_INIT;
     struct request request = list_flows_request(list_id);
-    enum klaviyo_query_outcome outcome = ask(query, &request, &response, err);
+    enum klaviyo_query_outcome outcome =
+        ask_for(query, several ? one_of_several : one_answer, &request, &response, err);
 
     if (outcome == KLAVIYO_QUERY_ANSWERED && !list_flows_parse(&response, live, err))
         return KLAVIYO_QUERY_FAILED;

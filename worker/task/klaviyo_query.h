@@ -48,12 +48,14 @@ enum klaviyo_query_outcome {
 };
 
 /*
- * Each waits 30 s at most, all attempts together. Results are written for
- * ANSWERED only; err for all others but GONE.
+ * Each waits 30 s at most, all attempts together; where it says that it is one of several,
+ * 10 minutes for permits, though trouble ends it after as few attempts. Results are written
+ * for ANSWERED only; err for all others but GONE.
  */
 enum klaviyo_query_outcome klaviyo_query_account(struct klaviyo_query *query,
                                                  struct account *account, struct error *err)
     MUST_USE;
+/* One of several. */
 enum klaviyo_query_outcome klaviyo_query_list(struct klaviyo_query *query, const char *list_id,
                                               struct klaviyo_list *list, struct error *err)
     MUST_USE;
@@ -69,9 +71,10 @@ enum klaviyo_query_outcome klaviyo_query_lists(struct klaviyo_query *query, cons
 enum klaviyo_query_outcome klaviyo_query_list_size(struct klaviyo_query *query, const char *list_id,
                                                    int64_t *profiles, struct error *err) MUST_USE;
 
-/* *live: flows that begin with being added to the list. */
+/* *live: flows that begin with being added to the list. several: it is one of several. */
 enum klaviyo_query_outcome klaviyo_query_flows(struct klaviyo_query *query, const char *list_id,
-                                               int64_t *live, struct error *err) MUST_USE;
+                                               bool several, int64_t *live, struct error *err)
+    MUST_USE;
 
 /*
  * A page of the list's profiles; next: from the page before, NULL for the first. Many pages
