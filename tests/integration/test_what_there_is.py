@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
 
 from support import people
+from support.paths import program
 from support.process import wait_until
 from support.roles import Login, make_login, make_logins
 from support.worker import Result
@@ -188,6 +190,24 @@ def test_the_size_of_every_list_may_be_waited_for(granted: tuple[World, Login]) 
     shown = as_user(world, mo, "connection", "lists", CONNECTION, "--sizes", "--json")
 
     assert {entry["id"]: entry["profiles"] for entry in shown.json} == {LIST: 0, "Other": 0}, shown
+
+
+def test_sizes_are_not_left_out_because_the_database_was_away(granted: tuple[World, Login]) -> None:
+    world, _ = granted
+    for n in range(3):
+        world.simulator.add_list(f"More{n}", ACCOUNT, f"List {n}")
+    world.simulator.fault("list", {"delay_ms": 3000}, times=1)
+    command = [str(program("klaviyo-worker")), "connection", "lists", CONNECTION, "--sizes", "--direct"]
+    asked = subprocess.Popen(command, env=world.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    world.wait_requests("list", 1)
+
+    world.db.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+    said, why = asked.communicate(timeout=60)
+    assert asked.returncode == 75 and said == b"" and CONNECTION.encode() in why, (said, why)
 
 
 def test_a_key_that_may_not_read_lists_is_told(granted: tuple[World, Login]) -> None:

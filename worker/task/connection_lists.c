@@ -71,6 +71,14 @@ static bool read_pages(struct listing *l, struct error *err)
     return true;
 }
 
+/* What ends the task, as opposed to a size that Klaviyo does not give. */
+static bool is_the_end(const struct listing *l, enum klaviyo_query_outcome outcome,
+                       const struct error *why)
+{
+    return outcome == KLAVIYO_QUERY_KEY_REFUSED || why->kind == ERROR_LOST ||
+           (outcome == KLAVIYO_QUERY_FAILED && !db_is_up(l->context->db));
+}
+
 /* A size that Klaviyo does not give stays null. */
 static bool ask_size(struct listing *l, json_t *list, struct error *err)
 {
@@ -84,7 +92,7 @@ static bool ask_size(struct listing *l, json_t *list, struct error *err)
     enum klaviyo_query_outcome outcome = klaviyo_query_list_size(l->query, id, &profiles, &why);
     if (outcome == KLAVIYO_QUERY_ANSWERED && profiles >= 0)
         (void)json_object_set_new(list, "profiles", json_integer(profiles));
-    if (outcome == KLAVIYO_QUERY_KEY_REFUSED || why.kind == ERROR_LOST) {
+    if (is_the_end(l, outcome, &why)) {
         *err = why;
         return error_wrap(err, "connection %s", l->connection);
     }
