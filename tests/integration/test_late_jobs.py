@@ -199,7 +199,7 @@ def test_an_import_whose_response_was_lost_does_not_stay(world: World) -> None:
 def test_an_import_that_was_refused_before_the_run_was_parked_is_no_possible_job(world: World) -> None:
     world.set_up_export(people.simple(ROWS))
     world.simulator.settings(**QUICK_JOBS)
-    world.simulator.fault("import", {"throttle": 4}, times=1)
+    world.simulator.fault("import", {"throttle": 8}, times=1)
     world.start_worker().wait_ready()
     world.refresh()
 
@@ -208,6 +208,16 @@ def test_an_import_that_was_refused_before_the_run_was_parked_is_no_possible_job
     assert world.db.value("select epoch from klaviyo.run") > 1, "it was parked, and taken again"
     assert world.db.value("select count(*) from klaviyo.late_job") == 0
     assert [entry["status"] for entry in world.simulator.diary("import")] == [429, 202]
+
+
+def test_an_import_that_was_refused_in_an_undocumented_way_is_no_possible_job(world: World) -> None:
+    world.set_up_export(people.simple(ROWS))
+    world.simulator.fault("import", {"status": 422}, times=1)
+    world.start_worker().wait_ready()
+    world.refresh()
+
+    assert world.wait_runs_ended(1)[0]["reason"] == "answer_unexpected"
+    assert world.db.value("select count(*) from klaviyo.late_job") == 0
 
 
 def test_a_lost_import_of_a_batch_that_was_split_since_does_not_stay(world: World) -> None:

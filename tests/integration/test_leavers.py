@@ -229,11 +229,11 @@ def test_counting_changed_addresses_in_a_large_ledger_costs_no_lease(world: Worl
     world.add_segment(SEGMENT, people.simple(5))
     world.add_connection()
     world.add_export(EXPORT, *REMOVE)
-    worker = world.start_worker(LEASE_SECONDS="3").wait_ready()
+    worker = world.start_worker(LEASE_SECONDS="6").wait_ready()
     run_once(world)
     world.db.execute(
         "create or replace function klaviyo.address_changes(p_export_id bigint) returns bigint"
-        " language sql as 'select 7::bigint from pg_sleep(5)'"
+        " language sql as 'select 7::bigint from pg_sleep(10)'"
     )
     leave(world, min(world.simulator.emails(LIST)))
 

@@ -30,7 +30,7 @@ class Run:
         """What the functions print."""
         done = subprocess.run(
             ["bash", "-c", f'. tests/run; build=$1; preset=made; {script}', "bash", self.build],
-            cwd=TREE, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+            cwd=TREE, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert not done.stderr, done.stderr
         return done.stdout

@@ -676,6 +676,10 @@ static const struct script ways[] = {
     { "an import that was refused is no job",
       "plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2 send:import:3 |"
       " import:1=429/30 import:2=unreachable refused? | block:import:30000 no-job:1 no-job:2" },
+    { "nor is one that is refused for its rows, or in an undocumented way",
+      "plan:1 plan:1 plan:1 end | fetch send:import:1 send:import:2 send:import:3 |"
+      " import:1=400 import:2=422 import:3=413 refused? |"
+      " send:list words:invalid fail:answer_unexpected no-job:1 no-job:2 no-job:3" },
     { "unless one before it may be",
       POSTED "timeout +500 | send:import:1 | 429/30 refused? | block:import:30000" },
     { "or the next one is on its way",

@@ -566,6 +566,7 @@ static void a_run_that_waits_for_a_limit_frees_its_slot(void **state)
     assert_true(result.parking.park_ms > 3000 && result.parking.park_ms <= 60000);
     assert_int_equal(result.parking.idle_ms, 0); /* a limit costs no budget */
     assert_false(result.parking.plan_again);
+    assert_string_equal(result.parking.trouble, "Klaviyo answered 429 throttled to import");
     assert_true(did("waits:rate_limited"));
     assert_true(did("unposted:1"));
     assert_int_equal(run_metrics.throttled, 1);

@@ -417,7 +417,7 @@ static bool may_be_a_job(const struct response *response)
            response->status == 524;
 }
 
-/* An import was answered, or not sent, and is made again: can there be a job of it? */
+/* An import was refused, or not sent (no response): can there be a job of it? */
 static void note_vain_import(struct pending_request *pending, const struct response *response)
 {
     if (pending->endpoint != ENDPOINT_IMPORT)
@@ -433,10 +433,12 @@ static bool act_on_verdict(struct delivery *d, const struct delivery_reply *repl
     switch (reply->verdict->action) {
     case VERDICT_OK:
     case VERDICT_ACCEPTED:
+        return useful_response(d, reply, err);
     case VERDICT_ROWS_REFUSED:
     case VERDICT_BATCH_REFUSED:
     case VERDICT_TOO_LARGE:
     case VERDICT_GONE:
+        note_vain_import(reply->pending, NULL);
         return useful_response(d, reply, err);
     case VERDICT_KEY_REFUSED:
     case VERDICT_SCOPE_MISSING:
@@ -452,6 +454,7 @@ static bool act_on_verdict(struct delivery *d, const struct delivery_reply *repl
         come_back_later(d, reply);
         return true;
     case VERDICT_UNEXPECTED:
+        note_vain_import(reply->pending, reply->response);
         break;
     }
     heed_unexpected(d, reply);
@@ -748,6 +751,7 @@ static void send_performed(struct delivery *d, const struct effect *effect,
         request_schedule_close(&d->schedule, pending->endpoint, now_ms + result->wait_ms);
         return;
     case EFFECT_NOT_ALLOWED: /* until the lease is renewed */
+        note_vain_import(pending, NULL);
         d->schedule.imports_until_ms = now_ms;
         return;
     case EFFECT_NOT_STARTED:

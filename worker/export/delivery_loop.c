@@ -463,6 +463,14 @@ static int64_t park_ms(const struct delivery_loop *loop, int64_t now, unsigned *
     return must_plan_again(loop) && ms < PLAN_AGAIN_MS ? 0 : ms;
 }
 
+/* For who takes the run next, and says what it waits for. */
+static const char *trouble_of(const struct delivery_loop *loop, int64_t now)
+{
+    struct delivery_wait wait = delivery_wait(&loop->delivery, now);
+
+    return wait.kind == WAIT_RATE_LIMITED ? wait.why : loop->delivery.availability.trouble;
+}
+
 /* Slots hold work, not waits: all that is known of the run is in the database. */
 static void check_wait(struct delivery_loop *loop)
 {
@@ -480,8 +488,7 @@ static void check_wait(struct delivery_loop *loop)
     renew_lease(loop);
     if (loop->over)
         return;
-    (void)snprintf(parking.trouble, sizeof parking.trouble, "%s",
-                   loop->delivery.availability.trouble);
+    (void)snprintf(parking.trouble, sizeof parking.trouble, "%s", trouble_of(loop, now));
     loop->result->parking = parking;
     end_as(loop, DELIVERY_LOOP_PARKED);
 }
