@@ -281,22 +281,35 @@ static void plan_batch(struct world *w, const char *rows)
     w->batches[w->n_batches].posted = strchr(rows, '!') != NULL;
 }
 
+/* True: it was one of these, which look and change nothing. */
+static bool play_question(struct world *w, const char *fact)
+{
+    static const struct {
+        const char *fact;
+        void (*note)(struct world *w);
+    } questions[] = { { "wait?", note_wait },
+                      { "why?", note_why },
+                      { "trouble?", note_trouble },
+                      { "refused?", note_refused } };
+
+    for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++)
+        if (strcmp(fact, questions[i].fact) == 0) {
+            questions[i].note(w);
+            return true;
+        }
+    return false;
+}
+
 static void play_fact(struct world *w, const char *fact, const char *detail)
 {
+    if (play_question(w, fact))
+        return;
     if (*fact == '+')
         w->now_ms += number(fact + 1);
     else if (strncmp(fact, "plan:", 5) == 0)
         plan_batch(w, fact + 5);
     else if (strncmp(fact, "late:", 5) == 0)
         world_adopt_late_job(w, number(fact + 5), strchr(fact, '!') != NULL);
-    else if (strcmp(fact, "wait?") == 0)
-        note_wait(w);
-    else if (strcmp(fact, "why?") == 0)
-        note_why(w);
-    else if (strcmp(fact, "trouble?") == 0)
-        note_trouble(w);
-    else if (strcmp(fact, "refused?") == 0)
-        note_refused(w);
     else if (strcmp(fact, "end") == 0)
         w->plan_done = true;
     else if (strncmp(fact, "lease:", 6) == 0)

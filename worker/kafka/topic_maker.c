@@ -163,7 +163,7 @@ static bool wait_until_known(struct topic_maker *maker, const char *name, struct
                              struct error *err)
 {
     int64_t until_ms = clock_ms() + maker->timeout_ms;
-    enum presence presence;
+    enum presence presence = TOPIC_MISSING;
 
     for (;;) {
         if (!find(maker, name, stand, &presence, err))
@@ -177,7 +177,7 @@ static bool wait_until_known(struct topic_maker *maker, const char *name, struct
 bool topic_maker_make(struct topic_maker *maker, const struct topic_wish *wish,
                       struct topic_stand *stand, struct error *err)
 {
-    enum presence presence;
+    enum presence presence = TOPIC_MISSING;
     bool exists = false;
 
     if (!find(maker, wish->name, stand, &presence, err))
@@ -203,7 +203,7 @@ static bool open_maker(struct topic_maker *maker, const struct settings *setting
     const struct kafka_handle_callbacks callbacks = { .opaque = &maker->last_error,
                                                       .error = kafka_last_error_note };
     struct topic_stand ignored;
-    enum presence presence;
+    enum presence presence = TOPIC_MISSING;
 
     maker->handle = kafka_handle_new(settings, HANDLE_READER, &callbacks, err);
     if (!maker->handle)
