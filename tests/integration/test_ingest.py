@@ -199,10 +199,29 @@ def test_letters_that_wait_are_written_once_by_whoever_has_their_partition(
     check_each_letter_once(world, topic, 8)
 
 
+LETTERS = 130  # more of them than may be in hand
+
+
+def test_letters_that_wait_are_written_though_their_topic_is_made_again(world: World) -> None:
+    """Nobody can read their records again: those that are not in hand say what is known."""
+    worker, topic = publish_unwritable(world, LETTERS)
+    world.kafka.delete_topic(world.topic)
+    world.kafka.create_topic(world.topic, 1)
+    world.publish(Message(b"{", {"n": b"%d" % LETTERS}, b"k"))
+    wait_until(lambda: metric(worker, "waiting_dead_letters") == LETTERS + 1, 30, "the new one")
+    assert worker.events("partition_rewound") or worker.events("partitions_lost")
+
+    world.kafka.create_topic(topic, 1)
+    wait_until(lambda: metric(worker, "waiting_dead_letters") == 0, 90, "all to be written")
+    letters = events.read_all(world.kafka.address, topic)
+    offsets = sorted(int(letter.header("__connect.errors.offset")) for letter in letters)
+    assert offsets == [0, *range(LETTERS)]
+
+
 def test_letters_that_wait_while_the_group_gives_up_their_worker_are_written_once(
     world: World,
 ) -> None:
-    worker, topic = publish_unwritable(world, 8)
+    worker, topic = publish_unwritable(world, LETTERS)
     admin = world.kafka.admin()
 
     def is_alone() -> bool:
@@ -213,11 +232,12 @@ def test_letters_that_wait_while_the_group_gives_up_their_worker_are_written_onc
     wait_until(is_alone, 30, "the group to give it up", 0.3)
     worker.thaw()
     worker.wait_for_event("partitions_lost", 30)
-    wait_until(lambda: metric(worker, "events_received_total") >= 16, 30, "all to come again")
-    wait_until(lambda: metric(worker, "open_events") == 8, 20, "each to be known")
-    assert metric(worker, "waiting_dead_letters") == 8
+    again = 2 * LETTERS
+    wait_until(lambda: metric(worker, "events_received_total") >= again, 30, "all to come again")
+    wait_until(lambda: metric(worker, "open_events") == LETTERS, 20, "each to be known")
+    assert metric(worker, "waiting_dead_letters") == LETTERS
 
-    check_each_letter_once(world, topic, 8)
+    check_each_letter_once(world, topic, LETTERS)
 
 
 def test_a_letter_whose_headers_alone_are_too_large_goes_without_them(world: World) -> None:

@@ -113,7 +113,7 @@ static void what_ended_under_an_older_assignment_changes_nothing(void **state)
     int64_t old = deliver(offsets, 0, 10);
 
     (void)state;
-    offsets_revoke(offsets, 0);
+    assert_int_equal(offsets_revoke(offsets, 0), old);
     assert_int_equal(offsets_n_open(offsets), 0);
     assert_false(offsets_end(offsets, 0, old, 10));
     assert_true(offsets_assign(offsets, 0));
@@ -188,7 +188,7 @@ static void a_partition_that_is_not_assigned_takes_nothing(void **state)
     (void)state;
     assert_int_equal(offsets_deliver(offsets, 1, 0, &epoch), OFFSETS_NOT_OURS);
     offsets_reached(offsets, 1, 7);
-    offsets_revoke(offsets, 1);
+    assert_int_equal(offsets_revoke(offsets, 1), -1);
     nothing_moved(offsets);
 }
 

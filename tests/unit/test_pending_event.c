@@ -53,6 +53,45 @@ static void with_its_partition_goes_all_but_what_is_to_be_marked(void **state)
     assert_int_equal(list.n, 0);
 }
 
+static void with_an_epoch_goes_what_is_of_it(void **state)
+{
+    struct pending_event_list list = { 0 }, dropped = { 0 };
+
+    (void)state;
+    push(&list, 1, 10, PENDING_EVENT_DEAD_LETTER_DUE);
+    push(&list, 2, 20, PENDING_EVENT_DEAD_LETTER_DUE);
+    push(&list, 1, 11, PENDING_EVENT_DEAD_LETTER_DUE);
+    list.last->epoch = 5;
+    push(&list, 1, 12, PENDING_EVENT_DEAD_LETTERED);
+    list.last->epoch = 5;
+    pending_event_list_drop_epoch(&list, 1, 5, &dropped);
+
+    next_is(&dropped, 11, PENDING_EVENT_DROPPED);
+    assert_int_equal(dropped.n, 0);
+    next_is(&list, 10, PENDING_EVENT_DEAD_LETTER_DUE);
+    next_is(&list, 20, PENDING_EVENT_DEAD_LETTER_DUE);
+    next_is(&list, 12, PENDING_EVENT_DEAD_LETTERED);
+    assert_int_equal(list.n, 0);
+}
+
+static void an_event_that_comes_again_is_put_last(void **state)
+{
+    struct pending_event_list list = { 0 };
+
+    (void)state;
+    for (int64_t offset = 0; offset < 3; offset++)
+        push(&list, 1, offset, PENDING_EVENT_DEAD_LETTER_DUE);
+    for (int64_t offset = 2; offset >= 0; offset--) {
+        const struct pending_event again = { .partition = 1, .offset = offset };
+
+        assert_true(pending_event_list_adopt(&list, &again));
+    }
+    assert_int_equal(list.n, 3);
+    for (int64_t offset = 2; offset >= 0; offset--)
+        next_is(&list, offset, PENDING_EVENT_DEAD_LETTER_DUE);
+    assert_null(list.last);
+}
+
 static void an_event_that_comes_again_is_the_one_of_the_same_record(void **state)
 {
     struct pending_event_list list = { 0 };
@@ -86,6 +125,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_its_partition_goes_all_but_what_is_to_be_marked),
+        cmocka_unit_test(with_an_epoch_goes_what_is_of_it),
+        cmocka_unit_test(an_event_that_comes_again_is_put_last),
         cmocka_unit_test(an_event_that_comes_again_is_the_one_of_the_same_record),
     };
 

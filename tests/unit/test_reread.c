@@ -13,7 +13,13 @@
 #include "worker/kafka/record_lookup.h"
 
 /* Which record is read when: on a clock that stands until the test moves it, without Kafka. */
-enum { START_MS = 1000000, TURN_MS = 35 * 1000, TEN_MINUTES_MS = 600 * 1000, PARTITIONS = 4 };
+enum {
+    START_MS = 1000000,
+    TURN_MS = 35 * 1000,
+    TEN_MINUTES_MS = 600 * 1000,
+    PARTITIONS = 4,
+    EPOCH = 1
+};
 
 static const char good[] =
     "{\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\"}";
@@ -111,7 +117,7 @@ static void add(enum pending_event_state state, int32_t partition, int64_t offse
     struct pending_event *event = NULL;
     struct error why = ERROR_INIT;
 
-    assert_int_equal(pending_event_new(&record, 1, &event, &why), EVENT_VALID);
+    assert_int_equal(pending_event_new(&record, EPOCH, &event, &why), EVENT_VALID);
     (void)pending_event_drop_body(event);
     event->state = state;
     reread_add(reread, event);
@@ -297,8 +303,55 @@ static void events_of_a_partition_that_was_given_up_are_dropped(void **state)
     world.now_ms += TURN_MS;
     assert_read("0/0 0/1");
     reread_drop(reread, 1, &dropped);
+    assert_int_equal(dropped.n, 1);
+    reread_drop_letters(reread, 1, EPOCH, &dropped);
     assert_int_equal(dropped.n, 3);
     assert_int_equal(reread_letters(reread), 0);
+    pending_event_list_clear(&dropped);
+    reread_free(reread);
+}
+
+/* One is being looked for, one is on the shelf; their records may be gone from Kafka. */
+static void letters_stay_where_nobody_else_may_have_them(void **state)
+{
+    struct pending_event_list dropped = { 0 };
+
+    (void)state;
+    begin_with_a_silent_partition();
+    add_unread(1, 2);
+    assert_read("");
+    reread_drop(reread, 1, &dropped);
+    reread_drop_letters(reread, 1, EPOCH + 1, &dropped);
+    assert_int_equal(dropped.n, 1);
+    world.is_silent[1] = false;
+    assert_read("1/0 1/1 0/0 0/1");
+    pending_event_list_clear(&dropped);
+    reread_free(reread);
+}
+
+static void adopt(int64_t offset, bool expected)
+{
+    const struct pending_event again = { .partition = 1, .offset = offset, .epoch = EPOCH + 1 };
+
+    assert_int_equal(reread_adopt(reread, &again), expected);
+}
+
+static void a_letter_that_stayed_stands_for_its_event_that_comes_again(void **state)
+{
+    struct pending_event_list dropped = { 0 };
+
+    (void)state;
+    begin_with_a_silent_partition();
+    add_letter(1, 2);
+    assert_read("");
+    reread_drop(reread, 1, &dropped);
+    adopt(0, true);
+    adopt(1, true);
+    adopt(3, false);
+    reread_drop_letters(reread, 1, EPOCH + 1, &dropped);
+    assert_int_equal(dropped.n, 2);
+    assert_int_equal(reread_letters(reread), 2); /* 1/2, and 0/0 */
+    adopt(2, true);
     pending_event_list_clear(&dropped);
     reread_free(reread);
 }
@@ -314,6 +367,8 @@ int main(void)
         cmocka_unit_test(with_new_settings_it_is_asked_like_the_others),
         cmocka_unit_test(events_of_one_partition_are_read_together_but_not_without_end),
         cmocka_unit_test(events_of_a_partition_that_was_given_up_are_dropped),
+        cmocka_unit_test(letters_stay_where_nobody_else_may_have_them),
+        cmocka_unit_test(a_letter_that_stayed_stands_for_its_event_that_comes_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

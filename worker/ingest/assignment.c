@@ -124,23 +124,19 @@ bool assignment_add(struct assignment *assignment, const struct consumer_event *
     return true;
 }
 
-void assignment_remove(struct assignment *assignment, const struct consumer_event *event)
+int64_t assignment_remove(struct assignment *assignment, int32_t partition)
 {
-    for (size_t i = 0; i < event->partitions_n; i++) {
-        int32_t partition = consumer_event_partition(event, i).partition;
-        forget(assignment, partition);
-        offsets_revoke(assignment->offsets, partition);
-    }
+    forget(assignment, partition);
+    return offsets_revoke(assignment->offsets, partition);
 }
 
-bool assignment_take_any(struct assignment *assignment, int32_t *partition)
+bool assignment_take_any(struct assignment *assignment, int32_t *partition, int64_t *epoch)
 {
     assignment->left_n = 0;
     if (assignment->n == 0)
         return false;
     *partition = assignment->parts[0].partition;
-    forget(assignment, *partition);
-    offsets_revoke(assignment->offsets, *partition);
+    *epoch = assignment_remove(assignment, *partition);
     return true;
 }
 

@@ -31,14 +31,15 @@ void assignment_free(struct assignment *assignment);
 
 /* The partitions of an ASSIGNED event. False: out of memory. */
 bool assignment_add(struct assignment *assignment, const struct consumer_event *event) MUST_USE;
-/* The partitions of a REVOKED or LOST one. */
-void assignment_remove(struct assignment *assignment, const struct consumer_event *event);
+/* One of a REVOKED or LOST event. Returns the epoch that it had; -1: it was not ours. */
+int64_t assignment_remove(struct assignment *assignment, int32_t partition);
 
 /*
  * Another client of Kafka from now on: nothing is assigned or paused there. The
- * partitions come out one after the other; false: that was the last one.
+ * partitions come out one after the other, with their epochs; false: that was the last one.
  */
-bool assignment_take_any(struct assignment *assignment, int32_t *partition) MUST_USE;
+bool assignment_take_any(struct assignment *assignment, int32_t *partition, int64_t *epoch)
+    MUST_USE;
 
 /* As offsets_deliver() and its fellows. */
 enum offsets_delivery assignment_deliver(struct assignment *assignment, int32_t partition,

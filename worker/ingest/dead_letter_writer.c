@@ -241,26 +241,41 @@ void dead_letter_writer_turn(struct dead_letter_writer *writer, struct pending_e
         hand_over_all(writer);
 }
 
-/* False: none of that partition is in flight. */
-static bool give_up_in_flight(struct dead_letter_writer *writer, int32_t partition)
+/* Its next owner gets it again. One without a record has lost it for everybody. */
+static bool is_handed_on(const struct pending_event *event, int32_t partition, int64_t epoch)
+{
+    return event->partition == partition && event->epoch == epoch && event->body;
+}
+
+static void drop_due(struct dead_letter_writer *writer, int32_t partition, int64_t epoch,
+                     struct pending_event_list *dropped)
+{
+    struct pending_event_list kept = { 0 };
+
+    for (struct pending_event *event; (event = pending_event_pop(&writer->due));)
+        if (is_handed_on(event, partition, epoch))
+            put_out(writer, event, PENDING_EVENT_DROPPED, dropped);
+        else
+            pending_event_push(&kept, event);
+    writer->due = kept;
+}
+
+/* False: none of them is in flight. */
+static bool give_up_in_flight(struct dead_letter_writer *writer, int32_t partition, int64_t epoch)
 {
     bool any = false;
 
     for (struct pending_event *event = writer->in_flight.first; event; event = event->next)
-        if (event->partition == partition)
+        if (is_handed_on(event, partition, epoch))
             any = event->given_up = true;
     return any;
 }
 
-void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partition,
+void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partition, int64_t epoch,
                              struct pending_event_list *dropped)
 {
-    struct pending_event_list due = { 0 };
-
-    pending_event_list_drop(&writer->due, partition, &due);
-    for (struct pending_event *event; (event = pending_event_pop(&due));)
-        put_out(writer, event, PENDING_EVENT_DROPPED, dropped);
-    if (give_up_in_flight(writer, partition) && writer->logged_ms > 0)
+    drop_due(writer, partition, epoch, dropped);
+    if (give_up_in_flight(writer, partition, epoch) && writer->logged_ms > 0)
         producer_renew(writer->producer);
 }
 

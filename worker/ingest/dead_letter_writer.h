@@ -50,11 +50,12 @@ void dead_letter_writer_add(struct dead_letter_writer *writer, struct pending_ev
 void dead_letter_writer_turn(struct dead_letter_writer *writer, struct pending_event_list *out);
 
 /*
- * The partition was given up in good order: its next owner writes the letters. They come out
- * as DROPPED; those in flight later, unless they are acknowledged. While nothing is
- * acknowledged at all they are called back.
+ * The partition, with that epoch, was given up in good order: its next owner writes the letters.
+ * They come out as DROPPED; those in flight later, unless they are acknowledged. While nothing
+ * is acknowledged at all they are called back. Those without a record stay: no other owner
+ * meets their events.
  */
-void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partition,
+void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partition, int64_t epoch,
                              struct pending_event_list *dropped);
 
 /* As pending_event_list_adopt(). */

@@ -95,7 +95,7 @@ static void drop_event(struct ingest *ingest, struct pending_event *event)
 /* Its letter is held already, since an epoch before: that event stands for this one, too. */
 static bool is_held(struct ingest *ingest, struct pending_event *event)
 {
-    if (!dead_letter_writer_adopt(ingest->writer, event))
+    if (!dead_letter_writer_adopt(ingest->writer, event) && !reread_adopt(ingest->reread, event))
         return false;
     ingest->pending--;
     pending_event_free(event);
@@ -239,7 +239,7 @@ static void handle_dropped(struct ingest *ingest, struct pending_event_list *dro
 
 /*
  * What is still pending of that partition is the business of its next owner, or epoch. But the
- * records of letters that the writer holds may be gone from Kafka: it keeps them.
+ * records of letters may be gone from Kafka: they are kept, as nobody else may write them.
  */
 static void drop_pending(struct ingest *ingest, int32_t partition)
 {
@@ -250,14 +250,18 @@ static void drop_pending(struct ingest *ingest, int32_t partition)
     handle_dropped(ingest, &dropped);
 }
 
-/* The same where the partition's records come again for sure: its letters, too. */
-static void hand_on(struct ingest *ingest, int32_t partition)
+/*
+ * The same where the group has the partition still: its records come again, so its letters go,
+ * too. Those kept of an epoch before are of records that may be gone.
+ */
+static void hand_on(struct ingest *ingest, int32_t partition, int64_t epoch)
 {
     struct pending_event_list dropped = { 0 };
 
-    drop_pending(ingest, partition);
-    dead_letter_writer_drop(ingest->writer, partition, &dropped);
+    reread_drop_letters(ingest->reread, partition, epoch, &dropped);
+    dead_letter_writer_drop(ingest->writer, partition, epoch, &dropped);
     handle_dropped(ingest, &dropped);
+    drop_pending(ingest, partition);
 }
 
 /* An epoch of its own: what was open before is delivered again, or is gone. */
@@ -345,12 +349,12 @@ static void unassign_partitions(struct ingest *ingest, const struct consumer_eve
     }
     if (!consumer_unassign(ingest->consumer, event, &err))
         log_warn("revocation_refused", LOG_ERROR_OF(&err));
-    assignment_remove(ingest->assignment, event);
     for (size_t i = 0; i < event->partitions_n; i++) {
         int32_t partition = consumer_event_partition(event, i).partition;
+        int64_t epoch = assignment_remove(ingest->assignment, partition);
 
         if (event->kind == CONSUMER_REVOKED)
-            hand_on(ingest, partition);
+            hand_on(ingest, partition, epoch);
         else /* its topic may have been deleted */
             drop_pending(ingest, partition);
     }
@@ -473,9 +477,10 @@ static void end_renewal(struct ingest *ingest)
 {
     struct error err = ERROR_INIT;
     int32_t partition;
+    int64_t epoch;
 
-    while (assignment_take_any(ingest->assignment, &partition))
-        hand_on(ingest, partition);
+    while (assignment_take_any(ingest->assignment, &partition, &epoch))
+        hand_on(ingest, partition, epoch);
     ingest->assigned = false;
     struct consumer *next = consumer_new(ingest->settings, &err);
     if (!next) { /* the file has changed once more, or is being replaced */

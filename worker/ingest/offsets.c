@@ -96,17 +96,19 @@ bool offsets_assign(struct offsets *offsets, int32_t partition)
     return true;
 }
 
-void offsets_revoke(struct offsets *offsets, int32_t partition)
+int64_t offsets_revoke(struct offsets *offsets, int32_t partition)
 {
     struct tracked *tracked = find(offsets, partition);
     if (!tracked)
-        return;
+        return -1;
 
     size_t at = (size_t)(tracked - offsets->items);
+    int64_t epoch = tracked->epoch;
     offsets->open_n -= open_n(tracked);
     free(tracked->open);
     offsets->n--;
     memmove(tracked, tracked + 1, (offsets->n - at) * sizeof *tracked);
+    return epoch;
 }
 
 /* Index of the first open offset that is not below. */

@@ -35,8 +35,11 @@ void offsets_free(struct offsets *offsets);
 /* False: out of memory. A partition that was assigned already starts over. */
 bool offsets_assign(struct offsets *offsets, int32_t partition) MUST_USE;
 
-/* Forgets the partition and its open offsets; ends that come later change nothing. */
-void offsets_revoke(struct offsets *offsets, int32_t partition);
+/*
+ * Forgets the partition and its open offsets; ends that come later change nothing. Returns the
+ * epoch that it had; -1: it was not assigned.
+ */
+int64_t offsets_revoke(struct offsets *offsets, int32_t partition);
 
 enum offsets_delivery {
     OFFSETS_OPENED,

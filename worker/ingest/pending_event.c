@@ -153,17 +153,31 @@ static bool may_be_dropped(const struct pending_event *event, int32_t partition)
     return event->partition == partition && event->state != PENDING_EVENT_DEAD_LETTERED;
 }
 
+static void sort_out(struct pending_event *event, bool drop, struct pending_event_list *kept,
+                     struct pending_event_list *dropped)
+{
+    if (drop)
+        event->state = PENDING_EVENT_DROPPED;
+    pending_event_push(drop ? dropped : kept, event);
+}
+
 void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
                              struct pending_event_list *dropped)
 {
     struct pending_event_list kept = { 0 };
 
-    for (struct pending_event *event; (event = pending_event_pop(list));) {
-        bool drop = may_be_dropped(event, partition);
-        if (drop)
-            event->state = PENDING_EVENT_DROPPED;
-        pending_event_push(drop ? dropped : &kept, event);
-    }
+    for (struct pending_event *event; (event = pending_event_pop(list));)
+        sort_out(event, may_be_dropped(event, partition), &kept, dropped);
+    *list = kept;
+}
+
+void pending_event_list_drop_epoch(struct pending_event_list *list, int32_t partition,
+                                   int64_t epoch, struct pending_event_list *dropped)
+{
+    struct pending_event_list kept = { 0 };
+
+    for (struct pending_event *event; (event = pending_event_pop(list));)
+        sort_out(event, event->epoch == epoch && may_be_dropped(event, partition), &kept, dropped);
     *list = kept;
 }
 
@@ -173,16 +187,42 @@ static bool is_of_record(const struct pending_event *a, const struct pending_eve
            a->timestamp_ms == b->timestamp_ms;
 }
 
-bool pending_event_list_adopt(struct pending_event_list *list, const struct pending_event *again)
+/* The one of that record, NULL: there is none. Others keep their order. */
+static struct pending_event *take_out(struct pending_event_list *list,
+                                      const struct pending_event *record)
 {
-    struct pending_event *event = list->first;
+    struct pending_event *before = NULL, *event = list->first;
 
-    while (event && !is_of_record(event, again))
+    while (event && !is_of_record(event, record)) {
+        before = event;
         event = event->next;
+    }
     if (!event)
+        return NULL;
+    *(before ? &before->next : &list->first) = event->next;
+    if (list->last == event)
+        list->last = before;
+    list->n--;
+    return event;
+}
+
+bool pending_event_adopt(struct pending_event *event, const struct pending_event *again)
+{
+    if (!is_of_record(event, again))
         return false;
     event->epoch = again->epoch;
     event->request_id = again->request_id;
     event->given_up = false;
     return true;
+}
+
+/* Records come again in their order: at the front is the one that is looked for next. */
+bool pending_event_list_adopt(struct pending_event_list *list, const struct pending_event *again)
+{
+    struct pending_event *event = take_out(list, again);
+
+    if (!event)
+        return false;
+    pending_event_push(list, event);
+    return pending_event_adopt(event, again);
 }

@@ -97,11 +97,16 @@ void pending_event_list_clear(struct pending_event_list *list);
 void pending_event_list_drop(struct pending_event_list *list, int32_t partition,
                              struct pending_event_list *dropped);
 
+/* The same for those of one epoch. */
+void pending_event_list_drop_epoch(struct pending_event_list *list, int32_t partition,
+                                   int64_t epoch, struct pending_event_list *dropped);
+
 /*
- * The record of `again` was delivered in another epoch. If an event of the list is of that
- * record (partition, offset and timestamp) it stands for it from now on: it gets that epoch
- * and row. False: there is none.
+ * The record of `again` was delivered in another epoch. If the event is of that record (partition,
+ * offset and timestamp) it stands for it from now on: it gets that epoch and row. In a list
+ * it is the last one then. False: it, or each, is of another record.
  */
+bool pending_event_adopt(struct pending_event *event, const struct pending_event *again) MUST_USE;
 bool pending_event_list_adopt(struct pending_event_list *list, const struct pending_event *again)
     MUST_USE;
 

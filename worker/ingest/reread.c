@@ -33,6 +33,7 @@ struct reread {
     struct shelves moving, stuck; /* stuck: they brought nothing in their turn */
     struct pending_event *wanted; /* whose record is being looked for; on no shelf */
     int64_t wanted_ms;            /* since when */
+    bool has_kept;                /* there may be letters of an epoch before */
     int64_t stuck_after_ms;       /* when a stuck one goes before those that move */
     int64_t logged_ms;            /* 0: never */
 };
@@ -150,30 +151,91 @@ void reread_add(struct reread *reread, struct pending_event *event)
     pending_event_push(is_letter(event) ? &shelf->letters : &shelf->unread, event);
 }
 
-static void drop_shelf(struct shelves *shelves, int32_t partition,
-                       struct pending_event_list *dropped)
+static void remove_if_empty(struct shelves *shelves, struct shelf *shelf)
+{
+    if (!shelf->letters.first && !shelf->unread.first)
+        remove_shelf(shelves, shelf);
+}
+
+static void drop_unread(struct shelves *shelves, int32_t partition,
+                        struct pending_event_list *dropped)
 {
     struct shelf *shelf = find_shelf(shelves, partition);
 
     if (!shelf)
         return;
     pending_event_list_drop(&shelf->unread, partition, dropped);
-    pending_event_list_drop(&shelf->letters, partition, dropped);
-    remove_shelf(shelves, shelf);
+    remove_if_empty(shelves, shelf);
+}
+
+static void drop_letters(struct shelves *shelves, int32_t partition, int64_t epoch,
+                         struct pending_event_list *dropped)
+{
+    struct shelf *shelf = find_shelf(shelves, partition);
+
+    if (!shelf)
+        return;
+    pending_event_list_drop_epoch(&shelf->letters, partition, epoch, dropped);
+    remove_if_empty(shelves, shelf);
+}
+
+static void drop_wanted(struct reread *reread, struct pending_event_list *dropped)
+{
+    reread->wanted->state = PENDING_EVENT_DROPPED;
+    pending_event_push(dropped, reread->wanted);
+    reread->wanted = NULL;
+    record_lookup_rest(reread->lookup);
+}
+
+static bool has_letters(const struct reread *reread, int32_t partition)
+{
+    const struct pending_event *wanted = reread->wanted;
+    const struct shelf *moving = find_shelf(&reread->moving, partition);
+    const struct shelf *stuck = find_shelf(&reread->stuck, partition);
+
+    return (moving && moving->letters.first) || (stuck && stuck->letters.first) ||
+           (wanted && wanted->partition == partition && is_letter(wanted));
 }
 
 void reread_drop(struct reread *reread, int32_t partition, struct pending_event_list *dropped)
 {
-    struct pending_event *wanted = reread->wanted;
+    const struct pending_event *wanted = reread->wanted;
 
-    drop_shelf(&reread->moving, partition, dropped);
-    drop_shelf(&reread->stuck, partition, dropped);
-    if (!wanted || wanted->partition != partition)
-        return;
-    wanted->state = PENDING_EVENT_DROPPED;
-    pending_event_push(dropped, wanted);
-    reread->wanted = NULL;
-    record_lookup_rest(reread->lookup);
+    if (has_letters(reread, partition))
+        reread->has_kept = true;
+    drop_unread(&reread->moving, partition, dropped);
+    drop_unread(&reread->stuck, partition, dropped);
+    if (wanted && wanted->partition == partition && !is_letter(wanted))
+        drop_wanted(reread, dropped);
+}
+
+void reread_drop_letters(struct reread *reread, int32_t partition, int64_t epoch,
+                         struct pending_event_list *dropped)
+{
+    const struct pending_event *wanted = reread->wanted;
+
+    drop_letters(&reread->moving, partition, epoch, dropped);
+    drop_letters(&reread->stuck, partition, epoch, dropped);
+    if (wanted && wanted->partition == partition && wanted->epoch == epoch && is_letter(wanted))
+        drop_wanted(reread, dropped);
+}
+
+static bool adopt_of_shelf(const struct shelves *shelves, const struct pending_event *again)
+{
+    struct shelf *shelf = find_shelf(shelves, again->partition);
+
+    return shelf && pending_event_list_adopt(&shelf->letters, again);
+}
+
+/* Most of the time nothing was kept, and as many letters as may be open are not looked through. */
+bool reread_adopt(struct reread *reread, const struct pending_event *again)
+{
+    reread->has_kept = reread->has_kept && reread_letters(reread) > 0;
+    if (!reread->has_kept)
+        return false;
+    if (reread->wanted && is_letter(reread->wanted) && pending_event_adopt(reread->wanted, again))
+        return true;
+    return adopt_of_shelf(&reread->moving, again) || adopt_of_shelf(&reread->stuck, again);
 }
 
 static bool has_client(struct reread *reread)

@@ -32,8 +32,15 @@ size_t reread_letters(const struct reread *reread); /* DEAD_LETTER_DUE ones */
 /* Takes an UNREAD or DEAD_LETTER_DUE event that has no record. */
 void reread_add(struct reread *reread, struct pending_event *event);
 
-/* The events of that partition come out as DROPPED. */
+/* UNREAD events of that partition come out as DROPPED; letters stay, for reread_adopt(). */
 void reread_drop(struct reread *reread, int32_t partition, struct pending_event_list *dropped);
+
+/* Letters of that partition's epoch come out as DROPPED. */
+void reread_drop_letters(struct reread *reread, int32_t partition, int64_t epoch,
+                         struct pending_event_list *dropped);
+
+/* As pending_event_list_adopt(), of the letters. */
+bool reread_adopt(struct reread *reread, const struct pending_event *again) MUST_USE;
 
 struct reread_room {
     bool unread, letters; /* one more of that kind may come out */
