@@ -19,6 +19,7 @@ static struct {
     bool answers, fails; /* the broker: is there, and refuses what it gets */
     void *tags[TAGS_MAX];
     size_t n;
+    int renewals;
 } world;
 
 int64_t __wrap_clock_ms(void);
@@ -78,6 +79,7 @@ bool __wrap_producer_next(struct producer *producer UNUSED, struct producer_repo
 void __wrap_producer_renew(struct producer *producer);
 void __wrap_producer_renew(struct producer *producer UNUSED)
 {
+    world.renewals++;
 }
 
 static const struct settings settings = { .kafka_topic = "events",
@@ -180,11 +182,60 @@ static void a_letter_without_a_record_is_written_by_who_has_it(void **state)
     end();
 }
 
+/* Two letters are on their way to a broker that is well; the partition of one is given up. */
+static void nothing_is_called_back_of(int32_t partition, int renewals)
+{
+    world.answers = world.fails = false;
+    add(1);
+    add(2);
+    turn();
+    assert_int_equal(world.n, 2);
+    dead_letter_writer_drop(writer, partition, EPOCH, &out);
+    assert_int_equal(world.renewals, renewals);
+    world.answers = true;
+    turn();
+    out_are(2, PENDING_EVENT_DEAD_LETTERED);
+}
+
+static void a_failure_is_forgotten_with_the_last_letter(void **state)
+{
+    (void)state;
+    begin();
+    world.answers = world.fails = true;
+    add(1);
+    turn();
+    turn();
+    dead_letter_writer_drop(writer, 1, EPOCH, &out);
+    out_are(1, PENDING_EVENT_DROPPED);
+    nothing_is_called_back_of(2, 0);
+    end();
+}
+
+static void so_it_is_with_the_last_one_that_is_called_back(void **state)
+{
+    (void)state;
+    begin();
+    world.answers = world.fails = true;
+    add(1);
+    turn();
+    turn();
+    world.now_ms += LATER_MS;
+    turn();
+    dead_letter_writer_drop(writer, 1, EPOCH, &out);
+    assert_int_equal(world.renewals, 1);
+    turn();
+    out_are(1, PENDING_EVENT_DROPPED);
+    nothing_is_called_back_of(2, 1);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(letters_go_with_the_epoch_of_their_partition),
         cmocka_unit_test(a_letter_without_a_record_is_written_by_who_has_it),
+        cmocka_unit_test(a_failure_is_forgotten_with_the_last_letter),
+        cmocka_unit_test(so_it_is_with_the_last_one_that_is_called_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

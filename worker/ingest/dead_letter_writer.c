@@ -115,6 +115,20 @@ static void failed(struct dead_letter_writer *writer, const struct pending_event
     back_off(writer);
 }
 
+static void forget_failures(struct dead_letter_writer *writer)
+{
+    writer->attempts = 0;
+    writer->not_before_ms = 0;
+    writer->logged_ms = 0;
+}
+
+/* What failed is the next owner's; it says nothing of letters that come later. */
+static void forget_if_empty(struct dead_letter_writer *writer)
+{
+    if (dead_letter_writer_n(writer) == 0)
+        forget_failures(writer);
+}
+
 static void put_out(struct dead_letter_writer *writer, struct pending_event *event,
                     enum pending_event_state state, struct pending_event_list *out)
 {
@@ -130,9 +144,7 @@ static void acknowledged(struct dead_letter_writer *writer, struct pending_event
     bool has_value = event->body && death->form == DEAD_LETTER_WHOLE;
     bool has_headers = event->body && death->form != DEAD_LETTER_WITHOUT_HEADERS;
 
-    writer->attempts = 0;
-    writer->not_before_ms = 0;
-    writer->logged_ms = 0;
+    forget_failures(writer);
     writer->metrics->dead_letters_without_value += !has_value;
     service_metrics_count_dead_letter(writer->metrics, death->reason);
     log_warn("dead_letter_written", LOG_STR("reason", death->reason),
@@ -173,6 +185,7 @@ static void take_report(struct dead_letter_writer *writer, const struct producer
     unlink_in_flight(writer, event);
     if (event->given_up && report->outcome != PRODUCER_DELIVERED) {
         put_out(writer, event, PENDING_EVENT_DROPPED, out);
+        forget_if_empty(writer);
         return;
     }
     switch (report->outcome) {
@@ -277,6 +290,7 @@ void dead_letter_writer_drop(struct dead_letter_writer *writer, int32_t partitio
     drop_due(writer, partition, epoch, dropped);
     if (give_up_in_flight(writer, partition, epoch) && writer->logged_ms > 0)
         producer_renew(writer->producer);
+    forget_if_empty(writer);
 }
 
 bool dead_letter_writer_adopt(struct dead_letter_writer *writer, const struct pending_event *again)
