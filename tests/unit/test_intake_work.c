@@ -18,6 +18,7 @@ enum {
     AWAY_FOR_MS = 100, /* the shortest pause after a failure; the fake of randomness chooses it */
     POISON = 5000,     /* its data are refused, with all that come with it */
     LOCKED = 4000,     /* somebody holds a lock that this one needs */
+    UNMARKED = 4001,   /* the same, but its row is found and read all the same */
     UNMARKABLE = 5001, /* its row cannot be marked */
     REWRITTEN = 6000,  /* its row was lost, and its number is another one's now */
 };
@@ -28,6 +29,7 @@ static struct {
     bool is_closed; /* the connection, by the server */
     bool unlocked;  /* nobody holds a lock any more */
     bool set_back;  /* to a copy from before REWRITTEN was accepted */
+    int asked;      /* how often for the holder of a lock */
 } database;
 
 int64_t __wrap_clock_ms(void);
@@ -85,7 +87,7 @@ static enum events_accepted fake_accept(void *world UNUSED, const struct event_r
         return EVENTS_FAILED;
     if (in[0].offset == LOCKED && !one_by_one)
         return EVENTS_BLOCKED;
-    diary_note("accept:%d", (int)n);
+    diary_note(one_by_one ? "accept-singly:%d" : "accept:%d", (int)n);
     for (size_t i = 0; i < n; i++)
         if (answer_one(&in[i], &out[i]) == EVENTS_REFUSED) {
             (void)error_set(err, ERROR_INPUT, "refused (SQLSTATE 22000)");
@@ -129,7 +131,7 @@ static bool fake_mark(void *world UNUSED, const struct event_key *keys, size_t n
     for (size_t i = 0; i < n; i++) {
         if (keys[i].offset == UNMARKABLE)
             return error_set(err, ERROR_INPUT, "refused (SQLSTATE XX001)");
-        held[i] = keys[i].offset == LOCKED && !database.unlocked;
+        held[i] = (keys[i].offset == LOCKED || keys[i].offset == UNMARKED) && !database.unlocked;
     }
     return true;
 }
@@ -137,6 +139,7 @@ static bool fake_mark(void *world UNUSED, const struct event_key *keys, size_t n
 static bool fake_lock_holder(void *world UNUSED, struct lock_holder *holder,
                              struct error *err UNUSED)
 {
+    database.asked++;
     *holder = (struct lock_holder){ .pid = 17, .user = "somebody", .application = "psql" };
     return true;
 }
@@ -165,18 +168,21 @@ static const struct intake_ports ports = {
 static struct service_metrics metrics;
 static struct intake_work work;
 
-static void add_in_state(int64_t offset, enum pending_event_state state)
+static const char good[] =
+    "{\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\"}";
+
+static void add_event(int64_t offset, const char *value, int64_t epoch,
+                      enum pending_event_state state)
 {
-    static const char good[] =
-        "{\"segment_id\":\"s\",\"refresh_id\":\"r\",\"refreshed_at\":\"2026-11-24T08:00:47Z\"}";
     const struct record record = {
-        .topic = "t", .offset = offset, .value = good, .value_bytes = strlen(good)
+        .topic = "t", .offset = offset, .value = value, .value_bytes = strlen(value)
     };
     struct pending_event_list list = { 0 };
     struct pending_event *event = NULL;
     struct error why = ERROR_INIT;
 
-    assert_int_equal(pending_event_new(&record, 1, &event, &why), EVENT_VALID);
+    assert_int_equal(pending_event_new(&record, epoch, &event, &why),
+                     value == good ? EVENT_VALID : EVENT_INVALID);
     event->state = state;
     pending_event_push(&list, event);
     intake_work_add(&work, &list);
@@ -184,13 +190,13 @@ static void add_in_state(int64_t offset, enum pending_event_state state)
 
 static void add(int64_t offset)
 {
-    add_in_state(offset, PENDING_EVENT_NEW);
+    add_event(offset, good, 1, PENDING_EVENT_NEW);
 }
 
 /* Its dead letter is acknowledged. */
 static void add_letter(int64_t offset)
 {
-    add_in_state(offset, PENDING_EVENT_DEAD_LETTERED);
+    add_event(offset, good, 1, PENDING_EVENT_DEAD_LETTERED);
 }
 
 static void begin(void)
@@ -390,6 +396,26 @@ static void a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_lon
     intake_work_release(&work);
 }
 
+static void a_lock_on_the_row_of_a_letter_slows_down_no_event(void **state)
+{
+    (void)state;
+    begin();
+    add_letter(UNMARKED);
+    turn();
+    for (int64_t i = 0; i < 4; i++) {
+        add(i);
+        database.now_ms += intake_work_wait_ms(&work);
+        turn();
+        assert_null(strstr(diary.text, "singly"));
+    }
+    assert_int_equal(database.asked, 1); /* within half a minute */
+    add(LOCKED);
+    turn();
+    assert_int_equal(work.out.first->not_before_ms - database.now_ms, 500);
+    assert_came_out(LOCKED, PENDING_EVENT_UNREAD);
+    intake_work_release(&work);
+}
+
 /* Numbers come again then: of two that wait with one number each gets its own end. */
 static void after_the_database_was_set_back_no_event_takes_the_end_of_another(void **state)
 {
@@ -424,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_lock_on_the_row_of_a_letter_holds_up_nothing_else),
         cmocka_unit_test(a_letter_that_a_lock_holds_up_is_marked_once_the_lock_is_gone),
         cmocka_unit_test(a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_long),
+        cmocka_unit_test(a_lock_on_the_row_of_a_letter_slows_down_no_event),
         cmocka_unit_test(after_the_database_was_set_back_no_event_takes_the_end_of_another),
     };
 

@@ -158,7 +158,7 @@ static void sort_accepted(struct intake_work *work, struct pending_event *event,
         put_out(work, event, PENDING_EVENT_IGNORED);
         return;
     case EVENT_ROW_BLOCKED:
-        leave_unread(work, event, work->blocked_ms);
+        leave_unread(work, event, work->accept_lock.pause_ms);
         return;
     case EVENT_ROW_DONE:
     case EVENT_ROW_DEAD_LETTERED:
@@ -225,37 +225,50 @@ static void take_refusal(struct intake_work *work, struct pending_event_list *ba
 enum {
     BLOCKED_MIN_MS = 500,
     BLOCKED_MAX_MS = 5000,
-    ONE_BY_ONE_MS = 10000,     /* how long a lock that was met may be met again */
+    EXPECTED_MS = 10000,       /* how long a lock that was met may be met again */
     BLOCKED_REPEAT_MS = 30000, /* how often its holder is named */
 };
 
-static void log_blocked(struct intake_work *work, size_t n)
+static bool lock_is_expected(const struct intake_lock *lock)
+{
+    return clock_ms() < lock->expected_until_ms;
+}
+
+static void log_blocked(struct intake_work *work, struct intake_lock *lock, size_t n)
 {
     struct lock_holder holder = { .pid = 0 };
     struct error err = ERROR_INIT;
 
-    if (work->blocked_logged_ms > 0 && clock_ms() - work->blocked_logged_ms < BLOCKED_REPEAT_MS)
+    if (lock->logged_ms > 0 && clock_ms() - lock->logged_ms < BLOCKED_REPEAT_MS)
         return;
-    work->blocked_logged_ms = clock_ms();
+    lock->logged_ms = clock_ms();
     (void)!work->ports->lock_holder(work->ports->opaque, &holder, &err);
     log_warn("events_blocked", LOG_INT("events", n), LOG_INT("pid", holder.pid),
              LOG_STR("user", holder.user), LOG_STR("application", holder.application));
 }
 
-static void note_blocked(struct intake_work *work, size_t n)
+static int64_t next_pause_ms(int64_t pause_ms)
+{
+    int64_t next_ms = pause_ms * 2;
+
+    if (next_ms < BLOCKED_MIN_MS)
+        return BLOCKED_MIN_MS;
+    return next_ms < BLOCKED_MAX_MS ? next_ms : BLOCKED_MAX_MS;
+}
+
+/* n events were held up; 0: it worked. */
+static void note_blocked(struct intake_work *work, struct intake_lock *lock, size_t n)
 {
     if (n == 0) {
-        if (clock_ms() >= work->one_by_one_until_ms)
-            work->blocked_ms = work->blocked_logged_ms = 0;
+        if (!lock_is_expected(lock))
+            *lock = (struct intake_lock){ 0 };
         return;
     }
     work->metrics->events_blocked += (long long)n;
     work->metrics->event_blocked_ms = clock_ms();
-    work->blocked_ms = work->blocked_ms * 2 < BLOCKED_MIN_MS   ? BLOCKED_MIN_MS
-                       : work->blocked_ms * 2 > BLOCKED_MAX_MS ? BLOCKED_MAX_MS
-                                                               : work->blocked_ms * 2;
-    work->one_by_one_until_ms = clock_ms() + ONE_BY_ONE_MS;
-    log_blocked(work, n);
+    lock->pause_ms = next_pause_ms(lock->pause_ms);
+    lock->expected_until_ms = clock_ms() + EXPECTED_MS;
+    log_blocked(work, lock, n);
 }
 
 /* ---- steps of a turn ---- */
@@ -267,7 +280,7 @@ static void sort_batch(struct intake_work *work, struct pending_event_list *batc
 
     for (size_t i = 0; i < batch->n; i++)
         n_blocked += out[i].state == EVENT_ROW_BLOCKED;
-    note_blocked(work, n_blocked);
+    note_blocked(work, &work->accept_lock, n_blocked);
     for (struct pending_event *event; (event = pending_event_pop(batch)); out++)
         sort_accepted(work, event, out);
 }
@@ -279,7 +292,7 @@ static enum events_accepted try_batch(struct intake_work *work, const struct eve
     const struct intake_ports *ports = work->ports;
     enum events_accepted accepted = EVENTS_BLOCKED;
 
-    if (clock_ms() >= work->one_by_one_until_ms)
+    if (!lock_is_expected(&work->accept_lock))
         accepted = ports->accept(ports->opaque, in, n, false, out, err);
     if (accepted == EVENTS_BLOCKED)
         accepted = ports->accept(ports->opaque, in, n, true, out, err);
@@ -385,11 +398,10 @@ static void sort_marked(struct intake_work *work, size_t n, const bool *held)
 
     for (size_t i = 0; i < n; i++)
         n_held += held[i];
-    if (n_held > 0)
-        note_blocked(work, n_held);
+    note_blocked(work, &work->mark_lock, n_held);
     for (size_t i = 0; i < n; i++)
         if (held[i])
-            leave_unmarked(work, work->blocked_ms);
+            leave_unmarked(work, work->mark_lock.pause_ms);
         else
             put_out(work, pending_event_pop(&work->dead_lettered), PENDING_EVENT_DONE);
 }
@@ -402,7 +414,7 @@ static bool mark_written(struct intake_work *work)
 {
     struct event_key keys[BATCH_MAX];
     bool held[BATCH_MAX];
-    bool at_once = clock_ms() < work->one_by_one_until_ms;
+    bool at_once = lock_is_expected(&work->mark_lock);
     struct error err = ERROR_INIT;
 
     try_unmarked_again(work);

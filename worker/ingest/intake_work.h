@@ -41,6 +41,13 @@ struct intake_ports {
     bool (*notified)(void *opaque); /* reads it; false: the connection is gone */
 };
 
+/* Another session's lock was met of late: by events to accept, or by letters to mark. */
+struct intake_lock {
+    int64_t pause_ms;          /* how long those that it holds up are left alone */
+    int64_t expected_until_ms; /* until then it is not waited for again */
+    int64_t logged_ms;
+};
+
 struct intake_work {
     const struct intake_ports *ports;
     struct service_metrics *metrics;
@@ -55,10 +62,8 @@ struct intake_work {
     bool failing;      /* has been logged */
     unsigned attempts; /* in vain, in a row */
     int64_t not_before_ms;
-    int64_t accept_after_ms;     /* 0, unless the database refused them last time */
-    int64_t one_by_one_until_ms; /* a lock held up events of late */
-    int64_t blocked_ms;          /* how long those that it holds up are left alone */
-    int64_t blocked_logged_ms;
+    int64_t accept_after_ms; /* 0, unless the database refused them last time */
+    struct intake_lock accept_lock, mark_lock;
     int64_t polled_ms;
     size_t poll_left; /* waiting events not asked for since the last notification */
     bool poll_soon;   /* something may have ended */
