@@ -29,6 +29,7 @@ static struct {
     bool is_closed; /* the connection, by the server */
     bool unlocked;  /* nobody holds a lock any more */
     bool set_back;  /* to a copy from before REWRITTEN was accepted */
+    bool due;       /* a dead letter is due of all that wait */
     int asked;      /* how often for the holder of a lock */
 } database;
 
@@ -101,6 +102,12 @@ static void end_one(const struct event_key *key, size_t nth, struct event_row_en
 {
     struct event_row_end *end = &ends->items[ends->n];
 
+    if (database.due) {
+        *end = (struct event_row_end){ .nth = nth, .state = EVENT_ROW_DEAD_LETTER_DUE };
+        end->reason = strdup("list_gone");
+        ends->n++;
+        return;
+    }
     if (!database.set_back || key->request_id != REWRITTEN + 1)
         return;
     *end = (struct event_row_end){ .nth = nth, .state = EVENT_ROW_MISSING };
@@ -197,6 +204,12 @@ static void add(int64_t offset)
 static void add_letter(int64_t offset)
 {
     add_event(offset, good, 1, PENDING_EVENT_DEAD_LETTERED);
+}
+
+/* Its partition was assigned again. */
+static void add_again(int64_t offset, const char *value)
+{
+    add_event(offset, value, 2, PENDING_EVENT_NEW);
 }
 
 static void begin(void)
@@ -396,6 +409,60 @@ static void a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_lon
     intake_work_release(&work);
 }
 
+/* Whose letter is acknowledged and not marked: it gets no other one, and no offset moves. */
+static void assert_not_written_again(int64_t offset, const char *value)
+{
+    add_again(offset, value);
+    database.now_ms += 200;
+    turn();
+    assert_came_out(offset, PENDING_EVENT_TWIN);
+    assert_null(work.out.first);
+}
+
+static void assert_released_in_epoch(int64_t epoch)
+{
+    assert_non_null(work.out.first);
+    assert_int_equal(work.out.first->epoch, epoch);
+    assert_came_out(work.out.first->offset, PENDING_EVENT_DONE);
+}
+
+static void a_letter_that_a_lock_keeps_unmarked_is_not_written_again(void **state)
+{
+    static const char *const values[] = { good, "{" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        begin();
+        add_letter(UNMARKED);
+        turn();
+        database.due = true;
+        assert_not_written_again(UNMARKED, values[i]);
+        database.unlocked = true;
+        database.now_ms += 300;
+        turn();
+        assert_released_in_epoch(2);
+        intake_work_release(&work);
+    }
+}
+
+static void a_letter_that_waits_to_be_marked_is_not_written_again(void **state)
+{
+    (void)state;
+    begin();
+    for (int64_t i = 0; i < INTAKE_BATCH_MAX; i++)
+        add_letter(i);
+    add_letter(INTAKE_BATCH_MAX);
+    database.due = true;
+    add_again(INTAKE_BATCH_MAX, good);
+    turn();
+    for (int64_t i = 0; i < INTAKE_BATCH_MAX; i++)
+        assert_came_out(i, PENDING_EVENT_DONE);
+    assert_came_out(INTAKE_BATCH_MAX, PENDING_EVENT_TWIN);
+    turn();
+    assert_released_in_epoch(2);
+    intake_work_release(&work);
+}
+
 static void a_lock_on_the_row_of_a_letter_slows_down_no_event(void **state)
 {
     (void)state;
@@ -450,6 +517,8 @@ int main(void)
         cmocka_unit_test(a_lock_on_the_row_of_a_letter_holds_up_nothing_else),
         cmocka_unit_test(a_letter_that_a_lock_holds_up_is_marked_once_the_lock_is_gone),
         cmocka_unit_test(a_letter_that_the_database_refuses_to_mark_holds_up_no_other_for_long),
+        cmocka_unit_test(a_letter_that_a_lock_keeps_unmarked_is_not_written_again),
+        cmocka_unit_test(a_letter_that_waits_to_be_marked_is_not_written_again),
         cmocka_unit_test(a_lock_on_the_row_of_a_letter_slows_down_no_event),
         cmocka_unit_test(after_the_database_was_set_back_no_event_takes_the_end_of_another),
     };

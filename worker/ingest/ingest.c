@@ -92,13 +92,19 @@ static void drop_event(struct ingest *ingest, struct pending_event *event)
     close_event(ingest, event);
 }
 
-/* Its letter is held already, since an epoch before: that event stands for this one, too. */
+/* Another event of the same record, of an epoch before, stands for this one, too. */
+static void forget_twin(struct ingest *ingest, struct pending_event *event)
+{
+    ingest->pending--;
+    pending_event_free(event);
+}
+
+/* Its letter is held already. */
 static bool is_held(struct ingest *ingest, struct pending_event *event)
 {
     if (!dead_letter_writer_adopt(ingest->writer, event) && !reread_adopt(ingest->reread, event))
         return false;
-    ingest->pending--;
-    pending_event_free(event);
+    forget_twin(ingest, event);
     return true;
 }
 
@@ -126,6 +132,9 @@ static void handle_end(struct ingest *ingest, struct pending_event *event)
         break;
     case PENDING_EVENT_DROPPED:
         drop_event(ingest, event);
+        return;
+    case PENDING_EVENT_TWIN:
+        forget_twin(ingest, event);
         return;
     case PENDING_EVENT_UNREAD:
         if (was_given_up(ingest, event))

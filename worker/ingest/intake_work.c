@@ -135,6 +135,18 @@ static void put_out(struct intake_work *work, struct pending_event *event,
     pending_event_push(&work->out, event);
 }
 
+/*
+ * A letter is due. If there is one already, which only has yet to be marked (the partition
+ * was away meanwhile), that event ends this one's offset, too.
+ */
+static void bury(struct intake_work *work, struct pending_event *event)
+{
+    bool written = pending_event_list_adopt(&work->unmarked, event) ||
+                   pending_event_list_adopt(&work->dead_lettered, event);
+
+    put_out(work, event, written ? PENDING_EVENT_TWIN : PENDING_EVENT_DEAD_LETTER_DUE);
+}
+
 /* Where an event goes once its row is written, or needs none. */
 static void sort_accepted(struct intake_work *work, struct pending_event *event,
                           const struct event_row_result *out)
@@ -147,7 +159,7 @@ static void sort_accepted(struct intake_work *work, struct pending_event *event,
         return;
     case EVENT_ROW_DEAD_LETTER_DUE:
         if (event->death) {
-            put_out(work, event, PENDING_EVENT_DEAD_LETTER_DUE);
+            bury(work, event);
             return;
         }
         work->poll_soon = true; /* a poll brings the reason */
@@ -212,7 +224,7 @@ static void take_refusal(struct intake_work *work, struct pending_event_list *ba
     }
     log_event(LOG_LEVEL_ERROR, "event_refused", event);
     if (event->death) {
-        put_out(work, pending_event_pop(batch), PENDING_EVENT_DEAD_LETTER_DUE);
+        bury(work, pending_event_pop(batch));
         return;
     }
     work->metrics->events_invalid++;
@@ -465,7 +477,7 @@ static void end_event(struct intake_work *work, struct pending_event *event,
         return;
     }
     die_of(event, end);
-    put_out(work, event, PENDING_EVENT_DEAD_LETTER_DUE);
+    bury(work, event);
 }
 
 /* Of the first n waiting events: those that have ended go out, the others to the end of the list.

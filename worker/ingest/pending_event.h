@@ -27,6 +27,7 @@ enum pending_event_state {
     PENDING_EVENT_DEAD_LETTER_DUE, /* out: write the letter, then hand it back as DEAD_LETTERED */
     PENDING_EVENT_DEAD_LETTERED,   /* in: its letter is acknowledged; out again as DONE */
     PENDING_EVENT_DROPPED,         /* out: its partition was given up, the next owner has it */
+    PENDING_EVENT_TWIN,            /* out: another event has taken over its epoch and its end */
 };
 
 /* What it needs its memory for. */
