@@ -483,6 +483,63 @@ static void a_lock_on_the_row_of_a_letter_slows_down_no_event(void **state)
     intake_work_release(&work);
 }
 
+/* A lock has held it up for long: it is left alone for seconds. */
+static void begin_with_a_letter_left_alone(void)
+{
+    begin();
+    add_letter(UNMARKED);
+    turn();
+    for (int i = 0; i < 3; i++) {
+        database.now_ms += work.unmarked.first->not_before_ms - database.now_ms;
+        turn();
+    }
+    assert_in_range(work.unmarked.first->not_before_ms - database.now_ms, 4000, 5000);
+}
+
+static void before_the_partition_goes_its_letters_are_marked_if_they_can_be(void **state)
+{
+    (void)state;
+    begin_with_a_letter_left_alone();
+    database.unlocked = true;
+    intake_work_drop(&work, 0);
+    assert_int_equal(intake_work_wait_ms(&work), 0);
+    turn();
+    assert_came_out(UNMARKED, PENDING_EVENT_DONE);
+    intake_work_release(&work);
+}
+
+static void a_worker_that_stops_tries_ten_times_a_second_to_mark_its_letters(void **state)
+{
+    (void)state;
+    begin_with_a_letter_left_alone();
+    intake_work_hurry(&work);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(intake_work_wait_ms(&work), i == 0 ? 0 : 100);
+        database.now_ms += intake_work_wait_ms(&work);
+        turn();
+        assert_string_equal(diary.text, "mark-at-once:1");
+    }
+    database.unlocked = true;
+    database.now_ms += 100;
+    turn();
+    assert_came_out(UNMARKED, PENDING_EVENT_DONE);
+    assert_int_equal(work.marked_events, 1);
+    intake_work_release(&work);
+}
+
+/* Nobody waits for a lock then: there may be half a second left. */
+static void a_worker_that_stops_waits_for_no_lock(void **state)
+{
+    (void)state;
+    begin();
+    intake_work_hurry(&work);
+    add_letter(UNMARKED);
+    turn();
+    assert_string_equal(diary.text, "connect mark-at-once:1");
+    assert_int_equal(intake_work_wait_ms(&work), 100);
+    intake_work_release(&work);
+}
+
 /* Numbers come again then: of two that wait with one number each gets its own end. */
 static void after_the_database_was_set_back_no_event_takes_the_end_of_another(void **state)
 {
@@ -520,6 +577,9 @@ int main(void)
         cmocka_unit_test(a_letter_that_a_lock_keeps_unmarked_is_not_written_again),
         cmocka_unit_test(a_letter_that_waits_to_be_marked_is_not_written_again),
         cmocka_unit_test(a_lock_on_the_row_of_a_letter_slows_down_no_event),
+        cmocka_unit_test(before_the_partition_goes_its_letters_are_marked_if_they_can_be),
+        cmocka_unit_test(a_worker_that_stops_tries_ten_times_a_second_to_mark_its_letters),
+        cmocka_unit_test(a_worker_that_stops_waits_for_no_lock),
         cmocka_unit_test(after_the_database_was_set_back_no_event_takes_the_end_of_another),
     };
 

@@ -33,7 +33,8 @@ struct world {
     bool is_dead[REQUESTS_MAX]; /* by request id */
     bool release;               /* open requests end */
     bool stalled;               /* the database does not answer */
-    int marks;
+    bool row_locked;            /* no letter can be marked */
+    int marks, marks_held;
     int busy, drains, cancels;
 };
 
@@ -134,9 +135,9 @@ static bool fake_mark(void *opaque, const struct event_key *keys, size_t n, bool
     (void)keys;
     (void)at_once;
     (void)err;
-    memset(held, 0, n * sizeof *held);
     lock();
-    world.marks += (int)n;
+    memset(held, world.row_locked, n * sizeof *held);
+    *(world.row_locked ? &world.marks_held : &world.marks) += (int)n;
     unlock();
     return true;
 }
@@ -403,6 +404,45 @@ static void a_stop_waits_for_the_runs_and_takes_no_more_events(void **state)
     free(stage);
 }
 
+static void await_held_marks(int n)
+{
+    int64_t until_ms = clock_ms() + DEADLINE_MS;
+    int found = 0;
+
+    while (found < n && clock_ms() < until_ms) {
+        lock();
+        found = world.marks_held;
+        unlock();
+        (void)poll(NULL, 0, 10);
+    }
+    assert_true(found >= n);
+}
+
+/* Else its next owner would write the letter again. */
+static void a_letter_whose_lock_goes_during_the_stop_is_marked_and_its_offset_stored(void **state)
+{
+    struct stage *stage = raise_curtain();
+
+    (void)state;
+    world.row_locked = true;
+    publish_segment(stage, "dies");
+    await_held_marks(3); /* it is left alone for two seconds now */
+    terminate();
+    (void)poll(NULL, 0, 1000);
+    lock();
+    world.row_locked = false;
+    unlock();
+    assert_int_equal(pthread_join(stage->thread, NULL), 0);
+    shutdown_deadline_disarm();
+    assert_true(stage->stopped);
+    assert_int_equal(world.marks, 1);
+    assert_int_equal(committed(stage), 1);
+    producer_free(stage->producer);
+    mock_cluster_stop(&stage->mock);
+    service_metrics_release(&metrics);
+    free(stage);
+}
+
 static void a_second_signal_cuts_the_runs_off(void **state)
 {
     struct stage *stage = raise_curtain();
@@ -517,6 +557,7 @@ int main(void)
         cmocka_unit_test(offsets_follow_their_events_to_the_end),
         cmocka_unit_test(a_dead_letter_is_written_before_the_offset_moves),
         cmocka_unit_test(a_stop_waits_for_the_runs_and_takes_no_more_events),
+        cmocka_unit_test(a_letter_whose_lock_goes_during_the_stop_is_marked_and_its_offset_stored),
         cmocka_unit_test(a_second_signal_cuts_the_runs_off),
         cmocka_unit_test(a_hang_up_drains_and_another_one_hurries_nobody),
         cmocka_unit_test(a_full_worker_pauses_and_goes_on),

@@ -579,6 +579,7 @@ bool ingest_turn(struct ingest *ingest, struct error *err)
 void ingest_stop_intake(struct ingest *ingest)
 {
     ingest->closed = true;
+    intake_hurry(ingest->intake);
 }
 
 size_t ingest_n_open(const struct ingest *ingest)
@@ -589,6 +590,11 @@ size_t ingest_n_open(const struct ingest *ingest)
 size_t ingest_dead_letters(const struct ingest *ingest)
 {
     return dead_letter_writer_n(ingest->writer) + reread_letters(ingest->reread);
+}
+
+size_t ingest_unmarked(const struct ingest *ingest)
+{
+    return intake_unmarked(ingest->intake);
 }
 
 bool ingest_leave(struct ingest *ingest, struct error *err)

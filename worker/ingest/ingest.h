@@ -51,6 +51,9 @@ void ingest_stop_intake(struct ingest *ingest);
 size_t ingest_n_open(const struct ingest *ingest);
 size_t ingest_dead_letters(const struct ingest *ingest);
 
+/* Those whose letter is acknowledged, but whose row does not say so yet. */
+size_t ingest_unmarked(const struct ingest *ingest);
+
 /* Leaves the group; keep calling ingest_turn() until it has left. */
 bool ingest_leave(struct ingest *ingest, struct error *err) MUST_USE;
 

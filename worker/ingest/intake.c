@@ -26,16 +26,27 @@ struct intake {
     struct pending_event_list in;
     struct intake_output out;
     struct drops drops;
-    bool stop;
+    size_t unmarked; /* DEAD_LETTERED ones that were submitted and have not come out */
+    bool hurry, stop;
 
     struct intake_work work; /* the thread's own */
 };
+
+static size_t count_dead_lettered(const struct pending_event_list *events)
+{
+    size_t n = 0;
+
+    for (const struct pending_event *event = events->first; event; event = event->next)
+        n += event->state == PENDING_EVENT_DEAD_LETTERED;
+    return n;
+}
 
 void intake_submit(struct intake *intake, struct pending_event_list *events)
 {
     if (!events->first)
         return;
     (void)pthread_mutex_lock(&intake->lock);
+    intake->unmarked += count_dead_lettered(events);
     pending_event_append(&intake->in, events);
     (void)pthread_mutex_unlock(&intake->lock);
     wakeup_signal(intake->in_fd);
@@ -51,6 +62,22 @@ void intake_drop(struct intake *intake, int32_t partition)
     SLIST_INSERT_HEAD(&intake->drops, drop, entry);
     (void)pthread_mutex_unlock(&intake->lock);
     wakeup_signal(intake->in_fd);
+}
+
+void intake_hurry(struct intake *intake)
+{
+    (void)pthread_mutex_lock(&intake->lock);
+    intake->hurry = true;
+    (void)pthread_mutex_unlock(&intake->lock);
+    wakeup_signal(intake->in_fd);
+}
+
+size_t intake_unmarked(struct intake *intake)
+{
+    (void)pthread_mutex_lock(&intake->lock);
+    size_t n = intake->unmarked;
+    (void)pthread_mutex_unlock(&intake->lock);
+    return n;
 }
 
 int intake_fd(const struct intake *intake)
@@ -78,9 +105,11 @@ static bool take_in(struct intake *intake)
     pending_event_append(&events, &intake->in);
     struct drops drops = intake->drops;
     SLIST_INIT(&intake->drops);
-    bool stop = intake->stop;
+    bool hurry = intake->hurry, stop = intake->stop;
     (void)pthread_mutex_unlock(&intake->lock);
 
+    if (hurry)
+        intake_work_hurry(&intake->work);
     while (!SLIST_EMPTY(&drops)) {
         struct drop *drop = SLIST_FIRST(&drops);
 
@@ -102,8 +131,9 @@ static void put_out(struct intake *intake)
     pending_event_append(&intake->out.events, &work->out);
     intake->out.released_events += work->released_events;
     intake->out.released_bytes += work->released_bytes;
+    intake->unmarked -= work->marked_events;
     (void)pthread_mutex_unlock(&intake->lock);
-    work->released_events = work->released_bytes = 0;
+    work->released_events = work->released_bytes = work->marked_events = 0;
     wakeup_signal(intake->out_fd);
 }
 

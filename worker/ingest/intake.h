@@ -40,6 +40,12 @@ void intake_submit(struct intake *intake, struct pending_event_list *events);
  */
 void intake_drop(struct intake *intake, int32_t partition);
 
+/* The worker stops: letters that a lock keeps from being marked are tried again soon. */
+void intake_hurry(struct intake *intake);
+
+/* DEAD_LETTERED events that were submitted and have not come out as DONE. */
+size_t intake_unmarked(struct intake *intake);
+
 /* Readable once something has come out. */
 int intake_fd(const struct intake *intake);
 

@@ -377,7 +377,10 @@ static size_t keys_of(const struct pending_event_list *list, struct event_key *k
 
 /* ---- dead letters that are written ---- */
 
-enum { REFUSED_MS = 1000 /* a letter that the database refuses to mark is left alone */ };
+enum {
+    REFUSED_MS = 1000, /* a letter that the database refuses to mark is left alone */
+    HURRIED_MS = 100,  /* one that a lock holds up, while the worker stops */
+};
 
 /* The first one is to be marked, but later; its offset waits with it, others do not. */
 static void leave_unmarked(struct intake_work *work, int64_t ms)
@@ -411,11 +414,13 @@ static void sort_marked(struct intake_work *work, size_t n, const bool *held)
     for (size_t i = 0; i < n; i++)
         n_held += held[i];
     note_blocked(work, &work->mark_lock, n_held);
+    int64_t pause_ms = work->hurried ? HURRIED_MS : work->mark_lock.pause_ms;
     for (size_t i = 0; i < n; i++)
         if (held[i])
-            leave_unmarked(work, work->mark_lock.pause_ms);
+            leave_unmarked(work, pause_ms);
         else
             put_out(work, pending_event_pop(&work->dead_lettered), PENDING_EVENT_DONE);
+    work->marked_events += n - n_held;
 }
 
 /*
@@ -426,7 +431,7 @@ static bool mark_written(struct intake_work *work)
 {
     struct event_key keys[BATCH_MAX];
     bool held[BATCH_MAX];
-    bool at_once = lock_is_expected(&work->mark_lock);
+    bool at_once = work->hurried || lock_is_expected(&work->mark_lock);
     struct error err = ERROR_INIT;
 
     try_unmarked_again(work);
@@ -600,10 +605,25 @@ void intake_work_add(struct intake_work *work, struct pending_event_list *events
                            event);
 }
 
+/* Another owner may come, who would write again what is not marked: do not wait. */
+static void mark_now(struct intake_work *work)
+{
+    for (struct pending_event *event = work->unmarked.first; event; event = event->next)
+        event->not_before_ms = clock_ms();
+}
+
 void intake_work_drop(struct intake_work *work, int32_t partition)
 {
     pending_event_list_drop(&work->fresh, partition, &work->out);
     pending_event_list_drop(&work->waiting, partition, &work->out);
+    mark_now(work);
+}
+
+void intake_work_hurry(struct intake_work *work)
+{
+    if (!work->hurried)
+        mark_now(work);
+    work->hurried = true;
 }
 
 int intake_work_socket(const struct intake_work *work)

@@ -57,7 +57,9 @@ struct intake_work {
     struct pending_event_list waiting;       /* accepted, and open; without records */
     struct pending_event_list out;           /* have ended; the caller takes them */
     size_t released_events, released_bytes;  /* records given away; the caller takes these too */
+    size_t marked_events; /* whose letters are marked; the caller takes this, too */
     size_t batch_max, mark_max;
+    bool hurried; /* the worker stops */
     bool connected;
     bool failing;      /* has been logged */
     unsigned attempts; /* in vain, in a row */
@@ -77,8 +79,17 @@ void intake_work_release(struct intake_work *work); /* frees the events it holds
 /* Takes all events of the list: NEW ones to accept, DEAD_LETTERED ones to mark. */
 void intake_work_add(struct intake_work *work, struct pending_event_list *events);
 
-/* Events of that partition that wait or are new come out as DROPPED. */
+/*
+ * Events of that partition that wait or are new come out as DROPPED. What could not be marked
+ * is tried again at once, for its next owner's sake.
+ */
 void intake_work_drop(struct intake_work *work, int32_t partition);
+
+/*
+ * The worker stops: from now on no lock is waited for, and what one keeps from being marked is
+ * tried again ten times a second.
+ */
+void intake_work_hurry(struct intake_work *work);
 
 /* One step of each kind; what is left is for the next turn. Waits for the database only. */
 void intake_work_turn(struct intake_work *work);

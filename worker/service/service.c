@@ -164,6 +164,12 @@ static enum state running(struct service *s)
     return s->signals > 0 ? drain(s) : RUNNING;
 }
 
+/* Written again by their next owner if they are left now. */
+static bool has_letters(const struct service *s)
+{
+    return ingest_dead_letters(s->ingest) + ingest_unmarked(s->ingest) > 0;
+}
+
 /* Until no slot has a run, what they recorded last has come back, and its letters are written. */
 static enum state draining(struct service *s)
 {
@@ -179,7 +185,7 @@ static enum state draining(struct service *s)
         return DRAINING;
     if (s->settle_until_ms == 0)
         s->settle_until_ms = now_ms + SETTLE_MS;
-    int64_t until_ms = s->settle_until_ms + (ingest_dead_letters(s->ingest) > 0 ? LETTERS_MS : 0);
+    int64_t until_ms = s->settle_until_ms + (has_letters(s) ? LETTERS_MS : 0);
     if (ingest_n_open(s->ingest) > 0 && now_ms < until_ms)
         return DRAINING;
     return start_close(s);
