@@ -284,7 +284,10 @@ def test_an_export_that_somebody_locks_holds_up_no_other_event(world: World) -> 
 
 
 def test_a_dead_letter_whose_row_somebody_locks_holds_up_no_other_event(world: World) -> None:
-    """A session that looked at what is due, for update, and was left open."""
+    """A session that looked at what is due, for update, and was left open.
+
+    The worker leaves the group meanwhile, joins it again, and gets the event once more.
+    """
     population = people.simple(20)
     world.set_up_export(population)
     letters = f"{world.name}.letters-later"
@@ -309,10 +312,17 @@ def test_a_dead_letter_whose_row_somebody_locks_holds_up_no_other_event(world: W
         assert said["application"] == "forgotten-psql" and said["pid"] == blocker.info.backend_pid
         assert not worker.events("intake_failed") and metric(worker, "database_connections") == 1
         assert world.committed() == 0
+
+        properties = world.client_properties.read_text()
+        world.client_properties.write_text(properties.replace("timeout.ms=3000", "timeout.ms=10000"))
+        wait_until(lambda: metric(worker, "events_received_total") >= 4, 40, "both to come again")
+        wait_until(lambda: metric(worker, "open_events") == 1, 20, "all but the letter's to be known")
+        assert metric(worker, "waiting_dead_letters") == 0 and world.committed() == 0
         blocker.execute(b"commit")
 
     world.wait_all_committed()
     assert not world.db.rows(due)
+    assert len(events.read_all(world.kafka.address, letters)) == 1
 
 
 def a_year(text: str) -> Message:
