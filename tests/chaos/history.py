@@ -130,6 +130,7 @@ NEVER = {
         where case when op = 'INSERT' then state <> 'waiting' or token <> 0
                    when state = 'running' and token <> old_token
                        then old_state not in ('waiting', 'running') or token <> old_token + 1 or free_from > at
+                   when state = 'waiting' and old_state = 'waiting' then token <> old_token -- asked after
                    when state = 'waiting' then old_state <> 'running' or token <> old_token - 1
                    else token <> old_token or old_state in ('done', 'failed', 'cancelled') end""",
 }  # fmt: skip
