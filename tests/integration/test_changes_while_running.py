@@ -215,7 +215,7 @@ def test_the_name_of_the_old_list_is_not_stored_for_the_new_one(world: World, as
     world.set_up_export(people.simple(5))
     world.add_connection("other")
     world.simulator.settings(**SLOW)
-    world.simulator.fault("list", {"delay_ms": 1_000})
+    world.simulator.fault("list", {"delay_ms": 500})
     worker = world.start_worker()
     worker.wait_ready()
     verifying = threading.Thread(target=lambda: world.command("connection", "verify", CONNECTION))
@@ -231,6 +231,6 @@ def test_the_name_of_the_old_list_is_not_stored_for_the_new_one(world: World, as
         verifying.join()
     else:
         worker.wait_for_event("run_ended", 30)
-        (answered,) = world.simulator.diary("list")
-        assert answered["status"] == 200
+        # It may hear of its end before the answer, and breaks the question off.
+        assert [entry["status"] for entry in world.simulator.diary("list")] in ([200], [])
     assert world.db.rows("select list_name, list_checked_at from klaviyo.export") == [(None, None)]
