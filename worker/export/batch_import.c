@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/klaviyo/document.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/klaviyo/import_errors.h"
 
@@ -300,8 +301,7 @@ static bool read_poll(const struct batch_import *import, const struct response *
 {
     return import_job_parse(response, job, err) &&
            (strcmp(job->id, import->batch.job_id) == 0 ||
-            error_set(err, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
-                      endpoint_name(response->endpoint), "it is about another job"));
+            document_refuse(response, "it is about another job", err));
 }
 
 /*

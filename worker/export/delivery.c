@@ -8,6 +8,7 @@
 
 #include "common/bytes.h"
 #include "worker/klaviyo/detail_mask.h"
+#include "worker/klaviyo/document.h"
 #include "worker/klaviyo/import_body.h"
 #include "worker/klaviyo/job_listing.h"
 
@@ -203,8 +204,7 @@ static void come_back_unread(struct delivery *d, const struct delivery_reply *re
 {
     struct error why = ERROR_INIT;
 
-    (void)error_set(&why, ERROR_RETRY, "Klaviyo's answer to %s is malformed: %s",
-                    endpoint_name(reply->pending->endpoint), what);
+    (void)document_refuse(reply->response, what, &why);
     request_schedule_unread(&d->schedule, reply->pending, reply->now_ms, &why);
 }
 
@@ -417,7 +417,10 @@ static bool may_be_a_job(const struct response *response)
            response->status == 524;
 }
 
-/* An import was refused, or not sent (no response): can there be a job of it? */
+/*
+ * An import came to nothing: can there be a job of it all the same? response: NULL where it was
+ * not sent, or what was refused was read.
+ */
 static void note_vain_import(struct pending_request *pending, const struct response *response)
 {
     if (pending->endpoint != ENDPOINT_IMPORT)
@@ -520,7 +523,6 @@ bool delivery_response(struct delivery *delivery, const struct delivery_reply *r
                        struct error *err)
 {
     struct pending_request *pending = reply->pending;
-
     bool dispensable = is_dispensable(delivery, pending);
 
     assert(pending->in_flight && delivery->blocked_ms == 0);

@@ -680,10 +680,11 @@ static void forget_refused(struct delivery_loop *loop)
 
 static void finish(struct delivery_loop *loop)
 {
-    if (loop->result->outcome != DELIVERY_LOOP_RELINQUISHED)
+    enum delivery_loop_outcome outcome = loop->result->outcome;
+
+    if (outcome != DELIVERY_LOOP_RELINQUISHED)
         forget_refused(loop);
-    if (loop->result->outcome != DELIVERY_LOOP_RELINQUISHED &&
-        loop->result->outcome != DELIVERY_LOOP_PARKED)
+    if (outcome != DELIVERY_LOOP_RELINQUISHED && outcome != DELIVERY_LOOP_PARKED)
         renew_lease(loop); /* the last counts */
     client_abort_all(loop->options->client);
     delivery_release(&loop->delivery);

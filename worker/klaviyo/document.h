@@ -7,7 +7,8 @@
 #include "worker/klaviyo/response.h"
 
 /*
- * Reading JSON answers; for the parsers of this folder.
+ * Reading JSON answers; for the parsers of this folder, and document_refuse() for whoever finds
+ * that an answer is about something else than was asked.
  *
  * json_object_get() and json_string_value() take NULL and the wrong type and
  * return NULL, so a path down a document needs no check at each step.
