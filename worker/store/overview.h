@@ -23,7 +23,7 @@ struct overview {
      * run takes people off the list. */
     int64_t oldest_startable_s;
     int64_t attention; /* connections that need it */
-    /* Of the waiting ones, for what; those for a key are queued. */
+    /* For what runs wait; those for a key may be queued. */
     int64_t waiting_for_klaviyo, waiting_for_limit, waiting_for_database, waiting_for_list,
         waiting_for_key;
     int64_t oldest_outcome_s; /* how long the oldest outcome waits for Kafka; 0: none does */
