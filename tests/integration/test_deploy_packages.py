@@ -104,12 +104,12 @@ def on_a_terminal(command: list[str], env: dict[str, str]) -> str:
 
 
 def test_the_demo_has_colours_on_a_terminal_unless_they_are_not_wanted(
-    machine: Machine, tmp_path: Path
+    machine: Machine, own_folder: Path
 ) -> None:
     env = {
         "PATH": f"{machine.folder}:{os.environ['PATH']}",
         "DIARY": str(machine.diary),
-        "TMPDIR": str(tmp_path),
+        "TMPDIR": str(own_folder),  # its servers may enter it: else it takes /tmp
         "TERM": "xterm-256color",
     }
     coloured = on_a_terminal(["deploy/demo"], env)
